@@ -1,0 +1,42 @@
+"""ACmix vision backbones: built, counted, timed, searched over and ablated.
+
+Importing this package loads nothing heavy. A public name loads its module when it is first touched.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "ACmix": "acmix_nas.operators.acmix",
+    "Arch": "acmix_nas.arch",
+    "Mixer": "acmix_nas.arch",
+    "Space": "acmix_nas.space",
+    "build_model": "acmix_nas.models",
+    "load_space": "acmix_nas.space",
+}
+_REGISTERING = ("ACmix", "build_model")
+"""Touching one of these also gives timm the names of our models."""
+
+__all__ = ["ACmix", "Arch", "Mixer", "Space", "__version__", "build_model", "load_space"]
+
+if TYPE_CHECKING:
+    from acmix_nas.arch import Arch, Mixer
+    from acmix_nas.models import build_model
+    from acmix_nas.operators.acmix import ACmix
+    from acmix_nas.space import Space, load_space
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _REGISTERING:
+        import_module("acmix_nas.models")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,70 @@
+"""The command `acmix`: one file for each subcommand, imported only when it is asked for."""
+
+import sys
+from importlib import import_module
+
+import click
+
+from acmix_nas import __version__
+from acmix_nas.errors import AcmixError
+
+COMMANDS = {
+    "search": ("acmix_nas.cli.search:search", "Search a space of ACmix networks on a proxy task."),
+    "profile": ("acmix_nas.cli.profile:profile", "Count and time a network: params, MACs, latency, throughput, memory."),
+    "ablate": ("acmix_nas.cli.ablate:ablate", "Train the rows of an ablation table with paired seeds and render it."),
+    "report": ("acmix_nas.cli.report:report", "Render a study's report again from what is stored."),
+    "models": ("acmix_nas.cli.models:models", "List the models that timm can create."),
+    "spaces": ("acmix_nas.cli.spaces:spaces", "List the search spaces, or check one."),
+    "doctor": ("acmix_nas.cli.doctor:doctor", "Show versions, devices, disk, and whether they work."),
+}
+"""Name -> (module:attribute, summary). Listing the commands imports none of them."""
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and loads the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name][0].split(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="acmix")
+def acmix() -> None:
+    """Design vision backbones with ACmix, the mixture of self-attention and convolution.
+
+    \b
+    Examples:
+      acmix search --space swin_t
+      acmix profile --impl groupconv --impl full
+      acmix ablate combine --seeds 3
+    """
+
+
+def main() -> None:
+    """Runs the command line; a mistake of the user's is one message and an exit code."""
+    try:
+        result = acmix.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except AcmixError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    sys.exit(result if isinstance(result, int) else 0)

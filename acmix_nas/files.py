@@ -1,0 +1,57 @@
+"""Where the package's own files lie, and how files are written so that a kill never leaves half of one."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from acmix_nas.errors import AcmixError, SpaceError
+
+PACKAGE = Path(__file__).parent
+
+
+def search_spaces() -> Path:
+    """The folder of search spaces: inside an installed package, beside it in a checkout."""
+    for folder in (PACKAGE / "search_spaces", PACKAGE.parent / "search_spaces"):
+        if folder.is_dir():
+            return folder
+    raise AcmixError(f"the folder search_spaces is neither in {PACKAGE} nor beside it; install acmix-nas again.")
+
+
+def space_names(folder: str = "") -> list[str]:
+    """Names of the YAML files in search_spaces, or in a folder of it."""
+    return sorted(file.stem for file in (search_spaces() / folder).glob("*.yaml"))
+
+
+def find_space(name_or_path: str | os.PathLike[str], folder: str = "") -> Path:
+    """The YAML file behind a name of search_spaces, or behind a path.
+
+    Raises:
+        SpaceError: There is neither such a name nor such a file.
+    """
+    path = Path(name_or_path)
+    named = search_spaces() / folder / f"{name_or_path}.yaml"
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        if path.is_file():
+            return path
+        raise SpaceError(f"there is no file {path}.")
+    if named.is_file():
+        return named
+    raise SpaceError(f"there is no {folder.rstrip('s') or 'space'} {str(name_or_path)!r}; there are {', '.join(space_names(folder))}. A file of your own is given by its path, ending in .yaml.")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file in one step: readers see the old one or the new one."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,193 @@
+"""What a study leaves behind: a header and one record for each trial. Reports read these and nothing else."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+from acmix_nas.arch import Arch
+from acmix_nas.errors import ArchError, RecordError
+
+STATUSES = ("complete", "failed")
+SPLITS = ("search", "report")
+KINDS = ("search", "ablate")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What one image costs in the full network at full size.
+
+    Attributes:
+        params: Trainable parameters.
+        macs: Multiply-adds of the named formulation, literally (frozen kernels count as executed).
+        macs_deploy: Multiply-adds when every layer takes its cheapest exact form.
+        input_size: Height and width of the image in pixels.
+    """
+
+    params: int
+    macs: int
+    macs_deploy: int
+    input_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyHeader:
+    """What holds for all trials of a study.
+
+    Attributes:
+        name: Name of the study and of its folder.
+        kind: "search" or "ablate".
+        space: Name of the search space or of the ablation table.
+        host: Host family of its networks.
+        split: Images that its scores are read on: "search" or "report".
+        objectives: What a search optimises, for example ("top1", "macs").
+        baseline: Row that an ablation compares the others with.
+        rows: Row names of an ablation, in their order.
+        seed: Seed of the study.
+        command: The command line that made it.
+        version: Version of acmix-nas that made it.
+        settings: Everything that must be the same when it is continued: choices, proxy, budget, data fingerprint.
+    """
+
+    name: str
+    kind: str
+    space: str
+    host: str
+    split: str
+    objectives: tuple[str, ...] = ("top1", "macs")
+    baseline: str | None = None
+    rows: tuple[str, ...] = ()
+    seed: int = 0
+    command: str = ""
+    version: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check("kind", self.kind, KINDS)
+        _check("split", self.split, SPLITS)
+        object.__setattr__(self, "objectives", tuple(self.objectives))
+        object.__setattr__(self, "rows", tuple(self.rows))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`."""
+        return cls(**_all_fields(cls, values))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRecord:
+    """One trained network and everything needed to train it again.
+
+    Attributes:
+        number: Number of the trial in its study, from 0.
+        status: "complete" or "failed".
+        arch: The network at full size.
+        cost: Cost of that full network, whatever the proxy.
+        label: Row of an ablation; in a search, where the trial came from ("plain host", "paper", "random", "tpe").
+        split: Images that `scores` are read on: "search" or "report".
+        scores: Top-1 accuracy in [0, 1] after each epoch.
+        losses: Mean training loss of each epoch.
+        mixing: (alpha, beta) of each block, first to last, after each epoch; None for a block without ACmix.
+        seeds: Seeds of "init" (weights) and "order" (images and augmentation).
+        budget: Training recipe: epochs, images, batch_size, learning rate and the rest.
+        proxy: How the network was shrunk for training.
+        data: Name, fingerprint, classes and split sizes of the images.
+        environment: Device, threads, versions, machine.
+        shared_with: Number of the trial whose proxy network is the same and whose score this one shares.
+        started: When it began, ISO 8601 in UTC.
+        seconds: Wall-clock time it took.
+        error: Why it failed.
+    """
+
+    number: int
+    status: str
+    arch: Arch
+    cost: Cost
+    label: str
+    split: str
+    scores: tuple[float, ...]
+    losses: tuple[float, ...]
+    mixing: tuple[tuple[tuple[float, float] | None, ...], ...]
+    seeds: Mapping[str, int]
+    budget: Mapping[str, Any]
+    proxy: Mapping[str, Any]
+    data: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    started: str
+    seconds: float
+    shared_with: int | None = None
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        _check("status", self.status, STATUSES)
+        _check("split", self.split, SPLITS)
+        if self.status == "complete" and not self.scores:
+            raise RecordError(f"trial {self.number} is complete but has no score.")
+
+    @property
+    def arch_id(self) -> str:
+        """`Arch.id` of the network."""
+        return self.arch.id
+
+    @property
+    def top1(self) -> float | None:
+        """Accuracy after the last epoch; None if the trial failed."""
+        return self.scores[-1] if self.status == "complete" else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, the `arch_id` first."""
+        return {"arch_id": self.arch_id, **asdict(self), "arch": self.arch.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`.
+
+        Raises:
+            RecordError: A field is unknown or missing, or `arch_id` is not the id of `arch`.
+        """
+        known = _all_fields(cls, {name: value for name, value in values.items() if name != "arch_id"})
+        try:
+            known["arch"] = Arch.from_dict(known["arch"])
+        except ArchError as error:
+            raise RecordError(f"trial {known['number']}: {error}") from error
+        known["cost"] = Cost(**_all_fields(Cost, known["cost"]))
+        known["scores"] = tuple(known["scores"])
+        known["losses"] = tuple(known["losses"])
+        known["mixing"] = tuple(tuple(None if pair is None else (pair[0], pair[1]) for pair in epoch) for epoch in known["mixing"])
+        record = cls(**known)
+        if values.get("arch_id", record.arch_id) != record.arch_id:
+            raise RecordError(f"trial {record.number} says arch_id {values['arch_id']}, but its arch has {record.arch_id}.")
+        return record
+
+    def to_json(self) -> str:
+        """One line of trials.jsonl."""
+        return json.dumps(self.to_dict(), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> Self:
+        """The inverse of `to_json`."""
+        try:
+            values = json.loads(line)
+        except ValueError as error:
+            raise RecordError(f"a record is one JSON object on one line: {error}.") from error
+        return cls.from_dict(values)
+
+
+def _check(name: str, value: str, options: tuple[str, ...]) -> None:
+    if value not in options:
+        raise RecordError(f"{name} is one of {', '.join(options)}; it is {value!r}.")
+
+
+def _all_fields(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        raise RecordError(f"a {cls.__name__} is a mapping of fields to values; it is {values!r}.")
+    have = {item.name for item in fields(cls)}
+    required = {item.name for item in fields(cls) if item.default is item.default_factory}
+    wrong = sorted((set(values) - have) | (required - set(values)))
+    if wrong:
+        raise RecordError(f"a {cls.__name__} has unknown or missing fields: {', '.join(map(str, wrong))}.")
+    return dict(values)

@@ -1,0 +1,48 @@
+"""Plug-ins by file name: a new file in a folder is a new name, and listing imports nothing."""
+
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from acmix_nas.errors import AcmixError
+
+
+@cache
+def names(folder: str) -> tuple[str, ...]:
+    """The names that a folder of the package offers, sorted.
+
+    Args:
+        folder: Dotted path below `acmix_nas`, for example "operators.attention".
+
+    Returns:
+        The stems of the Python files there that do not start with an underscore.
+    """
+    here = Path(__file__).parent.joinpath(*folder.split("."))
+    return tuple(sorted(f.stem for f in here.glob("*.py") if not f.stem.startswith("_")))
+
+
+def known(folder: str, name: str) -> bool:
+    """Whether `name` is a file of `folder` or the dotted path of a user's own module."""
+    return name in names(folder) or "." in name
+
+
+def load(folder: str, name: str) -> ModuleType:
+    """The module behind a name.
+
+    Args:
+        folder: Dotted path below `acmix_nas`.
+        name: A file name there, or the dotted path of a module of the user's own ("my_lab.attention").
+
+    Raises:
+        AcmixError: There is no such file, or the user's module cannot be imported.
+    """
+    if name in names(folder):
+        return import_module(f"acmix_nas.{folder}.{name}")
+    if "." not in name:
+        have = ", ".join(names(folder))
+        raise AcmixError(f"{folder} has no {name!r}; there are {have}. A module of your own is named by its dotted path.")
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise AcmixError(f"the module {name!r} cannot be imported: {error}. Is it on PYTHONPATH?") from error
