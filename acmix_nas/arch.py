@@ -56,7 +56,7 @@ class Mixer:
             _check_extent("num_heads", self.num_heads)
             self._check_attention()
             self._check_convolution()
-        for name in _without_effect(asdict(self)):
+        for name in without_effect(asdict(self)):
             if getattr(self, name) is not None:
                 raise ArchError(f"{name}={getattr(self, name)!r} has no effect with {self._rule()}; leave it None, or use Mixer.canonical.")
 
@@ -64,7 +64,7 @@ class Mixer:
     def canonical(cls, **values: Any) -> Self:
         """The mixer with these values, those without effect dropped."""
         values = {"operator": "acmix", **values}
-        return cls(**{**values, **dict.fromkeys(_without_effect(values))})
+        return cls(**{**values, **dict.fromkeys(without_effect(values))})
 
     def having(self, **changes: Any) -> Self:
         """This mixer with some fields changed, those without effect dropped."""
@@ -183,8 +183,8 @@ class Arch:
         return cls(host=known["host"], stages=stages, conv_on=known.get("conv_on"))
 
 
-def _without_effect(values: Mapping[str, Any]) -> list[str]:
-    """Names of the mixer fields that change nothing, given the others."""
+def without_effect(values: Mapping[str, Any]) -> list[str]:
+    """Names of the `Mixer` fields that change nothing, given the values of others."""
     paths = {"attention", "attn_kernel", "conv_kernel", "num_heads", "conv_impl", "conv_init", "combine"}
     if values.get("operator") == "conv":
         return sorted(paths)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Self
 
 from acmix_nas.arch import Arch
@@ -186,7 +186,7 @@ def _all_fields(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(values, Mapping):
         raise RecordError(f"a {cls.__name__} is a mapping of fields to values; it is {values!r}.")
     have = {item.name for item in fields(cls)}
-    required = {item.name for item in fields(cls) if item.default is item.default_factory}
+    required = {item.name for item in fields(cls) if item.default is MISSING and item.default_factory is MISSING}
     wrong = sorted((set(values) - have) | (required - set(values)))
     if wrong:
         raise RecordError(f"a {cls.__name__} has unknown or missing fields: {', '.join(map(str, wrong))}.")

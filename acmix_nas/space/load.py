@@ -1,0 +1,202 @@
+"""YAML -> `Space`: every mistake is one error that names file, line and field."""
+
+import os
+from collections.abc import Iterator, Mapping
+
+from acmix_nas import registry
+from acmix_nas.arch import COMBINE, CONV_IMPL, CONV_INIT, CONV_ON, without_effect
+from acmix_nas.errors import SpaceError
+from acmix_nas.files import find_space
+from acmix_nas.space.check import check_proxy
+from acmix_nas.space.document import Node, read
+from acmix_nas.space.proxy import Proxy
+from acmix_nas.space.space import Choice, Space, Value, Values
+
+FIELDS = ("operator", "combine", "attention", "attn_kernel", "num_heads", "head_dim", "conv_kernel", "conv_impl", "conv_init")
+"""Mixer fields in the order of choices: a field comes after those that decide whether it has an effect."""
+WORDS = {"combine": COMBINE, "conv_impl": CONV_IMPL, "conv_init": CONV_INIT}
+COSTS = ("macs", "macs_deploy", "params")
+
+
+def load_space(name_or_path: str | os.PathLike[str], *, per: str | None = None) -> Space:
+    """The space of a YAML file.
+
+    Args:
+        name_or_path: A name in search_spaces, or the path of a file.
+        per: "stage" ties the choices of a stage's blocks, "block" unties them; None takes the file's word.
+
+    Raises:
+        SpaceError: The file is wrong; the message names file, line and field.
+    """
+    path = find_space(name_or_path)
+    top = read(path)
+    field = top.mapping(
+        ["host", "input_size", "patch_size", "widths", "depths", "choices", "proxies"],
+        ["summary", "conv_on", "per", "mixer", "first", "cost"],
+    )
+    host = field["host"].text()
+    if not registry.known("hosts", host):
+        raise field["host"].error(f"one of {', '.join(registry.names('hosts'))} is needed; it is {host!r}.")
+    widths = tuple(node.whole() for node in field["widths"].items())
+    depths = tuple(node.whole() for node in field["depths"].items())
+    if len(widths) != len(depths):
+        raise field["depths"].error(f"one depth for each of the {len(widths)} widths is needed; there are {len(depths)}.")
+    fixed = _fixed(field.get("mixer"), len(depths))
+    per = per or (field["per"].text(["stage", "block"]) if "per" in field else "stage")
+    nodes = field["choices"].mapping((), FIELDS)
+    space = Space(
+        name=path.stem,
+        host=host,
+        widths=widths,
+        depths=depths,
+        input_size=field["input_size"].whole(),
+        patch_size=field["patch_size"].whole(),
+        fixed=fixed,
+        choices=tuple(_choices(field["choices"], nodes, fixed, depths, per)),
+        conv_on=field["conv_on"].text(CONV_ON) if "conv_on" in field else None,
+        proxies={name: _proxy(name, node, len(depths)) for name, node in field["proxies"].mapping().items()},
+        cost=field["cost"].text(COSTS) if "cost" in field else "macs",
+        summary=field["summary"].text() if "summary" in field else "",
+    )
+    _check_heads(space, nodes, field)
+    _check_builds(space, nodes)
+    for proxy, node in zip(space.proxies.values(), field["proxies"].mapping().values(), strict=True):
+        check_proxy(space, proxy, node)
+    first = {label: _first(space, node) for label, node in field["first"].mapping().items()} if "first" in field else {}
+    return Space(**{**{name: getattr(space, name) for name in Space.__slots__}, "first": first})
+
+
+def _fixed(mixer: Node | None, stages: int) -> tuple[Mapping[str, Value], ...]:
+    """For each stage, the mixer fields that do not vary; a list gives one value for each stage."""
+    rows: list[dict[str, Value]] = [{} for _ in range(stages)]
+    for name, node in (mixer.mapping((), FIELDS) if mixer else {}).items():
+        values = node.items() if isinstance(node.value, list) else [node] * stages
+        if len(values) != stages:
+            raise node.error(f"one value, or one for each of the {stages} stages, is needed; there are {len(values)}.")
+        for row, value in zip(rows, values, strict=True):
+            row[name] = _option(name, value)
+    return tuple(rows)
+
+
+def _choices(top: Node, nodes: Mapping[str, Node], fixed: tuple[Mapping[str, Value], ...], depths: tuple[int, ...], per: str) -> Iterator[Choice]:
+    if not nodes:
+        raise top.error("a space needs at least one choice.")
+    if {"num_heads", "head_dim"} <= set(nodes):
+        raise nodes["head_dim"].error("num_heads and head_dim say the same thing; keep one.")
+    parsed = {name: _choice(nodes[name], depths) for name in FIELDS if name in nodes}
+    for stage, depth in enumerate(depths):
+        for prefix in [f"stages.{stage}"] if per == "stage" else [f"stages.{stage}.blocks.{block}" for block in range(depth)]:
+            here = {name: options for name, (options, _, _, stages) in parsed.items() if stage in stages}
+            for name, options in here.items():
+                if name in fixed[stage]:
+                    raise nodes[name].error(f"is fixed under `mixer` for stage {stage}; remove it there.")
+                _, ordered, when, _ = parsed[name]
+                conditions = _conditions(name, nodes[name], here, fixed[stage], when)
+                yield Choice(f"{prefix}.{name}", options, ordered, {f"{prefix}.{other}": allowed for other, allowed in conditions.items()})
+
+
+def _choice(node: Node, depths: tuple[int, ...]) -> tuple[tuple[Value, ...], bool, Mapping[str, Node], list[int]]:
+    """Options, ordered, when, stages of one entry under `choices`."""
+    name = node.path.rpartition(".")[2]
+    parts = node.mapping(["options"], ["ordered", "when", "stages"]) if isinstance(node.value, dict) else {"options": node}
+    options = tuple(_option(name, item) for item in parts["options"].items())
+    if len(set(options)) < len(options):
+        raise parts["options"].error(f"each option once is needed; there are {', '.join(map(str, options))}.")
+    ordered = parts["ordered"].value if "ordered" in parts else False
+    if not isinstance(ordered, bool):
+        raise parts["ordered"].error("true or false is needed.")
+    when = parts["when"].mapping((), FIELDS) if "when" in parts else {}
+    stages = [item.whole(0) for item in parts["stages"].items()] if "stages" in parts else list(range(len(depths)))
+    if max(stages) >= len(depths):
+        raise parts["stages"].error(f"stages are counted from 0 to {len(depths) - 1}.")
+    return options, ordered, when, stages
+
+
+def _conditions(name: str, node: Node, here: Mapping[str, tuple[Value, ...]], fixed: Mapping[str, Value], when: Mapping[str, Node]) -> dict[str, tuple[Value, ...]]:
+    """Which values of the fields before it let this field have an effect, and what the file adds to that."""
+    conditions: dict[str, tuple[Value, ...]] = {}
+    for other in FIELDS[: FIELDS.index(name)]:
+        options = here.get(other, (fixed[other],) if other in fixed else ())
+        allowed = tuple(option for option in options if name not in without_effect({"operator": "acmix", other: option}))
+        if options and not allowed:
+            raise node.error(f"has no effect: {other} is always {', '.join(map(str, options))}.")
+        if len(allowed) < len(options):
+            conditions[other] = allowed
+    for other, wanted in when.items():
+        values = tuple(_option(other, item) for item in wanted.items())
+        if FIELDS.index(other) >= FIELDS.index(name) or not set(values) <= set(here.get(other, ())):
+            raise wanted.error(f"`when` names options of a choice among {', '.join(FIELDS[: FIELDS.index(name)])}.")
+        conditions[other] = tuple(value for value in conditions.get(other, values) if value in values)
+    return conditions
+
+
+def _option(name: str, node: Node) -> Value:
+    return node.text(WORDS[name]) if name in WORDS else node.scalar()
+
+
+def _proxy(name: str, node: Node, stages: int) -> Proxy:
+    field = node.mapping(["input_size", "patch_size", "width", "depths", "epochs", "batch_size", "learning_rate"], ["images", "inert"])
+    depths = tuple(item.whole() for item in field["depths"].items())
+    if len(depths) != stages:
+        raise field["depths"].error(f"one depth for each of the {stages} stages is needed; there are {len(depths)}.")
+    return Proxy(
+        name=name,
+        input_size=field["input_size"].whole(),
+        patch_size=field["patch_size"].whole(),
+        width=field["width"].number(),
+        depths=depths,
+        epochs=field["epochs"].whole(),
+        images=field["images"].whole() if "images" in field else None,
+        batch_size=field["batch_size"].whole(),
+        learning_rate=field["learning_rate"].number(),
+        inert=field["inert"].text(["error", "allow"]) if "inert" in field else "error",
+    )
+
+
+def _check_heads(space: Space, nodes: Mapping[str, Node], top: Mapping[str, Node]) -> None:
+    """Heads must divide the channels of their stage, in the full network and in every proxy."""
+    places = {"full size": space.widths} | {f"proxy {proxy.name}": proxy.widths(space.widths) for proxy in space.proxies.values()}
+    for stage, width in enumerate(space.widths):
+        for name in ("num_heads", "head_dim"):
+            options = [option for choice in space.choices if (choice.stage, choice.field) == (stage, name) for option in choice.options]
+            options += [space.fixed[stage][name]] if name in space.fixed[stage] else []
+            where = nodes.get(name, top.get("mixer", top["widths"]))
+            for option in options:
+                if type(option) is not int or option < 1 or (name == "head_dim" and width % option):
+                    raise where.error(f"{name} {option} does not divide the {width} channels of stage {stage}; choose a divisor.")
+                heads = width // option if name == "head_dim" else option
+                for place, widths in places.items():
+                    if widths[stage] % heads:
+                        raise where.error(f"{heads} heads ({name} {option}) do not divide the {widths[stage]} channels of stage {stage} at {place}; change the option or the width.")
+
+
+def _check_builds(space: Space, nodes: Mapping[str, Node]) -> None:
+    """Builds one network for every option of every choice."""
+    for choice in space.choices:
+        for option in choice.options:
+            needed: Values = {choice.name: option}
+            for other in reversed(space.choices):
+                for name, allowed in other.when.items():
+                    if other.name in needed:
+                        needed.setdefault(name, allowed[0])
+            try:
+                space.build(next(space.completions(needed)))
+            except SpaceError as error:
+                raise nodes[choice.field].error(f"option {option}: {error}") from error
+
+
+def _first(space: Space, node: Node) -> Values:
+    """Values of a first trial: a field's short name stands for all stages, a choice's full name for itself."""
+    given = node.mapping((), [*dict.fromkeys(choice.field for choice in space.choices), *(choice.name for choice in space.choices)])
+
+    def choose(choice: Choice) -> Value:
+        wanted = given.get(choice.name, given.get(choice.field))
+        if wanted is None:
+            raise node.error(f"{choice.field} is missing; it is one of {', '.join(map(str, choice.options))}.")
+        value = wanted.scalar()
+        if value not in choice.options:
+            raise wanted.error(f"one of {', '.join(map(str, choice.options))} is needed; it is {value!r}.")
+        return value
+
+    return space.sample(choose)
+

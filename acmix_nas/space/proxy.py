@@ -1,0 +1,93 @@
+"""`Proxy`: how a network is shrunk so that a trial is cheap."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import ceil
+from typing import Any
+
+from acmix_nas.arch import Arch, Mixer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proxy:
+    """A smaller form of every network of a space, and how long it is trained.
+
+    Attributes:
+        name: Its key under `proxies:`.
+        input_size: Height and width of the training images in pixels.
+        patch_size: Downsampling before the first stage.
+        width: Factor on the host's widths.
+        depths: Number of blocks in each stage.
+        epochs: Passes over the training images.
+        images: Training images, drawn evenly from the classes; None takes all.
+        batch_size: Images in a training step.
+        learning_rate: Peak learning rate of AdamW.
+        inert: "error", or "allow" for choices whose options build the same function at this size.
+    """
+
+    name: str
+    input_size: int
+    patch_size: int
+    width: float
+    depths: tuple[int, ...]
+    epochs: int
+    images: int | None
+    batch_size: int
+    learning_rate: float
+    inert: str = "error"
+
+    def maps(self) -> tuple[int, ...]:
+        """Extent of each stage's map in pixels."""
+        return stage_maps(self.input_size, self.patch_size, len(self.depths))
+
+    def widths(self, widths: Sequence[int]) -> tuple[int, ...]:
+        """Channels of each stage, given the full network's."""
+        return tuple(round(width * self.width) for width in widths)
+
+    def shrink(self, arch: Arch) -> Arch:
+        """The network with this proxy's depths; two networks with the same result train the same.
+
+        A stage keeps blocks spread evenly from its first to its last. A window is cut to the map, as the host cuts it.
+        """
+        stages = (
+            tuple(_clamp(stage[block], extent) for block in _spread(len(stage), depth))
+            for stage, depth, extent in zip(arch.stages, self.depths, self.maps(), strict=True)
+        )
+        return Arch.canonical(host=arch.host, stages=stages, conv_on=arch.conv_on)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a record."""
+        return asdict(self)
+
+
+def stage_maps(input_size: int, patch_size: int, stages: int) -> tuple[int, ...]:
+    """Extent of each stage's map: halved from stage to stage, odd extents rounded up."""
+    extents = [ceil(input_size / patch_size)]
+    for _ in range(stages - 1):
+        extents.append(ceil(extents[-1] / 2))
+    return tuple(extents)
+
+
+def effective(field: str, option: Any, extent: int, attention: Any) -> Any:
+    """The option as far as a map of this extent can tell it from others.
+
+    A Swin window is no larger than the map; a local window is, by reflection.
+    Taps of a convolution that always fall outside the map add nothing.
+    """
+    if field == "attn_kernel" and attention == "window":
+        return min(option, extent)
+    if field == "conv_kernel":
+        return min(option, 2 * extent - 1)
+    return option
+
+
+def _spread(depth: int, kept: int) -> list[int]:
+    if kept == 1:
+        return [0]
+    return [round(index * (depth - 1) / (kept - 1)) for index in range(kept)]
+
+
+def _clamp(mixer: Mixer, extent: int) -> Mixer:
+    if mixer.attention == "window" and mixer.attn_kernel is not None and mixer.attn_kernel > extent:
+        return mixer.having(attn_kernel=extent)
+    return mixer
