@@ -1,0 +1,265 @@
+"""Host `swin`: Swin Transformer v1 (Liu et al. 2021, arXiv 2103.14030) on timm's parts.
+
+With `combine="att"` in every block it is timm's Swin. Maps are channels-last tensors (B, H, W, C) between blocks.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.layers.classifier import ClassifierHead
+from timm.layers.drop import calculate_drop_path_rates
+from timm.layers.helpers import to_2tuple
+from timm.layers.patch_embed import PatchEmbed
+from timm.models import named_apply
+from timm.models._input import update_model_input_size
+from timm.models.swin_transformer import SwinTransformer
+from torch import nn
+
+from acmix_nas.arch import Arch, Mixer
+from acmix_nas.errors import ArchError
+from acmix_nas.hosts import UNDECAYED, NamedModel
+from acmix_nas.hosts._swin_blocks import Block, MakeMixer, Stage
+from acmix_nas.hosts._swin_count import PATCH_SIZE, dims_of, map_sizes
+from acmix_nas.hosts._swin_count import count as count
+
+IMG_SIZE = 224
+HEADS = (3, 6, 12, 24)
+
+FEATURES = {"flatten_sequential": True, "out_indices": (0, 1, 2, 3)}
+
+Size = int | tuple[int, int]
+
+
+class Swin(SwinTransformer):
+    """Swin Transformer with a mixer of its own in every block: x + mixer(norm(x)), then x + MLP(norm(x)).
+
+    What it shares with timm's model it inherits; only the construction of the blocks differs. Attention windows are
+    clamped to the maps of `img_size`; images of any other size are padded at run time.
+
+    Args:
+        arch: The network.
+        make_mixer: Builds a block's mixing module.
+        num_classes: Classes of the head; 0 for none.
+        in_chans: Channels of the image.
+        img_size: Height and width in pixels that it is built for.
+        patch_size: Extent of a patch in pixels.
+        width: Multiplier of all widths.
+        drop_path_rate: Stochastic depth of the last block, in [0, 1]; it grows from 0.
+        drop_rate: Dropout before the classifier.
+        global_pool: Pooling of the head.
+    """
+
+    arch: Arch
+    patch_embed: Any
+    layers: Any
+    head: Any
+
+    def __init__(
+        self,
+        arch: Arch,
+        make_mixer: MakeMixer,
+        *,
+        num_classes: int,
+        in_chans: int,
+        img_size: Size,
+        patch_size: Size,
+        width: float,
+        drop_path_rate: float,
+        drop_rate: float,
+        global_pool: str,
+    ) -> None:
+        nn.Module.__init__(self)
+        dims = dims_of(arch, width)
+        self.arch = arch
+        self.width = width
+        self.in_chans = in_chans
+        self.embed_dim = dims[0]
+        self.dynamic_img_size = True
+        self.output_fmt = "NHWC"
+        self.patch_embed = _patch_embed(in_chans, dims[0], to_2tuple(img_size), to_2tuple(patch_size))
+        self._build_stages(make_mixer, dims, drop_path_rate)
+        self._build_head(dims[-1], num_classes, global_pool, drop_rate)
+        self.init_weights(needs_reset=False)
+
+    def _build_stages(self, make_mixer: MakeMixer, dims: list[int], drop_path_rate: float) -> None:
+        maps = map_sizes(self.patch_embed.img_size, self.patch_embed.patch_size, len(dims))
+        rates: Any = calculate_drop_path_rates(drop_path_rate, list(self.arch.depths), stagewise=True)
+        reduction = max(self.patch_embed.patch_size)
+        self.num_layers = len(dims)
+        self.layers = nn.Sequential(
+            *(
+                Stage(self.arch, i, make_mixer, dims=(dims[max(i - 1, 0)], dim), map_size=maps[i], drop_path=rates[i])
+                for i, dim in enumerate(dims)
+            )
+        )
+        self.feature_info = [
+            {"num_chs": dim, "reduction": reduction * 2**i, "module": f"layers.{i}"} for i, dim in enumerate(dims)
+        ]
+        # timm's prune_intermediate_layers cuts this list together with the stages
+        self._ref_window_sizes: Any = maps
+
+    def _build_head(self, dim: int, num_classes: int, global_pool: str, drop_rate: float) -> None:
+        self.num_classes = num_classes
+        self.num_features = dim
+        self.global_pool = global_pool
+        self.norm = nn.LayerNorm(dim)
+        self.head = ClassifierHead(dim, num_classes, global_pool, drop_rate, input_fmt=self.output_fmt)
+        self.head_hidden_size = self.head.num_features
+
+    def init_weights(self, mode: str = "", needs_reset: bool = True) -> None:
+        """Draws the weights as timm's Swin; the mixers' own layers come last and are set by themselves.
+
+        Args:
+            mode: Only timm's default "" is known.
+            needs_reset: Whether layers that know their own start values draw them again, as after `to_empty`.
+        """
+        if mode:
+            raise ArchError(f"weight initialisation of Swin has no mode {mode!r}; leave it empty.")
+        named_apply(partial(_init_weights, needs_reset=needs_reset), self)
+
+    def mixers(self) -> list[nn.Module]:
+        """The mixing modules of all blocks, first to last."""
+        return [module.attn for module in self.layers.modules() if isinstance(module, Block)]
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters without weight decay: the weights of the paths and the position biases."""
+        return {name for name, _ in self.named_parameters() if name.rpartition(".")[2] in UNDECAYED}
+
+    def set_input_size(
+        self,
+        img_size: Size | None = None,
+        patch_size: Size | None = None,
+        window_size: object = None,
+        window_ratio: object = None,
+        always_partition: object = None,
+    ) -> None:
+        """Fits the model to another image; windows stay those of the arch, clamped to the new maps.
+
+        Args:
+            img_size: Height and width in pixels; as it is if None.
+            patch_size: Extent of a patch in pixels; as it is if None.
+            window_size: None; timm's argument, but windows are the arch's.
+            window_ratio: None, likewise.
+            always_partition: None, likewise.
+
+        Raises:
+            ArchError: Windows are given.
+        """
+        if (window_size, window_ratio, always_partition) != (None, None, None):
+            raise ArchError("windows are attn_kernel of the arch's mixers; change the arch, and build it again.")
+        img_size = None if img_size is None else to_2tuple(img_size)
+        patch_size = None if patch_size is None else to_2tuple(patch_size)
+        self.patch_embed.set_input_size(img_size=img_size, patch_size=patch_size)
+        for i, info in enumerate(self.feature_info):
+            info["reduction"] = max(self.patch_embed.patch_size) * 2**i
+        maps = map_sizes(self.patch_embed.img_size, self.patch_embed.patch_size, len(self.layers))
+        for stage, map_size in zip(self.layers, maps, strict=True):
+            stage.set_input_size(map_size)
+        update_model_input_size(self, self.patch_embed.img_size, patch_size=patch_size)
+
+
+def _patch_embed(in_chans: int, dim: int, img_size: tuple[int, int], patch_size: tuple[int, int]) -> PatchEmbed:
+    """Patches as pixels of a channels-last map; images are padded with zeros at the right and the bottom."""
+    return PatchEmbed(
+        img_size=img_size,
+        patch_size=patch_size,  # type: ignore[arg-type]  # timm takes pairs too
+        in_chans=in_chans,
+        embed_dim=dim,
+        norm_layer=nn.LayerNorm,
+        strict_img_size=False,
+        dynamic_img_pad=True,
+        output_fmt="NHWC",
+    )
+
+
+def build(
+    arch: Arch,
+    make_mixer: MakeMixer,
+    *,
+    num_classes: int,
+    in_chans: int,
+    img_size: Size | None,
+    patch_size: Size | None,
+    width: float,
+    drop_path_rate: float,
+    drop_rate: float = 0.0,
+    global_pool: str = "avg",
+) -> Swin:
+    """The network of an arch; `Swin` lists the arguments, None is the paper's value."""
+    return Swin(
+        arch,
+        make_mixer,
+        num_classes=num_classes,
+        in_chans=in_chans,
+        img_size=img_size or IMG_SIZE,
+        patch_size=patch_size or PATCH_SIZE,
+        width=width,
+        drop_path_rate=drop_path_rate,
+        drop_rate=drop_rate,
+        global_pool=global_pool,
+    )
+
+
+def options(model: Swin) -> dict[str, Any]:
+    """What `count` needs to know of a model beside its arch."""
+    return {
+        "num_classes": model.num_classes,
+        "in_chans": model.in_chans,
+        "img_size": model.patch_embed.img_size,
+        "patch_size": model.patch_embed.patch_size,
+        "width": model.width,
+    }
+
+
+def _init_weights(module: nn.Module, name: str = "", *, needs_reset: bool) -> None:
+    """Timm's rule for Swin. Children come first: a mixer's own `init_weights` has the last word on its layers."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif (init := getattr(module, "init_weights", None)) is not None:
+        init()
+    elif needs_reset and (reset := getattr(module, "reset_parameters", None)) is not None:
+        reset()
+
+
+def _arch(*, depths: Sequence[int]) -> Arch:
+    """The paper's setting: window 7, kernel 3, `full` kernels that start as shifts, both weights learned."""
+    mixers = [
+        Mixer(
+            attention="window",
+            attn_kernel=7,
+            conv_kernel=3,
+            num_heads=heads,
+            conv_impl="full",
+            conv_init="shift",
+            combine="learned",
+        )
+        for heads in HEADS
+    ]
+    stages = tuple((mixer,) * depth for mixer, depth in zip(mixers, depths, strict=True))
+    return Arch(host="swin", stages=stages, conv_on="rolled")
+
+
+def _model(summary: str, depths: Sequence[int], drop_path_rate: float) -> NamedModel:
+    cfg = {
+        "input_size": (3, IMG_SIZE, IMG_SIZE),
+        "num_classes": 1000,
+        "pool_size": (7, 7),
+        "crop_pct": 0.9,
+        "interpolation": "bicubic",
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "first_conv": "patch_embed.proj",
+        "classifier": "head.fc",
+    }
+    arch: Callable[[], Arch] = partial(_arch, depths=depths)
+    return NamedModel(summary, arch, drop_path_rate, cfg)
+
+
+MODELS = {
+    "acmix_swin_tiny_patch4_window7_224": _model("Swin-T with ACmix in every block", (2, 2, 6, 2), 0.2),
+    "acmix_swin_small_patch4_window7_224": _model("Swin-S with ACmix in every block", (2, 2, 18, 2), 0.3),
+}

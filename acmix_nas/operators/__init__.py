@@ -1,0 +1,19 @@
+"""Operators that mix the pixels of a map: (B, C_in, H, W) -> (B, C_out, ceil(H/s), ceil(W/s)).
+
+Each public file here is an operator named by its file. It offers two functions:
+
+    build(mixer, **site) -> torch.nn.Module
+    count(mixer, *, input_map, **site) -> (params, macs, macs_deploy)   exact, builds nothing
+
+`site` says where in a host the operator stands. An operator takes what concerns it and ignores the rest:
+
+    in_channels, out_channels   widths
+    stride, dilation            of queries and kernels; 1 if left out
+    fc_bias                     whether ACmix's light fully connected layer has a bias
+    map_size                    (height, width) the host was built for; None if it was built for none
+    shifted                     whether windows are shifted in this block
+    conv_on                     "rolled" or "image": the map that the convolution path of a shifted block sees
+
+`input_map` is the (height, width) that is fed. An operator may further offer the methods `mixing()`, its weights of
+attention and convolution, and `set_input_size(map_size)`, which fits windows to a new map.
+"""

@@ -1,0 +1,63 @@
+"""Attention modes of ACmix: each public file here is a mode named by its file, and so is a module of a user's own.
+
+A mode's file offers
+
+    Attention(channels, num_heads, kernel_size, *, stride=1, dilation=1)   an `AttentionMode`
+    count(*, channels, num_heads, kernel_size, input_map, stride=1, dilation=1, map_size=None, shifted=False)
+        -> ModeCount
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+
+class ModeCount(NamedTuple):
+    """What an attention mode costs without the shared projections.
+
+    Attributes:
+        params: Trainable numbers.
+        macs: Multiply-adds of its two matrix products and of its own projections, for one image.
+        arranged: (height, width) of the map that `arrange` returns, which is what q, k and v are projected from.
+    """
+
+    params: int
+    macs: int
+    arranged: tuple[int, int]
+
+
+class AttentionMode(nn.Module):
+    """Base of the attention modes: q, k, v -> heads concatenated, channel = head * head_dim + depth.
+
+    A subclass needs only `forward`. Maps are channels-last tensors (B, H, W, C).
+    """
+
+    def place(self, map_size: tuple[int, int] | None, *, shifted: bool = False) -> None:
+        """Fits the mode to the map a host was built for.
+
+        Args:
+            map_size: Height and width of the map in pixels; None if unknown.
+            shifted: Whether windows are shifted here.
+        """
+
+    def arrange(self, x: torch.Tensor) -> torch.Tensor:
+        """The map (B, H, W, C) as the mode wants it projected: rolled, or padded at the right and the bottom."""
+        return x
+
+    def restore(self, x: torch.Tensor) -> torch.Tensor:
+        """Undoes the rolling of `arrange` on a map (B, H, W, C) that is already cropped to its size before padding."""
+        return x
+
+    def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Attends.
+
+        Args:
+            q: Queries at every stride-th pixel, (B, ceil(H/s), ceil(W/s), C), of the arranged map.
+            k: Keys (B, H, W, C).
+            v: Values (B, H, W, C).
+
+        Returns:
+            (B, ceil(H/s), ceil(W/s), C), still arranged.
+        """
+        raise NotImplementedError

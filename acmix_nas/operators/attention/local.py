@@ -1,0 +1,94 @@
+"""Local self-attention over a window around each pixel (Ramachandran et al. 2019, arXiv 1906.05909).
+
+Shapes: B batch, H W map, h w its map at stride, N heads, D head_dim, C = N * D channels, K = kernel_size ** 2.
+"""
+
+import torch
+from torch import nn
+
+from acmix_nas.errors import ArchError
+from acmix_nas.operators.attention import AttentionMode, ModeCount
+
+
+class Attention(AttentionMode):
+    """softmax(d^-0.5 * q . (k - W loc)) v over the window of each query, reflected at the borders.
+
+    The positional term of the paper is q . (p_q - p_k) with p = W loc. Softmax removes what depends on the query
+    alone, so only p_k is left (docs/operator.md); loc holds the column, then the row, each from -1 to 1.
+
+    Args:
+        channels: Channels C of q, k and v.
+        num_heads: Heads N.
+        kernel_size: Odd extent of the window in pixels.
+        stride: Distance of the queries in pixels.
+        dilation: Distance of the window's pixels.
+
+    Raises:
+        ArchError: The window is even.
+    """
+
+    def __init__(self, channels: int, num_heads: int, kernel_size: int, *, stride: int = 1, dilation: int = 1) -> None:
+        super().__init__()
+        if kernel_size % 2 == 0:
+            raise ArchError(f"attn_kernel of local attention is odd; it is {kernel_size}.")
+        self.num_heads = num_heads
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.dilation = dilation
+        self.scale = (channels // num_heads) ** -0.5
+        self.position = nn.Linear(2, channels // num_heads, bias=False)
+
+    def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Attends; see `AttentionMode.forward`."""
+        heads = (self.num_heads, q.shape[-1] // self.num_heads)
+        q_BhwN1D = torch.unflatten(q, -1, heads).unsqueeze(-2)
+        k_BHWND = torch.unflatten(k, -1, heads)
+        location_HW2 = _locations(k.shape[1], k.shape[2], k)
+        p_HW1D = self.position(location_HW2).unsqueeze(-2)
+        k_BhwNDK = self._windows(k_BHWND - p_HW1D)
+        v_BhwNDK = self._windows(torch.unflatten(v, -1, heads))
+        weights_BhwN1K = (self.scale * q_BhwN1D @ k_BhwNDK).softmax(-1)
+        y_BhwN1D: torch.Tensor = weights_BhwN1K @ v_BhwNDK.transpose(-1, -2)
+        return y_BhwN1D.flatten(-3)
+
+    def _windows(self, x_BHWND: torch.Tensor) -> torch.Tensor:
+        """The reflected window of each query, (B, h, w, N, D, K)."""
+        span = self.dilation * (self.kernel_size - 1) + 1
+        for dim in (1, 2):
+            index = _reflected(x_BHWND.shape[dim], span // 2, x_BHWND.device)
+            x_BHWND = x_BHWND.index_select(dim, index)
+        windows = x_BHWND.unfold(1, span, self.stride).unfold(2, span, self.stride)
+        return windows[..., :: self.dilation, :: self.dilation].flatten(-2)
+
+
+def count(
+    *,
+    channels: int,
+    num_heads: int,
+    kernel_size: int,
+    input_map: tuple[int, int],
+    stride: int = 1,
+    dilation: int = 1,
+    map_size: tuple[int, int] | None = None,
+    shifted: bool = False,
+) -> ModeCount:
+    """Cost of `Attention`: 2 C K for each query, and 2 d for each pixel's position."""
+    height, width = input_map
+    queries = -(-height // stride) * -(-width // stride)
+    position = 2 * (channels // num_heads)
+    macs = 2 * channels * kernel_size**2 * queries + position * height * width
+    return ModeCount(position, macs, input_map)
+
+
+def _locations(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
+    columns = torch.linspace(-1, 1, width, dtype=like.dtype, device=like.device).expand(height, width)
+    rows = torch.linspace(-1, 1, height, dtype=like.dtype, device=like.device).unsqueeze(-1).expand(height, width)
+    return torch.stack((columns, rows), -1)
+
+
+def _reflected(extent: int, padding: int, device: torch.device) -> torch.Tensor:
+    """Indices of a padded axis, as numpy.pad with mode "reflect": folded as often as needed; extent 1 repeats."""
+    index = torch.arange(-padding, extent + padding, device=device)
+    period = max(2 * (extent - 1), 1)
+    index = index % period
+    return torch.minimum(index, period - index) if extent > 1 else index

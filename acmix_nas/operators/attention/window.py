@@ -1,0 +1,185 @@
+"""Self-attention in windows that may be shifted (Swin, Liu et al. 2021, arXiv 2103.14030).
+
+Shapes: B batch, H W map, n windows of one image, T tokens of a window, N heads, D head_dim, C = N * D channels.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from acmix_nas.operators.attention import AttentionMode, ModeCount
+
+MASKED = -100.0
+"""Added to the logits of two pixels that only the rolling made neighbours; the value of Swin and timm."""
+
+
+class Attention(AttentionMode):
+    """proj(softmax(d^-0.5 * q k + relative position bias) v) in windows of kernel_size x kernel_size pixels.
+
+    Maps that the window does not divide are padded with zeros at the right and the bottom before q, k and v are
+    projected, as in timm. With a stride, the queries between are left out of the result. Windows are never dilated.
+
+    Args:
+        channels: Channels C of q, k and v.
+        num_heads: Heads N.
+        kernel_size: Extent of the window in pixels.
+        stride: Distance of the queries in pixels.
+        dilation: Without effect here.
+    """
+
+    relative_position_index: torch.Tensor
+    mask: torch.Tensor | None
+
+    def __init__(self, channels: int, num_heads: int, kernel_size: int, *, stride: int = 1, dilation: int = 1) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.scale = (channels // num_heads) ** -0.5
+        self.window_size = (kernel_size, kernel_size)
+        self.shift_size = (0, 0)
+        self.map_size: tuple[int, int] | None = None
+        self.relative_position_bias_table = nn.Parameter(torch.empty(_table_length(self.window_size), num_heads))
+        self.proj = nn.Linear(channels, channels)
+        self.register_buffer("relative_position_index", None, persistent=False)
+        self.register_buffer("mask", None, persistent=False)
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Draws the relative position biases; a host calls it after its own initialisation."""
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        self.init_non_persistent_buffers()
+
+    def init_non_persistent_buffers(self) -> None:
+        """Fills what a checkpoint does not hold; timm calls it after a model left the meta device."""
+        device = self.relative_position_bias_table.device
+        self.relative_position_index = _relative_positions(self.window_size, device)
+        self.mask = None
+        if any(self.shift_size) and self.map_size is not None:
+            self.mask = self._mask(self._padded(*self.map_size), self.relative_position_bias_table)
+
+    def place(self, map_size: tuple[int, int] | None, *, shifted: bool = False) -> None:
+        """Clamps the window to the map and shifts it by half, as timm: not where one window covers the map."""
+        old = self.window_size
+        extents = map_size or (self.kernel_size + 1, self.kernel_size + 1)
+        self.map_size = map_size
+        self.window_size = (min(extents[0], self.kernel_size), min(extents[1], self.kernel_size))
+        half = self.kernel_size // 2 if shifted else 0
+        self.shift_size = (
+            0 if extents[0] <= self.kernel_size else half,
+            0 if extents[1] <= self.kernel_size else half,
+        )
+        if self.window_size != old:
+            table = _resized(self.relative_position_bias_table.detach(), old, self.window_size)
+            self.relative_position_bias_table = nn.Parameter(table)
+        self.init_non_persistent_buffers()
+
+    def arrange(self, x: torch.Tensor) -> torch.Tensor:
+        """Rolls by the shift and pads to whole windows."""
+        if any(self.shift_size):
+            x = torch.roll(x, (-self.shift_size[0], -self.shift_size[1]), (1, 2))
+        height, width = x.shape[1], x.shape[2]
+        padded = self._padded(height, width)
+        return F.pad(x, (0, 0, 0, padded[1] - width, 0, padded[0] - height))
+
+    def restore(self, x: torch.Tensor) -> torch.Tensor:
+        """Rolls back."""
+        return torch.roll(x, self.shift_size, (1, 2)) if any(self.shift_size) else x
+
+    def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Attends; see `AttentionMode.forward`."""
+        if self.stride > 1:
+            q = self._spread(q, k)
+        logits_BnNTT = self.scale * self._windows(q) @ self._windows(k).transpose(-1, -2) + self._bias()
+        if any(self.shift_size):
+            logits_BnNTT = logits_BnNTT + self._mask_for(k)
+        x_BnNTD = logits_BnNTT.softmax(-1) @ self._windows(v)
+        x_BHWC = self._merged(x_BnNTD, k.shape[1], k.shape[2])
+        y: torch.Tensor = self.proj(x_BHWC[:, :: self.stride, :: self.stride])
+        return y
+
+    def _spread(self, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        """Queries at stride as a map of full size, zeros between: windows hold unequal numbers of them."""
+        spread = torch.zeros_like(k)
+        spread[:, :: self.stride, :: self.stride] = q
+        return spread
+
+    def _windows(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        """(B, H, W, C) -> (B, n, N, T, D)."""
+        (batch, height, width, channels), (rows, columns) = x_BHWC.shape, self.window_size
+        shape = (batch, height // rows, rows, width // columns, columns, self.num_heads, channels // self.num_heads)
+        return x_BHWC.reshape(shape).permute(0, 1, 3, 5, 2, 4, 6).flatten(4, 5).flatten(1, 2)
+
+    def _merged(self, x_BnNTD: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        """The inverse of `_windows`."""
+        rows, columns = self.window_size
+        n_BhwNTD = torch.unflatten(x_BnNTD, 1, (height // rows, width // columns))
+        x = torch.unflatten(n_BhwNTD, 4, (rows, columns))
+        return x.permute(0, 1, 4, 2, 5, 3, 6).flatten(5, 6).flatten(3, 4).flatten(1, 2)
+
+    def _bias(self) -> torch.Tensor:
+        return self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
+
+    def _mask_for(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        size = (x_BHWC.shape[1], x_BHWC.shape[2])
+        if self.mask is not None and self.map_size is not None and size == self._padded(*self.map_size):
+            return self.mask.to(x_BHWC.dtype)
+        return self._mask(size, x_BHWC)
+
+    def _mask(self, size: tuple[int, int], like: torch.Tensor) -> torch.Tensor:
+        """(n, 1, T, T): MASKED between pixels of one window that come from opposite edges of the image."""
+        rows, columns = (
+            (index >= extent - window).long() + (index >= extent - shift).long()
+            for extent, window, shift in zip(size, self.window_size, self.shift_size, strict=True)
+            for index in [torch.arange(extent, device=like.device)]
+        )
+        region_HW = 3 * rows[:, None] + columns
+        n_rows, n_columns = size[0] // self.window_size[0], size[1] // self.window_size[1]
+        windows = region_HW.reshape(n_rows, self.window_size[0], n_columns, self.window_size[1])
+        region_nT = windows.transpose(1, 2).flatten(2).flatten(0, 1)
+        apart = region_nT[:, None, :, None] != region_nT[:, None, None, :]
+        return apart.to(like.dtype) * MASKED
+
+    def _padded(self, height: int, width: int) -> tuple[int, int]:
+        rows, columns = self.window_size
+        return -(-height // rows) * rows, -(-width // columns) * columns
+
+
+def count(
+    *,
+    channels: int,
+    num_heads: int,
+    kernel_size: int,
+    input_map: tuple[int, int],
+    stride: int = 1,
+    dilation: int = 1,
+    map_size: tuple[int, int] | None = None,
+    shifted: bool = False,
+) -> ModeCount:
+    """Cost of `Attention`: 2 C T for each pixel of the padded map, and proj."""
+    rows, columns = (min(kernel_size, extent) for extent in map_size or (kernel_size, kernel_size))
+    arranged = (-(-input_map[0] // rows) * rows, -(-input_map[1] // columns) * columns)
+    queries = -(-arranged[0] // stride) * -(-arranged[1] // stride)
+    params = _table_length((rows, columns)) * num_heads + channels**2 + channels
+    macs = 2 * channels * rows * columns * arranged[0] * arranged[1] + channels**2 * queries
+    return ModeCount(params, macs, arranged)
+
+
+def _table_length(window_size: tuple[int, int]) -> int:
+    return (2 * window_size[0] - 1) * (2 * window_size[1] - 1)
+
+
+def _relative_positions(window_size: tuple[int, int], device: torch.device) -> torch.Tensor:
+    """(T, T) rows of the bias table: (row difference, column difference), each counted from its least."""
+    rows, columns = window_size
+    row = torch.arange(rows * columns, device=device) // columns
+    column = torch.arange(rows * columns, device=device) % columns
+    down = row[:, None] - row + rows - 1
+    right = column[:, None] - column + columns - 1
+    return down * (2 * columns - 1) + right
+
+
+def _resized(table: torch.Tensor, old: tuple[int, int], new: tuple[int, int]) -> torch.Tensor:
+    image = table.T.reshape(1, -1, 2 * old[0] - 1, 2 * old[1] - 1)
+    image = F.interpolate(image, (2 * new[0] - 1, 2 * new[1] - 1), mode="bicubic", align_corners=False)
+    return image.flatten(2)[0].T.contiguous()

@@ -1,0 +1,38 @@
+"""`acmix models`: what timm can create once acmix_nas.models is imported."""
+
+import json
+
+import click
+
+from acmix_nas.cli.options import json_option
+
+
+@click.command()
+@json_option
+def models(as_json: bool) -> None:
+    """List the models that timm can create, with parameters and multiply-adds at 224 x 224.
+
+    \b
+    Examples:
+      acmix models
+      acmix models --json
+    """
+    from rich.table import Table
+
+    from acmix_nas.cli.console import results
+    from acmix_nas.cost import count
+    from acmix_nas.models import model_names, named_model
+
+    named = [(name, named_model(name)) for name in model_names()]
+    rows = [(name, model.arch().host, count(model.arch()), model.summary) for name, model in named]
+    if as_json:
+        fields = [
+            {"name": name, "host": host, "params": cost.params, "macs": cost.macs, "macs_deploy": cost.macs_deploy}
+            for name, host, cost, _ in rows
+        ]
+        click.echo(json.dumps(fields))
+        return
+    table = Table("model", "host", "params (M)", "MACs (G)", "summary", box=None, header_style="bold")
+    for name, host, cost, summary in rows:
+        table.add_row(name, host, f"{cost.params / 1e6:.2f}", f"{cost.macs / 1e9:.2f}", summary)
+    results().print(table)

@@ -1,0 +1,159 @@
+"""Networks from descriptions, and the names that timm knows them by. Importing this module registers the names."""
+
+from collections.abc import Callable
+from functools import cache, partial
+from inspect import signature
+from typing import Any
+
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import nn
+
+from acmix_nas import registry
+from acmix_nas.arch import Arch, Mixer
+from acmix_nas.errors import AcmixError, ArchError
+from acmix_nas.hosts import NamedModel
+
+__all__ = ["build_model", "mixing", "model_names", "named_arch"]
+
+MIXER_OPTIONS = ("attention", "attn_kernel", "conv_kernel", "conv_impl", "conv_init", "combine")
+"""Fields that `timm.create_model` can change in every ACmix mixer at once, beside `conv_on` of the arch."""
+
+
+def build_model(
+    arch: Arch,
+    *,
+    num_classes: int = 1000,
+    in_chans: int = 3,
+    img_size: int | tuple[int, int] | None = None,
+    patch_size: int | None = None,
+    width: float = 1.0,
+    drop_path_rate: float = 0.0,
+    drop_rate: float = 0.0,
+    global_pool: str = "avg",
+) -> nn.Module:
+    """Builds the network that an arch describes, with fresh weights.
+
+    Args:
+        arch: The network.
+        num_classes: Classes of the head; 0 for none.
+        in_chans: Channels of the image.
+        img_size: Height and width in pixels that it is built for; the host's own if None.
+        patch_size: Extent of a patch in pixels, for hosts with patches; the host's own if None.
+        width: Multiplier of all widths, for proxies.
+        drop_path_rate: Stochastic depth of the last block, in [0, 1].
+        drop_rate: Dropout before the classifier, in [0, 1].
+        global_pool: Pooling of the head, by its timm name.
+
+    Returns:
+        A module (B, in_chans, H, W) -> (B, num_classes) with timm's methods; its attribute `arch` is the arch.
+
+    Raises:
+        ArchError: The widths of the host do not fit the mixers.
+    """
+    model: nn.Module = registry.load("hosts", arch.host).build(
+        arch,
+        _make_mixer,
+        num_classes=num_classes,
+        in_chans=in_chans,
+        img_size=img_size,
+        patch_size=patch_size,
+        width=width,
+        drop_path_rate=drop_path_rate,
+        drop_rate=drop_rate,
+        global_pool=global_pool,
+    )
+    return model
+
+
+def model_names() -> list[str]:
+    """The names that timm creates our models by, sorted."""
+    return sorted(_named_models())
+
+
+def named_arch(name: str) -> Arch:
+    """The arch behind a timm name.
+
+    Raises:
+        AcmixError: There is no such model.
+    """
+    return named_model(name).arch()
+
+
+def named_model(name: str) -> NamedModel:
+    """What a host says about one of its models.
+
+    Raises:
+        AcmixError: There is no such model.
+    """
+    models = _named_models()
+    if name not in models:
+        raise AcmixError(f"there is no model {name!r}; there are {', '.join(sorted(models))}.")
+    return models[name]
+
+
+def mixing(model: nn.Module) -> tuple[tuple[float, float] | None, ...]:
+    """(alpha, beta) of each block, first to last; None for a block without ACmix or with weights that follow the data.
+
+    Args:
+        model: A model of `build_model`.
+    """
+    mixers: list[Any] = model.mixers()  # type: ignore[operator]
+    return tuple(mixer.mixing() if hasattr(mixer, "mixing") else None for mixer in mixers)
+
+
+def _make_mixer(mixer: Mixer, **site: Any) -> nn.Module:
+    module: nn.Module = registry.load("operators", mixer.operator).build(mixer, **site)
+    return module
+
+
+@cache
+def _named_models() -> dict[str, NamedModel]:
+    return {
+        name: model for host in registry.names("hosts") for name, model in registry.load("hosts", host).MODELS.items()
+    }
+
+
+def _changed(arch: Arch, changes: dict[str, Any]) -> Arch:
+    """An arch with some fields changed in every ACmix mixer."""
+    fields = {name: changes.pop(name) for name in MIXER_OPTIONS if name in changes}
+    conv_on = changes.pop("conv_on", arch.conv_on)
+    stages = [[m.having(**fields) if m.operator == "acmix" else m for m in stage] for stage in arch.stages]
+    return Arch.canonical(host=arch.host, stages=stages, conv_on=conv_on)
+
+
+def _entry_point(name: str, named: NamedModel) -> Callable[..., nn.Module]:
+    """The function that timm calls to create a model of ours."""
+
+    def create(pretrained: bool = False, **options: Any) -> nn.Module:
+        arch = _changed(named.arch(), options)
+        if pretrained and not (options.get("pretrained_cfg") or options.get("pretrained_cfg_overlay")):
+            raise AcmixError(
+                f"no weights of {name} are published. Leave pretrained=True out, or give weights of your own as "
+                "checkpoint_path."
+            )
+        options.setdefault("drop_path_rate", named.drop_path_rate)
+        _check_options(name, options)
+        features = dict(registry.load("hosts", arch.host).FEATURES)
+        model: nn.Module = build_model_with_cfg(
+            partial(build_model, arch), name, pretrained, feature_cfg=features, **options
+        )
+        return model
+
+    create.__name__ = create.__qualname__ = name
+    create.__doc__ = f"{named.summary}; timm's arguments, and {', '.join(MIXER_OPTIONS)}, conv_on for every block."
+    return create
+
+
+def _check_options(name: str, options: dict[str, Any]) -> None:
+    own = [option for option in signature(build_model).parameters if option != "arch"]
+    of_timm = ["features_only", "out_indices", "feature_cls", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"]
+    unknown = [option for option in options if option not in (*own, *of_timm)]
+    if unknown:
+        known = ", ".join((*own, "features_only", "out_indices", *MIXER_OPTIONS, "conv_on"))
+        raise ArchError(f"{name} has no option {', '.join(unknown)}; it has {known}.")
+
+
+default_cfgs = generate_default_cfgs({name: dict(named.cfg) for name, named in _named_models().items()})
+
+for _name, _named in _named_models().items():
+    globals()[_name] = register_model(_entry_point(_name, _named))

@@ -1,0 +1,107 @@
+"""What every operator and every attention mode must do: a new file here is tested by being there."""
+
+import math
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from acmix_nas import registry
+from acmix_nas.arch import COMBINE, CONV_IMPL, Mixer
+from acmix_nas.operators.attention import AttentionMode
+
+CHANNELS, HEADS = 24, 3
+MODES = registry.names("operators.attention")
+SITE = {"in_channels": 16, "out_channels": CHANNELS}
+
+
+def acmix(**fields):
+    values = {
+        "attention": "local", "attn_kernel": 5, "conv_kernel": 3, "num_heads": HEADS, "conv_impl": "full",
+        "conv_init": "shift", "combine": "learned",
+    }  # fmt: skip
+    return Mixer.canonical(**{**values, **fields})
+
+
+MIXERS = [
+    *(acmix(combine=combine) for combine in COMBINE),
+    *(acmix(conv_impl=impl, conv_kernel=5) for impl in CONV_IMPL),
+    *(acmix(attention=mode, combine=combine) for mode in MODES for combine in ("att", "learned", "gated")),
+    *(Mixer(operator=name) for name in registry.names("operators") if name != "acmix"),
+]
+
+
+def described(value):
+    return "-".join(map(str, value.to_dict().values())) if isinstance(value, Mixer) else None
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(params=MIXERS, ids=described)
+def mixer(request):
+    return request.param
+
+
+def load(mixer):
+    return registry.load("operators", mixer.operator)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (11, 7)])
+def test_any_map_gives_its_size_at_stride(mixer, stride, size):
+    operator = load(mixer).build(mixer, **SITE, stride=stride, dilation=2)
+    y = operator(torch.randn(2, 16, *size))
+    assert y.shape == (2, CHANNELS, math.ceil(size[0] / stride), math.ceil(size[1] / stride))
+    assert y.isfinite().all()
+
+
+@pytest.mark.parametrize("fc_bias", [False, True])
+@pytest.mark.parametrize("map_size", [None, (4, 6), (7, 11)])
+def test_count_is_exact(mixer, fc_bias, map_size):
+    """Parameters as built, multiply-adds as torch's counter sees them executed."""
+    size = (7, 11)
+    for stride in (1, 2):
+        site = {**SITE, "stride": stride, "fc_bias": fc_bias, "map_size": map_size}
+        with torch.device("meta"):
+            operator = load(mixer).build(mixer, **site)
+            with FlopCounterMode(display=False) as counter:
+                operator(torch.empty(1, 16, *size))
+        params, macs, macs_deploy = load(mixer).count(mixer, input_map=size, **site)
+        assert params == sum(parameter.numel() for parameter in operator.parameters())
+        assert counter.get_total_flops() == 2 * macs
+        assert 0 < macs_deploy <= macs
+
+
+def test_state_dict_round_trip(mixer):
+    first, second = (load(mixer).build(mixer, **SITE) for _ in range(2))
+    second.load_state_dict(first.state_dict())
+    x = torch.randn(1, 16, 7, 5)
+    torch.testing.assert_close(first(x), second(x), rtol=0, atol=0)
+
+
+def test_a_hosts_site_is_accepted(mixer):
+    site = {"map_size": (7, 11), "shifted": True, "conv_on": "image", "fc_bias": True}
+    operator = load(mixer).build(mixer, **SITE, **site)
+    assert operator(torch.randn(1, 16, 7, 11)).shape == (1, CHANNELS, 7, 11)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_mode_offers_what_acmix_asks_for(mode):
+    module = registry.load("operators.attention", mode)
+    attention = module.Attention(CHANNELS, HEADS, 5)
+    assert isinstance(attention, AttentionMode)
+    counted = module.count(channels=CHANNELS, num_heads=HEADS, kernel_size=5, input_map=(7, 11))
+    assert counted.params == sum(parameter.numel() for parameter in attention.parameters())
+    assert attention.arrange(torch.zeros(1, 7, 11, CHANNELS)).shape[1:3] == counted.arranged
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_mode_gives_gradients_to_all_it_holds(mode):
+    mixer = acmix(attention=mode)
+    operator = load(mixer).build(mixer, **SITE, map_size=(7, 11), shifted=True)
+    operator(torch.randn(1, 16, 7, 11)).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in operator.parameters())

@@ -1,0 +1,94 @@
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+
+from acmix_nas.arch import Mixer
+from acmix_nas.cost import count
+from acmix_nas.models import build_model, named_arch
+from acmix_nas.operators.acmix import count as count_acmix
+
+TINY = "acmix_swin_tiny_patch4_window7_224"
+SMALL = "acmix_swin_small_patch4_window7_224"
+
+PUBLISHED = {TINY: (28_649_908, 4.645e9), SMALL: (50_345_080, 8.993e9)}
+"""Parameters and multiply-adds of the published formulation at 224 pixels."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_numbers(name):
+    cost = count(named_arch(name))
+    assert cost.params == PUBLISHED[name][0]
+    assert cost.macs == pytest.approx(PUBLISHED[name][1], rel=2e-4)
+    assert cost.input_size == 224
+
+
+def test_the_kernels_of_swin_tiny():
+    """0.15, 1.00 and 3.64 G for the whole convolution path with `full` (docs/operator.md)."""
+    plain = count(_tiny(combine="att")).macs
+    path = [(count(_tiny(conv_kernel=k)).macs - plain) / 1e9 for k in (3, 5, 7)]
+    assert path == pytest.approx([0.15, 1.00, 3.64], abs=0.01)
+
+
+def test_implementations_by_hand():
+    """N = 3, d = 5, k = 3 on 7 x 4 pixels at stride 1: fc 3N k^2 d HW, then the kernels."""
+    fc = 9 * 9 * 5 * 28
+    kernels = {"shift": 0, "groupconv": 5 * 81 * 28, "learnable": 5 * 81 * 28, "full": 15 * 81 * 28}
+    for impl, expected in kernels.items():
+        mixer = Mixer.canonical(conv_kernel=3, num_heads=3, conv_impl=impl, conv_init="shift", combine="conv")
+        _, macs, _ = count_acmix(mixer, in_channels=11, out_channels=15, input_map=(7, 4))
+        assert macs == 3 * 11 * 15 * 28 + fc + expected
+
+
+def test_deploy_takes_the_cheapest_form():
+    mixer = Mixer.canonical(conv_kernel=3, num_heads=4, conv_impl="full", conv_init="shift", combine="conv")
+    _, plain, deploy = count_acmix(mixer, in_channels=8, out_channels=64, input_map=(2, 2))
+    unshared = 8 * 9 * 16 * 4 + 64 * 81 * 4
+    composed = 3 * 8 * 64 * 4 + 16 * 12 * 4 * 9 * 4
+    assert deploy == min(plain, composed, unshared) == unshared
+    mixer = mixer.having(conv_impl="learnable", combine="sum", attention="local", attn_kernel=1)
+    _, plain, deploy = count_acmix(mixer, in_channels=64, out_channels=64, input_map=(2, 2), fc_bias=True)
+    attention = 3 * 64 * 64 * 4 + 2 * 64 * 4 + 2 * 16 * 4
+    assert deploy == attention + 16 * (12 + 1) * 9 * 4 < plain
+
+
+def test_a_model_is_counted_as_it_is():
+    with torch.device("meta"):
+        model = build_model(named_arch(TINY), num_classes=7, in_chans=1, img_size=64, width=0.5)
+    for change in (lambda: None, lambda: model.reset_classifier(0), lambda: model.set_input_size(128, patch_size=2)):
+        change()
+        assert count(model, 64).params == sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_fvcore_differs_by_the_norms_alone():
+    """Fvcore counts 5 for each number that a LayerNorm sees."""
+    fvcore = pytest.importorskip("fvcore.nn")
+    torch.set_num_threads(1)
+    model = timm.create_model(TINY).eval()
+    cost = count(model)
+    analysis = fvcore.FlopCountAnalysis(model, torch.zeros(1, 3, 224, 224))
+    counted = analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).by_operator()
+    assert counted.total() == pytest.approx(4.664e9, rel=2e-4)
+    assert counted["layer_norm"] == 5 * _normed()
+    assert counted.total() - counted["layer_norm"] == cost.macs
+
+
+def test_counting_loads_no_weights_and_importing_no_torch():
+    code = "import acmix_nas.cost, sys; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def _tiny(**changes):
+    arch = named_arch(TINY)
+    stages = [[mixer.having(**changes) for mixer in stage] for stage in arch.stages]
+    return type(arch).canonical(host=arch.host, stages=stages, conv_on=arch.conv_on)
+
+
+def _normed():
+    """How many numbers of a 224 x 224 image pass through a LayerNorm."""
+    pixels = [56**2, 28**2, 14**2, 7**2]
+    blocks = sum(2 * depth * dim * n for depth, dim, n in zip((2, 2, 6, 2), (96, 192, 384, 768), pixels, strict=True))
+    merging = sum(4 * dim * n for dim, n in zip((96, 192, 384), pixels[1:], strict=True))
+    return 96 * pixels[0] + blocks + merging + 768 * pixels[-1]
