@@ -1,0 +1,67 @@
+"""`acmix spaces`: the search spaces there are, and whether one is right."""
+
+import json
+
+import click
+
+from acmix_nas.cli.options import json_option
+
+
+@click.group(invoke_without_command=True)
+@json_option
+@click.pass_context
+def spaces(context: click.Context, as_json: bool) -> None:
+    """List the search spaces, or check one.
+
+    \b
+    Examples:
+      acmix spaces
+      acmix spaces check swin_t
+      acmix spaces check my_space.yaml
+    """
+    if context.invoked_subcommand:
+        return
+    from rich.table import Table
+
+    from acmix_nas.cli.console import results
+    from acmix_nas.files import space_names
+    from acmix_nas.space import load_space
+
+    found = [load_space(name) for name in space_names()]
+    if as_json:
+        rows = [{"name": space.name, "host": space.host, "size": space.size, "choices": len(space.choices), "proxies": list(space.proxies), "summary": space.summary} for space in found]
+        click.echo(json.dumps(rows))
+        return
+    table = Table("space", "host", "networks", "choices", "proxies", "summary", box=None, header_style="bold")
+    for space in found:
+        table.add_row(space.name, space.host, f"{space.size:.3g}", str(len(space.choices)), ", ".join(space.proxies), space.summary)
+    results().print(table)
+
+
+@spaces.command()
+@click.argument("space", metavar="SPACE")
+@json_option
+def check(space: str, as_json: bool) -> None:
+    """Check SPACE, a name or a YAML file: every choice at full size and in every proxy.
+
+    Shows, by stage and choice, which options the proxy can tell apart. A wrong file is one error with file, line and
+    field, and exit code 2.
+    """
+    from rich.table import Table
+
+    from acmix_nas.cli.console import results
+    from acmix_nas.space import load_space
+    from acmix_nas.space.check import distinctions
+
+    loaded = load_space(space)
+    found = [(proxy.name, item) for proxy in loaded.proxies.values() for item in distinctions(loaded, proxy)]
+    if as_json:
+        rows = [{"proxy": proxy, "choice": item.choice.name, "map": item.extent, "groups": item.groups, "inert": item.inert} for proxy, item in found]
+        click.echo(json.dumps({"name": loaded.name, "size": loaded.size, "choices": rows}))
+        return
+    table = Table("proxy", "choice", "map", "options told apart", box=None, header_style="bold")
+    for proxy, item in found:
+        told = "  ".join(" = ".join(map(str, group)) for group in item.groups)
+        table.add_row(proxy, item.choice.name, f"{item.extent} x {item.extent}", told + ("  (inert)" if item.inert else ""))
+    results().print(table)
+    results().print(f"{loaded.name}: {loaded.size:,} distinct networks, {len(loaded.choices)} choices, no error.")

@@ -1,0 +1,128 @@
+"""What search and ablate do alike: announce, run, and whatever happened render what is stored."""
+
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from acmix_nas.cli.console import results
+from acmix_nas.cli.display import StudyDisplay
+from acmix_nas.record import TrialRecord
+from acmix_nas.report import front, render, study_table, table_text
+from acmix_nas.report.table import as_rich
+from acmix_nas.search.run import Watcher
+from acmix_nas.search.study import Study, at_work
+from acmix_nas.train import Setting
+
+log = logging.getLogger(__name__)
+
+FAILED_TRIALS = 3
+INTERRUPTED = 130
+
+
+@contextmanager
+def decoding(console: Console) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar for the decoding of images, shown once there is something to decode."""
+    bar = Progress(
+        TextColumn("decoding images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True
+    )
+    task = bar.add_task("images", total=None, visible=False)
+    with bar:
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+
+
+def run_study(
+    study: Study, setting: Setting, console: Console, *, total: int, as_json: bool, run: Callable[[Watcher], object]
+) -> int:
+    """Runs a study and renders its report, also after an interrupt.
+
+    Returns:
+        The exit code: 0 done, 3 done with failed trials, 130 interrupted.
+    """
+    with at_work(study.folder), _terminated_as_interrupted():
+        study.render_lines()
+        _announce(study, setting, console)
+        code = 0
+        with StudyDisplay(console, study.header.name, total, study.records()) as display:
+            try:
+                run(display)
+            except KeyboardInterrupt:
+                log.info("interrupted")
+                code = INTERRUPTED
+        records = study.records()
+        if not code and any(record.status == "failed" for record in records):
+            code = FAILED_TRIALS
+        files = render(study.folder, study.header, records)
+        log.info("%d trials stored, report rendered", len(records))
+    _show(study, records, files, console, as_json=as_json, interrupted=code == INTERRUPTED)
+    return code
+
+
+def _announce(study: Study, setting: Setting, console: Console) -> None:
+    header, splits, budget = study.header, setting.splits, setting.budget
+    lines = [
+        f"study {header.name}: {header.kind} {header.space}, seed {header.seed}, in {study.folder}",
+        f"data: {splits.name}, {len(splits.classes)} classes, {budget.images:,} training images, scores on the {header.split} split",
+        f"proxy: {setting.proxy.name}, {setting.proxy.input_size} px, width {setting.proxy.width:g}, {budget.epochs} epochs, {budget.precision} on {setting.device}",
+    ]
+    if splits.embedded:
+        lines.insert(2, "These images are Fashion-MNIST, not ImageNet: they show that things work, not which backbone is best.")
+    if splits.skipped:
+        lines.append(f"{len(splits.skipped)} images could not be decoded and are left out; {study.folder / 'log.txt'} names them.")
+    for path, reason in splits.skipped:
+        log.warning("left out %s: %s", path, reason)
+    for line in lines:
+        log.info(line)
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _show(study: Study, records: list[TrialRecord], files: list[Path], console: Console, *, as_json: bool, interrupted: bool) -> None:
+    header = study.header
+    if as_json:
+        best = [record.number for record in front(records)]
+        click.echo(json.dumps({"study": header.to_dict(), "folder": str(study.folder), "front": best, "trials": [record.to_dict() for record in records]}))
+    elif sys.stdout.isatty():
+        results().print(as_rich(study_table(header, records)))
+    else:
+        click.echo(table_text(header, records))
+    failed = [record for record in records if record.status == "failed"]
+    if failed:
+        console.print(f"{len(failed)} of {len(records)} trials failed; the first: {failed[0].error}", markup=False, soft_wrap=True)
+    console.print(f"\nwritten to {study.folder}: {', '.join(sorted(file.name for file in files))}", markup=False, soft_wrap=True)
+    for command in _next_commands(study, interrupted=interrupted):
+        console.print(f"  {command}", markup=False, soft_wrap=True)
+
+
+def _next_commands(study: Study, *, interrupted: bool) -> list[str]:
+    header = study.header
+    out = "" if study.folder.parent == Path("reports") else f" --out {study.folder.parent}"
+    again = f"acmix search --space {header.space}" if header.kind == "search" else f"acmix ablate {header.space}"
+    if interrupted:
+        return ["interrupted; everything finished is kept. Go on with:", f"{again} --study {header.name}{out} --resume"]
+    more = "--trials 24" if header.kind == "search" else "--seeds 5"
+    commands = ["next:", f"acmix report {header.name}{out}"]
+    if (study.folder / "best.yaml").is_file():
+        commands.append(f"acmix profile {study.folder / 'best.yaml'} --impl all")
+    return [*commands, f"{again} --study {header.name}{out} --resume {more}"]
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """A SIGTERM, as batch systems send it, ends a study as Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

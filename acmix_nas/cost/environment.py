@@ -1,0 +1,77 @@
+"""What a measurement was made on: device, threads, versions, settings that change speed or numbers."""
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from acmix_nas import __version__
+
+PACKAGES = ("torch", "torchvision", "timm", "optuna", "fvcore")
+
+
+def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Describes a device and everything around it that a number depends on.
+
+    Args:
+        device: Where the measurement runs.
+
+    Returns:
+        Plain values for JSON: the device's name, threads, cores, load (mean number of busy processes in the
+        last minute; None where the system does not say), versions, TF32 and cuDNN settings.
+    """
+    device = torch.device(device)
+    return {
+        "device": str(device),
+        "device_name": device_name(device),
+        "cuda": torch.version.cuda if device.type == "cuda" else None,
+        "threads": torch.get_num_threads(),
+        "cores": cores(),
+        "load": load(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "acmix_nas": __version__,
+        **versions(),
+        "tf32_matmul": torch.backends.cuda.matmul.allow_tf32,
+        "tf32_cudnn": torch.backends.cudnn.allow_tf32,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """The model name of a GPU or of the processor."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of the packages that results depend on; None where one is not installed."""
+    return {name: _version(name) for name in PACKAGES}
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def load() -> float | None:
+    """Mean number of running processes in the last minute; None where the system does not say."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

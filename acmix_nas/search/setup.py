@@ -1,0 +1,172 @@
+"""From what was asked to what a study holds fixed; shared by search and ablate."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from acmix_nas import __version__
+from acmix_nas.cost.environment import environment
+from acmix_nas.data import load_splits
+from acmix_nas.errors import StudyError, UsageError
+from acmix_nas.record import StudyHeader
+from acmix_nas.search.study import DATABASE, Study, check_same, newest_name, next_name, study_folder
+from acmix_nas.space import Proxy, Space
+from acmix_nas.train import Budget, Setting
+from acmix_nas.train.recipe import supports_bf16
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a user may say of a study; None stands for the default, or, on resuming, for what the study has.
+
+    Attributes:
+        out: Folder of study folders.
+        study: Name of the study.
+        resume: Whether to go on with it.
+        data: Folder of images; None for the embedded ones.
+        seed: Seed of draws, weights and order.
+        epochs: Passes over the training images.
+        proxy: Name of the space's proxy.
+        proxy_images: Training images.
+        device: "auto", "cpu" or "cuda".
+    """
+
+    out: Path
+    study: str | None = None
+    resume: bool = False
+    data: Path | None = None
+    seed: int | None = None
+    epochs: int | None = None
+    proxy: str | None = None
+    proxy_images: int | None = None
+    device: str = "auto"
+
+    def remembered(self) -> dict[str, Any]:
+        """What a study keeps of this, so that it can be resumed without saying it again."""
+        kept = {"seed": self.seed, "epochs": self.epochs, "proxy": self.proxy, "proxy_images": self.proxy_images}
+        return {**kept, "data": None if self.data is None else str(self.data.resolve())}
+
+
+def open_study(
+    asked: Asked,
+    space: Space,
+    *,
+    kind: str,
+    name: str,
+    fixed: Mapping[str, Any],
+    kept: Mapping[str, Any],
+    command: str,
+    baseline: str | None = None,
+    rows: tuple[str, ...] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Study, Setting]:
+    """Makes or opens the study that was asked for, and everything its trials need.
+
+    Args:
+        asked: What the user said.
+        space: Gives the proxies and the size that costs are counted at.
+        kind: "search" or "ablate".
+        name: Name of the space or of the ablation table: the default study's name begins with it.
+        fixed: Further settings; the study cannot be resumed with others.
+        kept: Further settings that the study keeps from when it was made.
+        command: The command line, for the header.
+        baseline: Row that an ablation compares with.
+        rows: Rows of an ablation.
+        progress: Told how many images were decoded, of how many.
+
+    Raises:
+        StudyError: The study's name is taken, there is none to resume, or it was made with other settings.
+        DataError: The images cannot be read.
+        UsageError: There is no such proxy or device.
+    """
+    study, asked = _find(asked, name)
+    device = pick_device(asked.device)
+    proxy = _pick_proxy(space, asked, device)
+    splits = load_splits(
+        asked.data,
+        input_size=proxy.input_size,
+        train_images=proxy.images,
+        seed=asked.seed or 0,
+        with_report=kind == "ablate",
+        progress=progress,
+    )
+    budget = Budget(
+        epochs=proxy.epochs,
+        images=len(splits.train),
+        batch_size=proxy.batch_size,
+        learning_rate=proxy.learning_rate,
+        precision="bf16" if supports_bf16(device) else "fp32",
+    )
+    settings = {"data": splits.fingerprint, "proxy": proxy.to_dict(), "budget": budget.to_dict(), **fixed}
+    if study is None:
+        header = StudyHeader(
+            name=asked.study or next_name(asked.out, name),
+            kind=kind,
+            space=name,
+            host=space.host,
+            split="search" if kind == "search" else "report",
+            baseline=baseline,
+            rows=rows,
+            seed=asked.seed or 0,
+            command=command,
+            version=__version__,
+            settings={**settings, **kept, "asked": asked.remembered()},
+        )
+        study = Study.create(asked.out, header)
+    else:
+        check_same(study.header, settings)
+    setting = Setting(
+        proxy=proxy,
+        budget=budget,
+        splits=splits,
+        split=study.header.split,
+        input_size=space.input_size,
+        device=device,
+        environment=environment(device),
+    )
+    return study, setting
+
+
+def pick_device(asked: str) -> str:
+    """The device to train on: "auto" takes CUDA where it is.
+
+    Raises:
+        UsageError: CUDA was asked for and is not there.
+    """
+    has_cuda = torch.cuda.is_available()
+    if asked == "cuda" and not has_cuda:
+        raise UsageError("--device cuda: torch sees no CUDA device here; see `acmix doctor`, or use --device cpu.")
+    return "cuda" if has_cuda and asked in ("auto", "cuda") else "cpu"
+
+
+def _find(asked: Asked, name: str) -> tuple[Study | None, Asked]:
+    """The study to resume, with what it remembers where nothing else was said; or none, if the name is free."""
+    if not asked.resume:
+        if asked.study and (study_folder(asked.out, asked.study) / DATABASE).exists():
+            raise StudyError(f"the study {asked.study!r} exists in {asked.out}; add --resume to go on with it, or choose another --study.")
+        return None, asked
+    study = Study.open(study_folder(asked.out, asked.study or newest_name(asked.out, name)))
+    if study.header.space != name:
+        raise StudyError(f"the study {study.header.name!r} is one of {study.header.space!r}, not of {name!r}.")
+    if asked.seed not in (None, study.header.seed):
+        raise StudyError(f"the study {study.header.name!r} has seed {study.header.seed}, not {asked.seed}; leave --seed out.")
+    stored = study.header.settings["asked"]
+    said = {key: value for key, value in asdict(asked).items() if value is not None}
+    known = {key: value for key, value in stored.items() if value is not None}
+    merged = {**asdict(asked), **known, **said}
+    return study, Asked(**{**merged, "data": Path(merged["data"]) if merged["data"] else None})
+
+
+def _pick_proxy(space: Space, asked: Asked, device: str) -> Proxy:
+    default = {"cuda": "gpu", "cpu": "cpu"}[device]
+    name = asked.proxy or (default if default in space.proxies else next(iter(space.proxies)))
+    if name not in space.proxies:
+        raise UsageError(f"{space.name} has the proxies {', '.join(space.proxies)}; --proxy {name!r} is none of them.")
+    proxy = space.proxies[name]
+    return replace(proxy, epochs=asked.epochs or proxy.epochs, images=asked.proxy_images or proxy.images)

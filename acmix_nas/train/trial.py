@@ -1,0 +1,134 @@
+"""One trial: a network of a study is built as its proxy, trained and recorded, whatever happens."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+
+from acmix_nas.arch import Arch
+from acmix_nas.cost import count
+from acmix_nas.data import Splits
+from acmix_nas.errors import AcmixError
+from acmix_nas.models import build_model
+from acmix_nas.record import TrialRecord
+from acmix_nas.space import Proxy
+from acmix_nas.train.loop import Progress, train
+from acmix_nas.train.recipe import Budget
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What is the same for all trials of a study.
+
+    Attributes:
+        proxy: How the networks are shrunk.
+        budget: How they are trained.
+        splits: On which images.
+        split: The images that scores are read on.
+        input_size: Image extent in pixels at which the full networks' costs are counted.
+        device: "cpu" or "cuda".
+        environment: Versions, threads, machine.
+    """
+
+    proxy: Proxy
+    budget: Budget
+    splits: Splits
+    split: str
+    input_size: int
+    device: str
+    environment: Mapping[str, Any]
+
+
+def run_trial(
+    arch: Arch,
+    setting: Setting,
+    *,
+    number: int,
+    label: str,
+    seeds: Mapping[str, int],
+    on_step: Callable[[Progress], None] | None = None,
+) -> TrialRecord:
+    """Trains one network and records it; a failure is a record too.
+
+    Args:
+        arch: The network at full size.
+        setting: What the study holds fixed.
+        number: The trial's number in the study.
+        label: Its row, or where it came from.
+        seeds: "init" for the weights, "order" for images and augmentation.
+        on_step: Called after every optimizer step.
+
+    Returns:
+        The record, with status "failed" and the reason if the loss diverged, memory ran out or anything raised.
+        Only an interrupt passes through.
+    """
+    progress, error = Progress(), None
+    started, clock = datetime.now(UTC), time.perf_counter()
+    try:
+        _train(arch, setting, seeds, progress, on_step)
+    except Exception as caught:
+        error = _reason(caught)
+        log.warning("trial %d failed: %s", number, error, exc_info=not isinstance(caught, AcmixError))
+    return TrialRecord(
+        number=number,
+        status="failed" if error else "complete",
+        arch=arch,
+        cost=count(arch, setting.input_size),
+        label=label,
+        split=setting.split,
+        scores=tuple(progress.scores),
+        losses=tuple(progress.losses),
+        mixing=tuple(progress.mixing),
+        seeds=dict(seeds),
+        budget=setting.budget.to_dict(),
+        proxy=setting.proxy.to_dict(),
+        data=setting.splits.to_dict(),
+        environment=dict(setting.environment),
+        started=started.isoformat(timespec="seconds"),
+        seconds=round(time.perf_counter() - clock, 3),
+        error=error,
+    )
+
+
+def shared_record(twin: TrialRecord, arch: Arch, setting: Setting, *, number: int, label: str) -> TrialRecord:
+    """The record of a network whose proxy was trained before, as trial `twin`: the scores are that trial's."""
+    cost = count(arch, setting.input_size)
+    return replace(twin, number=number, label=label, arch=arch, cost=cost, shared_with=twin.number, seconds=0.0)
+
+
+def _train(arch: Arch, setting: Setting, seeds: Mapping[str, int], progress: Progress, on_step: Callable[[Progress], None] | None) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(seeds["init"])
+        model = build_model(
+            setting.proxy.shrink(arch),
+            num_classes=len(setting.splits.classes),
+            in_chans=setting.splits.in_chans,
+            img_size=setting.proxy.input_size,
+            patch_size=setting.proxy.patch_size,
+            width=setting.proxy.width,
+        )
+        train(
+            model,
+            setting.splits,
+            setting.budget,
+            split=setting.split,
+            order_seed=seeds["order"],
+            device=setting.device,
+            progress=progress,
+            on_step=on_step,
+        )
+
+
+def _reason(error: Exception) -> str:
+    """One line on what went wrong."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        return f"out of memory: {error}"
+    if isinstance(error, AcmixError):
+        return str(error)
+    return f"{type(error).__name__}: {error}".splitlines()[0]
