@@ -89,7 +89,9 @@ def ablate(study: Study, ablation: Ablation, setting: Setting, *, seeds: int, wa
                 _run(study, ablation, setting, study.start(params, _distributions(ablation), row), params, watcher)
 
 
-def _run(study: Study, ablation: Ablation, setting: Setting, number: int, params: Mapping[str, Any], watcher: Watcher) -> None:
+def _run(
+    study: Study, ablation: Ablation, setting: Setting, number: int, params: Mapping[str, Any], watcher: Watcher
+) -> None:
     row = params["row"]
     watcher.begin(number, f"{row}, seed {params['seed']}", ablation.rows[row])
     seed = study.header.seed + params["seed"]

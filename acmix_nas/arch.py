@@ -29,7 +29,8 @@ class Mixer:
     Attributes:
         operator: "acmix", or "conv" for the host's own dense 3x3 convolution (all other fields None).
         attention: Attention mode; None where `combine` is "conv".
-        attn_kernel: Extent of the attention window in pixels; None where `combine` is "conv" or the mode sees the whole map.
+        attn_kernel: Extent of the attention window in pixels; None where `combine` is "conv" or the mode sees the
+            whole map.
         conv_kernel: Odd extent of the convolution path; None where `combine` is "att".
         num_heads: Number of heads N.
         conv_impl: Implementation of shift-and-sum; None where `combine` is "att".
@@ -58,7 +59,10 @@ class Mixer:
             self._check_convolution()
         for name in without_effect(asdict(self)):
             if getattr(self, name) is not None:
-                raise ArchError(f"{name}={getattr(self, name)!r} has no effect with {self._rule()}; leave it None, or use Mixer.canonical.")
+                raise ArchError(
+                    f"{name}={getattr(self, name)!r} has no effect with {self._rule()}; leave it None, or use "
+                    "Mixer.canonical."
+                )
 
     @classmethod
     def canonical(cls, **values: Any) -> Self:
@@ -105,7 +109,11 @@ class Mixer:
             _check_option("conv_init", self.conv_init, CONV_INIT)
 
     def _rule(self) -> str:
-        return ", ".join(f"{name}={value!r}" for name, value in self.to_dict().items() if name in ("operator", "combine", "conv_impl", "attention"))
+        return ", ".join(
+            f"{name}={value!r}"
+            for name, value in self.to_dict().items()
+            if name in ("operator", "combine", "conv_impl", "attention")
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,13 +145,16 @@ class Arch:
         if _convolves_when_rolled(self.host, self.stages):
             _check_option("conv_on", self.conv_on, CONV_ON)
         elif self.conv_on is not None:
-            raise ArchError(f"conv_on={self.conv_on!r} has no effect: no shifted block has a convolution path; leave it None, or use Arch.canonical.")
+            raise ArchError(
+                f"conv_on={self.conv_on!r} has no effect: no shifted block has a convolution path; leave it None, or "
+                "use Arch.canonical."
+            )
 
     @classmethod
     def canonical(cls, *, host: str, stages: Iterable[Iterable[Mixer]], conv_on: str | None = None) -> Self:
         """The network with these values, `conv_on` dropped where it has no effect."""
-        stages = tuple(tuple(stage) for stage in stages)
-        return cls(host=host, stages=stages, conv_on=conv_on if _convolves_when_rolled(host, stages) else None)
+        blocks = tuple(tuple(stage) for stage in stages)
+        return cls(host=host, stages=blocks, conv_on=conv_on if _convolves_when_rolled(host, blocks) else None)
 
     @property
     def depths(self) -> tuple[int, ...]:
@@ -163,7 +174,10 @@ class Arch:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, strings and numbers; fields without effect are left out."""
-        values: dict[str, Any] = {"host": self.host, "stages": [[mixer.to_dict() for mixer in stage] for stage in self.stages]}
+        values: dict[str, Any] = {
+            "host": self.host,
+            "stages": [[mixer.to_dict() for mixer in stage] for stage in self.stages],
+        }
         return values if self.conv_on is None else {**values, "conv_on": self.conv_on}
 
     @classmethod

@@ -37,7 +37,11 @@ def find_space(name_or_path: str | os.PathLike[str], folder: str = "") -> Path:
         raise SpaceError(f"there is no file {path}.")
     if named.is_file():
         return named
-    raise SpaceError(f"there is no {folder.rstrip('s') or 'space'} {str(name_or_path)!r}; there are {', '.join(space_names(folder))}. A file of your own is given by its path, ending in .yaml.")
+    kind, have = folder.rstrip("s") or "space", ", ".join(space_names(folder))
+    raise SpaceError(
+        f"there is no {kind} {str(name_or_path)!r}; there are {have}. A file of your own is given by its path, ending "
+        "in .yaml."
+    )
 
 
 def write_text(path: Path, text: str) -> None:

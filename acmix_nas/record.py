@@ -157,10 +157,14 @@ class TrialRecord:
         known["cost"] = Cost(**_all_fields(Cost, known["cost"]))
         known["scores"] = tuple(known["scores"])
         known["losses"] = tuple(known["losses"])
-        known["mixing"] = tuple(tuple(None if pair is None else (pair[0], pair[1]) for pair in epoch) for epoch in known["mixing"])
+        known["mixing"] = tuple(
+            tuple(None if pair is None else (pair[0], pair[1]) for pair in epoch) for epoch in known["mixing"]
+        )
         record = cls(**known)
         if values.get("arch_id", record.arch_id) != record.arch_id:
-            raise RecordError(f"trial {record.number} says arch_id {values['arch_id']}, but its arch has {record.arch_id}.")
+            raise RecordError(
+                f"trial {record.number} says arch_id {values['arch_id']}, but its arch has {record.arch_id}."
+            )
         return record
 
     def to_json(self) -> str:

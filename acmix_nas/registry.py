@@ -41,7 +41,9 @@ def load(folder: str, name: str) -> ModuleType:
         return import_module(f"acmix_nas.{folder}.{name}")
     if "." not in name:
         have = ", ".join(names(folder))
-        raise AcmixError(f"{folder} has no {name!r}; there are {have}. A module of your own is named by its dotted path.")
+        raise AcmixError(
+            f"{folder} has no {name!r}; there are {have}. A module of your own is named by its dotted path."
+        )
     try:
         return import_module(name)
     except ImportError as error:

@@ -10,7 +10,10 @@ from acmix_nas.errors import AcmixError
 
 COMMANDS = {
     "search": ("acmix_nas.cli.search:search", "Search a space of ACmix networks on a proxy task."),
-    "profile": ("acmix_nas.cli.profile:profile", "Count and time a network: params, MACs, latency, throughput, memory."),
+    "profile": (
+        "acmix_nas.cli.profile:profile",
+        "Count and time a network: params, MACs, latency, throughput, memory.",
+    ),
     "ablate": ("acmix_nas.cli.ablate:ablate", "Train the rows of an ablation table with paired seeds and render it."),
     "report": ("acmix_nas.cli.report:report", "Render a study's report again from what is stored."),
     "models": ("acmix_nas.cli.models:models", "List the models that timm can create."),
@@ -24,9 +27,11 @@ class LazyGroup(click.Group):
     """A group that knows its commands by name and loads the one that is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of the table."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, imported now."""
         if cmd_name not in COMMANDS:
             return None
         module, attribute = COMMANDS[cmd_name][0].split(":")
@@ -35,6 +40,7 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes names and summaries without importing a command."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 

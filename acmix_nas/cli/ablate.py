@@ -9,13 +9,19 @@ from acmix_nas.cli.options import command_line, study_options
 
 @click.command()
 @click.argument("table", metavar="NAME|FILE")
-@click.option("--seeds", type=click.IntRange(1, 1000), default=3, show_default=True, help="Seeds of each row; with --resume the total.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, 1000),
+    default=3,
+    show_default=True,
+    help="Seeds of each row; with --resume the total.",
+)
 @study_options
 def ablate(table: str, seeds: int, as_json: bool, **asked: Any) -> int:
     """Train the rows of an ablation table with paired seeds and render it.
 
-    NAME is combine (nine rules for alpha and beta) or shift (implementations of shift-and-sum), FILE a YAML of your own.
-    Scores are read on the report split, which no search reads.
+    NAME is combine (nine rules for alpha and beta) or shift (implementations of shift-and-sum); FILE is a YAML file of
+    your own. Scores are read on the report split, which no search reads.
 
     \b
     Examples:

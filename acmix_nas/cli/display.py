@@ -35,7 +35,12 @@ class StudyDisplay:
         self._spent: list[float] = []
         self._label = ""
         self._began = time.monotonic()
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
         self._bars = Progress(*columns, console=console)
         self._trials = self._bars.add_task("trials", total=total, completed=len(records), note="")
         self._epochs = self._bars.add_task("step", total=None, note="")
@@ -46,7 +51,9 @@ class StudyDisplay:
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._console.is_terminal:
             self._live.stop()
 
@@ -69,7 +76,8 @@ class StudyDisplay:
         self._bars.update(self._trials, completed=len(self._records), note=self._left(0))
         outcome = f"top-1 {record.top1:.4f}" if record.top1 is not None else f"failed: {record.error}"
         shared = "" if record.shared_with is None else f", shared with trial {record.shared_with}"
-        line = f"trial {record.number}  {record.label}  {outcome}  MACs {record.cost.macs / 1e9:.3f}G  {record.seconds:.1f} s{shared}"
+        facts = (f"trial {record.number}", record.label, outcome, f"MACs {record.cost.macs / 1e9:.3f}G")
+        line = "  ".join((*facts, f"{record.seconds:.1f} s{shared}"))
         self._console.print(line, markup=False, soft_wrap=True)
 
     def _left(self, done: float) -> str:
@@ -82,7 +90,9 @@ class StudyDisplay:
 
     def _render(self) -> Group:
         best = front(self._records)
-        table = Table("front", "label", "top-1", "MACs (G)", box=None, header_style="bold", title=self._name, title_justify="left")
+        table = Table(
+            "front", "label", "top-1", "MACs (G)", box=None, header_style="bold", title=self._name, title_justify="left"
+        )
         for record in best[:SHOWN]:
             table.add_row(str(record.number), record.label, f"{record.top1:.4f}", f"{record.cost.macs / 1e9:.3f}")
         return Group(table, self._bars)

@@ -60,7 +60,7 @@ def doctor(context: click.Context, out: Path, as_json: bool) -> None:
     Examples:
       acmix doctor
       acmix doctor --out /scratch/reports --json
-    """  # noqa: D301  click reads the backspace as "keep these lines"
+    """
     checks = [*_versions(), *_devices(), _bf16_step(), *_folder(out)]
     if as_json:
         import json
@@ -98,23 +98,16 @@ def _versions() -> Iterator[Check]:
 def _devices() -> Iterator[Check]:
     import torch
 
-    from acmix_nas.cost.environment import cores, device_name, load
+    from acmix_nas.cost.environment import cores, device_name, load, supports_bf16
 
-    detail = f"{device_name(torch.device('cpu'))}, {cores()} cores, {torch.get_num_threads()} threads, load {load()}"
-    yield Check(name="cpu", status="ok", detail=f"{detail}, bf16 {'in hardware' if _cpu_has_bf16() else 'emulated'}")
+    cpu = torch.device("cpu")
+    detail = f"{device_name(cpu)}, {cores()} cores, {torch.get_num_threads()} threads, load {load()}"
+    yield Check(name="cpu", status="ok", detail=f"{detail}, bf16 {'in hardware' if supports_bf16(cpu) else 'emulated'}")
     if not torch.cuda.is_available():
         yield Check(name="cuda", status="ok", detail="no GPU that torch can use; everything runs on the CPU")
     for index in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(index)
         yield Check(name=f"cuda:{index}", status="ok", detail=f"{facts.name}, {facts.total_memory / 1e9:.0f} GB")
-
-
-def _cpu_has_bf16() -> bool:
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))
 
 
 def _bf16_step() -> Check:
@@ -126,7 +119,7 @@ def _bf16_step() -> Check:
     try:
         finite = _train_one_step(device)
     except Exception as error:  # whatever goes wrong here is the finding
-        fix = "install a torch build for this machine: https://pytorch.org/get-started/locally"
+        fix = "install a build of torch that is made for this machine"
         return Check(name=name, status="failed", detail=f"{type(error).__name__} on {device}: {error}", fix=fix)
     if not finite:
         return Check(name=name, status="failed", detail=f"gradients on {device} are not finite", fix="update torch")
@@ -148,7 +141,7 @@ def _train_one_step(device: "torch.device") -> bool:
 def _folder(out: Path) -> Iterator[Check]:
     yield _attempt("output folder", lambda: _free_disk(out), fix="choose a folder that you may write to with --out")
     yield _attempt("file system", lambda: _file_system(out), fix="choose another folder with --out")
-    fix = "choose a folder on a local disk with --out, or give a database with --storage"
+    fix = "choose a folder on a local disk with --out"
     yield _attempt("sqlite", lambda: _sqlite(out), fix=fix)
 
 
@@ -179,7 +172,7 @@ def _file_system(out: Path) -> Check:
     kind = file_system_type(_existing(out))
     if kind is not None and kind.startswith(NETWORK_FILE_SYSTEMS):
         detail = f"{kind}, a network file system: SQLite cannot rely on its locks"
-        fix = "choose a local folder with --out, or give a database with --storage"
+        fix = "choose a folder on a local disk with --out"
         return Check(name="file system", status="warning", detail=detail, fix=fix)
     return Check(name="file system", status="ok", detail=kind or "unknown")
 

@@ -9,7 +9,13 @@ import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-device_option = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute; auto takes CUDA where it is.")
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where to compute; auto takes CUDA where it is.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout instead of tables.")
 out_option = click.option(
     "--out",
@@ -25,12 +31,19 @@ _STUDY_OPTIONS = [
         "--data",
         type=click.Path(path_type=Path),
         envvar="ACMIX_DATA",
-        help="Folder of images, train/CLASS/* and val/CLASS/*. Default: the embedded Fashion-MNIST subset. Environment: ACMIX_DATA.",
+        help="Folder of images, train/CLASS/* and val/CLASS/*. Default: the embedded Fashion-MNIST subset. "
+        "Environment: ACMIX_DATA.",
     ),
-    click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training images; the proxy's own by default."),
+    click.option(
+        "--epochs", type=click.IntRange(min=1), help="Passes over the training images; the proxy's own by default."
+    ),
     click.option("--seed", type=click.IntRange(min=0), help="Seed of draws, weights and image order.  [default: 0]"),
     click.option("--proxy", help="Proxy of the space; default by device: gpu or cpu."),
-    click.option("--proxy-images", type=click.IntRange(min=1), help="Training images, drawn evenly from the classes; the proxy's own by default."),
+    click.option(
+        "--proxy-images",
+        type=click.IntRange(min=1),
+        help="Training images, drawn evenly from the classes; the proxy's own by default.",
+    ),
     click.option("--study", help="Name of the study and its folder.  [default: counted up, like swin_t-001]"),
     out_option,
     click.option("--resume", is_flag=True, help="Go on with the study; without --study, with the newest one."),

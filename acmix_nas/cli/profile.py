@@ -84,7 +84,7 @@ def profile(
       acmix profile --impl all --batch-size 1,8
       acmix profile resnet50 --input-size 160 --json
       acmix profile reports/swin_t-001/best.yaml
-    """  # noqa: D301  click reads the backspace as "keep these lines"
+    """
     from acmix_nas.cost.profile import profile_rows
 
     network = _find_network(model)

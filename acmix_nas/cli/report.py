@@ -27,7 +27,7 @@ def report(study: str, out: Path, as_json: bool) -> None:
       acmix report swin_t-001
       acmix report /shared/runs/combine-003
       acmix report swin_t-001 --json | jq .front
-    """  # noqa: D301  click reads the backspace as "keep these lines"
+    """
     from acmix_nas.report import render
     from acmix_nas.search.study import load
 

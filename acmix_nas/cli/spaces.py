@@ -29,12 +29,29 @@ def spaces(context: click.Context, as_json: bool) -> None:
 
     found = [load_space(name) for name in space_names()]
     if as_json:
-        rows = [{"name": space.name, "host": space.host, "size": space.size, "choices": len(space.choices), "proxies": list(space.proxies), "summary": space.summary} for space in found]
+        rows = [
+            {
+                "name": space.name,
+                "host": space.host,
+                "size": space.size,
+                "choices": len(space.choices),
+                "proxies": list(space.proxies),
+                "summary": space.summary,
+            }
+            for space in found
+        ]
         click.echo(json.dumps(rows))
         return
     table = Table("space", "host", "networks", "choices", "proxies", "summary", box=None, header_style="bold")
     for space in found:
-        table.add_row(space.name, space.host, f"{space.size:.3g}", str(len(space.choices)), ", ".join(space.proxies), space.summary)
+        table.add_row(
+            space.name,
+            space.host,
+            f"{space.size:.3g}",
+            str(len(space.choices)),
+            ", ".join(space.proxies),
+            space.summary,
+        )
     results().print(table)
 
 
@@ -56,12 +73,17 @@ def check(space: str, as_json: bool) -> None:
     loaded = load_space(space)
     found = [(proxy.name, item) for proxy in loaded.proxies.values() for item in distinctions(loaded, proxy)]
     if as_json:
-        rows = [{"proxy": proxy, "choice": item.choice.name, "map": item.extent, "groups": item.groups, "inert": item.inert} for proxy, item in found]
+        rows = [
+            {"proxy": proxy, "choice": item.choice.name, "map": item.extent, "groups": item.groups, "inert": item.inert}
+            for proxy, item in found
+        ]
         click.echo(json.dumps({"name": loaded.name, "size": loaded.size, "choices": rows}))
         return
     table = Table("proxy", "choice", "map", "options told apart", box=None, header_style="bold")
     for proxy, item in found:
         told = "  ".join(" = ".join(map(str, group)) for group in item.groups)
-        table.add_row(proxy, item.choice.name, f"{item.extent} x {item.extent}", told + ("  (inert)" if item.inert else ""))
+        table.add_row(
+            proxy, item.choice.name, f"{item.extent} x {item.extent}", told + ("  (inert)" if item.inert else "")
+        )
     results().print(table)
     results().print(f"{loaded.name}: {loaded.size:,} distinct networks, {len(loaded.choices)} choices, no error.")

@@ -32,7 +32,12 @@ INTERRUPTED = 130
 def decoding(console: Console) -> Iterator[Callable[[int, int], None]]:
     """A progress bar for the decoding of images, shown once there is something to decode."""
     bar = Progress(
-        TextColumn("decoding images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True
+        TextColumn("decoding images"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
     )
     task = bar.add_task("images", total=None, visible=False)
     with bar:
@@ -67,16 +72,18 @@ def run_study(
 
 
 def _announce(study: Study, setting: Setting, console: Console) -> None:
-    header, splits, budget = study.header, setting.splits, setting.budget
+    header, splits, budget, proxy = study.header, setting.splits, setting.budget, setting.proxy
+    classes = f"{len(splits.classes)} classes, {budget.images:,} training images"
     lines = [
         f"study {header.name}: {header.kind} {header.space}, seed {header.seed}, in {study.folder}",
-        f"data: {splits.name}, {len(splits.classes)} classes, {budget.images:,} training images, scores on the {header.split} split",
-        f"proxy: {setting.proxy.name}, {setting.proxy.input_size} px, width {setting.proxy.width:g}, {budget.epochs} epochs, {budget.precision} on {setting.device}",
+        f"data: {splits.name}, {classes}, scores on the {header.split} split",
+        f"proxy: {proxy.name}, {proxy.input_size} px, width {proxy.width:g}, {budget.epochs} epochs, "
+        f"{budget.precision} on {setting.device}",
     ]
     if splits.embedded:
-        lines.insert(2, "These images are Fashion-MNIST, not ImageNet: they show that things work, not which backbone is best.")
+        lines.append("These images are Fashion-MNIST, not ImageNet: they show that things work, not what is best.")
     if splits.skipped:
-        lines.append(f"{len(splits.skipped)} images could not be decoded and are left out; {study.folder / 'log.txt'} names them.")
+        lines.append(f"{len(splits.skipped)} images cannot be decoded and are left out; log.txt names them.")
     for path, reason in splits.skipped:
         log.warning("left out %s: %s", path, reason)
     for line in lines:
@@ -84,19 +91,34 @@ def _announce(study: Study, setting: Setting, console: Console) -> None:
         console.print(line, markup=False, soft_wrap=True)
 
 
-def _show(study: Study, records: list[TrialRecord], files: list[Path], console: Console, *, as_json: bool, interrupted: bool) -> None:
+def _show(
+    study: Study, records: list[TrialRecord], files: list[Path], console: Console, *, as_json: bool, interrupted: bool
+) -> None:
     header = study.header
     if as_json:
         best = [record.number for record in front(records)]
-        click.echo(json.dumps({"study": header.to_dict(), "folder": str(study.folder), "front": best, "trials": [record.to_dict() for record in records]}))
+        click.echo(
+            json.dumps(
+                {
+                    "study": header.to_dict(),
+                    "folder": str(study.folder),
+                    "front": best,
+                    "trials": [record.to_dict() for record in records],
+                }
+            )
+        )
     elif sys.stdout.isatty():
         results().print(as_rich(study_table(header, records)))
     else:
         click.echo(table_text(header, records))
     failed = [record for record in records if record.status == "failed"]
     if failed:
-        console.print(f"{len(failed)} of {len(records)} trials failed; the first: {failed[0].error}", markup=False, soft_wrap=True)
-    console.print(f"\nwritten to {study.folder}: {', '.join(sorted(file.name for file in files))}", markup=False, soft_wrap=True)
+        console.print(
+            f"{len(failed)} of {len(records)} trials failed; the first: {failed[0].error}", markup=False, soft_wrap=True
+        )
+    console.print(
+        f"\nwritten to {study.folder}: {', '.join(sorted(file.name for file in files))}", markup=False, soft_wrap=True
+    )
     for command in _next_commands(study, interrupted=interrupted):
         console.print(f"  {command}", markup=False, soft_wrap=True)
 

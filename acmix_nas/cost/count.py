@@ -12,8 +12,8 @@ from acmix_nas.record import Cost
 def count(arch_or_model: Any, input_size: int | tuple[int, int] = 224) -> Cost:
     """Counts a network.
 
-    Multiply-adds are those of the named formulation (docs/operator.md): convolutions, linear layers and both matrix products of
-    attention for one image; no norms, softmax, activations or sums.
+    Multiply-adds are those of the named formulation (docs/operator.md): convolutions, linear layers and both matrix
+    products of attention for one image; no norms, softmax, activations or sums.
 
     Args:
         arch_or_model: An `Arch`, counted as a full network for 1000 classes and 3 channels that is built for

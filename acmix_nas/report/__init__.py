@@ -1,0 +1,83 @@
+"""A study folder from stored records alone: page, tables, picture, best network. No network is built."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table as RichTable
+
+from acmix_nas.files import write_text
+from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.report import ablation, best, document, page, picture, trials
+from acmix_nas.report.pareto import front
+from acmix_nas.report.table import Table, as_csv, as_latex, as_rich, as_text
+
+__all__ = ["ablation_table", "front", "render", "search_table", "study_table", "table_text"]
+
+
+def render(folder: Path, header: StudyHeader, records: Sequence[TrialRecord]) -> list[Path]:
+    """Writes report.html, report.md, table.tex, trials.csv, trials.jsonl, pareto.svg and best.yaml.
+
+    The same records always give the same bytes. Each file is replaced in one step. Without a complete trial there is
+    no best.yaml, and an old one is removed.
+
+    Args:
+        folder: The study's folder; made if missing.
+        header: What holds for all trials.
+        records: The trials, in any order.
+
+    Returns:
+        The files written.
+
+    Raises:
+        RecordError: Complete trials differ in split, data fingerprint or budget.
+    """
+    records = sorted(records, key=lambda record: record.number)
+    table = study_table(header, records)
+    svg = picture.draw(header, records)
+    texts = {
+        "report.html": page.build(header, records, table, svg),
+        "report.md": document.build(header, records, table),
+        "table.tex": as_latex(table),
+        "trials.csv": as_csv(trials.trial_table(header, records)),
+        "trials.jsonl": "".join(f"{record.to_json()}\n" for record in records),
+        "pareto.svg": svg,
+    }
+    chosen = best.choose(header, records)
+    if chosen is None:
+        (folder / "best.yaml").unlink(missing_ok=True)
+    else:
+        texts["best.yaml"] = best.best_yaml(header, records, chosen)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        write_text(folder / name, _encodable(text))
+    return [folder / name for name in texts]
+
+
+def search_table(header: StudyHeader, records: Sequence[TrialRecord]) -> RichTable:
+    """The Pareto front of a search, for a terminal."""
+    return as_rich(trials.front_table(header, _sorted(records)))
+
+
+def ablation_table(header: StudyHeader, records: Sequence[TrialRecord]) -> RichTable:
+    """The rows of an ablation with mean, spread and difference to the baseline, for a terminal."""
+    return as_rich(ablation.build(header, _sorted(records)))
+
+
+def table_text(header: StudyHeader, records: Sequence[TrialRecord]) -> str:
+    """The table of either kind in plain aligned text, for a pipe."""
+    return as_text(study_table(header, records))
+
+
+def study_table(header: StudyHeader, records: Sequence[TrialRecord]) -> Table:
+    """The neutral table of either kind of study."""
+    build = trials.front_table if header.kind == "search" else ablation.build
+    return build(header, _sorted(records))
+
+
+def _sorted(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    return sorted(records, key=lambda record: record.number)
+
+
+def _encodable(text: str) -> str:
+    """The text without lone surrogates, which no UTF-8 file can hold."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -45,7 +45,15 @@ def search(study: Study, space: Space, setting: Setting, *, trials: int, watcher
     """
     for left in study.running():
         log.info("trial %d was interrupted; it is trained again", left.number)
-        _run(study, space, setting, left.number, left.user_attrs["label"], space.build(decode(space, left.params)), watcher)
+        _run(
+            study,
+            space,
+            setting,
+            left.number,
+            left.user_attrs["label"],
+            space.build(decode(space, left.params)),
+            watcher,
+        )
     while len(study.trials()) < trials:
         drawn = draw(
             space,

@@ -1,8 +1,8 @@
-"""What to try next: a pure function of the seed and the history, so that a resumed search goes on as if never stopped."""
+"""What to try next: a pure function of seed and history, so that a resumed search goes on as if never stopped."""
 
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
@@ -10,11 +10,21 @@ from optuna.trial import FrozenTrial, create_trial
 
 from acmix_nas.space import Choice, Space, Value, Values
 
+Direction: TypeAlias = Literal["maximize", "minimize"]
+
 TPE_TRIES = 20
 RANDOM_TRIES = 500
 
 
-def draw(space: Space, *, seed: int, starts: int, history: Sequence[FrozenTrial], seen: Collection[str], directions: Sequence[str]) -> tuple[str, Values] | None:
+def draw(
+    space: Space,
+    *,
+    seed: int,
+    starts: int,
+    history: Sequence[FrozenTrial],
+    seen: Collection[str],
+    directions: Sequence[Direction],
+) -> tuple[str, Values] | None:
     """The next network to train, never one that was tried before.
 
     First come the space's own first networks, then random ones, then the tree-structured Parzen estimator of Optuna
@@ -53,7 +63,10 @@ def draw(space: Space, *, seed: int, starts: int, history: Sequence[FrozenTrial]
 def encode(space: Space, values: Mapping[str, Value]) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
     """Optuna's parameters and distributions: the option of a nominal choice, the index of an ordered one."""
     active = [choice for choice in space.choices if choice.name in values]
-    params = {choice.name: choice.options.index(values[choice.name]) if choice.ordered else values[choice.name] for choice in active}
+    params = {
+        choice.name: choice.options.index(values[choice.name]) if choice.ordered else values[choice.name]
+        for choice in active
+    }
     return params, {choice.name: _distribution(choice) for choice in active}
 
 
@@ -62,8 +75,10 @@ def decode(space: Space, params: Mapping[str, Any]) -> Values:
     return space.sample(lambda choice: _option(choice, params[choice.name]))
 
 
-def _ask_tpe(space: Space, seed: str, history: Sequence[FrozenTrial], directions: Sequence[str]) -> Values:
-    sampler = optuna.samplers.TPESampler(n_startup_trials=0, multivariate=False, seed=random.Random(seed).getrandbits(32))
+def _ask_tpe(space: Space, seed: str, history: Sequence[FrozenTrial], directions: Sequence[Direction]) -> Values:
+    sampler = optuna.samplers.TPESampler(
+        n_startup_trials=0, multivariate=False, seed=random.Random(seed).getrandbits(32)
+    )
     study = optuna.create_study(sampler=sampler, directions=list(directions))
     study.add_trials([_bare(trial) for trial in history if trial.state.is_finished()])
     trial = study.ask()

@@ -9,14 +9,13 @@ from typing import Any
 import torch
 
 from acmix_nas import __version__
-from acmix_nas.cost.environment import environment
+from acmix_nas.cost.environment import environment, supports_bf16
 from acmix_nas.data import load_splits
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.record import StudyHeader
 from acmix_nas.search.study import DATABASE, Study, check_same, newest_name, next_name, study_folder
 from acmix_nas.space import Proxy, Space
 from acmix_nas.train import Budget, Setting
-from acmix_nas.train.recipe import supports_bf16
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +100,7 @@ def open_study(
         images=len(splits.train),
         batch_size=proxy.batch_size,
         learning_rate=proxy.learning_rate,
-        precision="bf16" if supports_bf16(device) else "fp32",
+        precision="bf16" if supports_bf16(torch.device(device)) else "fp32",
     )
     settings = {"data": splits.fingerprint, "proxy": proxy.to_dict(), "budget": budget.to_dict(), **fixed}
     if study is None:
@@ -149,13 +148,18 @@ def _find(asked: Asked, name: str) -> tuple[Study | None, Asked]:
     """The study to resume, with what it remembers where nothing else was said; or none, if the name is free."""
     if not asked.resume:
         if asked.study and (study_folder(asked.out, asked.study) / DATABASE).exists():
-            raise StudyError(f"the study {asked.study!r} exists in {asked.out}; add --resume to go on with it, or choose another --study.")
+            raise StudyError(
+                f"the study {asked.study!r} exists in {asked.out}; add --resume to go on with it, or choose another "
+                "--study."
+            )
         return None, asked
     study = Study.open(study_folder(asked.out, asked.study or newest_name(asked.out, name)))
     if study.header.space != name:
         raise StudyError(f"the study {study.header.name!r} is one of {study.header.space!r}, not of {name!r}.")
     if asked.seed not in (None, study.header.seed):
-        raise StudyError(f"the study {study.header.name!r} has seed {study.header.seed}, not {asked.seed}; leave --seed out.")
+        raise StudyError(
+            f"the study {study.header.name!r} has seed {study.header.seed}, not {asked.seed}; leave --seed out."
+        )
     stored = study.header.settings["asked"]
     said = {key: value for key, value in asdict(asked).items() if value is not None}
     known = {key: value for key, value in stored.items() if value is not None}

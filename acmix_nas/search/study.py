@@ -17,11 +17,17 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from acmix_nas.errors import StudyError
 from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.search.sampler import Direction
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 DATABASE = "study.db"
-DIRECTIONS = {"top1": "maximize", "macs": "minimize", "macs_deploy": "minimize", "params": "minimize"}
+DIRECTIONS: dict[str, Direction] = {
+    "top1": "maximize",
+    "macs": "minimize",
+    "macs_deploy": "minimize",
+    "params": "minimize",
+}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -47,7 +53,9 @@ class Study:
         """
         folder = study_folder(out, header.name)
         if (folder / DATABASE).exists():
-            raise StudyError(f"the study {header.name!r} exists in {out}; add --resume to go on with it, or choose another --study.")
+            raise StudyError(
+                f"the study {header.name!r} exists in {out}; add --resume to go on with it, or choose another --study."
+            )
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -113,7 +121,9 @@ class Study:
 
     def records(self) -> list[TrialRecord]:
         """The records of all trials that ended, by number."""
-        return [TrialRecord.from_dict(trial.user_attrs["record"]) for trial in self.trials() if "record" in trial.user_attrs]
+        return [
+            TrialRecord.from_dict(trial.user_attrs["record"]) for trial in self.trials() if "record" in trial.user_attrs
+        ]
 
     def render_lines(self) -> None:
         """Writes trials.jsonl anew from the storage: a kill may have come between the two."""
@@ -121,7 +131,12 @@ class Study:
         (self.folder / "trials.jsonl").write_text("".join(lines), encoding="utf-8")
 
     def _values(self, record: TrialRecord) -> list[float]:
-        values = {"top1": record.top1, "params": record.cost.params, "macs": record.cost.macs, "macs_deploy": record.cost.macs_deploy}
+        values = {
+            "top1": record.top1,
+            "params": record.cost.params,
+            "macs": record.cost.macs,
+            "macs_deploy": record.cost.macs_deploy,
+        }
         return [float(values[name] or 0.0) for name in self.header.objectives]
 
 
@@ -138,7 +153,9 @@ def load(folder: Path) -> tuple[StudyHeader, list[TrialRecord]]:
 def study_folder(out: Path, name: str) -> Path:
     """`out`/NAME, for a name that is a plain file name."""
     if not _NAME.fullmatch(name):
-        raise StudyError(f"a study's name has letters, digits, '.', '_' and '-', and starts with a letter or digit; it is {name!r}.")
+        raise StudyError(
+            f"a study's name has letters, digits, '.', '_' and '-', and starts with a letter or digit; it is {name!r}."
+        )
     return out / name
 
 
@@ -161,14 +178,15 @@ def at_work(folder: Path) -> Iterator[None]:
     Raises:
         StudyError: Another process holds it.
     """
-    handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+    stream = (folder / "log.txt").open("a", encoding="utf-8")
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("acmix_nas")
     level, propagates = logger.level, logger.propagate
     try:
-        fcntl.flock(handler.stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        handler.close()
+        stream.close()
         raise StudyError(f"another process is at work on {folder}; wait for it or stop it.") from error
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -179,7 +197,7 @@ def at_work(folder: Path) -> Iterator[None]:
         logger.removeHandler(handler)
         logger.setLevel(level)
         logger.propagate = propagates
-        handler.close()
+        stream.close()
 
 
 def check_same(header: StudyHeader, settings: Mapping[str, Any]) -> None:
@@ -193,8 +211,8 @@ def check_same(header: StudyHeader, settings: Mapping[str, Any]) -> None:
         for path in sorted({*then, *now}):
             if then.get(path) != now.get(path):
                 raise StudyError(
-                    f"the study {header.name!r} was made with {path} = {then.get(path)}, now it is {now.get(path)}; results of "
-                    "the two cannot stand in one study. Leave the option out, or start a new --study."
+                    f"the study {header.name!r} was made with {path} = {then.get(path)}, now it is {now.get(path)}; "
+                    "results of the two cannot stand in one study. Leave the option out, or start a new --study."
                 )
 
 
@@ -210,7 +228,11 @@ def _storage(folder: Path) -> optuna.storages.RDBStorage:
 
 
 def _last(out: Path, space: str) -> int:
-    found = [re.fullmatch(rf"{re.escape(space)}-(\d+)", path.name) for path in out.glob(f"{space}-*")] if out.is_dir() else []
+    found = (
+        [re.fullmatch(rf"{re.escape(space)}-(\d+)", path.name) for path in out.glob(f"{space}-*")]
+        if out.is_dir()
+        else []
+    )
     return max((int(match.group(1)) for match in found if match), default=0)
 
 

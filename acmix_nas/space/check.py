@@ -60,5 +60,6 @@ def check_proxy(space: Space, proxy: Proxy, node: Node) -> None:
             same = next(group for group in found.groups if len(group) > 1)
             raise node.error(
                 f"{found.choice.name} {', '.join(map(str, same))} build the same function on the "
-                f"{found.extent} x {found.extent} map of stage {found.choice.stage}; enlarge input_size, or say `inert: allow`."
+                f"{found.extent} x {found.extent} map of stage {found.choice.stage}; enlarge input_size, or say "
+                "`inert: allow`."
             )

@@ -111,9 +111,11 @@ def _check_events(path: Path, text: str) -> None:
     """Refuses aliases and deep nesting before anything is built."""
     depth = 0
     for event in yaml.parse(text, yaml.SafeLoader):
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1 if event.start_mark else 1
         if isinstance(event, yaml.AliasEvent):
-            raise SpaceError(f"{path}, line {line}, field *{event.anchor}: aliases are not allowed; write the value out.")
+            raise SpaceError(
+                f"{path}, line {line}, field *{event.anchor}: aliases are not allowed; write the value out."
+            )
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
             raise SpaceError(f"{path}, line {line}: nested deeper than {MAX_DEPTH} levels.")
@@ -127,12 +129,14 @@ def _place(file: str, path: str, loader: yaml.SafeLoader, node: yaml.Node) -> No
             name = str(key.value)
             inner = f"{path}.{name}" if path else name
             if not isinstance(key, yaml.ScalarNode) or name in value:
-                raise SpaceError(f"{file}, line {key.start_mark.line + 1}, field {inner}: a name, given once, is needed.")
+                raise SpaceError(
+                    f"{file}, line {key.start_mark.line + 1}, field {inner}: a name, given once, is needed."
+                )
             value[name] = _place(file, inner, loader, item)
     elif isinstance(node, yaml.SequenceNode):
         value = [_place(file, f"{path}[{index}]", loader, item) for index, item in enumerate(node.value)]
     else:
-        value = loader.construct_object(node)  # type: ignore[no-untyped-call]
+        value = loader.construct_object(node)
     return Node(file, node.start_mark.line + 1, path, value)
 
 

@@ -12,7 +12,17 @@ from acmix_nas.space.document import Node, read
 from acmix_nas.space.proxy import Proxy
 from acmix_nas.space.space import Choice, Space, Value, Values
 
-FIELDS = ("operator", "combine", "attention", "attn_kernel", "num_heads", "head_dim", "conv_kernel", "conv_impl", "conv_init")
+FIELDS = (
+    "operator",
+    "combine",
+    "attention",
+    "attn_kernel",
+    "num_heads",
+    "head_dim",
+    "conv_kernel",
+    "conv_impl",
+    "conv_init",
+)
 """Mixer fields in the order of choices: a field comes after those that decide whether it has an effect."""
 WORDS = {"combine": COMBINE, "conv_impl": CONV_IMPL, "conv_init": CONV_INIT}
 COSTS = ("macs", "macs_deploy", "params")
@@ -40,7 +50,9 @@ def load_space(name_or_path: str | os.PathLike[str], *, per: str | None = None) 
     widths = tuple(node.whole() for node in field["widths"].items())
     depths = tuple(node.whole() for node in field["depths"].items())
     if len(widths) != len(depths):
-        raise field["depths"].error(f"one depth for each of the {len(widths)} widths is needed; there are {len(depths)}.")
+        raise field["depths"].error(
+            f"one depth for each of the {len(widths)} widths is needed; there are {len(depths)}."
+        )
     fixed = _fixed(field.get("mixer"), len(depths))
     per = per or (field["per"].text(["stage", "block"]) if "per" in field else "stage")
     nodes = field["choices"].mapping((), FIELDS)
@@ -78,27 +90,38 @@ def _fixed(mixer: Node | None, stages: int) -> tuple[Mapping[str, Value], ...]:
     return tuple(rows)
 
 
-def _choices(top: Node, nodes: Mapping[str, Node], fixed: tuple[Mapping[str, Value], ...], depths: tuple[int, ...], per: str) -> Iterator[Choice]:
+def _choices(
+    top: Node, nodes: Mapping[str, Node], fixed: tuple[Mapping[str, Value], ...], depths: tuple[int, ...], per: str
+) -> Iterator[Choice]:
     if not nodes:
         raise top.error("a space needs at least one choice.")
     if {"num_heads", "head_dim"} <= set(nodes):
         raise nodes["head_dim"].error("num_heads and head_dim say the same thing; keep one.")
     parsed = {name: _choice(nodes[name], depths) for name in FIELDS if name in nodes}
     for stage, depth in enumerate(depths):
-        for prefix in [f"stages.{stage}"] if per == "stage" else [f"stages.{stage}.blocks.{block}" for block in range(depth)]:
+        for prefix in (
+            [f"stages.{stage}"] if per == "stage" else [f"stages.{stage}.blocks.{block}" for block in range(depth)]
+        ):
             here = {name: options for name, (options, _, _, stages) in parsed.items() if stage in stages}
             for name, options in here.items():
                 if name in fixed[stage]:
                     raise nodes[name].error(f"is fixed under `mixer` for stage {stage}; remove it there.")
                 _, ordered, when, _ = parsed[name]
                 conditions = _conditions(name, nodes[name], here, fixed[stage], when)
-                yield Choice(f"{prefix}.{name}", options, ordered, {f"{prefix}.{other}": allowed for other, allowed in conditions.items()})
+                yield Choice(
+                    f"{prefix}.{name}",
+                    options,
+                    ordered,
+                    {f"{prefix}.{other}": allowed for other, allowed in conditions.items()},
+                )
 
 
 def _choice(node: Node, depths: tuple[int, ...]) -> tuple[tuple[Value, ...], bool, Mapping[str, Node], list[int]]:
     """Options, ordered, when, stages of one entry under `choices`."""
     name = node.path.rpartition(".")[2]
-    parts = node.mapping(["options"], ["ordered", "when", "stages"]) if isinstance(node.value, dict) else {"options": node}
+    parts = (
+        node.mapping(["options"], ["ordered", "when", "stages"]) if isinstance(node.value, dict) else {"options": node}
+    )
     options = tuple(_option(name, item) for item in parts["options"].items())
     if len(set(options)) < len(options):
         raise parts["options"].error(f"each option once is needed; there are {', '.join(map(str, options))}.")
@@ -112,12 +135,16 @@ def _choice(node: Node, depths: tuple[int, ...]) -> tuple[tuple[Value, ...], boo
     return options, ordered, when, stages
 
 
-def _conditions(name: str, node: Node, here: Mapping[str, tuple[Value, ...]], fixed: Mapping[str, Value], when: Mapping[str, Node]) -> dict[str, tuple[Value, ...]]:
+def _conditions(
+    name: str, node: Node, here: Mapping[str, tuple[Value, ...]], fixed: Mapping[str, Value], when: Mapping[str, Node]
+) -> dict[str, tuple[Value, ...]]:
     """Which values of the fields before it let this field have an effect, and what the file adds to that."""
     conditions: dict[str, tuple[Value, ...]] = {}
     for other in FIELDS[: FIELDS.index(name)]:
         options = here.get(other, (fixed[other],) if other in fixed else ())
-        allowed = tuple(option for option in options if name not in without_effect({"operator": "acmix", other: option}))
+        allowed = tuple(
+            option for option in options if name not in without_effect({"operator": "acmix", other: option})
+        )
         if options and not allowed:
             raise node.error(f"has no effect: {other} is always {', '.join(map(str, options))}.")
         if len(allowed) < len(options):
@@ -135,7 +162,9 @@ def _option(name: str, node: Node) -> Value:
 
 
 def _proxy(name: str, node: Node, stages: int) -> Proxy:
-    field = node.mapping(["input_size", "patch_size", "width", "depths", "epochs", "batch_size", "learning_rate"], ["images", "inert"])
+    field = node.mapping(
+        ["input_size", "patch_size", "width", "depths", "epochs", "batch_size", "learning_rate"], ["images", "inert"]
+    )
     depths = tuple(item.whole() for item in field["depths"].items())
     if len(depths) != stages:
         raise field["depths"].error(f"one depth for each of the {stages} stages is needed; there are {len(depths)}.")
@@ -155,19 +184,31 @@ def _proxy(name: str, node: Node, stages: int) -> Proxy:
 
 def _check_heads(space: Space, nodes: Mapping[str, Node], top: Mapping[str, Node]) -> None:
     """Heads must divide the channels of their stage, in the full network and in every proxy."""
-    places = {"full size": space.widths} | {f"proxy {proxy.name}": proxy.widths(space.widths) for proxy in space.proxies.values()}
+    places = {"full size": space.widths} | {
+        f"proxy {proxy.name}": proxy.widths(space.widths) for proxy in space.proxies.values()
+    }
     for stage, width in enumerate(space.widths):
         for name in ("num_heads", "head_dim"):
-            options = [option for choice in space.choices if (choice.stage, choice.field) == (stage, name) for option in choice.options]
+            options = [
+                option
+                for choice in space.choices
+                if (choice.stage, choice.field) == (stage, name)
+                for option in choice.options
+            ]
             options += [space.fixed[stage][name]] if name in space.fixed[stage] else []
             where = nodes.get(name, top.get("mixer", top["widths"]))
             for option in options:
                 if type(option) is not int or option < 1 or (name == "head_dim" and width % option):
-                    raise where.error(f"{name} {option} does not divide the {width} channels of stage {stage}; choose a divisor.")
+                    raise where.error(
+                        f"{name} {option} does not divide the {width} channels of stage {stage}; choose a divisor."
+                    )
                 heads = width // option if name == "head_dim" else option
                 for place, widths in places.items():
                     if widths[stage] % heads:
-                        raise where.error(f"{heads} heads ({name} {option}) do not divide the {widths[stage]} channels of stage {stage} at {place}; change the option or the width.")
+                        raise where.error(
+                            f"{heads} heads ({name} {option}) do not divide the {widths[stage]} channels of stage "
+                            f"{stage} at {place}; change the option or the width."
+                        )
 
 
 def _check_builds(space: Space, nodes: Mapping[str, Node]) -> None:
@@ -187,7 +228,9 @@ def _check_builds(space: Space, nodes: Mapping[str, Node]) -> None:
 
 def _first(space: Space, node: Node) -> Values:
     """Values of a first trial: a field's short name stands for all stages, a choice's full name for itself."""
-    given = node.mapping((), [*dict.fromkeys(choice.field for choice in space.choices), *(choice.name for choice in space.choices)])
+    given = node.mapping(
+        (), [*dict.fromkeys(choice.field for choice in space.choices), *(choice.name for choice in space.choices)]
+    )
 
     def choose(choice: Choice) -> Value:
         wanted = given.get(choice.name, given.get(choice.field))
@@ -199,4 +242,3 @@ def _first(space: Space, node: Node) -> Values:
         return value
 
     return space.sample(choose)
-

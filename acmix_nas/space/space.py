@@ -121,7 +121,9 @@ class Space:
         extra = sorted(set(values) - set(known))
         if extra:
             raise SpaceError(f"{', '.join(extra)}: unknown or without effect beside the other values; leave it out.")
-        stages = ((self._mixer(known, stage, block) for block in range(depth)) for stage, depth in enumerate(self.depths))
+        stages = (
+            (self._mixer(known, stage, block) for block in range(depth)) for stage, depth in enumerate(self.depths)
+        )
         return Arch.canonical(host=self.host, stages=stages, conv_on=self.conv_on)
 
     def values(self, arch: Arch) -> Values:
@@ -131,10 +133,14 @@ class Space:
             SpaceError: The network is not in the space.
         """
         if (arch.host, arch.depths) != (self.host, self.depths):
-            raise SpaceError(f"{self.name} holds {self.host} networks of depths {self.depths}, not {arch.host} of {arch.depths}.")
+            raise SpaceError(
+                f"{self.name} holds {self.host} networks of depths {self.depths}, not {arch.host} of {arch.depths}."
+            )
         values = self.sample(lambda choice: self._read(arch, choice))
         if self.build(values) != arch:
-            raise SpaceError(f"{arch.id} is not in {self.name}: it unties blocks, or changes a field, that the space holds together.")
+            raise SpaceError(
+                f"{arch.id} is not in {self.name}: it unties blocks, or changes a field, that the space holds together."
+            )
         return values
 
     def neighbours(self, values: Mapping[str, Value]) -> Iterator[Values]:

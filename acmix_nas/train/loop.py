@@ -1,8 +1,9 @@
 """The training loop: one model, one budget, a score after every epoch."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import torch
 from torch import nn
@@ -15,6 +16,9 @@ from acmix_nas.train.mixing import Mixing, watch_mixing
 from acmix_nas.train.recipe import Budget, make_optimizer, make_schedule
 
 EVAL_BATCH = 256
+
+Batch: TypeAlias = tuple[torch.Tensor, torch.Tensor]
+"""Normalised images (B, C, H, W) and labels (B,) on the device."""
 
 
 class DivergedError(AcmixError):
@@ -81,56 +85,59 @@ def train(
     for _ in range(budget.epochs):
         model.train()
         total = 0.0
-        for images, labels in feed.batches(splits.train, generator):
-            loss = _step(model, optimizer, budget, images, labels)
+        for batch in feed.shuffled(splits.train, generator):
+            loss = _step(model, optimizer, feed, batch)
             if not math.isfinite(loss):
                 raise DivergedError(f"the loss is {loss} at step {progress.step} of {progress.steps}")
             schedule.step()
-            total += loss * len(labels)
+            total += loss * len(batch[1])
             progress.step += 1
             if on_step:
                 on_step(progress)
-        progress.losses.append(total / len(splits.train.labels))
+        progress.losses.append(total / len(splits.train))
         top1, mixing = _evaluate(model, feed, scored)
         progress.scores.append(top1)
         progress.mixing.append(mixing)
     return progress
 
 
-@dataclass(frozen=True, slots=True)
 class _Feed:
     """Turns stored uint8 images into normalised batches on the device."""
 
-    splits: Splits
-    budget: Budget
-    device: str
+    def __init__(self, splits: Splits, budget: Budget, device: str) -> None:
+        self.budget = budget
+        self.device = device
+        self.mean = torch.tensor(splits.mean, device=device)
+        self.std = torch.tensor(splits.std, device=device)
 
-    def batches(self, images: Images, generator: torch.Generator):  # type: ignore[no-untyped-def]
-        shift = round(self.budget.max_shift * images.images.shape[-1])
-        for index in torch.randperm(len(images.labels), generator=generator).split(self.budget.batch_size):
-            batch = shift_and_flip(images.images[index], shift, generator)
-            yield self._ready(batch), images.labels[index].to(self.device)
+    def shuffled(self, images: Images, generator: torch.Generator) -> Iterator[Batch]:
+        order = torch.randperm(len(images), generator=generator)
+        largest = round(self.budget.max_shift * images.images.shape[-1])
+        for start in range(0, len(images), self.budget.batch_size):
+            index = order[start : start + self.budget.batch_size]
+            yield self._ready(shift_and_flip(images.images[index], largest, generator), images.labels[index])
 
-    def in_order(self, images: Images):  # type: ignore[no-untyped-def]
-        for batch, labels in zip(images.images.split(EVAL_BATCH), images.labels.split(EVAL_BATCH), strict=True):
-            yield self._ready(batch), labels.to(self.device)
-
-    def _ready(self, batch: torch.Tensor) -> torch.Tensor:
-        mean = torch.tensor(self.splits.mean, device=self.device)
-        std = torch.tensor(self.splits.std, device=self.device)
-        return normalise(batch.to(self.device), mean, std).contiguous(memory_format=torch.channels_last)
+    def in_order(self, images: Images) -> Iterator[Batch]:
+        for start in range(0, len(images), EVAL_BATCH):
+            part = slice(start, start + EVAL_BATCH)
+            yield self._ready(images.images[part], images.labels[part])
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device, torch.bfloat16, enabled=self.budget.precision == "bf16")
 
+    def _ready(self, images: torch.Tensor, labels: torch.Tensor) -> Batch:
+        pixels = normalise(images.to(self.device), self.mean, self.std)
+        return pixels.contiguous(memory_format=torch.channels_last), labels.to(self.device)
 
-def _step(model: nn.Module, optimizer: torch.optim.Optimizer, budget: Budget, images: torch.Tensor, labels: torch.Tensor) -> float:
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=budget.precision == "bf16"):
+
+def _step(model: nn.Module, optimizer: torch.optim.Optimizer, feed: _Feed, batch: Batch) -> float:
+    images, labels = batch
+    with feed.autocast():
         logits = model(images)
-    loss = F.cross_entropy(logits.float(), labels, label_smoothing=budget.label_smoothing)
+    loss = F.cross_entropy(logits.float(), labels, label_smoothing=feed.budget.label_smoothing)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(model.parameters(), budget.clip_norm)
+    nn.utils.clip_grad_norm_(model.parameters(), feed.budget.clip_norm)
     optimizer.step()
     return loss.item()
 
@@ -140,6 +147,6 @@ def _evaluate(model: nn.Module, feed: _Feed, images: Images) -> tuple[float, Mix
     model.eval()
     right = 0
     with watch_mixing(model) as mixing, feed.autocast():
-        for batch, labels in feed.in_order(images):
-            right += int((model(batch).argmax(1) == labels).sum())
-    return right / len(images.labels), mixing()
+        for pixels, labels in feed.in_order(images):
+            right += int((model(pixels).argmax(1) == labels).sum())
+        return right / len(images), mixing()

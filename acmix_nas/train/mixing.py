@@ -18,7 +18,7 @@ def watch_mixing(model: nn.Module) -> Iterator[Callable[[], Mixing]]:
     Learned and fixed weights are read as they are, per-channel ones as their mean. The gates of `gated` are averaged
     over the images that passed and over channels; None before any did.
     """
-    mixers = list(model.mixers()) if hasattr(model, "mixers") else []
+    mixers: list[nn.Module] = list(model.mixers()) if hasattr(model, "mixers") else []  # type: ignore[operator]
     seen: dict[int, list[torch.Tensor]] = {}
 
     def observe(index: int) -> Callable[[nn.Module, Any, torch.Tensor], None]:

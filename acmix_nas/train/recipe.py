@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -49,8 +48,9 @@ class Budget:
 
 def make_optimizer(model: nn.Module, budget: Budget) -> torch.optim.Optimizer:
     """AdamW without weight decay on alpha, beta, norms, biases and what the model itself exempts."""
-    exempt = model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()
-    decayed, free = [], []
+    exempt: set[str] = model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()  # type: ignore[operator]
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         last = name.rpartition(".")[2]
         is_free = parameter.ndim <= 1 or last in ("alpha", "beta") or name in exempt
@@ -70,14 +70,3 @@ def make_schedule(optimizer: torch.optim.Optimizer, budget: Budget) -> torch.opt
         return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-
-
-def supports_bf16(device: str) -> bool:
-    """Whether the device multiplies bfloat16 in hardware, so that autocast makes training faster."""
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags

@@ -102,7 +102,13 @@ def shared_record(twin: TrialRecord, arch: Arch, setting: Setting, *, number: in
     return replace(twin, number=number, label=label, arch=arch, cost=cost, shared_with=twin.number, seconds=0.0)
 
 
-def _train(arch: Arch, setting: Setting, seeds: Mapping[str, int], progress: Progress, on_step: Callable[[Progress], None] | None) -> None:
+def _train(
+    arch: Arch,
+    setting: Setting,
+    seeds: Mapping[str, int],
+    progress: Progress,
+    on_step: Callable[[Progress], None] | None,
+) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(seeds["init"])
         model = build_model(

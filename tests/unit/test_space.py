@@ -79,7 +79,7 @@ def test_the_size_is_the_number_of_distinct_networks():
 
 
 def test_the_size_of_swin_t_is_that_of_its_stages():
-    """84 settings a stage: 3 head widths with attention alone, else 3 rules x 3 heads x 3 kernels x 3 implementations."""
+    """84 settings a stage: 3 head widths with attention alone, else 3 rules, 3 heads, 3 kernels, 3 implementations."""
     assert load_space("swin_t").size == (3 + 3 * 27) ** 4
     assert load_space("swin_t", per="block").size == (3 + 3 * 27) ** 12
 

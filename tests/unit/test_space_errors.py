@@ -87,7 +87,19 @@ def test_an_error_names_file_line_and_field(file, old, new, line, field):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[1", "a: [", "- 1", "a: b: c", "{" * 5000, "[" * 50_000, "\x00", "%YAML 9", "? [a]\n: b", "host: !!python/name:os.system"],
+    [
+        "",
+        "[1",
+        "a: [",
+        "- 1",
+        "a: b: c",
+        "{" * 5000,
+        "[" * 50_000,
+        "\x00",
+        "%YAML 9",
+        "? [a]\n: b",
+        "host: !!python/name:os.system",
+    ],
 )
 def test_what_is_not_a_space_is_one_error(file, text):
     file.write_text(text)
@@ -117,7 +129,7 @@ def test_any_text_is_a_space_or_one_error(tmp_path_factory, text):
 
 
 def test_an_unknown_name_lists_what_there_is():
-    with pytest.raises(SpaceError, match="there are .*swin_t"):
+    with pytest.raises(SpaceError, match=r"there are .*swin_t"):
         load_space("swin_x")
 
 

@@ -1,0 +1,47 @@
+"""best.yaml: the network a study recommends, in the form that `acmix profile` and `acmix search` read."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.report import ablation, escape
+from acmix_nas.report.pareto import chosen_cost, complete, front
+from acmix_nas.report.trials import split_title
+
+
+def choose(header: StudyHeader, records: Sequence[TrialRecord]) -> TrialRecord | None:
+    """The first of the front, or of the ablation row with the best mean; None without a complete trial."""
+    if header.kind == "search":
+        return next(iter(front(records, chosen_cost(header))), None)
+    scored = [row for row in ablation.rows(header, records) if row.trials]
+    return max(scored, key=lambda row: row.mean or 0.0).trials[0] if scored else None
+
+
+def best_yaml(header: StudyHeader, records: Sequence[TrialRecord], best: TrialRecord) -> str:
+    """The file: where the network comes from in comments, then its description and score."""
+    score = _score(header, records, best)
+    head = [
+        f"The best network of study {header.name}: trial {best.number}, {best.label}.",
+        f"{split_title(header, records)}: {score['top1']:.4f}",
+        "Count and time it: acmix profile best.yaml",
+        f"Made by: {header.command}",
+    ]
+    values: dict[str, Any] = {
+        "study": header.name,
+        "trial": best.number,
+        "arch_id": best.arch_id,
+        "score": score,
+        "cost": {name: getattr(best.cost, name) for name in ("params", "macs", "macs_deploy", "input_size")},
+        "arch": best.arch.to_dict(),
+    }
+    comments = "".join(f"# {escape.plain(line)}\n" for line in head)
+    return comments + yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=160)
+
+
+def _score(header: StudyHeader, records: Sequence[TrialRecord], best: TrialRecord) -> dict[str, Any]:
+    if header.kind == "search":
+        return {"top1": best.top1, "split": best.split, "chosen_from": len(complete(records))}
+    row = next(row for row in ablation.rows(header, records) if row.name == best.label)
+    return {"top1": row.mean, "split": best.split, "row": row.name, "seeds": len(row.trials)}

@@ -1,0 +1,31 @@
+"""report.md: the facts, the table and how to read it."""
+
+from collections.abc import Sequence
+
+from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.report.escape import markdown
+from acmix_nas.report.facts import NOT_IMAGENET, facts, is_embedded
+from acmix_nas.report.table import Table, as_markdown
+
+
+def build(header: StudyHeader, records: Sequence[TrialRecord], table: Table) -> str:
+    """The Markdown report of either kind of study."""
+    made = {"Command": header.command, "acmix-nas": header.version}
+    lines = [f"- {name}: {markdown(text)}" for name, text in {**facts(header, records), **made}.items() if text]
+    parts = [
+        f"# {markdown(table.title)}",
+        *([f"**{NOT_IMAGENET}**"] if is_embedded(records) else []),
+        "\n".join(lines),
+        as_markdown(table),
+        "![Accuracy of the trials](pareto.svg)",
+        *_failures(records),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _failures(records: Sequence[TrialRecord]) -> list[str]:
+    failed = [record for record in records if record.status == "failed"]
+    if not failed:
+        return []
+    lines = [f"- trial {item.number}, {markdown(item.label)}: {markdown(item.error or 'no reason')}" for item in failed]
+    return ["## Failed trials", "\n".join(lines)]

@@ -1,0 +1,120 @@
+"""What a table must say about its numbers, and which numbers may stand in one table."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from acmix_nas.errors import RecordError
+from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.report.pareto import complete
+
+NOT_IMAGENET = "These accuracies are on the embedded Fashion-MNIST, not ImageNet."
+
+
+def check_comparable(header: StudyHeader, records: Iterable[TrialRecord]) -> None:
+    """Refuses trials whose accuracies cannot stand in one table.
+
+    Raises:
+        RecordError: Two complete trials differ in split, data fingerprint or budget.
+    """
+    scored = complete(records)
+    for record in scored:
+        if record.split != header.split:
+            raise RecordError(
+                f"trial {record.number} was scored on {record.split} images and study {header.name} on "
+                f"{header.split} images; one table has one split: keep them in two studies."
+            )
+        _check_same(scored[0], record, "data fingerprint", _fingerprint(scored[0]), _fingerprint(record))
+        for name in sorted({*scored[0].budget, *record.budget}, key=str):
+            _check_same(scored[0], record, f"budget {name}", scored[0].budget.get(name), record.budget.get(name))
+
+
+def facts(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, str]:
+    """What holds for all trials, as name -> text: data, split, budget, seeds, machine."""
+    records = complete(records) or list(records)
+    return {
+        "Data": _each(_data_text(record.data) for record in records),
+        "Split": f"{header.split} images" + _split_note(header.split),
+        "Budget": _each(_budget_text(record.budget) for record in records),
+        "Proxy": _each(_proxy_text(record.proxy) for record in records),
+        "Seeds": _seeds_text(records),
+        "Machine": _each(_machine_text(record.environment) for record in records),
+    }
+
+
+def caption(header: StudyHeader, records: Sequence[TrialRecord]) -> str:
+    """The facts as sentences, for below a table."""
+    texts = [f"{name}: {text}." for name, text in facts(header, records).items() if text != "-"]
+    return " ".join([*texts, *([NOT_IMAGENET] if is_embedded(records) else [])])
+
+
+def is_embedded(records: Iterable[TrialRecord]) -> bool:
+    """Whether the images are those that come with the package."""
+    return any(str(record.data.get("name", "")).endswith("(embedded)") for record in records)
+
+
+def _check_same(first: TrialRecord, other: TrialRecord, what: str, left: object, right: object) -> None:
+    if left != right:
+        raise RecordError(
+            f"trials {first.number} and {other.number} differ in {what}: {left!r} and {right!r}; "
+            "their accuracies cannot be compared: keep them in two studies."
+        )
+
+
+def _fingerprint(record: TrialRecord) -> str:
+    return str(record.data.get("fingerprint", ""))
+
+
+def _split_note(split: str) -> str:
+    return " (held out of the training images)" if split == "search" else " (the validation images, never searched on)"
+
+
+def _each(texts: Iterable[str]) -> str:
+    """The different texts, in order; a dash if there are none."""
+    return "; ".join(dict.fromkeys(text for text in texts if text)) or "-"
+
+
+def _data_text(data: Mapping[str, Any]) -> str:
+    name, mark, classes = data.get("name"), str(data.get("fingerprint", ""))[:8], data.get("num_classes")
+    known = [f"fingerprint {mark}"] if mark else []
+    known += [f"{classes} classes"] if classes else []
+    return f"{name or 'unnamed'} ({', '.join(known)})" if known else str(name or "")
+
+
+def _budget_text(budget: Mapping[str, Any]) -> str:
+    patterns = {"epochs": "epochs {}", "images": "images {:,}", "batch_size": "batch size {}"}
+    known = [(pattern, budget[name]) for name, pattern in patterns.items() if isinstance(budget.get(name), int)]
+    return ", ".join(pattern.format(value) for pattern, value in known)
+
+
+def _proxy_text(proxy: Mapping[str, Any]) -> str:
+    depths = proxy.get("depths")
+    known = [
+        str(proxy.get("name") or ""),
+        f"{proxy['input_size']} px" if proxy.get("input_size") else "",
+        f"width {proxy['width']}" if proxy.get("width") else "",
+        f"depths {'-'.join(map(str, depths))}" if isinstance(depths, list | tuple) else "",
+    ]
+    return ", ".join(text for text in known if text)
+
+
+def _seeds_text(records: Iterable[TrialRecord]) -> str:
+    seeds: dict[str, set[int]] = {}
+    for record in records:
+        for name, value in record.seeds.items():
+            seeds.setdefault(name, set()).add(value)
+    return ", ".join(f"{name} {_numbers(sorted(values))}" for name, values in seeds.items()) or "-"
+
+
+def _numbers(values: list[int]) -> str:
+    if len(values) > 6:
+        return f"{values[0]} to {values[-1]} ({len(values)} of them)"
+    return ", ".join(map(str, values))
+
+
+def _machine_text(environment: Mapping[str, Any]) -> str:
+    versions = environment.get("versions")
+    nested = versions if isinstance(versions, Mapping) else {}
+    name = next((str(environment[key]) for key in ("device_name", "gpu", "cpu", "device") if environment.get(key)), "")
+    threads, torch = environment.get("threads"), environment.get("torch") or nested.get("torch")
+    known = [name, f"{threads} threads" if threads else "", f"torch {torch}" if torch else ""]
+    return ", ".join(text for text in known if text)

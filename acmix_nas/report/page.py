@@ -1,0 +1,111 @@
+"""report.html: one file that needs neither network nor server; without scripts its tables and picture remain."""
+
+import base64
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.report import ablation
+from acmix_nas.report.describe import arch_text, stage_texts, varying
+from acmix_nas.report.facts import NOT_IMAGENET, facts, is_embedded
+from acmix_nas.report.pareto import COSTS, chosen_cost, complete, front
+from acmix_nas.report.picture import cost_label
+from acmix_nas.report.table import Table
+from acmix_nas.report.trials import REFERENCES, split_title
+
+TEMPLATES = Path(__file__).parent / "templates"
+SCRIPTS = ("chart.js", "accuracy.js", "curves.js", "mixing.js", "table.js", "page.js")
+
+SCRIPT_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
+
+
+def build(header: StudyHeader, records: Sequence[TrialRecord], table: Table, svg: str) -> str:
+    """The page of either kind of study.
+
+    Args:
+        header: What holds for all trials.
+        records: The trials, by number.
+        table: The front or the ablation table.
+        svg: pareto.svg, shown where scripts are off.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    shown = varying(record.arch for record in records)
+    return environment.get_template("report.html").render(
+        header=header,
+        facts=facts(header, records),
+        warning=NOT_IMAGENET if is_embedded(records) else "",
+        table=table,
+        title=split_title(header, records),
+        trials=[(record, arch_text(record.arch, shown)) for record in records],
+        best=_best_number(header, records),
+        failed=[record for record in records if record.status == "failed"],
+        done=len(complete(records)),
+        svg=base64.b64encode(svg.encode("utf-8", "backslashreplace")).decode(),
+        style=_asset("style.css"),
+        script=Markup("\n").join(_asset(name) for name in SCRIPTS),
+        study=_script_json(_study(header, records, shown)),
+    )
+
+
+def _best_number(header: StudyHeader, records: Sequence[TrialRecord]) -> int | None:
+    best = front(records, chosen_cost(header))
+    return best[0].number if best else None
+
+
+def _asset(name: str) -> Markup:
+    """A file of the package itself: the only text that is not escaped."""
+    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+
+
+def _script_json(values: dict[str, Any]) -> Markup:
+    """JSON that cannot end the script element it stands in."""
+    return Markup(json.dumps(values, allow_nan=False, sort_keys=True).translate(SCRIPT_ESCAPES))
+
+
+def _study(header: StudyHeader, records: Sequence[TrialRecord], shown: frozenset[str]) -> dict[str, Any]:
+    best = {cost: {record.number for record in front(records, cost)} for cost in COSTS}
+    scored = complete(records)
+    return {
+        "kind": header.kind,
+        "split": header.split,
+        "cost": chosen_cost(header),
+        "costs": {cost: cost_label(cost, scored or records) for cost in COSTS},
+        "rows": [row.name for row in ablation.rows(header, records)] if header.kind == "ablate" else [],
+        "baseline": header.baseline,
+        "references": list(REFERENCES),
+        "best": _best_number(header, records),
+        "trials": [_trial(record, shown, {cost: record.number in best[cost] for cost in COSTS}) for record in records],
+    }
+
+
+def _trial(record: TrialRecord, shown: frozenset[str], on_front: dict[str, bool]) -> dict[str, Any]:
+    depths = record.proxy.get("depths")
+    return {
+        "number": record.number,
+        "status": record.status,
+        "label": record.label,
+        "arch_id": record.arch_id,
+        "stages": stage_texts(record.arch, shown),
+        "depths": list(depths) if isinstance(depths, list | tuple) else list(record.arch.depths),
+        "top1": record.top1,
+        **{cost: getattr(record.cost, cost) for cost in COSTS},
+        "front": on_front,
+        "scores": list(record.scores),
+        "mixing": list(record.mixing[-1]) if record.mixing else [],
+        "seeds": dict(record.seeds),
+        "seconds": record.seconds,
+        "shared": record.shared_with,
+        "error": record.error,
+    }

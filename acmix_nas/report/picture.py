@@ -1,0 +1,171 @@
+"""pareto.svg: accuracy against cost for a search, accuracy by row for an ablation. The same records, the same bytes."""
+
+import io
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.report import ablation
+from acmix_nas.report.escape import plain
+from acmix_nas.report.pareto import chosen_cost, complete, cost_of, front, score
+from acmix_nas.report.trials import REFERENCES
+
+BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00"
+"""Okabe and Ito's colours, told apart by the colour-blind."""
+GREY, FAINT = "#6b7078", "#d9dbdf"
+
+STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "acmix",
+    "svg.fonttype": "path",
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.labelsize": 10,
+    "axes.linewidth": 0.8,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": "#222222",
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "text.parse_math": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How the trials of one label are drawn."""
+
+    marker: str
+    color: str
+    size: float
+
+
+REFERENCE_MARKS = {"plain host": Mark("s", BLACK, 50), "paper": Mark("D", VERMILLION, 46)}
+OTHER_MARKS = (
+    Mark("o", BLUE, 34),
+    Mark("^", ORANGE, 40),
+    Mark("v", GREEN, 40),
+    Mark("P", SKY, 46),
+    Mark("X", GREY, 44),
+)
+
+
+def draw(header: StudyHeader, records: Sequence[TrialRecord]) -> str:
+    """The picture as SVG text; failed trials are not drawn."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        rows = [row for row in ablation.rows(header, records) if row.trials] if header.kind == "ablate" else []
+        figure = Figure(figsize=(7.0, 1.3 + 0.38 * len(rows) if len(rows) > 6 else 4.3), layout="constrained")
+        axes = figure.add_subplot()
+        if not complete(records):
+            _draw_nothing(axes)
+        elif header.kind == "ablate":
+            _draw_rows(axes, header, rows)
+        else:
+            _draw_front(axes, header, records)
+        buffer = io.StringIO()
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+
+
+def cost_label(cost: str, records: Sequence[TrialRecord]) -> str:
+    """Name of a cost axis, with the input size it is counted at."""
+    sizes = " and ".join(str(size) for size in sorted({record.cost.input_size for record in records}))
+    names = {
+        "macs": f"MACs of the full network at {sizes} px (G)",
+        "macs_deploy": f"MACs of the deployed full network at {sizes} px (G)",
+        "params": "parameters of the full network (M)",
+    }
+    return names[cost]
+
+
+def _draw_nothing(axes: Any) -> None:
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, "No trial is complete.", ha="center", va="center", color=GREY, transform=axes.transAxes)
+
+
+def _draw_front(axes: Any, header: StudyHeader, records: Sequence[TrialRecord]) -> None:
+    scored, cost = complete(records), chosen_cost(header)
+    unit = 1e6 if cost == "params" else 1e9
+    best = front(records, cost)
+    line = [(cost_of(record, cost) / unit, 100 * score(record)) for record in reversed(best)]
+    axes.step(
+        *zip(*line, strict=True), where="post", color=BLACK, linewidth=1.3, zorder=2, label="Pareto front (filled)"
+    )
+    marks = _marks(dict.fromkeys(record.label for record in scored))
+    for label, mark in marks.items():
+        same = [record for record in scored if record.label == label]
+        points = [(cost_of(record, cost) / unit, 100 * score(record)) for record in same]
+        filled = [mark.color if record in best or label in REFERENCES else "white" for record in same]
+        axes.scatter(
+            *zip(*points, strict=True),
+            marker=mark.marker,
+            s=mark.size,
+            facecolors=filled,
+            edgecolors=mark.color,
+            linewidths=1.2,
+            zorder=3,
+        )
+        axes.scatter([], [], marker=mark.marker, s=mark.size, color=mark.color, label=plain(label) or "?")
+        if label in REFERENCES:
+            _annotate(axes, label, points[0], mark)
+    _margins(axes)
+    axes.set_xlabel(cost_label(cost, scored))
+    axes.set_ylabel(f"top-1 on {header.split} images, % (proxy training)")
+    axes.grid(color=FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.figure.legend(frameon=False, fontsize=8.5, loc="outside upper left", ncols=6, labelcolor="#222222")
+
+
+def _annotate(axes: Any, label: str, point: tuple[float, float], mark: Mark) -> None:
+    place = {"xytext": (-4, 9), "textcoords": "offset points", "ha": "left"}
+    axes.annotate(label, point, fontsize=9, fontweight="bold", color=mark.color, **place)
+
+
+def _marks(labels: dict[str, None]) -> dict[str, Mark]:
+    others = iter(OTHER_MARKS * (1 + len(labels) // len(OTHER_MARKS)))
+    return {label: REFERENCE_MARKS.get(label) or next(others) for label in sorted(labels, key=_reference_last)}
+
+
+def _reference_last(label: str) -> tuple[int, str]:
+    return (REFERENCES.index(label) if label in REFERENCES else -1, label)
+
+
+def _margins(axes: Any) -> None:
+    axes.margins(x=0.06, y=0.12)
+    axes.xaxis.get_major_locator().set_params(nbins=7)
+    axes.yaxis.get_major_locator().set_params(nbins=7)
+    axes.ticklabel_format(useOffset=False)
+
+
+def _draw_rows(axes: Any, header: StudyHeader, rows: Sequence[ablation.Row]) -> None:
+    for height, row in enumerate(rows):
+        values = [100 * value for value in row.scores.values()]
+        mean, is_base = sum(values) / len(values), row.name == header.baseline
+        color = VERMILLION if is_base else BLUE
+        if is_base:
+            axes.axvline(mean, color=VERMILLION, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        if row.deviation is not None:
+            spread = 100 * row.deviation
+            axes.plot([mean - spread, mean + spread], [height, height], color=color, linewidth=2, zorder=2)
+        axes.scatter(
+            values, [height] * len(values), s=26, facecolors="white", edgecolors=color, linewidths=1.1, zorder=3
+        )
+        axes.scatter([mean], [height], marker="D", s=44, color=color, zorder=4)
+    names = [plain(row.name) + (" (baseline)" if row.name == header.baseline else "") for row in rows]
+    axes.set_yticks(range(len(rows)), names, color="#222222")
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="y", color=FAINT, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.margins(x=0.06)
+    axes.ticklabel_format(axis="x", useOffset=False)
+    axes.set_xlabel(f"top-1 on {header.split} images, % (proxy training)")
+    axes.set_title("◆ mean   ○ one seed   ━ ± one standard deviation", fontsize=8.5, color=GREY, loc="left", pad=8)

@@ -1,0 +1,180 @@
+"""One neutral table; the terminal, Markdown, LaTeX, CSV and HTML all show this one."""
+
+import csv
+import io
+import textwrap
+from dataclasses import dataclass
+from typing import Literal
+
+from rich import box
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from acmix_nas.report import escape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column.
+
+    Attributes:
+        key: Its name for programs: the heading in CSV.
+        title: Its heading for people.
+        short: A heading for narrow places; the caption says the rest.
+        numeric: Whether its cells are aligned to the right.
+        wrap: Whether its cells may break over lines.
+        printed: Whether it is shown on paper, where width is scarce.
+        paper_width: Share of a printed line that its cells break over; 0 for their own width.
+    """
+
+    key: str
+    title: str
+    short: str = ""
+    numeric: bool = False
+    wrap: bool = False
+    printed: bool = True
+    paper_width: float = 0
+
+    @property
+    def narrow_title(self) -> str:
+        """The shortest heading."""
+        return self.short or self.title
+
+    @property
+    def latex_align(self) -> str:
+        """The column in the argument of tabular."""
+        if self.paper_width:
+            return f"p{{{self.paper_width:g}\\linewidth}}"
+        return "r" if self.numeric else "l"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What people see, the value behind it for programs and sorting, and whether it stands out."""
+
+    text: str
+    value: str | int | float | None = None
+    bold: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Columns and rows of cells.
+
+    Attributes:
+        name: Short name of letters, digits and dashes; the label in LaTeX.
+        title: One line above the table.
+        columns: Its columns.
+        rows: One cell for each column, in every row.
+        caption: What was measured, on what, with what budget.
+        notes: Sentences below the table.
+    """
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    caption: str = ""
+    notes: tuple[str, ...] = ()
+
+
+NOTHING = Cell("-")
+
+
+def as_rich(table: Table) -> RichTable:
+    """The table for a terminal; no text in it is taken as markup."""
+    title = Text(escape.plain(table.title), style="bold")
+    notes = Text("\n".join(escape.plain(note) for note in table.notes))
+    caption = notes if table.notes else None
+    rich = RichTable(title=title, title_justify="left", caption=caption, caption_justify="left", box=box.SIMPLE_HEAD)
+    rich.padding, rich.pad_edge = (0, 1, 0, 0), False
+    for column in table.columns:
+        heading = Text("\n".join(textwrap.wrap(column.narrow_title, 8, break_long_words=False)))
+        justify: Literal["left", "right"] = "right" if column.numeric else "left"
+        rich.add_column(heading, justify=justify, overflow="fold", no_wrap=not column.wrap)
+    for row in table.rows:
+        rich.add_row(*(Text(escape.plain(cell.text), style="bold" if cell.bold else "") for cell in row))
+    return rich
+
+
+def as_text(table: Table) -> str:
+    """The table in plain aligned text, for a pipe."""
+    heading = [column.narrow_title for column in table.columns]
+    lines = [heading, *([escape.plain(cell.text) for cell in row] for row in table.rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(heading))]
+    aligned = [
+        "  ".join(
+            text.rjust(width) if column.numeric else text.ljust(width)
+            for text, width, column in zip(line, widths, table.columns, strict=True)
+        ).rstrip()
+        for line in lines
+    ]
+    rule = "  ".join("-" * width for width in widths)
+    notes = [escape.plain(note) for note in table.notes]
+    return "\n".join([escape.plain(table.title), "", aligned[0], rule, *aligned[1:], *([""] if notes else []), *notes])
+
+
+def as_markdown(table: Table) -> str:
+    """The table and its notes in Markdown."""
+    rule = ["---:" if column.numeric else "---" for column in table.columns]
+    rows = [[_markdown_cell(cell) for cell in row] for row in table.rows]
+    lines = [[escape.markdown(column.title) for column in table.columns], rule, *rows]
+    text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n\n".join([text, *(escape.markdown(note) for note in table.notes)])
+
+
+def as_latex(table: Table) -> str:
+    """A table environment for a document that has the package booktabs."""
+    columns = [column for column in table.columns if column.printed]
+    align = "".join(column.latex_align for column in columns)
+    heading = " & ".join(escape.latex(column.narrow_title) for column in columns)
+    rows = [_latex_row(table.columns, row) for row in table.rows]
+    caption = " ".join(escape.latex(text) for text in (table.caption, *table.notes) if text)
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        "\\begin{table}",
+        "  \\centering",
+        "  \\footnotesize",
+        "  \\setlength{\\tabcolsep}{3pt}",
+        f"  \\caption{{{caption}}}",
+        f"  \\label{{tab:{table.name}}}",
+        "  \\smallskip",
+        f"  \\begin{{tabular}}{{@{{}}{align}@{{}}}}",
+        "    \\toprule",
+        f"    {heading} \\\\",
+        "    \\midrule",
+        *(f"    {row}" for row in rows),
+        "    \\bottomrule",
+        "  \\end{tabular}",
+        "\\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def as_csv(table: Table) -> str:
+    """The values of the table, the keys of its columns in the first line."""
+    stream = io.StringIO()
+    minimal = csv.writer(stream, lineterminator="\n")
+    quoting = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    lines: list[list[object]] = [[column.key for column in table.columns]]
+    lines += [[cell.value for cell in row] for row in table.rows]
+    for line in lines:
+        lone_returns = any("\r" in str(value) for value in line)  # the csv module would leave these unquoted
+        (quoting if lone_returns else minimal).writerow(line)
+    return stream.getvalue()
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = escape.markdown(cell.text)
+    return f"**{text}**" if cell.bold else text
+
+
+def _latex_row(columns: tuple[Column, ...], row: tuple[Cell, ...]) -> str:
+    cells = [(column, _latex_cell(cell)) for column, cell in zip(columns, row, strict=True) if column.printed]
+    ragged = [f"\\raggedright {text}" if column.paper_width else text for column, text in cells]
+    return " & ".join(ragged) + r" \\"
+
+
+def _latex_cell(cell: Cell) -> str:
+    text = escape.latex(cell.text)
+    return f"\\textbf{{{text}}}" if cell.bold else text

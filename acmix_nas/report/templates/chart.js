@@ -1,0 +1,137 @@
+// What all pictures share: elements, scales, axes, marks, the tip.
+const study = JSON.parse(document.getElementById("study").textContent);
+const done = study.trials.filter((trial) => trial.status === "complete");
+const SHAPES = ["circle", "triangle", "down", "cross", "diamond", "square"];
+
+function svg(name, attributes = {}, children = []) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
+}
+
+function html(name, text, attributes = {}) {
+  const node = document.createElement(name);
+  node.textContent = text;
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  return node;
+}
+
+function label(text, x, y, attributes = {}) {
+  return svg("text", { x, y, ...attributes }, [text]);
+}
+
+function canvas(box, width, height, title) {
+  const node = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": title });
+  box.replaceChildren(node);
+  return node;
+}
+
+function range(values, margin) {
+  const low = Math.min(...values), high = Math.max(...values);
+  const pad = (high - low || Math.abs(high) * 0.02 || 1) * margin;
+  return [low - pad, high + pad];
+}
+
+function scale([low, high], from, to) {
+  const of = (value) => from + ((value - low) / (high - low || 1)) * (to - from);
+  return Object.assign(of, { low, high });
+}
+
+function ticks(low, high, count) {
+  const rough = (high - low) / count, power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough * 0.999);
+  const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+  const found = [];
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) found.push([i * step, (i * step).toFixed(digits)]);
+  return found;
+}
+
+function axisX(node, x, bottom, title, count = 6, whole = false) {
+  for (const [value, text] of ticks(x.low, x.high, count)) {
+    if (whole && value % 1) continue;
+    node.append(svg("line", { class: "axis", x1: x(value), x2: x(value), y1: bottom, y2: bottom + 5 }));
+    node.append(label(text, x(value), bottom + 19, { "text-anchor": "middle" }));
+  }
+  node.append(svg("line", { class: "axis", x1: x(x.low), x2: x(x.high), y1: bottom, y2: bottom }));
+  node.append(label(title, (x(x.low) + x(x.high)) / 2, bottom + 40, { "text-anchor": "middle", class: "name" }));
+}
+
+function axisY(node, y, left, right, title, count = 5) {
+  for (const [value, text] of ticks(y.low, y.high, count)) {
+    node.append(svg("line", { class: "grid", x1: left, x2: right, y1: y(value), y2: y(value) }));
+    node.append(label(text, left - 8, y(value) + 4, { "text-anchor": "end" }));
+  }
+  node.append(label(title, left, y(y.high) - 12, { class: "name" }));
+}
+
+function outline(shape, x, y, r) {
+  const poly = (points) => svg("path", { d: `M${points.map(([a, b]) => `${x + a * r} ${y + b * r}`).join("L")}Z` });
+  if (shape === "square") return poly([[-0.9, -0.9], [0.9, -0.9], [0.9, 0.9], [-0.9, 0.9]]);
+  if (shape === "diamond") return poly([[0, -1.25], [1.25, 0], [0, 1.25], [-1.25, 0]]);
+  if (shape === "triangle") return poly([[0, -1.15], [1.1, 0.85], [-1.1, 0.85]]);
+  if (shape === "down") return poly([[0, 1.15], [1.1, -0.85], [-1.1, -0.85]]);
+  if (shape === "cross") return poly([[-0.4, -1.2], [0.4, -1.2], [0.4, -0.4], [1.2, -0.4], [1.2, 0.4], [0.4, 0.4], [0.4, 1.2], [-0.4, 1.2], [-0.4, 0.4], [-1.2, 0.4], [-1.2, -0.4], [-0.4, -0.4]]);
+  return svg("circle", { cx: x, cy: y, r });
+}
+
+// One shape and colour for each label, the references first of all.
+const looks = new Map();
+{
+  const names = study.kind === "ablate" ? study.rows : [...new Set(done.map((trial) => trial.label))].sort();
+  let next = 0;
+  for (const name of names) {
+    if (study.kind === "search" && name === study.references[0]) looks.set(name, { shape: "square", color: "var(--host)", reference: true });
+    else if (study.kind === "search" && name === study.references[1]) looks.set(name, { shape: "diamond", color: "var(--paper)", reference: true });
+    else looks.set(name, { shape: SHAPES[Math.floor(next / 7 + next) % 4], color: `var(--c${next++ % 7})`, reference: false });
+  }
+}
+const look = (trial) => looks.get(trial.label) || { shape: "circle", color: "var(--c6)", reference: false };
+
+const percent = (value, digits = 2) => (value === null ? "-" : `${(100 * value).toFixed(digits)} %`);
+const mega = (value) => `${(value / 1e6).toFixed(2)} M`;
+const giga = (value) => `${(value / 1e9).toFixed(3)} G`;
+
+function describe(trial) {
+  const stages = trial.stages.map((text, i) => `stage ${i + 1}: ${text}`);
+  const head = `trial ${trial.number}, ${trial.label}: ${percent(trial.top1)}`;
+  return [head, `${giga(trial.macs)} MACs, ${giga(trial.macs_deploy)} deployed, ${mega(trial.params)} params`, ...stages].join("\n");
+}
+
+const tip = document.getElementById("tip");
+function showTip(text, box) {
+  tip.textContent = text;
+  tip.hidden = false;
+  const size = tip.getBoundingClientRect();
+  tip.style.left = `${Math.max(8, Math.min(box.left + box.width / 2 - size.width / 2, innerWidth - size.width - 8))}px`;
+  tip.style.top = `${box.top - size.height - 10 > 0 ? box.top - size.height - 10 : box.bottom + 10}px`;
+}
+function hideTip() { tip.hidden = true; }
+
+// Makes a mark answer to mouse and keyboard: the tip on hover, the trial on click.
+function lively(node, trial, at) {
+  node.setAttribute("tabindex", "0");
+  node.setAttribute("role", "button");
+  node.setAttribute("aria-label", describe(trial).replaceAll("\n", ", "));
+  const show = (event) => showTip(describe(trial), at ? at(event) : node.getBoundingClientRect());
+  node.addEventListener("mousemove", show);
+  node.addEventListener("focus", () => showTip(describe(trial), node.getBoundingClientRect()));
+  node.addEventListener("mouseleave", hideTip);
+  node.addEventListener("blur", hideTip);
+  node.addEventListener("click", () => select(trial.number, node));
+  node.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") hideTip();
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    select(trial.number, node);
+  });
+  return node;
+}
+
+function mark(trial, x, y, full, r = 5.5) {
+  const node = outline(look(trial).shape, x, y, r);
+  node.setAttribute("class", full ? "mark full" : "mark");
+  node.dataset.number = trial.number;
+  node.style.color = look(trial).color;
+  return lively(node, trial);
+}

@@ -1,0 +1,59 @@
+// |alpha|, |beta| and log |alpha / beta| by depth for one trial.
+function drawMixing(trial) {
+  const box = document.getElementById("mixing");
+  const pairs = trial.mixing.map((pair) => pair && pair.map(Math.abs));
+  if (!pairs.some(Boolean)) return box.replaceChildren(html("p", "No block of this trial mixes two paths.", { class: "note" }));
+  const node = canvas(box, 470, 372, "Weights of attention and convolution by block");
+  const x = scale([0.4, pairs.length + 0.6], 40, 462);
+  const y = scale([0, Math.max(...pairs.flatMap((pair) => pair || [])) * 1.08 || 1], 166, 34);
+  stages(node, trial, pairs.length, x);
+  axisY(node, y, 40, 462, "", 4);
+  drawWeights(node, pairs, 0, x, y, "var(--c0)", "|α| attention", "circle");
+  drawWeights(node, pairs, 1, x, y, "var(--c1)", "|β| convolution", "square");
+  drawRatio(node, pairs, x);
+  return undefined;
+}
+
+function stages(node, trial, blocks, x) {
+  const known = trial.depths.reduce((sum, depth) => sum + depth, 0) === blocks;
+  let start = 1;
+  (known ? trial.depths : [blocks]).forEach((depth, i) => {
+    if (i) node.append(svg("line", { class: "axis", x1: x(start - 0.5), x2: x(start - 0.5), y1: 24, y2: 330, "stroke-dasharray": "2 3" }));
+    if (known) node.append(label(depth > 1 ? `stage ${i + 1}` : `${i + 1}`, x(start + (depth - 1) / 2), 346, { "text-anchor": "middle" }));
+    start += depth;
+  });
+  node.append(label(known ? "block, first to last" : "block of the proxy, first to last", (x(0.5) + x(blocks + 0.5)) / 2, 366, { "text-anchor": "middle", class: "name" }));
+}
+
+function drawWeights(node, pairs, side, x, y, color, name, shape) {
+  const group = svg("g");
+  group.style.color = color;
+  pairs.forEach((pair, i) => {
+    if (!pair) return;
+    const [a, b] = [x(i + 1), y(pair[side])], before = pairs[i - 1];
+    if (before) group.append(svg("line", { x1: x(i), y1: y(before[side]), x2: a, y2: b, stroke: "currentColor", "stroke-width": 1.8, "stroke-dasharray": side ? "5 3" : "none" }));
+    const shaped = outline(shape, a, b, 4);
+    shaped.setAttribute("fill", "currentColor");
+    shaped.append(svg("title", {}, [`block ${i + 1}: ${name} ${pair[side].toFixed(3)}`]));
+    group.append(shaped);
+  });
+  const key = outline(shape, side ? 200 : 46, 12, 4);
+  key.setAttribute("fill", "currentColor");
+  group.append(key, label(name, side ? 210 : 56, 16, { class: "tag" }));
+  node.append(group);
+}
+
+function drawRatio(node, pairs, x) {
+  const logs = pairs.map((pair) => (pair && pair[0] > 0 && pair[1] > 0 ? Math.log(pair[0] / pair[1]) : null));
+  const reach = Math.max(0.2, ...logs.map((value) => Math.abs(value || 0))) * 1.15, y = scale([-reach, reach], 326, 212);
+  axisY(node, y, 40, 462, "log |α / β|", 4);
+  node.append(svg("line", { class: "axis", x1: 40, x2: 462, y1: y(0), y2: y(0), "stroke-width": 1.5 }));
+  node.append(label("more attention ↑", 462, 200, { "text-anchor": "end" }));
+  logs.forEach((value, i) => {
+    if (value === null) return;
+    const color = value >= 0 ? "var(--c0)" : "var(--c1)", shaped = outline(value >= 0 ? "circle" : "square", x(i + 1), y(value), 4);
+    shaped.setAttribute("fill", color);
+    shaped.append(svg("title", {}, [`block ${i + 1}: ${value.toFixed(3)}`]));
+    node.append(svg("line", { x1: x(i + 1), x2: x(i + 1), y1: y(0), y2: y(value), stroke: color, "stroke-width": 2.5 }), shaped);
+  });
+}

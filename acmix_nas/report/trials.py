@@ -1,0 +1,118 @@
+"""Trials as tables: the front of a search, and every trial of any study."""
+
+from collections.abc import Sequence
+
+from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.report.describe import LEGEND, arch_text, stage_texts, varying
+from acmix_nas.report.escape import label
+from acmix_nas.report.facts import caption, check_comparable
+from acmix_nas.report.pareto import chosen_cost, complete, front, score
+from acmix_nas.report.table import NOTHING, Cell, Column, Table
+
+REFERENCES = ("plain host", "paper")
+"""Labels of the trials that a front is compared with."""
+
+COST_TITLES = {"macs": "MACs", "macs_deploy": "deployed MACs", "params": "params"}
+
+
+def front_table(header: StudyHeader, records: Sequence[TrialRecord]) -> Table:
+    """The Pareto front of a search, then the plain host and the paper's network where they are not on it.
+
+    Raises:
+        RecordError: Trials differ in split, data or budget.
+    """
+    check_comparable(header, records)
+    best = front(records, chosen_cost(header))
+    others = [record for record in complete(records) if record.label in REFERENCES and record not in best]
+    shown = varying(record.arch for record in records)
+    ranked = [(str(rank), record) for rank, record in enumerate(best, start=1)]
+    return Table(
+        name=label(header.name),
+        title=f"Pareto front of {header.name}: {header.space} of {header.host}, {header.split} images",
+        columns=_front_columns(header, records),
+        rows=tuple(_front_cells(rank, record, shown) for rank, record in [*ranked, *(("-", item) for item in others)]),
+        caption=caption(header, records),
+        notes=tuple(_notes(header, records, best)),
+    )
+
+
+def trial_table(header: StudyHeader, records: Sequence[TrialRecord]) -> Table:
+    """Every trial in a row, complete or failed, for CSV and for the page."""
+    depth = max((len(record.arch.stages) for record in records), default=0)
+    names = ("number", "status", "label", "arch_id", "top1", "params", "macs", "macs_deploy", "input_size", "epochs")
+    rest = ("images", "seeds", "seconds", "shared_with", "error")
+    stages = tuple(f"stage{i}" for i in range(1, depth + 1))
+    numeric = {"number", "top1", "params", "macs", "macs_deploy", "input_size", "epochs", "images", "seconds"}
+    return Table(
+        name="trials",
+        title=f"Trials of {header.name}",
+        columns=tuple(Column(key=name, title=name, numeric=name in numeric) for name in (*names, *rest, *stages)),
+        rows=tuple(_trial_cells(record, depth) for record in records),
+    )
+
+
+def split_title(header: StudyHeader, records: Sequence[TrialRecord]) -> str:
+    """Name of the accuracy: on which images, and of how many trials the best was chosen."""
+    if header.split != "search":
+        return f"{header.split} top-1"
+    return f"search top-1 (biased upward: chosen as best of {len(complete(records))})"
+
+
+def _front_columns(header: StudyHeader, records: Sequence[TrialRecord]) -> tuple[Column, ...]:
+    sizes = {record.cost.input_size for record in complete(records)}
+    size = f" @{min(sizes)}" if len(sizes) == 1 else ""
+    top1 = split_title(header, records)
+    return (
+        Column(key="rank", title="rank", numeric=True),
+        Column(key="label", title="label"),
+        Column(key="arch", title="network by stage", wrap=True, paper_width=0.2),
+        Column(key="top1", title=f"{top1}, %", short="top-1 %", numeric=True),
+        Column(key="params", title="params M", numeric=True),
+        Column(key="macs", title=f"MACs G{size}", numeric=True),
+        Column(key="macs_deploy", title=f"deployed MACs G{size}", short="deployed G", numeric=True),
+        Column(key="number", title="trial", numeric=True),
+        Column(key="arch_id", title="arch id", wrap=True, printed=False),
+    )
+
+
+def _front_cells(rank: str, record: TrialRecord, shown: frozenset[str]) -> tuple[Cell, ...]:
+    cost, shared = record.cost, "" if record.shared_with is None else f" (score of {record.shared_with})"
+    return (
+        Cell(rank, rank),
+        Cell(record.label, record.label),
+        Cell(text := arch_text(record.arch, shown), text),
+        Cell(f"{100 * score(record):.1f}", score(record)),
+        Cell(f"{cost.params / 1e6:.2f}", cost.params),
+        Cell(f"{cost.macs / 1e9:.2f}", cost.macs),
+        Cell(f"{cost.macs_deploy / 1e9:.2f}", cost.macs_deploy),
+        Cell(f"{record.number}{shared}", record.number),
+        Cell(record.arch_id, record.arch_id),
+    )
+
+
+def _notes(header: StudyHeader, records: Sequence[TrialRecord], best: Sequence[TrialRecord]) -> list[str]:
+    done, cost = len(complete(records)), COST_TITLES[chosen_cost(header)]
+    notes = [f"{done} of {len(records)} trials complete; {len(best)} on the front of top-1 against {cost}."]
+    if not done:
+        notes.append("No trial is complete, so there is no front.")
+    if done and header.split == "search":
+        notes.append(
+            f"{split_title(header, records)}: train again with fresh seeds before comparing."
+        )
+    if any(record.shared_with is not None for record in best):
+        notes.append("A score of another trial is shared where the two proxy networks are the same.")
+    return [*notes, LEGEND] if best else notes
+
+
+def _trial_cells(record: TrialRecord, depth: int) -> tuple[Cell, ...]:
+    cost, budget = record.cost, record.budget
+    seeds = " ".join(f"{name}={value}" for name, value in record.seeds.items())
+    stages = stage_texts(record.arch)
+    values = (record.number, record.status, record.label, record.arch_id, record.top1)
+    costs = (cost.params, cost.macs, cost.macs_deploy, cost.input_size)
+    rest = (budget.get("epochs"), budget.get("images"), seeds, record.seconds, record.shared_with, record.error)
+    return tuple(_cell(value) for value in (*values, *costs, *rest, *stages, *[None] * (depth - len(stages))))
+
+
+def _cell(value: str | int | float | None) -> Cell:
+    return NOTHING if value is None else Cell(str(value), value)
