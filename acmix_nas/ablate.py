@@ -3,12 +3,13 @@
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
 from acmix_nas.arch import Arch
+from acmix_nas.cost.profile import throughputs
 from acmix_nas.errors import ArchError
 from acmix_nas.files import find_space
 from acmix_nas.search.run import Watcher
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 FOLDER = "ablations"
 MOST_SEEDS = 1000
+THROUGHPUT_BATCH = {"cpu": 4, "cuda": 64}
+"""Images in a batch when the full networks are timed, by device."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,28 +81,56 @@ def ablate(study: Study, ablation: Ablation, setting: Setting, *, seeds: int, wa
         seeds: Number of seeds in all.
         watcher: Told of every cell.
     """
+    cells = _Cells(study, ablation, setting, watcher, _throughputs(study, ablation, setting, watcher))
     for left in study.running():
         log.info("trial %d was interrupted; it is trained again", left.number)
-        _run(study, ablation, setting, left.number, left.params, watcher)
+        cells.train(left.number, left.params)
     there = {(trial.params["row"], trial.params["seed"]) for trial in study.trials()}
     for seed in range(seeds):
         for row in ablation.rows:
             if (row, seed) not in there:
                 params = {"row": row, "seed": seed}
-                _run(study, ablation, setting, study.start(params, _distributions(ablation), row), params, watcher)
+                cells.train(study.start(params, _distributions(ablation), row), params)
 
 
-def _run(
-    study: Study, ablation: Ablation, setting: Setting, number: int, params: Mapping[str, Any], watcher: Watcher
-) -> None:
-    row = params["row"]
-    watcher.begin(number, f"{row}, seed {params['seed']}", ablation.rows[row])
-    seed = study.header.seed + params["seed"]
-    seeds = {"init": seed, "order": seed}
-    record = run_trial(ablation.rows[row], setting, number=number, label=row, seeds=seeds, on_step=watcher.step)
-    study.finish(record)
-    log.info("%s, seed %d, %s: top1 %s in %.1f s", row, seed, record.status, record.top1, record.seconds)
-    watcher.end(record)
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """Trains the cells of a table."""
+
+    study: Study
+    ablation: Ablation
+    setting: Setting
+    watcher: Watcher
+    throughputs: Mapping[str, float]
+
+    def train(self, number: int, params: Mapping[str, Any]) -> None:
+        row, arch = params["row"], self.ablation.rows[params["row"]]
+        self.watcher.begin(number, f"{row}, seed {params['seed']}", arch)
+        seed = self.study.header.seed + params["seed"]
+        batch_size = THROUGHPUT_BATCH[self.setting.device]
+        speed = {"throughput_img_per_s": self.throughputs.get(row), "throughput_batch_size": batch_size}
+        record = run_trial(
+            arch,
+            replace(self.setting, environment={**self.setting.environment, **speed}),
+            number=number,
+            label=row,
+            seeds={"init": seed, "order": seed},
+            on_step=self.watcher.step,
+        )
+        self.study.finish(record)
+        log.info("%s, seed %d, %s: top1 %s in %.1f s", row, seed, record.status, record.top1, record.seconds)
+        self.watcher.end(record)
+
+
+def _throughputs(study: Study, ablation: Ablation, setting: Setting, watcher: Watcher) -> dict[str, float]:
+    """Images a second of the full networks, measured once for a study, before anything trains beside it."""
+    stored: dict[str, float] | None = study.optuna.user_attrs.get("throughputs")
+    if stored is None:
+        watcher.note(f"timing {len(ablation.rows)} full networks at {setting.input_size} px")
+        batch_size = THROUGHPUT_BATCH[setting.device]
+        stored = throughputs(ablation.rows, input_size=setting.input_size, batch_size=batch_size, device=setting.device)
+        study.optuna.set_user_attr("throughputs", stored)
+    return stored
 
 
 def _distributions(ablation: Ablation) -> dict[str, BaseDistribution]:

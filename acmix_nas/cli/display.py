@@ -57,6 +57,12 @@ class StudyDisplay:
         if self._console.is_terminal:
             self._live.stop()
 
+    def note(self, text: str) -> None:
+        """Something beside the trials is done now."""
+        self._bars.reset(self._epochs, total=None, note=text)
+        if not self._console.is_terminal:
+            self._console.print(text, markup=False)
+
     def begin(self, number: int, label: str, arch: Arch) -> None:
         """A trial begins."""
         self._label, self._began = f"trial {number}: {label}", time.monotonic()

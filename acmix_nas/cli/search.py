@@ -42,14 +42,17 @@ def search(space_name: str, trials: int, first: tuple[Path, ...], as_json: bool,
       acmix search --space swin_t --data ~/imagenet --proxy gpu --trials 100
       acmix search --space swin_t --study demo --resume --trials 24
     """
-    from acmix_nas.cli.console import progress
-    from acmix_nas.cli.study import decoding, run_study
-    from acmix_nas.search.run import search as run
-    from acmix_nas.search.setup import Asked, open_study
     from acmix_nas.space import load_space
 
     space = load_space(space_name)
     given = _given(space, first)
+
+    # What follows loads torch, which takes seconds: a wrong file is told before.
+    from acmix_nas.cli.console import progress
+    from acmix_nas.cli.study import decoding, run_study
+    from acmix_nas.search.run import search as run
+    from acmix_nas.search.setup import Asked, open_study
+
     console = progress()
     with decoding(console) as on_image:
         study, setting = open_study(

@@ -1,12 +1,13 @@
 """Profiles networks: one row for each network, implementation and batch size; rows of a batch size run interleaved."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from acmix_nas.arch import Arch
 from acmix_nas.cost.count import count
 from acmix_nas.cost.counters import macs_fvcore, macs_torch
 from acmix_nas.cost.environment import environment
@@ -65,12 +66,34 @@ def profile_rows(
         tell(f"timing batches of {batch_size}")
         images = torch.randn(batch_size, 3, input_size, input_size, device=device)
         images = images.to(memory_format=torch.channels_last)
-        timings = _time(subjects, images, limit_s)
+        timings = _time([subject.model for subject in subjects], images, limit_s)
         for index, subject in enumerate(subjects):
             tell(f"memory of {_label(subject.network)}, batches of {batch_size}")
             peak_mb = _peak_mb(subject, images) if memory and index in timings else None
             rows.append(_row(subject, batch_size, timings.get(index), peak_mb))
     return {"device": str(device), "env": env, "rows": rows}
+
+
+def throughputs(
+    archs: Mapping[str, Arch], *, input_size: int, batch_size: int, device: torch.device | str, limit_s: float = 2.0
+) -> dict[str, float]:
+    """Images a second of full networks, timed interleaved in float32, channels_last, evaluation mode.
+
+    Args:
+        archs: The networks, by name.
+        input_size: Height and width of the image in pixels.
+        batch_size: Images in a batch.
+        device: Where they are timed.
+        limit_s: Seconds of timing for each network, about.
+
+    Returns:
+        Name -> images a second at the median latency; a network that does not fit in memory is left out.
+    """
+    images = torch.randn(batch_size, 3, input_size, input_size, device=device).to(memory_format=torch.channels_last)
+    models = [Network(name=name, arch=arch).build(input_size).to(device) for name, arch in archs.items()]
+    subjects = [model.to(memory_format=torch.channels_last) for model in models]
+    timings = _time(subjects, images, limit_s)
+    return {name: batch_size / timings[i].median_ms * 1000 for i, name in enumerate(archs) if i in timings}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +137,11 @@ def _or_none(counter: Callable[[nn.Module, int], int], model: nn.Module, input_s
         return None
 
 
-def _time(subjects: Sequence[_Subject], images: torch.Tensor, limit_s: float) -> dict[int, Timing]:
-    """Timings by place in `subjects`; a network that runs out of GPU memory is left out."""
+def _time(models: Sequence[nn.Module], images: torch.Tensor, limit_s: float) -> dict[int, Timing]:
+    """Timings by place in `models`; a network that runs out of GPU memory is left out."""
     with torch.inference_mode():
-        fitting = [index for index, subject in enumerate(subjects) if _fits(subject.model, images)]
-        runs = {str(index): _Forward(subjects[index].model, images) for index in fitting}
+        fitting = [index for index, model in enumerate(models) if _fits(model, images)]
+        runs = {str(index): _Forward(models[index], images) for index in fitting}
         timings = measure(runs, clock=clock_for(images.device), limit_s=limit_s)
     return {int(index): timing for index, timing in timings.items()}
 

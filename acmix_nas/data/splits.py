@@ -96,6 +96,7 @@ def load_splits(
     seed: int,
     with_report: bool,
     search_images: int | None = None,
+    at_most: bool = False,
     progress: Progress | None = None,
 ) -> Splits:
     """Draws the splits of a source and decodes the drawn images.
@@ -111,6 +112,7 @@ def load_splits(
         with_report: Whether the report split is read too.
         search_images: Size of the search split; None for a sixth of the source's training images, 5,000 at most
             (embedded: all of its 2,000).
+        at_most: Whether a source with fewer than `train_images` gives all it has; else that is an error.
         progress: Called with (images decoded, images in all).
 
     Raises:
@@ -120,28 +122,48 @@ def load_splits(
         raise DataError(f"input_size is a number of pixels from 1 up; it is {input_size}.")
     if seed < 0:
         raise DataError(f"the seed of a draw is a whole number from 0 up; it is {seed}.")
+    draw = _Draw(train_images, search_images, seed, with_report, at_most)
     if source is None:
-        return _load_embedded(input_size, train_images, search_images, seed, with_report)
-    return _load_folder(Path(source), input_size, train_images, search_images, seed, with_report, progress)
+        return _load_embedded(input_size, draw)
+    return _load_folder(Path(source), input_size, draw, progress)
 
 
-def _load_embedded(
-    input_size: int, train_images: int | None, search_images: int | None, seed: int, with_report: bool
-) -> Splits:
+@dataclass(frozen=True, slots=True)
+class _Draw:
+    """Which images are drawn; the names are those of `load_splits`."""
+
+    train_images: int | None
+    search_images: int | None
+    seed: int
+    with_report: bool
+    at_most: bool
+
+    def train(self, labels: Indices) -> Indices:
+        size = self.train_images
+        return draw_balanced(labels, None if self.at_most and size and size > len(labels) else size, self.seed)
+
+    def train_and_search(self, labels: Indices, num_classes: int) -> tuple[Indices, Indices]:
+        size = self.search_images
+        if size is None:
+            size = max(num_classes, min(SEARCH_MOST, len(labels) // SEARCH_SHARE))
+        search = draw_held_out(labels, size, self.seed)
+        rest = np.setdiff1d(np.arange(len(labels)), search)
+        return rest[self.train(labels[rest])], search
+
+
+def _load_embedded(input_size: int, draw: _Draw) -> Splits:
     source = load_embedded()
 
-    def pick(split: str, size: int | None) -> Images:
-        labels = source.labels[split]
-        chosen = draw_balanced(labels, size, seed)
+    def pick(split: str, chosen: Indices) -> Images:
         pixels = torch.from_numpy(source.images[split][chosen]).unsqueeze(1)
-        return Images(images=_resize(pixels, input_size), labels=torch.from_numpy(labels[chosen]))
+        return Images(images=_resize(pixels, input_size), labels=torch.from_numpy(source.labels[split][chosen]))
 
-    train = pick("train", train_images)
+    train = pick("train", draw.train(source.labels["train"]))
     mean, std = _mean_and_std(train.images)
     return Splits(
         train=train,
-        search=pick("search", search_images),
-        report=pick("report", None) if with_report else None,
+        search=pick("search", draw_balanced(source.labels["search"], draw.search_images, draw.seed)),
+        report=pick("report", np.arange(len(source.labels["report"]))) if draw.with_report else None,
         name="fashion_mnist (embedded)",
         fingerprint=source.sha256[:16],
         classes=source.classes,
@@ -150,22 +172,14 @@ def _load_embedded(
         mean=mean,
         std=std,
         embedded=True,
-        seed=seed,
+        seed=draw.seed,
     )
 
 
-def _load_folder(
-    root: Path,
-    input_size: int,
-    train_images: int | None,
-    search_images: int | None,
-    seed: int,
-    with_report: bool,
-    progress: Progress | None,
-) -> Splits:
+def _load_folder(root: Path, input_size: int, draw: _Draw, progress: Progress | None) -> Splits:
     listing = list_folder(root)
-    train, search = _draw(listing.train.labels, len(listing.classes), train_images, search_images, seed)
-    report = np.arange(len(listing.validation.labels) if with_report else 0)
+    train, search = draw.train_and_search(listing.train.labels, len(listing.classes))
+    report = np.arange(len(listing.validation.labels) if draw.with_report else 0)
     paths = [listing.train.paths[i] for i in (*train, *search)] + [listing.validation.paths[i] for i in report]
     labels = np.concatenate(
         [listing.train.labels[train], listing.train.labels[search], listing.validation.labels[report]]
@@ -176,7 +190,7 @@ def _load_folder(
     return Splits(
         train=parts[0],
         search=parts[1],
-        report=parts[2] if with_report else None,
+        report=parts[2] if draw.with_report else None,
         name=root.resolve().name,
         fingerprint=listing.fingerprint,
         classes=listing.classes,
@@ -185,18 +199,9 @@ def _load_folder(
         mean=mean,
         std=std,
         embedded=False,
-        seed=seed,
+        seed=draw.seed,
         skipped=tuple((str(paths[index]), reason) for index, reason in sorted(broken.items())),
     )
-
-
-def _draw(
-    labels: Indices, num_classes: int, train_images: int | None, search_images: int | None, seed: int
-) -> tuple[Indices, Indices]:
-    size = max(num_classes, min(SEARCH_MOST, len(labels) // SEARCH_SHARE)) if search_images is None else search_images
-    search = draw_held_out(labels, size, seed)
-    rest = np.setdiff1d(np.arange(len(labels)), search)
-    return rest[draw_balanced(labels[rest], train_images, seed)], search
 
 
 def _cut(images: torch.Tensor, labels: Indices, broken: dict[int, str], sizes: list[int]) -> list[Images]:
@@ -229,5 +234,5 @@ def _mean_and_std(images: torch.Tensor) -> tuple[tuple[float, ...], tuple[float,
         squares += values.square().sum((0, 2, 3))
     count = images.numel() / images.shape[1]
     mean = total / count
-    std = (squares / count - mean.square()).clamp(min=0).sqrt()
+    std = (squares / count - mean.square()).clamp(min=0).sqrt().clamp(min=1 / 255)  # images of one flat colour
     return tuple(mean.tolist()), tuple(std.tolist())

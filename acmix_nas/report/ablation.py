@@ -148,6 +148,9 @@ def _notes(header: StudyHeader, found: list[Row], gains: dict[str, Difference]) 
             f"Differences to {header.baseline} are paired by seed, with simultaneous 95 % intervals (pooled residual"
             f" variance, Dunnett); bold where the interval leaves out zero and n is at least {MIN_SEEDS}."
         )
+    batches = {record.environment.get("throughput_batch_size") for row in found for record in row.trials} - {None}
+    if any(row.throughput for row in found) and len(batches) == 1:
+        notes.append(f"img/s: the full network in float32, batches of {batches.pop()}, median.")
     if any(row.shared for row in found):
         notes.append("† The proxy network equals that of another row: trained once, the score is shared.")
     failed = sum(row.failed for row in found)

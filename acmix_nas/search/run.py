@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 class Watcher(Protocol):
     """Who looks on while a study runs."""
 
+    def note(self, text: str) -> None:
+        """Something beside the trials is done now."""
+
     def begin(self, number: int, label: str, arch: Arch) -> None:
         """A trial begins."""
 

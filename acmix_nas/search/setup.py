@@ -93,6 +93,7 @@ def open_study(
         train_images=proxy.images,
         seed=asked.seed or 0,
         with_report=kind == "ablate",
+        at_most=asked.proxy_images is None,
         progress=progress,
     )
     budget = Budget(

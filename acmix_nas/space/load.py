@@ -79,14 +79,15 @@ def load_space(name_or_path: str | os.PathLike[str], *, per: str | None = None) 
 
 
 def _fixed(mixer: Node | None, stages: int) -> tuple[Mapping[str, Value], ...]:
-    """For each stage, the mixer fields that do not vary; a list gives one value for each stage."""
+    """For each stage, the mixer fields that do not vary; a list gives one value for each stage, null for none."""
     rows: list[dict[str, Value]] = [{} for _ in range(stages)]
     for name, node in (mixer.mapping((), FIELDS) if mixer else {}).items():
         values = node.items() if isinstance(node.value, list) else [node] * stages
         if len(values) != stages:
             raise node.error(f"one value, or one for each of the {stages} stages, is needed; there are {len(values)}.")
         for row, value in zip(rows, values, strict=True):
-            row[name] = _option(name, value)
+            if value.value is not None or value is node:
+                row[name] = _option(name, value)
     return tuple(rows)
 
 

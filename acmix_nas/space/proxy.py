@@ -57,7 +57,7 @@ class Proxy:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a record."""
-        return asdict(self)
+        return {**asdict(self), "depths": list(self.depths)}
 
 
 def stage_maps(input_size: int, patch_size: int, stages: int) -> tuple[int, ...]:

@@ -1,0 +1,47 @@
+"""What loads when: names and help texts are cheap."""
+
+import subprocess
+import sys
+
+import pytest
+
+from acmix_nas.cli import COMMANDS
+
+HEAVY = ("torch", "optuna", "timm", "fvcore", "numpy", "matplotlib")
+
+
+def loaded_by(code: str) -> set[str]:
+    """Which heavy packages a fresh interpreter has loaded after running the code."""
+    code += f"\nimport sys\nprint(','.join(name for name in {HEAVY!r} if name in sys.modules), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stderr.strip().splitlines()[-1].split(",")) - {""} if done.stderr.strip() else set()
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    assert loaded_by("import acmix_nas, acmix_nas.cli, acmix_nas.arch, acmix_nas.record, acmix_nas.space") == set()
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_loads_nothing_heavy(command):
+    call = f"from acmix_nas.cli import acmix; acmix.main({[*command.split(), '--help']!r}, standalone_mode=False)"
+    assert loaded_by(call) == set()
+
+
+def test_spaces_are_checked_without_torch():
+    call = "from acmix_nas.cli import acmix; acmix.main(['spaces', 'check', 'swin_t'], standalone_mode=False)"
+    assert loaded_by(call) == set()
+
+
+@pytest.mark.parametrize("touch", ["acmix_nas.ACmix", "acmix_nas.build_model", "import acmix_nas.models"])
+def test_a_public_model_name_registers_the_timm_names(touch):
+    code = f"import acmix_nas\n{touch}\nimport timm\nassert 'acmix_swin_tiny_patch4_window7_224' in timm.list_models()"
+    assert "torch" in loaded_by(code)
+
+
+def test_every_public_name_is_there():
+    import acmix_nas
+
+    assert all(getattr(acmix_nas, name) is not None for name in acmix_nas.__all__)
+    assert set(acmix_nas.__all__) <= set(dir(acmix_nas))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = acmix_nas.nothing

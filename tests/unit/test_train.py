@@ -1,0 +1,182 @@
+"""Training: it learns, repeats, and turns every failure into a record."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from study_pieces import SPACE, small_setting
+from torch import nn
+
+from acmix_nas.arch import COMBINE, Arch
+from acmix_nas.models import build_model
+from acmix_nas.record import TrialRecord
+from acmix_nas.train import Budget, run_trial, train
+from acmix_nas.train.augment import shift_and_flip
+from acmix_nas.train.loop import DivergedError
+from acmix_nas.train.mixing import watch_mixing
+from acmix_nas.train.recipe import make_optimizer, make_schedule
+
+PAPER = SPACE.build(SPACE.first["paper"])
+SEEDS = {"init": 3, "order": 5}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def setting():
+    return small_setting()
+
+
+def run(setting, arch=PAPER, seeds=SEEDS):
+    return run_trial(arch, setting, number=0, label="paper", seeds=seeds)
+
+
+def test_the_same_seeds_give_the_same_record(setting):
+    one, other = run(setting), run(setting)
+    for name in ("scores", "losses", "mixing"):
+        assert getattr(one, name) == getattr(other, name)
+    assert run(setting, seeds={"init": 4, "order": 5}).losses != one.losses
+    assert run(setting, seeds={"init": 3, "order": 6}).losses != one.losses
+
+
+def test_a_record_says_how_it_was_made(setting):
+    record = run(setting)
+    assert record.status == "complete"
+    assert len(record.scores) == len(record.losses) == len(record.mixing) == setting.budget.epochs
+    assert record.budget == setting.budget.to_dict()
+    assert record.cost.params == 28_649_908
+    assert record.data["fingerprint"] == setting.splits.fingerprint
+    assert TrialRecord.from_json(record.to_json()) == record
+
+
+def test_training_leaves_the_random_state_of_the_process_alone(setting):
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    run(setting)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.slow
+def test_it_learns_and_an_untrained_network_does_not():
+    trained = run(small_setting(images=2000, epochs=3))
+    assert trained.top1 > 0.5
+    idle = small_setting(images=160)
+    untrained = run(replace(idle, budget=replace(idle.budget, learning_rate=0.0)))
+    assert untrained.top1 < 0.25
+
+
+def test_a_diverging_loss_is_a_failed_record(setting):
+    broken = run(replace(setting, budget=replace(setting.budget, learning_rate=float("inf"))))
+    assert broken.status == "failed"
+    assert "the loss is" in broken.error
+    assert broken.top1 is None
+
+
+def test_running_out_of_memory_is_a_failed_record(setting, monkeypatch):
+    def exhausted(*_args, **_options):
+        raise torch.OutOfMemoryError("tried to allocate 80 GiB")
+
+    monkeypatch.setattr("acmix_nas.train.trial.build_model", exhausted)
+    record = run(setting)
+    assert (record.status, record.error) == ("failed", "out of memory: tried to allocate 80 GiB")
+
+
+def test_a_network_that_cannot_be_built_is_a_failed_record(setting):
+    stages = [[mixer.having(num_heads=5) for mixer in stage] for stage in PAPER.stages]
+    record = run(setting, arch=Arch(host="swin", stages=stages, conv_on="rolled"))
+    assert record.status == "failed"
+    assert "num_heads" in record.error
+
+
+def test_an_interrupt_passes_through(setting):
+    def interrupt(_progress):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(PAPER, setting, number=0, label="", seeds=SEEDS, on_step=interrupt)
+
+
+def test_what_was_reached_before_an_error_is_kept(setting):
+    longer = replace(setting, budget=replace(setting.budget, epochs=2))
+
+    def fail(progress):
+        if progress.step > longer.budget.steps_per_epoch:
+            raise RuntimeError("user code")
+
+    record = run_trial(PAPER, longer, number=0, label="", seeds=SEEDS, on_step=fail)
+    assert (record.status, record.error, len(record.scores)) == ("failed", "RuntimeError: user code", 1)
+
+
+def test_weights_of_the_paths_norms_and_biases_have_no_weight_decay():
+    model = build_model(PAPER, num_classes=10, in_chans=1, img_size=28, patch_size=4, width=0.25)
+    decayed, free = make_optimizer(model, small_setting().budget).param_groups
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert decayed["weight_decay"] > 0 == free["weight_decay"]
+    assert all(parameter.ndim > 1 for parameter in decayed["params"])
+    without = {names[id(parameter)].rpartition(".")[2] for parameter in free["params"]}
+    assert without == {"alpha", "beta", "bias", "weight", "relative_position_bias_table"}
+    assert len(decayed["params"]) + len(free["params"]) == len(names)
+
+
+def test_the_learning_rate_rises_then_falls_to_zero():
+    budget = Budget(epochs=4, images=100, batch_size=10, learning_rate=1.0, warmup=0.25)
+    optimizer = make_optimizer(nn.Linear(2, 2), budget)
+    schedule = make_schedule(optimizer, budget)
+    rates = []
+    for _ in range(40):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert rates[10] == pytest.approx(1.0)
+    assert all(later < earlier for earlier, later in zip(rates[10:], rates[11:], strict=False))
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-9)
+
+
+@given(
+    st.integers(1, 5), st.integers(1, 3), st.integers(3, 9), st.integers(3, 9), st.integers(0, 3), st.integers(0, 99)
+)
+def test_augmentation_moves_and_mirrors_whole_images(count, channels, height, width, largest, seed):
+    images = torch.arange(1, count * channels * height * width + 1).reshape(count, channels, height, width)
+    moved = shift_and_flip(images, largest, torch.Generator().manual_seed(seed))
+    assert moved.shape == images.shape
+    for image, result in zip(images, moved, strict=True):
+        padded = nn.functional.pad(image, [largest] * 4)
+        places = [
+            padded[:, top : top + height, left : left + width]
+            for top in range(2 * largest + 1)
+            for left in range(2 * largest + 1)
+        ]
+        assert any(torch.equal(result, place) or torch.equal(result, place.flip(-1)) for place in places)
+
+
+@pytest.mark.parametrize("rule", COMBINE)
+def test_mixing_is_read_for_every_rule(rule):
+    stages = [[mixer.having(combine=rule) for mixer in stage] for stage in PAPER.stages]
+    arch = Arch.canonical(host="swin", stages=stages, conv_on="rolled")
+    model = build_model(
+        SPACE.proxies["cpu"].shrink(arch), num_classes=10, in_chans=1, img_size=28, patch_size=4, width=0.25
+    )
+    with watch_mixing(model) as read:
+        model(torch.randn(2, 1, 28, 28))
+    start = {"att": (1, 0), "conv": (0, 1), "sum": (1, 1), "beta": (1, 0.5)}.get(rule, (0.5, 0.5))
+    assert read() == tuple(pytest.approx(start) for _ in range(8))
+
+
+def test_a_loss_that_is_no_number_stops_training():
+    class Broken(nn.Linear):
+        def forward(self, x):
+            return super().forward(x.flatten(1)) * float("nan")
+
+    setting = small_setting()
+    with pytest.raises(DivergedError, match="step 0 of 5"):
+        train(Broken(784, 10), setting.splits, setting.budget)
