@@ -19,6 +19,9 @@ _HOME = {
 _REGISTERING = ("ACmix", "build_model")
 """Touching one of these also gives timm the names of our models."""
 
+_MODULES = ("cost", "data", "models", "report", "search", "train")
+"""Modules that are reached as attributes without an import statement of their own."""
+
 __all__ = ["ACmix", "Arch", "Mixer", "Space", "__version__", "build_model", "load_space"]
 
 if TYPE_CHECKING:
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"acmix_nas.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in _REGISTERING:

@@ -149,7 +149,7 @@ class TrialRecord:
         Raises:
             RecordError: A field is unknown or missing, or `arch_id` is not the id of `arch`.
         """
-        known = _all_fields(cls, {name: value for name, value in values.items() if name != "arch_id"})
+        known = _all_fields(cls, values, beside=("arch_id",))
         try:
             known["arch"] = Arch.from_dict(known["arch"])
         except ArchError as error:
@@ -186,12 +186,13 @@ def _check(name: str, value: str, options: tuple[str, ...]) -> None:
         raise RecordError(f"{name} is one of {', '.join(options)}; it is {value!r}.")
 
 
-def _all_fields(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+def _all_fields(cls: type, values: Mapping[str, Any], beside: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The values of all fields of a dataclass, without those of `beside`."""
     if not isinstance(values, Mapping):
         raise RecordError(f"a {cls.__name__} is a mapping of fields to values; it is {values!r}.")
     have = {item.name for item in fields(cls)}
     required = {item.name for item in fields(cls) if item.default is MISSING and item.default_factory is MISSING}
-    wrong = sorted((set(values) - have) | (required - set(values)))
+    wrong = sorted((set(values) - have - set(beside)) | (required - set(values)))
     if wrong:
         raise RecordError(f"a {cls.__name__} has unknown or missing fields: {', '.join(map(str, wrong))}.")
-    return dict(values)
+    return {name: value for name, value in values.items() if name not in beside}

@@ -14,7 +14,17 @@ from acmix_nas.arch import Arch
 from acmix_nas.cost import count
 
 QUICK = ["--epochs", "1", "--proxy-images", "256"]
-FILES = "study.db report.html report.md table.tex trials.csv trials.jsonl best.yaml pareto.svg log.txt".split()
+FILES = [
+    "study.db",
+    "report.html",
+    "report.md",
+    "table.tex",
+    "trials.csv",
+    "trials.jsonl",
+    "best.yaml",
+    "pareto.svg",
+    "log.txt",
+]
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,71 @@
+"""Every command and example of the README runs."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+QUICKER = {
+    "search": ["--trials", "2", "--epochs", "1", "--proxy", "cpu", "--proxy-images", "64"],
+    "ablate": ["--seeds", "1", "--epochs", "1", "--proxy-images", "64"],
+    "profile": ["--batch-size", "1", "--input-size", "64"],
+}
+"""The last of an option given twice counts: the same commands, with less to compute."""
+
+pytestmark = pytest.mark.slow
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    return [shlex.split(line) for line in lines if line.startswith("acmix ")]
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    """A small ImageFolder tree."""
+    from PIL import Image
+
+    for split, count in (("train", 60), ("val", 4)):
+        for name in ("dark", "light"):
+            folder = tmp_path / "imagenet" / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                Image.new("RGB", (40, 32), (index, index, 60 if name == "dark" else 200)).save(folder / f"{index}.png")
+    return tmp_path / "imagenet"
+
+
+def test_every_command_runs_in_the_order_of_the_page(installed, tmp_path, images):
+    env = {**os.environ, "PYTHONPATH": str(installed), "HOME": str(tmp_path)}
+    found = commands()
+    assert {line[1] for line in found} >= {"search", "profile", "ablate", "report", "spaces"}
+    for line in found:
+        words = [word.replace("~", str(tmp_path)) for word in line[1:]] + QUICKER.get(line[1], [])
+        if "--trials" in line:
+            words += ["--trials", "3"] if "--resume" in line else []
+        run = [sys.executable, "-m", "acmix_nas", *words]
+        done = subprocess.run(run, cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, (line, done.stderr)
+
+
+def test_the_python_example_runs(installed, tmp_path):
+    (example,) = blocks("python")
+    env = {**os.environ, "PYTHONPATH": str(installed)}
+    run = [sys.executable, "-W", "error", "-c", example]
+    done = subprocess.run(run, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "params=28649908" in done.stdout
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\(([^)#:]+)\)", README))
+def test_every_link_leads_somewhere(path):
+    assert (ROOT / path).exists()

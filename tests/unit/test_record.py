@@ -1,0 +1,89 @@
+"""Records and headers: what is stored comes back, and what is not a record is refused."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_arch import archs
+
+from acmix_nas.errors import RecordError
+from acmix_nas.record import Cost, StudyHeader, TrialRecord
+
+unit = st.floats(0, 1)
+pairs = st.none() | st.tuples(st.floats(-3, 3), st.floats(-3, 3))
+facts = st.dictionaries(st.text(max_size=8), st.integers(0, 9) | st.text(max_size=8) | st.none(), max_size=3)
+
+
+@st.composite
+def records(draw):
+    scores = draw(st.lists(unit, min_size=1, max_size=3))
+    return TrialRecord(
+        number=draw(st.integers(0, 999)),
+        status="complete",
+        arch=draw(archs),
+        cost=Cost(params=1, macs=2, macs_deploy=2, input_size=224),
+        label=draw(st.text(max_size=20)),
+        split=draw(st.sampled_from(["search", "report"])),
+        scores=tuple(scores),
+        losses=tuple(scores),
+        mixing=tuple(draw(st.lists(st.tuples(pairs, pairs), min_size=len(scores), max_size=len(scores)))),
+        seeds={"init": 0, "order": 1},
+        budget=draw(facts),
+        proxy=draw(facts),
+        data=draw(facts),
+        environment=draw(facts),
+        started="2026-01-01T00:00:00+00:00",
+        seconds=1.5,
+    )
+
+
+@given(records())
+def test_a_record_survives_a_line_of_json(record):
+    line = record.to_json()
+    assert "\n" not in line
+    assert TrialRecord.from_json(line) == record
+    assert json.loads(line)["arch_id"] == record.arch.id
+
+
+@given(records(), st.data())
+def test_a_record_with_a_field_too_few_or_too_many_is_refused(record, data):
+    values = record.to_dict()
+    required = set(values) - {"arch_id", "shared_with", "error"}
+    name = data.draw(st.sampled_from(sorted(required)))
+    with pytest.raises(RecordError, match=name):
+        TrialRecord.from_dict({key: value for key, value in values.items() if key != name})
+    with pytest.raises(RecordError, match="colour"):
+        TrialRecord.from_dict({**values, "colour": "red"})
+
+
+@given(records())
+def test_an_arch_that_was_tampered_with_is_noticed(record):
+    with pytest.raises(RecordError, match="arch_id"):
+        TrialRecord.from_dict({**record.to_dict(), "arch_id": "0" * 16})
+
+
+@pytest.mark.parametrize("line", ["", "{", "[]", "3", '{"arch_id": "x"}'])
+def test_a_line_that_is_no_record_is_refused(line):
+    with pytest.raises(RecordError):
+        TrialRecord.from_json(line)
+
+
+@given(records())
+def test_a_complete_trial_has_a_score_and_a_failed_one_no_top1(record):
+    assert record.top1 == record.scores[-1]
+    assert replace(record, status="failed", error="why").top1 is None
+    with pytest.raises(RecordError, match="no score"):
+        replace(record, scores=())
+    with pytest.raises(RecordError, match="status"):
+        replace(record, status="perhaps")
+
+
+def test_a_header_survives_json():
+    header = StudyHeader(name="a", kind="ablate", space="shift", host="swin", split="report", rows=("x", "y"))
+    assert StudyHeader.from_dict(json.loads(json.dumps(header.to_dict()))) == header
+    with pytest.raises(RecordError, match="kind"):
+        StudyHeader(name="a", kind="guess", space="shift", host="swin", split="report")
+    with pytest.raises(RecordError, match="split"):
+        StudyHeader(name="a", kind="search", space="shift", host="swin", split="test")
