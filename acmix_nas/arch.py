@@ -18,6 +18,8 @@ FROZEN_IMPL = ("shift", "groupconv")
 """Implementations without trainable kernels: `conv_init` has no effect on them."""
 MAP_WIDE_ATTENTION = ("global",)
 """Attention modes that always see the whole map: `attn_kernel` has no effect on them."""
+HEADLESS_ATTENTION = ("patchwise", "pairwise")
+"""Attention modes that share weights over fixed groups of channels: only a convolution path reads `num_heads`."""
 ROLLING_HOSTS = ("swin",)
 """Hosts that roll the map in every second block: `conv_on` says which map the convolution path sees."""
 
@@ -32,7 +34,7 @@ class Mixer:
         attn_kernel: Extent of the attention window in pixels; None where `combine` is "conv" or the mode sees the
             whole map.
         conv_kernel: Odd extent of the convolution path; None where `combine` is "att".
-        num_heads: Number of heads N.
+        num_heads: Number of heads N; None where neither path has heads.
         conv_impl: Implementation of shift-and-sum; None where `combine` is "att".
         conv_init: "shift" or "kaiming" kernels at the start; None where the kernels are not trained.
         combine: Rule for alpha and beta in F = alpha * F_att + beta * F_conv.
@@ -54,7 +56,8 @@ class Mixer:
         _check_name("operator", self.operator, "operators")
         if self.operator == "acmix":
             _check_option("combine", self.combine, COMBINE)
-            _check_extent("num_heads", self.num_heads)
+            if "num_heads" not in without_effect(asdict(self)):
+                _check_extent("num_heads", self.num_heads)
             self._check_attention()
             self._check_convolution()
         for name in without_effect(asdict(self)):
@@ -207,6 +210,8 @@ def without_effect(values: Mapping[str, Any]) -> list[str]:
         inert |= {"conv_kernel", "conv_impl", "conv_init"}
     if values.get("combine") == "conv":
         inert |= {"attention", "attn_kernel"}
+    if values.get("attention") in HEADLESS_ATTENTION and values.get("combine") == "att":
+        inert.add("num_heads")
     if values.get("attention") in MAP_WIDE_ATTENTION:
         inert.add("attn_kernel")
     if values.get("conv_impl") in FROZEN_IMPL:

@@ -15,6 +15,8 @@ from acmix_nas.hosts import NamedModel
 
 __all__ = ["build_model", "mixing", "model_names", "named_arch"]
 
+DEFAULTS = {"num_heads": 4, "conv_kernel": 3, "conv_impl": "full", "conv_init": "shift"}
+"""What a block without a convolution path takes when it is given one by name."""
 MIXER_OPTIONS = ("attention", "attn_kernel", "conv_kernel", "conv_impl", "conv_init", "combine")
 """Fields that `timm.create_model` can change in every ACmix mixer at once, beside `conv_on` of the arch."""
 
@@ -117,8 +119,15 @@ def _changed(arch: Arch, changes: dict[str, Any]) -> Arch:
     """An arch with some fields changed in every ACmix mixer."""
     fields = {name: changes.pop(name) for name in MIXER_OPTIONS if name in changes}
     conv_on = changes.pop("conv_on", arch.conv_on)
-    stages = [[m.having(**fields) if m.operator == "acmix" else m for m in stage] for stage in arch.stages]
+    stages = [
+        [_with(mixer, fields) if mixer.operator == "acmix" else mixer for mixer in stage] for stage in arch.stages
+    ]
     return Arch.canonical(host=arch.host, stages=stages, conv_on=conv_on)
+
+
+def _with(mixer: Mixer, fields: dict[str, Any]) -> Mixer:
+    """A mixer with some fields changed; what becomes needed takes the operator's own default."""
+    return Mixer.canonical(**{**DEFAULTS, **mixer.to_dict(), **fields})
 
 
 def _entry_point(name: str, named: NamedModel) -> Callable[..., nn.Module]:

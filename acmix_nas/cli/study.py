@@ -77,7 +77,7 @@ def _announce(study: Study, setting: Setting, console: Console) -> None:
     lines = [
         f"study {header.name}: {header.kind} {header.space}, seed {header.seed}, in {study.folder}",
         f"data: {splits.name}, {classes}, scores on the {header.split} split",
-        f"proxy: {proxy.name}, {proxy.input_size} px, width {proxy.width:g}, {budget.epochs} epochs, "
+        f"proxy: {proxy.name}, {proxy.input_size} px, width {proxy.width:g}, epochs {budget.epochs}, "
         f"{budget.precision} on {setting.device}",
     ]
     if splits.embedded:

@@ -18,9 +18,17 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from acmix_nas.arch import Arch
+from acmix_nas.errors import ArchError
+from acmix_nas.space.proxy import stage_maps
 
 Count = tuple[int, int, int]
 """(params, macs, macs_deploy)."""
+Size = int | tuple[int, int]
+"""(height, width) in pixels, or the extent of a square."""
+MakeMixer = Callable[..., Any]
+"""`make_mixer(mixer, **site)`, the mixing module of a block."""
+CountMixer = Callable[..., Count]
+"""`count_mixer(mixer, input_map=..., **site)`, its count."""
 
 UNDECAYED = ("alpha", "beta", "alpha_logit", "relative_position_bias_table")
 """Last names of the parameters of mixers that never get weight decay, whatever the host."""
@@ -57,3 +65,28 @@ def linear(inputs: int, outputs: int, pixels: int, *, bias: bool = True) -> Coun
 def norm(channels: int) -> Count:
     """Count of a normalisation with weight and bias; norms have no multiply-adds here."""
     return 2 * channels, 0, 0
+
+
+def pair(size: Size) -> tuple[int, int]:
+    """(height, width) of a size."""
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def map_sizes(size: Size, downsampling: int, stages: int) -> list[tuple[int, int]]:
+    """(height, width) of each stage's map: the first at `downsampling`, then halved; odd extents are rounded up."""
+    rows, columns = (stage_maps(extent, downsampling, stages) for extent in pair(size))
+    return list(zip(rows, columns, strict=True))
+
+
+def scaled(widths: tuple[int, ...], factor: float, stages: int) -> list[int]:
+    """Channels of each stage, times the factor of a proxy.
+
+    Raises:
+        ArchError: The arch has more stages than the host has widths, or a stage is left without channels.
+    """
+    if stages != len(widths):
+        raise ArchError(f"this host has {len(widths)} stages; the arch has {stages}.")
+    channels = [round(width * factor) for width in widths]
+    if min(channels) < 1:
+        raise ArchError(f"width times {min(widths)} is at least 1; width is {factor}.")
+    return channels

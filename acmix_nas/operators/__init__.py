@@ -13,7 +13,13 @@ Each public file here is an operator named by its file. It offers two functions:
     map_size                    (height, width) the host was built for; None if it was built for none
     shifted                     whether windows are shifted in this block
     conv_on                     "rolled" or "image": the map that the convolution path of a shifted block sees
+    key_channels                channels of q and k, if the attention mode lets them differ from out_channels (SAN)
+    sr_ratio                    spatial reduction of k and v, if the attention mode has one (PVT)
+    class_token                 whether a class token is fed beside the map, to modes that see the whole map (PVT)
+    kernel_bias                 whether ACmix's convolution path ends in a bias
 
 `input_map` is the (height, width) that is fed. An operator may further offer the methods `mixing()`, its weights of
-attention and convolution, and `set_input_size(map_size)`, which fits windows to a new map.
+attention and convolution, and `set_input_size(map_size)`, which fits windows to a new map. Where a mixer's attention
+sees the whole map (`arch.MAP_WIDE_ATTENTION`), a host may call operator(x, token) with a class token (B, 1, C_in) and
+gets the map and the token (B, 1, C_out).
 """

@@ -5,6 +5,9 @@ s is stride, r is dilation.
 Shapes: B batch, I in_channels, C out_channels, H W the input map, h w the map at stride.
 """
 
+from collections.abc import Mapping
+from typing import Any, Self
+
 import torch
 from torch import nn
 
@@ -28,7 +31,8 @@ class ACmix(nn.Module):
         in_channels: Channels of the input.
         out_channels: Channels C of the output; `in_channels` if None.
         num_heads: Heads N; divides C.
-        attention: Attention mode: "local", "window", or the dotted path of a module of your own.
+        attention: Attention mode: "local", "window", "global", "patchwise", "pairwise", or the dotted path of
+            a module of your own.
         attn_kernel: Extent k_a of the attention window in pixels.
         conv_kernel: Odd extent k_c of the convolution path in pixels.
         stride: Distance of the output's pixels: queries are taken and kernels applied there.
@@ -59,26 +63,42 @@ class ACmix(nn.Module):
         fc_bias: bool = False,
     ) -> None:
         super().__init__()
-        out_channels = in_channels if out_channels is None else out_channels
+        described = {
+            "num_heads": num_heads,
+            "attention": attention,
+            "attn_kernel": attn_kernel,
+            "conv_kernel": conv_kernel,
+            "conv_impl": conv_impl,
+            "conv_init": conv_init,
+            "combine": combine,
+        }
+        site: dict[str, Any] = {"stride": stride, "dilation": dilation, "fc_bias": fc_bias}
+        self._assemble(in_channels, in_channels if out_channels is None else out_channels, described, site)
+
+    @classmethod
+    def _hosted(cls, mixer: Mixer, in_channels: int, out_channels: int, site: Mapping[str, Any]) -> Self:
+        """The operator at its place in a host, which knows more about it than the constructor takes."""
+        operator = cls.__new__(cls)
+        nn.Module.__init__(operator)
+        operator._assemble(in_channels, out_channels, {"num_heads": 1, **mixer.to_dict()}, site)
+        return operator
+
+    def _assemble(
+        self, in_channels: int, out_channels: int, described: Mapping[str, Any], site: Mapping[str, Any]
+    ) -> None:
+        num_heads, combine = described["num_heads"], described["combine"]
         _check_extents(in_channels=in_channels, out_channels=out_channels, num_heads=num_heads)
-        _check_extents(stride=stride, dilation=dilation)
+        _check_extents(stride=site["stride"], dilation=site["dilation"])
         _check_heads(out_channels, num_heads)
         _check_option("combine", combine, COMBINE)
-        self.stride = stride
+        self.stride = site["stride"]
         self.conv_on = "rolled"
-        self.qkv = nn.Linear(in_channels, 3 * out_channels)
-        self.attention: AttentionMode | None = None
-        self.convolution: ConvolutionPath | None = None
-        at = {"stride": stride, "dilation": dilation}
-        if combine != "conv":
-            _check_extents(attn_kernel=attn_kernel)
-            mode = registry.load("operators.attention", attention)
-            self.attention = mode.Attention(out_channels, num_heads, attn_kernel, **at)
-        if combine != "att":
-            _check_convolution(conv_kernel, conv_impl, conv_init)
-            self.convolution = ConvolutionPath(
-                out_channels, num_heads, conv_kernel, impl=conv_impl, init=conv_init, fc_bias=fc_bias, **at
-            )
+        mode = None if combine == "conv" else registry.load("operators.attention", described["attention"]).Attention
+        keys = _key_channels(mode, out_channels, site)
+        self.widths = [keys, keys, out_channels]
+        self.qkv = nn.Linear(in_channels, sum(self.widths))
+        self.attention = None if mode is None else _attention(mode, out_channels, described, site)
+        self.convolution = None if combine == "att" else _convolution(keys, out_channels, described, site)
         self.combine = _combine.build(combine, in_channels, out_channels)
 
     def mixing(self) -> tuple[float, float] | None:
@@ -90,16 +110,21 @@ class ACmix(nn.Module):
         if self.attention is not None:
             self.attention.place(map_size, shifted=shifted)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, token: torch.Tensor | None = None
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """Mixes the pixels of a map.
 
         Args:
             x: (B, C_in, H, W).
+            token: Class token (B, 1, C_in) that attends with the pixels at stride 1; for modes that take one.
 
         Returns:
-            (B, C, ceil(H/s), ceil(W/s)).
+            (B, C, ceil(H/s), ceil(W/s)); with a token, this and the token (B, 1, C), which is not convolved.
         """
         x_BHWI = x.permute(0, 2, 3, 1)
+        if token is not None:
+            return self._mix_with_token(x_BHWI, token)
         if self.attention is None:
             y_BhwC = self._convolve(self.qkv(x_BHWI))
         elif self.convolution is None:
@@ -110,14 +135,36 @@ class ACmix(nn.Module):
 
     def _mix(self, x_BHWI: torch.Tensor) -> torch.Tensor:
         assert self.attention is not None
-        qkv = self.qkv(self.attention.arrange(x_BHWI))
-        q, k, v = qkv.chunk(3, -1)
+        q, k, v, qkv = self._project(self.attention.arrange(x_BHWI))
         att = self._crop(self.attention(q[:, :: self.stride, :: self.stride], k, v), x_BHWI)
         qkv = qkv[:, : x_BHWI.shape[1], : x_BHWI.shape[2]]
         if self.conv_on == "image":
             conv = self._convolve(self.attention.restore(qkv))
             return self._combined(self.attention.restore(att), conv, x_BHWI)
         return self.attention.restore(self._combined(att, self._convolve(qkv), x_BHWI))
+
+    def _mix_with_token(self, x_BHWI: torch.Tensor, token_B1I: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        assert self.attention is not None
+        *maps, qkv = self._project(x_BHWI)
+        token = torch.split(self.qkv(token_B1I), self.widths, -1)
+        pairs = zip(token, maps, strict=True)
+        y_BLC = self.attention.attend(*(torch.cat((first, rest.flatten(1, 2)), 1) for first, rest in pairs))
+        if self.convolution is not None:
+            conv_BLC = nn.functional.pad(self._convolve(qkv).flatten(1, 2), (0, 0, 1, 0))
+            y_BLC = self._combined(y_BLC[:, None], conv_BLC[:, None], x_BHWI)[:, 0]
+        y_BHWC = torch.unflatten(y_BLC[:, 1:], 1, (x_BHWI.shape[1], x_BHWI.shape[2]))
+        return y_BHWC.permute(0, 3, 1, 2), y_BLC[:, :1]
+
+    def _project(self, x_BHWI: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries of every pixel, k and v as attention reads them, and all three at every pixel."""
+        assert self.attention is not None
+        reduced = self.attention.reduce(x_BHWI)
+        if reduced is x_BHWI:
+            qkv = self.qkv(x_BHWI)
+            q, k, v = torch.split(qkv, self.widths, -1)
+            return q, k, v, qkv
+        q, k, v = self._project_apart(x_BHWI, reduced)
+        return q, k, v, torch.cat((q, self.attention.expand(torch.cat((k, v), -1), x_BHWI)), -1)
 
     def _combined(self, att_BhwC: torch.Tensor, conv_BhwC: torch.Tensor, x_BHWI: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = self.combine(att_BhwC, conv_BhwC, x_BHWI)
@@ -132,14 +179,19 @@ class ACmix(nn.Module):
         """Attention alone reads q at stride only, so that is where it is projected."""
         assert self.attention is not None
         arranged = self.attention.arrange(x_BHWI)
-        if self.stride == 1:
-            q, k, v = self.qkv(arranged).chunk(3, -1)
+        reduced = self.attention.reduce(arranged)
+        if self.stride == 1 and reduced is arranged:
+            q, k, v = torch.split(self.qkv(arranged), self.widths, -1)
         else:
-            channels = self.qkv.out_features // 3
-            weight, bias = self.qkv.weight, self.qkv.bias
-            q = nn.functional.linear(arranged[:, :: self.stride, :: self.stride], weight[:channels], bias[:channels])
-            k, v = nn.functional.linear(arranged, weight[channels:], bias[channels:]).chunk(2, -1)
+            q, k, v = self._project_apart(arranged[:, :: self.stride, :: self.stride], reduced)
         return self._crop(self.attention(q, k, v), x_BHWI)
+
+    def _project_apart(self, queries: torch.Tensor, others: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Queries of one map, keys and values of another."""
+        weight, bias, keys = self.qkv.weight, self.qkv.bias, self.widths[0]
+        q = nn.functional.linear(queries, weight[:keys], bias[:keys])
+        k, v = torch.split(nn.functional.linear(others, weight[keys:], bias[keys:]), self.widths[1:], -1)
+        return q, k, v
 
     def _crop(self, y_BhwC: torch.Tensor, x_BHWI: torch.Tensor) -> torch.Tensor:
         """Cuts off what `arrange` padded."""
@@ -157,13 +209,56 @@ def build(
     map_size: tuple[int, int] | None = None,
     shifted: bool = False,
     conv_on: str | None = None,
+    key_channels: int | None = None,
+    sr_ratio: int = 1,
+    class_token: bool = False,
+    kernel_bias: bool = False,
 ) -> ACmix:
     """The operator that a mixer describes, at its place in a host (`acmix_nas.operators` lists the arguments)."""
-    described = {name: value for name, value in mixer.to_dict().items() if name != "operator"}
-    operator = ACmix(in_channels, out_channels, stride=stride, dilation=dilation, fc_bias=fc_bias, **described)
+    site: dict[str, Any] = {"stride": stride, "dilation": dilation, "fc_bias": fc_bias, "kernel_bias": kernel_bias}
+    site |= {"key_channels": key_channels, "sr_ratio": sr_ratio, "class_token": class_token}
+    operator = ACmix._hosted(mixer, in_channels, out_channels, site)
     operator.set_input_size(map_size, shifted=shifted)
     operator.conv_on = conv_on or operator.conv_on
     return operator
+
+
+def _key_channels(mode: type[AttentionMode] | None, channels: int, site: Mapping[str, Any]) -> int:
+    """Channels of q and k: the host's, unless the mode wants as many as v has."""
+    keys: int = site.get("key_channels") or channels
+    return keys if mode is None or "key_channels" in mode.SITE else channels
+
+
+def _attention(
+    mode: type[AttentionMode], channels: int, described: Mapping[str, Any], site: Mapping[str, Any]
+) -> AttentionMode:
+    if "attn_kernel" in described:
+        _check_extents(attn_kernel=described["attn_kernel"])
+    given = {name: site[name] for name in ("stride", "dilation", *mode.SITE) if name in site}
+    return mode(channels, described["num_heads"], described.get("attn_kernel"), **given)
+
+
+def _convolution(keys: int, channels: int, described: Mapping[str, Any], site: Mapping[str, Any]) -> ConvolutionPath:
+    kernel, impl, init = described["conv_kernel"], described["conv_impl"], described.get("conv_init", "shift")
+    _check_convolution(kernel, impl, init)
+    num_heads = described["num_heads"]
+    if keys % num_heads or channels % (keys // num_heads):
+        raise ArchError(
+            f"num_heads divides the {keys} channels of q and k, and the head width the {channels} of v; "
+            f"it is {num_heads}."
+        )
+    return ConvolutionPath(
+        channels,
+        num_heads,
+        kernel,
+        impl=impl,
+        init=init,
+        stride=site["stride"],
+        dilation=site["dilation"],
+        fc_bias=site["fc_bias"],
+        key_channels=keys,
+        kernel_bias=site.get("kernel_bias", False),
+    )
 
 
 def _check_extents(**extents: object) -> None:

@@ -140,12 +140,12 @@ def _conditions(
     name: str, node: Node, here: Mapping[str, tuple[Value, ...]], fixed: Mapping[str, Value], when: Mapping[str, Node]
 ) -> dict[str, tuple[Value, ...]]:
     """Which values of the fields before it let this field have an effect, and what the file adds to that."""
+    field = "num_heads" if name == "head_dim" else name
     conditions: dict[str, tuple[Value, ...]] = {}
     for other in FIELDS[: FIELDS.index(name)]:
         options = here.get(other, (fixed[other],) if other in fixed else ())
-        allowed = tuple(
-            option for option in options if name not in without_effect({"operator": "acmix", other: option})
-        )
+        beside = {"operator": "acmix", **fixed}
+        allowed = tuple(option for option in options if field not in without_effect({**beside, other: option}))
         if options and not allowed:
             raise node.error(f"has no effect: {other} is always {', '.join(map(str, options))}.")
         if len(allowed) < len(options):
@@ -221,20 +221,23 @@ def _check_builds(space: Space, nodes: Mapping[str, Node]) -> None:
                 for name, allowed in other.when.items():
                     if other.name in needed:
                         needed.setdefault(name, allowed[0])
+            values = next(space.completions(needed))
             try:
-                space.build(next(space.completions(needed)))
+                if space.values(space.build(values)) != values:
+                    raise SpaceError(
+                        "other values build the same network; make it a choice only where it has an effect."
+                    )
             except SpaceError as error:
                 raise nodes[choice.field].error(f"option {option}: {error}") from error
 
 
 def _first(space: Space, node: Node) -> Values:
-    """Values of a first trial: a field's short name stands for all stages, a choice's full name for itself."""
-    given = node.mapping(
-        (), [*dict.fromkeys(choice.field for choice in space.choices), *(choice.name for choice in space.choices)]
-    )
+    """Values of a first trial: a field's name stands for all stages, stages.S.FIELD for one, a full name for itself."""
+    names = {choice: (choice.name, f"stages.{choice.stage}.{choice.field}", choice.field) for choice in space.choices}
+    given = node.mapping((), list(dict.fromkeys(name for known in names.values() for name in reversed(known))))
 
     def choose(choice: Choice) -> Value:
-        wanted = given.get(choice.name, given.get(choice.field))
+        wanted = next((given[name] for name in names[choice] if name in given), None)
         if wanted is None:
             raise node.error(f"{choice.field} is missing; it is one of {', '.join(map(str, choice.options))}.")
         value = wanted.scalar()

@@ -199,7 +199,7 @@ class Space:
     def _read(self, arch: Arch, choice: Choice) -> Value:
         mixer = arch.stages[choice.stage][choice.block or 0]
         if choice.field == "head_dim":
-            return self.widths[choice.stage] // (mixer.num_heads or 1)
+            return self.widths[choice.stage] // mixer.num_heads if mixer.num_heads else 0
         value: Value = getattr(mixer, choice.field)
         return value
 

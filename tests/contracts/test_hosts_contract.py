@@ -27,9 +27,11 @@ def _one_thread():
 
 @pytest.fixture(params=HOSTS)
 def arch(request):
-    """The host's smallest network, cut to two blocks in each stage."""
+    """The host's smallest network, cut to two blocks in each stage, ACmix in every block."""
     whole = named_arch(SHORTEST[request.param])
-    return Arch.canonical(host=whole.host, stages=[stage[:2] for stage in whole.stages], conv_on=whole.conv_on)
+    both = {"combine": "learned", "conv_kernel": 3, "conv_impl": "full", "conv_init": "shift"}
+    stages = [[mixer.having(**both, num_heads=mixer.num_heads or 4) for mixer in stage[:2]] for stage in whole.stages]
+    return Arch.canonical(host=whole.host, stages=stages, conv_on=whole.conv_on)
 
 
 def other(arch, **fields):
@@ -62,7 +64,7 @@ def test_count_is_exact_for_every_name(name):
 @pytest.mark.parametrize("input_size", [32, (45, 77)])
 def test_count_is_exact_for_a_proxy(arch, input_size):
     with torch.device("meta"):
-        model = build_model(arch, num_classes=7, in_chans=2, img_size=64, width=0.5)
+        model = build_model(arch, num_classes=7, in_chans=2, img_size=64, width=0.5).eval()
         with FlopCounterMode(display=False) as counter:
             model(torch.empty(1, 2, *(input_size if isinstance(input_size, tuple) else (input_size,) * 2)))
     cost = count(model, input_size)

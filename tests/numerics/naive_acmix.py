@@ -68,22 +68,91 @@ def window_attention(q, k, v, table, *, heads, window, shift=(0, 0)):
     return out
 
 
+def patchwise_attention(q, k, v, weights, *, kernel, stride, dilation):
+    """v weighed by phi([q_i, k_j of the whole window]); channel c takes weight channel c mod C / 8."""
+    out, windows = _reflected_windows(k, v, kernel, stride, dilation)
+    groups = len(v) // 8
+    for (i, j), (keys, values) in windows:
+        relation = [*q[:, i * stride, j * stride], *(keys[channel][p] for channel, p in np.ndindex(keys.shape))]
+        hidden = weights["attention.reduction.weight"] @ np.maximum(_normed(relation, weights, "attention.norm1"), 0)
+        hidden = np.maximum(_normed(hidden, weights, "attention.norm2"), 0)
+        logits = weights["attention.expansion.weight"] @ hidden + weights["attention.expansion.bias"]
+        for channel in range(len(v)):
+            first = (channel % groups) * kernel**2
+            out[channel, i, j] = logits[first : first + kernel**2] @ values[channel]
+    return out
+
+
+def pairwise_attention(q, k, v, weights, *, kernel, stride, dilation):
+    """v weighed by softmax of gamma([q_i - k_j, p_i - p_j]); keys and positions are padded together."""
+    _, height, width = k.shape
+    grid = np.stack(np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")[::-1])
+    p = np.tensordot(weights["attention.position.weight"], grid, axes=(1, 0))
+    out, windows = _reflected_windows(np.concatenate((k, p)), v, kernel, stride, dilation)
+    groups = len(v) // 8
+    for (i, j), (keys, values) in windows:
+        centre = np.concatenate((q, p))[:, i * stride, j * stride]
+        logits = []
+        for place in range(kernel**2):
+            hidden = np.maximum(_normed(centre - keys[:, place], weights, "attention.norm1"), 0)
+            hidden = np.maximum(_normed(weights["attention.reduction.weight"] @ hidden, weights, "attention.norm2"), 0)
+            logits.append(weights["attention.expansion.weight"] @ hidden + weights["attention.expansion.bias"])
+        for channel in range(len(v)):
+            out[channel, i, j] = softmax([row[channel % groups] for row in logits]) @ values[channel]
+    return out
+
+
+def global_attention(q, k, v, *, heads):
+    """Sequences (channels, length): every query attends to every key."""
+    depth = len(q) // heads
+    out = np.zeros_like(q)
+    for head, i in np.ndindex(heads, q.shape[1]):
+        part = slice(head * depth, (head + 1) * depth)
+        weights = softmax([depth**-0.5 * q[part, i] @ k[part, j] for j in range(k.shape[1])])
+        out[part, i] = sum(w * v[part, j] for j, w in enumerate(weights))
+    return out
+
+
+def _reflected_windows(k, v, kernel, stride, dilation):
+    """An empty result, and for each of its pixels the keys and values around it, (channels, kernel ** 2)."""
+    margin = dilation * (kernel // 2)
+    around = ((0, 0), (margin, margin), (margin, margin))
+    keys, values = np.pad(k, around, mode="reflect"), np.pad(v, around, mode="reflect")
+    out = np.zeros((len(v), math.ceil(v.shape[1] / stride), math.ceil(v.shape[2] / stride)))
+    places = list(itertools.product(range(kernel), repeat=2))
+
+    def window(x, i, j):
+        return np.stack([x[:, i * stride + a * dilation, j * stride + b * dilation] for a, b in places], 1)
+
+    return out, [((i, j), (window(keys, i, j), window(values, i, j))) for i, j in np.ndindex(out.shape[1:])]
+
+
+def _normed(x, weights, name):
+    """Batch normalisation with the running statistics."""
+    scaled = (x - weights[f"{name}.running_mean"]) / np.sqrt(weights[f"{name}.running_var"] + 1e-5)
+    return weights[f"{name}.weight"] * scaled + weights[f"{name}.bias"]
+
+
 def convolution(qkv, fc, fc_bias, kernels, *, impl, heads, kernel, stride, dilation):
-    """The light layer, then each map shifted by its place in the kernel, and the sum; zero outside."""
-    channels, height, width = qkv[0].shape
-    depth = channels // heads
+    """The light layer, then each map shifted by its place in the kernel, and the sum; zero outside.
+
+    v may be wider than q and k: it gives as many more maps and results at each depth.
+    """
+    channels, height, width = qkv[2].shape
+    depth = len(qkv[0]) // heads
+    results = channels // depth
     middle = kernel // 2
     out = np.zeros((channels, math.ceil(height / stride), math.ceil(width / stride)))
     for level in range(depth):
-        maps = [qkv[part][head * depth + level] for part in range(3) for head in range(heads)]
-        mixed = [sum(fc[p, n] * maps[n] for n in range(3 * heads)) + fc_bias[p] for p in range(kernel**2)]
-        for head, i, j in np.ndindex(heads, *out.shape[1:]):
+        maps = [part[piece * depth + level] for part in qkv for piece in range(len(part) // depth)]
+        mixed = [sum(fc[p, n] * maps[n] for n in range(len(maps))) + fc_bias[p] for p in range(kernel**2)]
+        for head, i, j in np.ndindex(results, *out.shape[1:]):
             total = 0.0
             for p, u, v in np.ndindex(kernel**2, kernel, kernel):
                 y, x = i * stride + (u - middle) * dilation, j * stride + (v - middle) * dilation
                 if 0 <= y < height and 0 <= x < width:
-                    total += _weight(impl, kernels, level, head, heads, (p, u, v), kernel) * mixed[p][y, x]
-            out[level * heads + head, i, j] = total
+                    total += _weight(impl, kernels, level, head, results, (p, u, v), kernel) * mixed[p][y, x]
+            out[level * results + head, i, j] = total
     return out
 
 
@@ -115,6 +184,22 @@ def _mixing(rule, weights, x):
     return fixed.get(rule) or (weights.get("combine.alpha", 1), weights["combine.beta"])
 
 
+def _attention(qkv, weights, mode, heads, local):
+    """The attention path of one mode; modes with proj end in it."""
+    if mode == "local":
+        return local_attention(*qkv, weights["attention.position.weight"], heads=heads, **local)
+    if mode in ("patchwise", "pairwise"):
+        return {"patchwise": patchwise_attention, "pairwise": pairwise_attention}[mode](*qkv, weights, **local)
+    if mode == "window":
+        table = weights["attention.relative_position_bias_table"]
+        att = window_attention(*qkv, table, heads=heads, window=(local["kernel"], local["kernel"]))
+    else:
+        flat = (part.reshape(len(part), -1) for part in qkv)
+        att = global_attention(*flat, heads=heads).reshape(qkv[0].shape)
+    att = att[:, :: local["stride"], :: local["stride"]]
+    return project(att, weights["attention.proj.weight"], weights["attention.proj.bias"])
+
+
 def acmix(x, weights, *, attention, combine_rule, impl, heads, attn_kernel, conv_kernel, stride, dilation):
     """The whole operator on one image (C_in, H, W)."""
     height, width = x.shape[1:]
@@ -123,15 +208,9 @@ def acmix(x, weights, *, attention, combine_rule, impl, heads, attn_kernel, conv
         padded = np.pad(x, ((0, 0), (0, -height % attn_kernel), (0, -width % attn_kernel)))
     q, k, v = np.split(project(padded, weights["qkv.weight"], weights["qkv.bias"]), 3)
     att = conv = None
-    if combine_rule != "conv" and attention == "local":
-        position = weights["attention.position.weight"]
-        att = local_attention(q, k, v, position, heads=heads, kernel=attn_kernel, stride=stride, dilation=dilation)
-    elif combine_rule != "conv":
-        table = weights["attention.relative_position_bias_table"]
-        att = window_attention(q, k, v, table, heads=heads, window=(attn_kernel, attn_kernel))
-        att = project(
-            att[:, :height:stride, :width:stride], weights["attention.proj.weight"], weights["attention.proj.bias"]
-        )
+    if combine_rule != "conv":
+        local = {"kernel": attn_kernel, "stride": stride, "dilation": dilation}
+        att = _attention((q, k, v), weights, attention, heads, local)[:, : -(-height // stride), : -(-width // stride)]
     if combine_rule != "att":
         fc = weights["convolution.fc.weight"]
         conv = convolution(

@@ -23,7 +23,7 @@ PAPER = Mixer(
 
 mixers = st.builds(
     Mixer.canonical,
-    attention=st.sampled_from(["local", "window"]),
+    attention=st.sampled_from(["local", "window", "patchwise", "pairwise", "global"]),
     attn_kernel=st.sampled_from([3, 5, 7]),
     conv_kernel=st.sampled_from([1, 3, 5, 7]),
     num_heads=st.integers(1, 12),
@@ -72,6 +72,9 @@ def test_the_id_is_pinned():
     [
         ({"combine": "att"}, {"conv_kernel", "conv_impl", "conv_init"}),
         ({"combine": "conv"}, {"attention", "attn_kernel"}),
+        ({"combine": "att", "attention": "patchwise"}, {"num_heads", "conv_kernel", "conv_impl", "conv_init"}),
+        ({"combine": "learned", "attention": "pairwise"}, set()),
+        ({"attention": "global"}, {"attn_kernel"}),
         ({"conv_impl": "shift"}, {"conv_init"}),
         ({"conv_impl": "groupconv"}, {"conv_init"}),
         (

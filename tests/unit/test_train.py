@@ -1,6 +1,7 @@
 """Training: it learns, repeats, and turns every failure into a record."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -138,7 +139,7 @@ def test_the_learning_rate_rises_then_falls_to_zero():
         schedule.step()
     assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
     assert rates[10] == pytest.approx(1.0)
-    assert all(later < earlier for earlier, later in zip(rates[10:], rates[11:], strict=False))
+    assert all(later < earlier for earlier, later in pairwise(rates[10:]))
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-9)
 
 

@@ -5,9 +5,13 @@ A mode's file offers
     Attention(channels, num_heads, kernel_size, *, stride=1, dilation=1)   an `AttentionMode`
     count(*, channels, num_heads, kernel_size, input_map, stride=1, dilation=1, map_size=None, shifted=False)
         -> ModeCount
+
+`Attention.SITE` names what else of the site (`acmix_nas.operators`) both take as keyword arguments: "key_channels" if
+q and k may be narrower than v, "sr_ratio" if k and v may come from a reduced map, "class_token" if a token may attend
+beside the map. Left out, each has the value of a bare ACmix.
 """
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import nn
@@ -20,18 +24,25 @@ class ModeCount(NamedTuple):
         params: Trainable numbers.
         macs: Multiply-adds of its two matrix products and of its own projections, for one image.
         arranged: (height, width) of the map that `arrange` returns, which is what q, k and v are projected from.
+        reduced: (height, width) of the map that `reduce` makes for k and v; None if there is no reduction.
     """
 
     params: int
     macs: int
     arranged: tuple[int, int]
+    reduced: tuple[int, int] | None = None
 
 
 class AttentionMode(nn.Module):
     """Base of the attention modes: q, k, v -> heads concatenated, channel = head * head_dim + depth.
 
     A subclass needs only `forward`. Maps are channels-last tensors (B, H, W, C).
+
+    Attributes:
+        SITE: Further arguments of the site that the mode takes.
     """
+
+    SITE: ClassVar[tuple[str, ...]] = ()
 
     def place(self, map_size: tuple[int, int] | None, *, shifted: bool = False) -> None:
         """Fits the mode to the map a host was built for.
@@ -48,6 +59,18 @@ class AttentionMode(nn.Module):
     def restore(self, x: torch.Tensor) -> torch.Tensor:
         """Undoes the rolling of `arrange` on a map (B, H, W, C) that is already cropped to its size before padding."""
         return x
+
+    def reduce(self, x: torch.Tensor) -> torch.Tensor:
+        """The map that k and v are projected from, given the arranged one: itself, or a smaller one."""
+        return x
+
+    def expand(self, kv: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Keys and values of a reduced map at every pixel of the arranged map `x`, for the convolution path."""
+        return kv
+
+    def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Attention over sequences (B, L, C): a class token and the pixels. Modes with "class_token" have it."""
+        raise NotImplementedError
 
     def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attends.

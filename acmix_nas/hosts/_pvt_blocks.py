@@ -1,0 +1,143 @@
+"""Stages and blocks of the host `pvt`, on sequences (B, L, C): the pixels, after the class token where there is one."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.layers.drop import DropPath
+from timm.layers.mlp import Mlp
+from timm.layers.patch_embed import PatchEmbed
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+NORM_EPS = 1e-6
+
+
+class Stage(nn.Module):
+    """Patch embedding, learned positions, blocks.
+
+    Args:
+        inputs: Channels of the map it takes.
+        dim: Channels of the stage.
+        patch_size: Extent of a patch in pixels of that map.
+        map_size: (height, width) of its own map, the one that positions are learned for; others are interpolated.
+        token: Whether a class token comes with the map.
+        blocks: The blocks.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        dim: int,
+        patch_size: int,
+        map_size: tuple[int, int],
+        *,
+        token: bool,
+        blocks: Sequence[nn.Module],
+    ) -> None:
+        super().__init__()
+        self.grad_checkpointing = False
+        self.map_size = map_size
+        self.patch_embed = _patch_embed(inputs, dim, patch_size, map_size)
+        self.pos_embed = nn.Parameter(torch.empty(1, token + map_size[0] * map_size[1], dim))
+        self.blocks = nn.ModuleList(blocks)
+
+    def init_weights(self) -> None:
+        """Draws the positions."""
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+
+    def forward(self, x: torch.Tensor, token: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Runs the stage.
+
+        Args:
+            x: Map (B, C_in, H, W).
+            token: Class token (1, 1, C).
+
+        Returns:
+            Map (B, C, ceil(H/p), ceil(W/p)), and the token (B, 1, C).
+        """
+        x_BhwC = self.patch_embed(x)
+        size = (x_BhwC.shape[1], x_BhwC.shape[2])
+        x_BLC = x_BhwC.flatten(1, 2)
+        if token is not None:
+            x_BLC = torch.cat((token.expand(len(x), -1, -1), x_BLC), 1)
+        x_BLC = x_BLC + self._positions(size)
+        for block in self.blocks:
+            again = partial(checkpoint, block, use_reentrant=False) if self.grad_checkpointing else block
+            x_BLC = again(x_BLC, size)
+        return to_map(x_BLC, size), None if token is None else x_BLC[:, :1]
+
+    def _positions(self, size: tuple[int, int]) -> torch.Tensor:
+        if size == self.map_size:
+            return self.pos_embed
+        pixels = self.map_size[0] * self.map_size[1]
+        first, rest = self.pos_embed[:, :-pixels], self.pos_embed[:, -pixels:]
+        resized = F.interpolate(to_map(rest, self.map_size), size, mode="bilinear", align_corners=False)
+        return torch.cat((first, resized.flatten(2).transpose(1, 2)), 1)
+
+
+class Block(nn.Module):
+    """x + DropPath(mixer(norm1(x))), then x + DropPath(mlp(norm2(x))).
+
+    A class token that the mixer does not read gets nothing from it.
+    """
+
+    attn: nn.Module
+
+    def __init__(self, mixer: nn.Module, dim: int, mlp_ratio: int, *, reads_token: bool, drop_path: float) -> None:
+        super().__init__()
+        self.reads_token = reads_token
+        self.norm1 = nn.LayerNorm(dim, NORM_EPS)
+        self.attn = mixer
+        self.drop_path1 = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+        self.norm2 = nn.LayerNorm(dim, NORM_EPS)
+        self.mlp = Mlp(dim, dim * mlp_ratio)
+        self.drop_path2 = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+
+    def forward(self, x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        """(B, L, C) -> (B, L, C); the last height * width tokens are the map of this size."""
+        x = x + self.drop_path1(self._mix(self.norm1(x), size))
+        y: torch.Tensor = x + self.drop_path2(self.mlp(self.norm2(x)))
+        return y
+
+    def _mix(self, x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        pixels, token = to_map(x, size), x[:, : -size[0] * size[1]]
+        if token.shape[1] and self.reads_token:
+            mixed, token = self.attn(pixels, token)
+        else:
+            mixed, token = self.attn(pixels), torch.zeros_like(token)
+        return torch.cat((token, mixed.flatten(2).transpose(1, 2)), 1)
+
+
+def to_map(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """The last height * width tokens of (B, L, C) as a map (B, C, H, W), channels-last in memory."""
+    return torch.unflatten(x[:, -size[0] * size[1] :].transpose(1, 2), 2, size)
+
+
+def init_transformer(module: nn.Module, name: str = "", *, needs_reset: bool) -> None:
+    """Draws as PVT. Children come first: a mixer's own `init_weights` has the last word on its layers."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif (init := getattr(module, "init_weights", None)) is not None:
+        init()
+    elif needs_reset and (reset := getattr(module, "reset_parameters", None)) is not None:
+        reset()
+
+
+def _patch_embed(inputs: int, dim: int, patch_size: int, map_size: tuple[int, int]) -> PatchEmbed:
+    """Patches as pixels of a channels-last map; maps are padded with zeros at the right and the bottom."""
+    img_size: Any = (map_size[0] * patch_size, map_size[1] * patch_size)
+    return PatchEmbed(
+        img_size=img_size,
+        patch_size=patch_size,
+        in_chans=inputs,
+        embed_dim=dim,
+        norm_layer=partial(nn.LayerNorm, eps=NORM_EPS),
+        strict_img_size=False,
+        dynamic_img_pad=True,
+        output_fmt="NHWC",
+    )

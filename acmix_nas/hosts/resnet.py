@@ -1,0 +1,214 @@
+"""Host `resnet`: ResNet 26, 38 and 50 (He et al. 2016, arXiv 1512.03385) on timm's parts.
+
+The mixer stands in the place of every 3x3 convolution, as in stand-alone self-attention (Ramachandran et al. 2019,
+arXiv 1906.05909), whose network it is with `combine="att"` everywhere; with operator "conv" it is the ordinary ResNet.
+Names of parameters are timm's and torchvision's, the mixer's below `layerI.J.conv2`.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.layers.classifier import create_classifier
+from timm.layers.drop import DropPath, calculate_drop_path_rates
+from timm.models import named_apply
+from timm.models.resnet import Bottleneck, ResNet, downsample_conv
+from torch import nn
+
+from acmix_nas.arch import Arch, Mixer
+from acmix_nas.hosts import UNDECAYED, MakeMixer, NamedModel, Size, scaled
+from acmix_nas.hosts._convnet import init_convnet
+from acmix_nas.hosts._resnet_count import PATCH_SIZE, STEM_KERNEL, WIDTHS, needs_projection, stem_strides
+from acmix_nas.hosts._resnet_count import count as count
+
+FEATURES = {"out_indices": (0, 1, 2, 3, 4)}
+
+
+class ACmixResNet(ResNet):
+    """ResNet with a mixer of its own in every bottleneck: x + conv3(relu(bn2(mixer(relu(bn1(conv1(x))))))).
+
+    What it shares with timm's model it inherits; only the construction of stem and blocks differs. It takes images of
+    any size.
+
+    Args:
+        arch: The network.
+        make_mixer: Builds a block's mixing module.
+        num_classes: Classes of the head; 0 for none.
+        in_chans: Channels of the image.
+        patch_size: Downsampling of the stem: 4 for both stride and max-pool, 2 for the stride alone, 1 for none.
+        width: Multiplier of all widths.
+        drop_path_rate: Stochastic depth of the last block, in [0, 1]; it grows from 0.
+        drop_rate: Dropout before the classifier.
+        global_pool: Pooling of the head.
+    """
+
+    arch: Arch
+    conv1: Any
+    maxpool: Any
+
+    def __init__(
+        self,
+        arch: Arch,
+        make_mixer: MakeMixer,
+        *,
+        num_classes: int,
+        in_chans: int,
+        patch_size: int,
+        width: float,
+        drop_path_rate: float,
+        drop_rate: float,
+        global_pool: str,
+    ) -> None:
+        nn.Module.__init__(self)
+        planes = scaled(WIDTHS, width, len(arch.stages))
+        self.arch = arch
+        self.width = width
+        self.patch_size = patch_size
+        self.num_classes = num_classes
+        self.in_chans = in_chans
+        self.drop_rate = drop_rate
+        self.grad_checkpointing = False
+        self._build_stem(planes[0])
+        self._build_stages(make_mixer, planes, drop_path_rate)
+        self.num_features = planes[-1] * Bottleneck.expansion
+        self.global_pool, self.fc = create_classifier(self.num_features, num_classes, pool_type=global_pool)
+        self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
+        self.init_weights(needs_reset=False)
+
+    def _build_stem(self, channels: int) -> None:
+        stride, pool_stride = stem_strides(self.patch_size)
+        self.conv1 = nn.Conv2d(self.in_chans, channels, STEM_KERNEL, stride, STEM_KERNEL // 2, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.act1 = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, pool_stride, 1) if pool_stride > 1 else nn.Identity()
+        self.feature_info = [{"num_chs": channels, "reduction": stride, "module": "act1"}]
+
+    def _build_stages(self, make_mixer: MakeMixer, planes: Sequence[int], drop_path_rate: float) -> None:
+        rates: Any = calculate_drop_path_rates(drop_path_rate, list(self.arch.depths), stagewise=True)
+        inputs = planes[0]
+        for i, stage in enumerate(self.arch.stages):
+            blocks = []
+            for j, mixer in enumerate(stage):
+                stride = 2 if i and not j else 1
+                blocks.append(Block(mixer, make_mixer, inputs, planes[i], stride, drop_path=rates[i][j]))
+                inputs = planes[i] * Bottleneck.expansion
+            self.add_module(f"layer{i + 1}", nn.Sequential(*blocks))
+            info = {"num_chs": inputs, "reduction": self.patch_size * 2**i, "module": f"layer{i + 1}"}
+            self.feature_info.append(info)
+
+    def init_weights(self, zero_init_last: bool = True, needs_reset: bool = True) -> None:
+        """Draws the weights as timm's ResNet; the mixers' own layers come last and are set by themselves.
+
+        Args:
+            zero_init_last: Whether the last norm of every block starts at 0.
+            needs_reset: Whether layers that know their own start values draw them again, as after `to_empty`.
+        """
+        named_apply(partial(init_convnet, needs_reset=needs_reset), self)
+        for block in self._blocks():
+            if zero_init_last:
+                block.zero_init_last()
+
+    def mixers(self) -> list[nn.Module]:
+        """The mixing modules of all blocks, first to last."""
+        return [block.conv2 for block in self._blocks()]
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters without weight decay: the weights of the paths and the position biases."""
+        return {name for name, _ in self.named_parameters() if name.rpartition(".")[2] in UNDECAYED}
+
+    def _blocks(self) -> list["Block"]:
+        return [module for module in self.modules() if isinstance(module, Block)]
+
+
+class Block(Bottleneck):
+    """timm's bottleneck with a mixer for `conv2`."""
+
+    def __init__(
+        self, mixer: Mixer, make_mixer: MakeMixer, inputs: int, planes: int, stride: int, *, drop_path: float
+    ) -> None:
+        outputs = planes * Bottleneck.expansion
+        projected = needs_projection(inputs, planes, stride > 1)
+        super().__init__(
+            inputs,
+            planes,
+            stride,
+            downsample_conv(inputs, outputs, kernel_size=1, stride=stride) if projected else None,
+            drop_path=DropPath(drop_path) if drop_path > 0 else None,
+        )
+        self.conv2 = make_mixer(mixer, in_channels=planes, out_channels=planes, stride=stride)
+
+
+def build(
+    arch: Arch,
+    make_mixer: MakeMixer,
+    *,
+    num_classes: int,
+    in_chans: int,
+    img_size: Size | None,
+    patch_size: int | None,
+    width: float,
+    drop_path_rate: float,
+    drop_rate: float = 0.0,
+    global_pool: str = "avg",
+) -> ACmixResNet:
+    """The network of an arch; `ACmixResNet` lists the arguments, None is the paper's value, img_size has no effect."""
+    return ACmixResNet(
+        arch,
+        make_mixer,
+        num_classes=num_classes,
+        in_chans=in_chans,
+        patch_size=patch_size or PATCH_SIZE,
+        width=width,
+        drop_path_rate=drop_path_rate,
+        drop_rate=drop_rate,
+        global_pool=global_pool,
+    )
+
+
+def options(model: ACmixResNet) -> dict[str, Any]:
+    """What `count` needs to know of a model beside its arch."""
+    return {
+        "num_classes": model.num_classes,
+        "in_chans": model.in_chans,
+        "img_size": None,
+        "patch_size": model.patch_size,
+        "width": model.width,
+    }
+
+
+def _arch(*, depths: Sequence[int]) -> Arch:
+    """The paper's setting: window 7, 4 heads, kernel 3, `full` kernels that start as shifts, both weights learned."""
+    mixer = Mixer(
+        attention="local",
+        attn_kernel=7,
+        conv_kernel=3,
+        num_heads=4,
+        conv_impl="full",
+        conv_init="shift",
+        combine="learned",
+    )
+    return Arch(host="resnet", stages=tuple((mixer,) * depth for depth in depths))
+
+
+def _model(summary: str, depths: Sequence[int]) -> NamedModel:
+    cfg = {
+        "input_size": (3, 224, 224),
+        "num_classes": 1000,
+        "pool_size": (7, 7),
+        "crop_pct": 0.875,
+        "interpolation": "bicubic",
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "first_conv": "conv1",
+        "classifier": "fc",
+    }
+    arch: Callable[[], Arch] = partial(_arch, depths=depths)
+    return NamedModel(summary, arch, 0.0, cfg)
+
+
+MODELS = {
+    "acmix_resnet26": _model("ResNet-26 with ACmix in every bottleneck", (1, 2, 4, 1)),
+    "acmix_resnet38": _model("ResNet-38 with ACmix in every bottleneck", (2, 3, 5, 2)),
+    "acmix_resnet50": _model("ResNet-50 with ACmix in every bottleneck", (3, 4, 6, 3)),
+}

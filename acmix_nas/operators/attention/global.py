@@ -1,0 +1,108 @@
+# ruff: noqa: N999  a mode is named by its file
+"""Self-attention over the whole map with reduced keys and values (PVT, Wang et al. 2021, arXiv 2102.12122).
+
+Shapes: B batch, H W map, L queries, M keys, N heads, D head_dim, C = N * D channels.
+"""
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from acmix_nas.operators.attention import AttentionMode, ModeCount
+
+NORM_EPS = 1e-6
+
+
+class Attention(AttentionMode):
+    """proj(softmax(d^-0.5 * q k) v) over all pixels; k and v are projected from LayerNorm(conv(x)) if sr_ratio > 1.
+
+    The reducing convolution has the extent and stride sr_ratio; maps that it does not divide are padded with zeros at
+    the right and the bottom. For the convolution path each reduced pixel stands for its whole patch (nearest).
+
+    Args:
+        channels: Channels C of q, k and v, and of the input if sr_ratio > 1.
+        num_heads: Heads N.
+        kernel_size: Without effect here.
+        stride: Distance of the queries in pixels.
+        dilation: Without effect here.
+        sr_ratio: Spatial reduction of keys and values.
+        class_token: Without effect here; `attend` takes sequences with or without one.
+    """
+
+    SITE: ClassVar[tuple[str, ...]] = ("sr_ratio", "class_token")
+
+    def __init__(
+        self,
+        channels: int,
+        num_heads: int,
+        kernel_size: int | None = None,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        sr_ratio: int = 1,
+        class_token: bool = False,
+    ) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.stride = stride
+        self.sr_ratio = sr_ratio
+        self.scale = (channels // num_heads) ** -0.5
+        self.reduction = nn.Conv2d(channels, channels, sr_ratio, sr_ratio) if sr_ratio > 1 else None
+        self.norm = nn.LayerNorm(channels, NORM_EPS) if sr_ratio > 1 else None
+        self.proj = nn.Linear(channels, channels)
+
+    def reduce(self, x: torch.Tensor) -> torch.Tensor:
+        """Shrinks the map (B, H, W, C) by sr_ratio, rounded up."""
+        if self.reduction is None or self.norm is None:
+            return x
+        padded = F.pad(x, (0, 0, 0, -x.shape[2] % self.sr_ratio, 0, -x.shape[1] % self.sr_ratio))
+        y: torch.Tensor = self.norm(self.reduction(padded.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        return y
+
+    def expand(self, kv: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Repeats every reduced pixel over its patch, cut to the map."""
+        full = kv.repeat_interleave(self.sr_ratio, 1).repeat_interleave(self.sr_ratio, 2)
+        return full[:, : x.shape[1], : x.shape[2]]
+
+    def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Attends from sequences (B, L, C) to (B, M, C)."""
+        logits_BNLM = self.scale * self._heads(q) @ self._heads(k).transpose(-1, -2)
+        y_BNLD = logits_BNLM.softmax(-1) @ self._heads(v)
+        y_BLC: torch.Tensor = self.proj(y_BNLD.transpose(1, 2).flatten(2))
+        return y_BLC
+
+    def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Attends; see `AttentionMode.forward`."""
+        y_BLC = self.attend(q.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2))
+        return torch.unflatten(y_BLC, 1, (q.shape[1], q.shape[2]))
+
+    def _heads(self, x_BLC: torch.Tensor) -> torch.Tensor:
+        return torch.unflatten(x_BLC, -1, (self.num_heads, -1)).transpose(1, 2)
+
+
+def count(
+    *,
+    channels: int,
+    num_heads: int,
+    kernel_size: int | None,
+    input_map: tuple[int, int],
+    stride: int = 1,
+    dilation: int = 1,
+    map_size: tuple[int, int] | None = None,
+    shifted: bool = False,
+    sr_ratio: int = 1,
+    class_token: bool = False,
+) -> ModeCount:
+    """Cost of `Attention`: 2 C for each pair of query and key, proj, and the reduction."""
+    reduced = (-(-input_map[0] // sr_ratio), -(-input_map[1] // sr_ratio)) if sr_ratio > 1 else None
+    rows, columns = reduced or input_map
+    keys = rows * columns + class_token
+    queries = -(-input_map[0] // stride) * -(-input_map[1] // stride) + class_token
+    params = channels**2 + channels
+    macs = 2 * channels * queries * keys + channels**2 * queries
+    if reduced is not None:
+        params += (sr_ratio * channels) ** 2 + 3 * channels
+        macs += (sr_ratio * channels) ** 2 * rows * columns
+    return ModeCount(params, macs, input_map, reduced)

@@ -1,0 +1,86 @@
+"""Pairwise self-attention (SAN, Zhao et al. 2020, arXiv 2004.13621): a vector of weights for each pair of pixels.
+
+Shapes: B batch, H W map, h w its map at stride, R channels of q and k, C of v, G = C / 8, K = kernel_size ** 2.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from acmix_nas.operators.attention import AttentionMode, ModeCount
+from acmix_nas.operators.attention._san import SHARE, Norm, weighed, weight_channels, windows
+from acmix_nas.operators.attention.local import _locations
+
+
+class Attention(AttentionMode):
+    """Sum of v over the window, weighed by softmax of gamma([q_i - k_j, p_i - p_j]), reflected at the borders.
+
+    p = W loc, where loc holds the column, then the row, each from -1 to 1; keys and positions are padded together, and
+    a bias of W would cancel. gamma is BN, ReLU, 1x1 to R, BN, ReLU, 1x1 to G; softmax goes over the window. Channel c
+    takes weight channel c mod G. Heads have no effect.
+
+    Args:
+        channels: Channels C of v, a multiple of 8.
+        num_heads: Without effect here.
+        kernel_size: Odd extent of the window in pixels.
+        stride: Distance of the queries in pixels.
+        dilation: Distance of the window's pixels.
+        key_channels: Channels R of q and k; C if None.
+
+    Raises:
+        ArchError: Eight does not divide the channels, or the window is even.
+    """
+
+    SITE: ClassVar[tuple[str, ...]] = ("key_channels",)
+
+    def __init__(
+        self,
+        channels: int,
+        num_heads: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        key_channels: int | None = None,
+    ) -> None:
+        super().__init__()
+        groups = weight_channels("pairwise", channels, kernel_size)
+        keys = key_channels or channels
+        self.stride = stride
+        self.window = (kernel_size, stride, dilation)
+        self.position = nn.Linear(2, 2, bias=False)
+        self.norm1 = Norm(keys + 2)
+        self.reduction = nn.Linear(keys + 2, keys, bias=False)
+        self.norm2 = Norm(keys)
+        self.expansion = nn.Linear(keys, groups)
+
+    def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Attends; see `AttentionMode.forward`."""
+        p_BHW2 = self.position(_locations(k.shape[1], k.shape[2], k)).expand(*k.shape[:3], 2)
+        centre_BhwX1 = torch.cat((q, p_BHW2[:, :: self.stride, :: self.stride]), -1).unsqueeze(-1)
+        relation_BhwXK = centre_BhwX1 - windows(torch.cat((k, p_BHW2), -1), *self.window)
+        hidden_BhwKR = self.reduction(self.norm1(relation_BhwXK.transpose(-1, -2)).relu())
+        weights_BhwKG = self.expansion(self.norm2(hidden_BhwKR).relu()).softmax(-2)
+        return weighed(windows(v, *self.window), weights_BhwKG.transpose(-1, -2))
+
+
+def count(
+    *,
+    channels: int,
+    num_heads: int,
+    kernel_size: int,
+    input_map: tuple[int, int],
+    stride: int = 1,
+    dilation: int = 1,
+    map_size: tuple[int, int] | None = None,
+    shifted: bool = False,
+    key_channels: int | None = None,
+) -> ModeCount:
+    """Cost of `Attention`: gamma for each pair, the weighed sum for each query, 4 for each pixel's position."""
+    places, groups, keys = kernel_size**2, channels // SHARE, key_channels or channels
+    gamma = (keys + 2) * keys + keys * groups
+    queries = -(-input_map[0] // stride) * -(-input_map[1] // stride)
+    norms_bias_and_position = 2 * (keys + 2) + 2 * keys + groups + 4
+    macs = (gamma + channels) * places * queries + 4 * input_map[0] * input_map[1]
+    return ModeCount(gamma + norms_bias_and_position, macs, input_map)
