@@ -55,6 +55,8 @@ def ablate(table: str, seeds: int, as_json: bool, **asked: Any) -> int:
         setting,
         console,
         total=seeds * len(ablation.rows),
+        again=f"acmix ablate {table}",
+        more=f"--seeds {2 * seeds}",
         as_json=as_json,
         run=lambda watcher: run(study, ablation, setting, seeds=seeds, watcher=watcher),
     )

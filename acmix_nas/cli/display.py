@@ -59,9 +59,7 @@ class StudyDisplay:
 
     def note(self, text: str) -> None:
         """Something beside the trials is done now."""
-        self._bars.reset(self._epochs, total=None, note=text)
-        if not self._console.is_terminal:
-            self._console.print(text, markup=False)
+        self._console.print(text, markup=False, soft_wrap=True)
 
     def begin(self, number: int, label: str, arch: Arch) -> None:
         """A trial begins."""
@@ -70,8 +68,10 @@ class StudyDisplay:
 
     def step(self, progress: Training) -> None:
         """An optimizer step was done."""
-        shown = f", epoch {len(progress.scores)} {progress.scores[-1]:.3f}" if progress.scores else ""
-        self._bars.update(self._epochs, completed=progress.step, total=progress.steps, note=self._label + shown)
+        epoch = f", epoch {min(len(progress.scores) + 1, progress.epochs)} of {progress.epochs}"
+        last = f", top-1 {progress.scores[-1]:.4f}" if progress.scores else ""
+        note = self._label + epoch + last
+        self._bars.update(self._epochs, completed=progress.step, total=progress.steps, note=note)
         self._bars.update(self._trials, note=self._left(progress.step / progress.steps))
 
     def end(self, record: TrialRecord) -> None:
@@ -92,13 +92,15 @@ class StudyDisplay:
             seconds = (time.monotonic() - self._began) / done * trials if done > 0.05 else None
         else:
             seconds = sum(self._spent) / len(self._spent) * trials
-        return "" if seconds is None else f"about {seconds / 60:.1f} min left"
+        if seconds is None or trials <= 0:
+            return ""
+        return f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"
 
     def _render(self) -> Group:
         best = front(self._records)
-        table = Table(
-            "front", "label", "top-1", "MACs (G)", box=None, header_style="bold", title=self._name, title_justify="left"
-        )
+        title = self._name + (f", best top-1 {best[0].top1:.4f} by trial {best[0].number}" if best else "")
+        table = Table("front", "label", "top-1", "MACs (G)", box=None, header_style="bold", title=title)
+        table.title_justify = "left"
         for record in best[:SHOWN]:
             table.add_row(str(record.number), record.label, f"{record.top1:.4f}", f"{record.cost.macs / 1e9:.3f}")
         return Group(table, self._bars)

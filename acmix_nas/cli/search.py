@@ -71,6 +71,8 @@ def search(space_name: str, trials: int, first: tuple[Path, ...], as_json: bool,
         setting,
         console,
         total=trials,
+        again=f"acmix search --space {space_name}",
+        more=f"--trials {2 * trials}",
         as_json=as_json,
         run=lambda watcher: run(study, space, setting, trials=trials, watcher=watcher),
     )

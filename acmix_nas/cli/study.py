@@ -45,9 +45,27 @@ def decoding(console: Console) -> Iterator[Callable[[int, int], None]]:
 
 
 def run_study(
-    study: Study, setting: Setting, console: Console, *, total: int, as_json: bool, run: Callable[[Watcher], object]
+    study: Study,
+    setting: Setting,
+    console: Console,
+    *,
+    total: int,
+    again: str,
+    more: str,
+    as_json: bool,
+    run: Callable[[Watcher], object],
 ) -> int:
     """Runs a study and renders its report, also after an interrupt.
+
+    Args:
+        study: The study.
+        setting: What its trials hold fixed.
+        console: Where progress is shown.
+        total: Number of trials that it should have.
+        again: The command that goes on with it, without its name.
+        more: Options that let it grow.
+        as_json: Whether the results are one JSON object.
+        run: Runs the trials, telling the watcher.
 
     Returns:
         The exit code: 0 done, 3 done with failed trials, 130 interrupted.
@@ -67,7 +85,12 @@ def run_study(
             code = FAILED_TRIALS
         files = render(study.folder, study.header, records)
         log.info("%d trials stored, report rendered", len(records))
-    _show(study, records, files, console, as_json=as_json, interrupted=code == INTERRUPTED)
+    _show_results(study, records, as_json=as_json)
+    failed = [record for record in records if record.status == "failed"]
+    lines = [f"{len(failed)} of {len(records)} trials failed; the first: {failed[0].error}"] if failed else []
+    lines += ["", f"written to {study.folder}: {', '.join(sorted(file.name for file in files))}"]
+    for line in [*lines, *_next_commands(study, again, more, interrupted=code == INTERRUPTED)]:
+        console.print(line, markup=False, soft_wrap=True)
     return code
 
 
@@ -91,49 +114,29 @@ def _announce(study: Study, setting: Setting, console: Console) -> None:
         console.print(line, markup=False, soft_wrap=True)
 
 
-def _show(
-    study: Study, records: list[TrialRecord], files: list[Path], console: Console, *, as_json: bool, interrupted: bool
-) -> None:
+def _show_results(study: Study, records: list[TrialRecord], *, as_json: bool) -> None:
     header = study.header
     if as_json:
         best = [record.number for record in front(records)]
-        click.echo(
-            json.dumps(
-                {
-                    "study": header.to_dict(),
-                    "folder": str(study.folder),
-                    "front": best,
-                    "trials": [record.to_dict() for record in records],
-                }
-            )
-        )
+        trials = [record.to_dict() for record in records]
+        facts = {"study": header.to_dict(), "folder": str(study.folder), "front": best, "trials": trials}
+        click.echo(json.dumps(facts))
     elif sys.stdout.isatty():
         results().print(as_rich(study_table(header, records)))
     else:
         click.echo(table_text(header, records))
-    failed = [record for record in records if record.status == "failed"]
-    if failed:
-        console.print(
-            f"{len(failed)} of {len(records)} trials failed; the first: {failed[0].error}", markup=False, soft_wrap=True
-        )
-    console.print(
-        f"\nwritten to {study.folder}: {', '.join(sorted(file.name for file in files))}", markup=False, soft_wrap=True
-    )
-    for command in _next_commands(study, interrupted=interrupted):
-        console.print(f"  {command}", markup=False, soft_wrap=True)
 
 
-def _next_commands(study: Study, *, interrupted: bool) -> list[str]:
-    header = study.header
-    out = "" if study.folder.parent == Path("reports") else f" --out {study.folder.parent}"
-    again = f"acmix search --space {header.space}" if header.kind == "search" else f"acmix ablate {header.space}"
+def _next_commands(study: Study, again: str, more: str, *, interrupted: bool) -> list[str]:
+    name, out = study.header.name, study.folder.parent
+    where = "" if out == Path("reports") else f" --out {out}"
+    resume = f"  {again} --study {name}{where} --resume"
     if interrupted:
-        return ["interrupted; everything finished is kept. Go on with:", f"{again} --study {header.name}{out} --resume"]
-    more = "--trials 24" if header.kind == "search" else "--seeds 5"
-    commands = ["next:", f"acmix report {header.name}{out}"]
+        return ["interrupted; everything finished is kept. Go on with:", resume]
+    commands = ["next:", f"  acmix report {name}{where}"]
     if (study.folder / "best.yaml").is_file():
-        commands.append(f"acmix profile {study.folder / 'best.yaml'} --impl all")
-    return [*commands, f"{again} --study {header.name}{out} --resume {more}"]
+        commands.append(f"  acmix profile {study.folder / 'best.yaml'} --impl all")
+    return [*commands, f"{resume} {more}"]
 
 
 @contextmanager

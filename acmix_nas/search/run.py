@@ -67,7 +67,7 @@ def search(study: Study, space: Space, setting: Setting, *, trials: int, watcher
             directions=[DIRECTIONS[name] for name in study.header.objectives],
         )
         if drawn is None:
-            log.info("all %d networks of the space were tried", space.size)
+            watcher.note(f"all {space.size:,} networks of the space were tried")
             return False
         label, values = drawn
         number = study.start(*encode(space, values), label)

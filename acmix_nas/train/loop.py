@@ -35,6 +35,7 @@ class Progress:
         mixing: (alpha, beta) of each block after each epoch.
         step: Optimizer steps done.
         steps: Optimizer steps in all.
+        epochs: Epochs in all.
     """
 
     scores: list[float] = field(default_factory=list)
@@ -42,6 +43,7 @@ class Progress:
     mixing: list[Mixing] = field(default_factory=list)
     step: int = 0
     steps: int = 0
+    epochs: int = 0
 
 
 def train(
@@ -74,7 +76,7 @@ def train(
         DivergedError: The loss is not finite.
     """
     progress = progress or Progress()
-    progress.steps = budget.epochs * budget.steps_per_epoch
+    progress.epochs, progress.steps = budget.epochs, budget.epochs * budget.steps_per_epoch
     generator = torch.Generator().manual_seed(order_seed)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(model, budget)
