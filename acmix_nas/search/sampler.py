@@ -1,7 +1,7 @@
 """What to try next: a pure function of seed and history, so that a resumed search goes on as if never stopped."""
 
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import optuna
@@ -46,8 +46,7 @@ def draw(
         if space.build(values).id not in seen:
             return label, values
     if number >= len(space.first) + starts:
-        for attempt in range(TPE_TRIES):
-            values = _ask_tpe(space, f"{seed}/{number}/{attempt}", history, directions)
+        for values in _tpe_proposals(space, f"{seed}/{number}/tpe", history, directions):
             if space.build(values).id not in seen:
                 return "tpe", values
     chance = random.Random(f"{seed}/{number}/random")
@@ -75,14 +74,17 @@ def decode(space: Space, params: Mapping[str, Any]) -> Values:
     return space.sample(lambda choice: _option(choice, params[choice.name]))
 
 
-def _ask_tpe(space: Space, seed: str, history: Sequence[FrozenTrial], directions: Sequence[Direction]) -> Values:
+def _tpe_proposals(
+    space: Space, seed: str, history: Sequence[FrozenTrial], directions: Sequence[Direction]
+) -> Iterator[Values]:
+    """What the estimator proposes, in a study in memory; what it proposed before counts there as running."""
     sampler = optuna.samplers.TPESampler(
-        n_startup_trials=0, multivariate=False, seed=random.Random(seed).getrandbits(32)
+        n_startup_trials=0, multivariate=False, constant_liar=True, seed=random.Random(seed).getrandbits(32)
     )
     study = optuna.create_study(sampler=sampler, directions=list(directions))
     study.add_trials([_bare(trial) for trial in history if trial.state.is_finished()])
-    trial = study.ask()
-    return space.sample(_suggest(trial))
+    for _ in range(TPE_TRIES):
+        yield space.sample(_suggest(study.ask()))
 
 
 def _bare(trial: FrozenTrial) -> FrozenTrial:

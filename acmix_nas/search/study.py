@@ -43,6 +43,7 @@ class Study:
         self.folder = folder
         self.optuna = study
         self.header = StudyHeader.from_dict(study.user_attrs["header"])
+        self._records: dict[int, TrialRecord] = {}
 
     @classmethod
     def create(cls, out: Path, header: StudyHeader) -> "Study":
@@ -121,9 +122,10 @@ class Study:
 
     def records(self) -> list[TrialRecord]:
         """The records of all trials that ended, by number."""
-        return [
-            TrialRecord.from_dict(trial.user_attrs["record"]) for trial in self.trials() if "record" in trial.user_attrs
-        ]
+        for trial in self.trials():
+            if trial.state.is_finished() and trial.number not in self._records and "record" in trial.user_attrs:
+                self._records[trial.number] = TrialRecord.from_dict(trial.user_attrs["record"])
+        return [self._records[number] for number in sorted(self._records)]
 
     def render_lines(self) -> None:
         """Writes trials.jsonl anew from the storage: a kill may have come between the two."""
