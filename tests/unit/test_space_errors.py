@@ -1,5 +1,7 @@
 """A wrong YAML is one error that names file, line and field."""
 
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
@@ -72,6 +74,14 @@ def file(tmp_path):
 def test_the_good_file_is_good(file):
     file.write_text(GOOD)
     assert load_space(file).size == (2 + 2 * 2 * 2 * 2) ** 4
+
+
+def test_the_example_of_the_documentation_is_a_space(file):
+    text = (Path(__file__).parents[2] / "docs" / "spaces.md").read_text(encoding="utf-8")
+    file.write_text(text.partition("```yaml\n")[2].partition("```")[0])
+    space = load_space(file)
+    assert space.size > 1
+    assert len({choice.field for choice in space.choices}) == 4
 
 
 @pytest.mark.parametrize(("old", "new", "line", "field"), WRONG)
