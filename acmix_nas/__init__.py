@@ -14,20 +14,34 @@ _HOME = {
     "Mixer": "acmix_nas.arch",
     "Space": "acmix_nas.space",
     "build_model": "acmix_nas.models",
+    "convert": "acmix_nas.dropin",
+    "load_reference": "acmix_nas.reference",
     "load_space": "acmix_nas.space",
 }
-_REGISTERING = ("ACmix", "build_model")
+_REGISTERING = ("ACmix", "build_model", "convert", "load_reference")
 """Touching one of these also gives timm the names of our models."""
 
 _MODULES = ("cost", "data", "models", "report", "search", "train")
 """Modules that are reached as attributes without an import statement of their own."""
 
-__all__ = ["ACmix", "Arch", "Mixer", "Space", "__version__", "build_model", "load_space"]
+__all__ = [
+    "ACmix",
+    "Arch",
+    "Mixer",
+    "Space",
+    "__version__",
+    "build_model",
+    "convert",
+    "load_reference",
+    "load_space",
+]
 
 if TYPE_CHECKING:
     from acmix_nas.arch import Arch, Mixer
+    from acmix_nas.dropin import convert
     from acmix_nas.models import build_model
     from acmix_nas.operators.acmix import ACmix
+    from acmix_nas.reference import load_reference
     from acmix_nas.space import Space, load_space
 
 
