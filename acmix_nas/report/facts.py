@@ -116,5 +116,5 @@ def _machine_text(environment: Mapping[str, Any]) -> str:
     nested = versions if isinstance(versions, Mapping) else {}
     name = next((str(environment[key]) for key in ("device_name", "gpu", "cpu", "device") if environment.get(key)), "")
     threads, torch = environment.get("threads"), environment.get("torch") or nested.get("torch")
-    known = [name, f"{threads} threads" if threads else "", f"torch {torch}" if torch else ""]
+    known = [name, f"threads {threads}" if threads else "", f"torch {torch}" if torch else ""]
     return ", ".join(text for text in known if text)

@@ -124,8 +124,11 @@ def _draw_front(axes: Any, header: StudyHeader, records: Sequence[TrialRecord]) 
 
 
 def _annotate(axes: Any, label: str, point: tuple[float, float], mark: Mark) -> None:
+    from matplotlib.patheffects import withStroke
+
     place = {"xytext": (-4, 9), "textcoords": "offset points", "ha": "left"}
-    axes.annotate(label, point, fontsize=9, fontweight="bold", color=mark.color, **place)
+    halo = [withStroke(linewidth=3, foreground="white")]
+    axes.annotate(label, point, fontsize=9, fontweight="bold", color=mark.color, path_effects=halo, zorder=4, **place)
 
 
 def _marks(labels: dict[str, None]) -> dict[str, Mark]:

@@ -51,7 +51,7 @@ function axisX(node, x, bottom, title, count = 6, whole = false) {
   for (const [value, text] of ticks(x.low, x.high, count)) {
     if (whole && value % 1) continue;
     node.append(svg("line", { class: "axis", x1: x(value), x2: x(value), y1: bottom, y2: bottom + 5 }));
-    node.append(label(text, x(value), bottom + 19, { "text-anchor": "middle" }));
+    node.append(label(whole ? String(value) : text, x(value), bottom + 19, { "text-anchor": "middle" }));
   }
   node.append(svg("line", { class: "axis", x1: x(x.low), x2: x(x.high), y1: bottom, y2: bottom }));
   node.append(label(title, (x(x.low) + x(x.high)) / 2, bottom + 40, { "text-anchor": "middle", class: "name" }));
