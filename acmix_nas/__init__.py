@@ -17,8 +17,10 @@ _HOME = {
     "convert": "acmix_nas.dropin",
     "load_reference": "acmix_nas.reference",
     "load_space": "acmix_nas.space",
+    "merge": "acmix_nas.models",
+    "plain_form": "acmix_nas.models",
 }
-_REGISTERING = ("ACmix", "build_model", "convert", "load_reference")
+_REGISTERING = ("ACmix", "build_model", "convert", "load_reference", "merge", "plain_form")
 """Touching one of these also gives timm the names of our models."""
 
 _MODULES = ("cost", "data", "models", "report", "search", "train")
@@ -34,12 +36,14 @@ __all__ = [
     "convert",
     "load_reference",
     "load_space",
+    "merge",
+    "plain_form",
 ]
 
 if TYPE_CHECKING:
     from acmix_nas.arch import Arch, Mixer
     from acmix_nas.dropin import convert
-    from acmix_nas.models import build_model
+    from acmix_nas.models import build_model, merge, plain_form
     from acmix_nas.operators.acmix import ACmix
     from acmix_nas.reference import load_reference
     from acmix_nas.space import Space, load_space

@@ -10,12 +10,14 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from acmix_nas.models import plain_form
+
 
 def macs_fvcore(model: nn.Module, input_size: int, *, in_chans: int = 3) -> int:
     """Multiply-adds of one image by fvcore's `FlopCountAnalysis`, whose "flop" is one multiply-add.
 
     Left out: elementwise products such as (q * k).sum(), scaled_dot_product_attention, im2col, activations, roll and
-    pad. Counted beyond multiply-adds: normalisation, at 4 to 5 for each element.
+    pad. Counted beyond multiply-adds: normalisation, at 4 to 5 for each element. Traced in plain form.
 
     Args:
         model: A network on the CPU; fvcore cannot trace on the meta device.
@@ -23,7 +25,7 @@ def macs_fvcore(model: nn.Module, input_size: int, *, in_chans: int = 3) -> int:
         in_chans: Channels of the image.
     """
     images = torch.zeros(1, in_chans, input_size, input_size)
-    with _evaluating(model), _quiet_fvcore(), torch.no_grad():
+    with _evaluating(model), _quiet_fvcore(), plain_form(model), torch.no_grad():
         from fvcore.nn import FlopCountAnalysis  # its import compiles with torch.jit, and warns
 
         analysis = FlopCountAnalysis(model, images)
@@ -35,7 +37,8 @@ def macs_torch(model: nn.Module, input_size: int, *, in_chans: int = 3) -> int:
     """Multiply-adds of one image by torch's `FlopCounterMode`, which counts two for each.
 
     Left out: elementwise products such as (q * k).sum(), normalisation, softmax and activations. It sees convolutions,
-    matrix products and, on the meta device where this count runs, scaled_dot_product_attention in full.
+    matrix products and, on the meta device where this count runs, scaled_dot_product_attention in full. Ours are
+    counted in plain form.
 
     Args:
         model: A network on any device; it is not changed.
@@ -44,7 +47,7 @@ def macs_torch(model: nn.Module, input_size: int, *, in_chans: int = 3) -> int:
     """
     shadow = copy.deepcopy(model).to("meta").eval()
     images = torch.empty(1, in_chans, input_size, input_size, device="meta")
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False) as counter, plain_form(shadow), torch.no_grad():
         shadow(images)
     return int(counter.get_total_flops()) // 2
 

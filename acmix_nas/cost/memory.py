@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from acmix_nas.cost.network import Network
+from acmix_nas.models import plain_form
 
 PROC = Path("/proc/self")
 
@@ -23,7 +24,7 @@ def peak_cpu_mb(network: Network, *, batch_size: int, input_size: int) -> float 
     activations that live together, and what the memory allocator keeps. 1 MB is 10^6 bytes.
 
     Args:
-        network: What to run, in float32 and channels_last.
+        network: What to run, in float32, channels_last and plain form.
         batch_size: Images in the batch.
         input_size: Height and width in pixels.
 
@@ -49,7 +50,7 @@ def peak_cpu_mb(network: Network, *, batch_size: int, input_size: int) -> float 
 def peak_cuda_mb(model: nn.Module, images: torch.Tensor) -> float:
     """Peak memory of one forward pass on a GPU: the network's tensors, the images and what the pass allocates.
 
-    Counted by PyTorch's allocator, without the CUDA context. 1 MB is 10^6 bytes.
+    Counted by PyTorch's allocator, without the CUDA context, in plain form. 1 MB is 10^6 bytes.
 
     Args:
         model: A network on the GPU; others may lie beside it.
@@ -59,7 +60,7 @@ def peak_cuda_mb(model: nn.Module, images: torch.Tensor) -> float:
     torch.cuda.synchronize(images.device)
     before = torch.cuda.memory_allocated(images.device)
     torch.cuda.reset_peak_memory_stats(images.device)
-    with torch.inference_mode():
+    with torch.inference_mode(), plain_form(model):
         model(images)
     torch.cuda.synchronize(images.device)
     return (own + torch.cuda.max_memory_allocated(images.device) - before) / 1e6
@@ -85,14 +86,13 @@ def _measure(asked: dict[str, Any]) -> float | None:
             (PROC / "clear_refs").write_text("5")  # sets VmHWM, the peak so far, back to VmRSS: proc(5)
         except OSError:
             return None
-        model(images)
+        with plain_form(model):
+            model(images)
     return (_status_kb("VmHWM") - before_kb) * 1024 / 1e6
 
 
 def _load_libraries() -> None:
     """Runs a small convolution and product: threads and kernels that come with the first call are not the network's."""
-    import acmix_nas.models  # noqa: F401  its import, too, must not count
-
     nn.Conv2d(3, 8, 3)(torch.randn(2, 3, 16, 16))
     nn.Linear(64, 64)(torch.randn(64, 64))
 

@@ -1,6 +1,7 @@
 """Profiles networks: one row for each network, implementation and batch size; rows of a batch size run interleaved."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from acmix_nas.cost.environment import environment
 from acmix_nas.cost.memory import peak_cpu_mb, peak_cuda_mb
 from acmix_nas.cost.network import Network
 from acmix_nas.cost.timing import Timing, clock_for, measure
+from acmix_nas.models import plain_form
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is done now, steps done, steps in all)."""
@@ -31,6 +33,9 @@ def profile_rows(
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Counts and times networks in float32, channels_last, evaluation mode, with random weights.
+
+    ACmix computes its named formulation literally (`acmix_nas.models.plain_form`; form "paper"), not its fast form:
+    what is compared is what docs/operator.md describes.
 
     Args:
         models: The networks.
@@ -77,7 +82,7 @@ def profile_rows(
 def throughputs(
     archs: Mapping[str, Arch], *, input_size: int, batch_size: int, device: torch.device | str, limit_s: float = 2.0
 ) -> dict[str, float]:
-    """Images a second of full networks, timed interleaved in float32, channels_last, evaluation mode.
+    """Images a second of full networks, timed interleaved in float32, channels_last, evaluation mode, plain form.
 
     Args:
         archs: The networks, by name.
@@ -138,8 +143,10 @@ def _or_none(counter: Callable[[nn.Module, int], int], model: nn.Module, input_s
 
 
 def _time(models: Sequence[nn.Module], images: torch.Tensor, limit_s: float) -> dict[int, Timing]:
-    """Timings by place in `models`; a network that runs out of GPU memory is left out."""
-    with torch.inference_mode():
+    """Timings in plain form by place in `models`; a network that runs out of GPU memory is left out."""
+    with torch.inference_mode(), ExitStack() as forms:
+        for model in models:
+            forms.enter_context(plain_form(model))
         fitting = [index for index, model in enumerate(models) if _fits(model, images)]
         runs = {str(index): _Forward(models[index], images) for index in fitting}
         timings = measure(runs, clock=clock_for(images.device), limit_s=limit_s)

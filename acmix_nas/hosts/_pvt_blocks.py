@@ -62,7 +62,7 @@ class Stage(nn.Module):
         size = (x_BhwC.shape[1], x_BhwC.shape[2])
         x_BLC = x_BhwC.flatten(1, 2)
         if token is not None:
-            x_BLC = torch.cat((token.expand(len(x), -1, -1), x_BLC), 1)
+            x_BLC = torch.cat((token.expand(x.shape[0], -1, -1), x_BLC), 1)
         x_BLC = x_BLC + self._positions(size)
         for block in self.blocks:
             again = partial(checkpoint, block, use_reentrant=False) if self.grad_checkpointing else block

@@ -113,6 +113,16 @@ class ACmixResNet(ResNet):
         """The mixing modules of all blocks, first to last."""
         return [block.conv2 for block in self._blocks()]
 
+    def norm_pairs(self) -> list[tuple[str, str]]:
+        """Names of layers and of the norms that follow them alone."""
+        pairs = [("conv1", "bn1")]
+        for name, module in self.named_modules():
+            if isinstance(module, Block):
+                pairs += [(f"{name}.conv{i}", f"{name}.bn{i}") for i in (1, 2, 3)]
+                if module.downsample is not None:
+                    pairs.append((f"{name}.downsample.0", f"{name}.downsample.1"))
+        return pairs
+
     def no_weight_decay(self) -> set[str]:
         """Names of parameters without weight decay: the weights of the paths and the position biases."""
         return {name for name, _ in self.named_parameters() if name.rpartition(".")[2] in UNDECAYED}

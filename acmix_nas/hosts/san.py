@@ -94,6 +94,11 @@ class San(nn.Module):
         """The mixing modules of all blocks, first to last."""
         return [module.mixer for module in self.stages.modules() if isinstance(module, Block)]
 
+    def norm_pairs(self) -> list[tuple[str, str]]:
+        """Names of layers and of the norms that follow them alone."""
+        blocks = [name for name, module in self.named_modules() if isinstance(module, Block)]
+        return [("stem.0", "stem.1"), *((f"{name}.mixer", f"{name}.norm2") for name in blocks)]
+
     def no_weight_decay(self) -> set[str]:
         """Names of parameters without weight decay: the weights of the paths and the position biases."""
         return {name for name, _ in self.named_parameters() if name.rpartition(".")[2] in UNDECAYED}

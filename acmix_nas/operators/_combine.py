@@ -9,6 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from acmix_nas.operators.attention import Weight
+
 Mixing = tuple[float, float]
 
 
@@ -17,6 +19,10 @@ class Combination(nn.Module):
 
     def mixing(self) -> Mixing | None:
         """(alpha, beta), the mean over channels; None where they depend on the data."""
+        raise NotImplementedError
+
+    def weights(self) -> tuple[Weight, Weight] | None:
+        """(alpha, beta) as F is computed from, each 1 or C wide; None where they depend on the data."""
         raise NotImplementedError
 
     def forward(self, att: torch.Tensor, conv: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -42,6 +48,9 @@ class Fixed(Combination):
         self.beta = beta
 
     def mixing(self) -> Mixing:
+        return self.alpha, self.beta
+
+    def weights(self) -> tuple[Weight, Weight]:
         return self.alpha, self.beta
 
     def forward(self, att: torch.Tensor, conv: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -71,6 +80,9 @@ class Learned(Combination):
     def mixing(self) -> Mixing:
         return 1.0 if self.alpha is None else self.alpha.mean().item(), self.beta.mean().item()
 
+    def weights(self) -> tuple[Weight, Weight]:
+        return 1.0 if self.alpha is None else self.alpha, self.beta
+
     def forward(self, att: torch.Tensor, conv: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         return (att if self.alpha is None else self.alpha * att) + self.beta * conv
 
@@ -89,6 +101,10 @@ class Convex(Combination):
 
     def mixing(self) -> Mixing:
         alpha = self.alpha_logit.sigmoid().item()
+        return alpha, 1 - alpha
+
+    def weights(self) -> tuple[Weight, Weight]:
+        alpha = self.alpha_logit.sigmoid()
         return alpha, 1 - alpha
 
     def forward(self, att: torch.Tensor, conv: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -126,6 +142,9 @@ class Gated(Combination):
         self.gate = Gate(in_channels, channels)
 
     def mixing(self) -> None:
+        return None
+
+    def weights(self) -> None:
         return None
 
     def forward(self, att: torch.Tensor, conv: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

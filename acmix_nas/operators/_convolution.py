@@ -1,20 +1,28 @@
 """ACmix's convolution path.
 
-Shapes: B batch, H W map, h w its map at stride, N heads, D head_dim, C channels, M = kernel_size ** 2 maps.
+Shapes: B batch, H W map, h w its map at stride, N heads, D head_dim, C channels, P = kernel_size ** 2 maps of fc, M the
+maps it reads at each depth, X either of them, O kernels, k k their extent.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from acmix_nas.operators import _shift
+from acmix_nas.operators._form import TwoForms
+from acmix_nas.operators.attention import Weight
 
 
-class ConvolutionPath(nn.Module):
+class ConvolutionPath(TwoForms):
     """The 3N projected maps of each depth, mixed into k^2 maps by one light layer, shifted and summed.
 
     Input map number part * N + head, parts in the order q, k, v; output channel depth * N + head, not head * D + depth
     as in attention: the learned weights absorb it and checkpoints rely on it (docs/operator.md). Where q and k are
     narrower than v, D is that of the keys, v gives C / D maps at each depth, and so many outputs are made there.
+
+    fc followed by kernels is linear at each depth, so it equals one group convolution with the kernels
+    sum_p kernels[o, p] * fc[p, m], exactly, at the borders too. The fast form is this one, or else fc then kernels,
+    whichever takes fewer multiply-adds (`composes`); `shift` and `groupconv` are one-hot kernels in it.
 
     Args:
         channels: Channels C of v and of the result.
@@ -52,6 +60,9 @@ class ConvolutionPath(nn.Module):
             impl, self.head_dim, outputs, kernel_size, stride=stride, dilation=dilation, init=init
         )
         self.bias = nn.Parameter(torch.empty(channels)) if kernel_bias else None
+        self.repeats = 1 if impl == "full" else outputs
+        self.geometry = {"stride": stride, "padding": dilation * (kernel_size // 2), "dilation": dilation}
+        self.composes = composes(2 * num_heads + outputs, outputs // self.repeats, kernel_size**2, stride)
         self.init_weights()
 
     def init_weights(self) -> None:
@@ -73,8 +84,71 @@ class ConvolutionPath(nn.Module):
         Returns:
             (B, h, w, C).
         """
-        maps_BHWDP = torch.unflatten(qkv, -1, (-1, self.head_dim)).transpose(-1, -2)
-        mixed_BHWX = self.fc(maps_BHWDP).flatten(-2)
+        if not self.plain:
+            return self.weighed(qkv, 1.0)
+        mixed_BHWX = self.fc(self._maps(qkv)).flatten(-2)
         y_BChw: torch.Tensor = self.kernels(mixed_BHWX.permute(0, 3, 1, 2))
         y_BhwC = y_BChw.permute(0, 2, 3, 1)
         return y_BhwC if self.bias is None else y_BhwC + self.bias
+
+    def weighed(self, qkv: torch.Tensor, beta: Weight) -> torch.Tensor:
+        """Beta times `forward`, in the form that `composes` names; beta rides on the kernels."""
+        kernels_OPkk: torch.Tensor = self.kernels.taps(qkv) * self._on_kernels(beta)
+        if self.composes:
+            y_BOhw = self._convolved(self._maps(qkv), torch.einsum("opij,pm->omij", kernels_OPkk, self.fc.weight))
+            if self.fc.bias is not None:
+                y_BOhw = y_BOhw + self._constant(kernels_OPkk, qkv)
+        else:
+            y_BOhw = self._convolved(self.fc(self._maps(qkv)), kernels_OPkk)
+        y_BhwC = self._repeated(y_BOhw.permute(0, 2, 3, 1), beta)
+        return y_BhwC if self.bias is None else y_BhwC + beta * self.bias
+
+    def _maps(self, qkv: torch.Tensor) -> torch.Tensor:
+        """(B, H, W, D, 3N)."""
+        return torch.unflatten(qkv, -1, (-1, self.head_dim)).transpose(-1, -2)
+
+    def _convolved(self, maps_BHWDX: torch.Tensor, weight_OXkk: torch.Tensor) -> torch.Tensor:
+        """Group convolution of maps that lie channels-last."""
+        x_BYHW = maps_BHWDX.flatten(-2).permute(0, 3, 1, 2)
+        return F.conv2d(x_BYHW, self._for_depths(weight_OXkk), None, **self.geometry, groups=self.head_dim)
+
+    def _constant(self, kernels_OPkk: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        """What the bias of `fc` becomes, (1, O, h, w): not constant at the borders, where zeros come in after it."""
+        weight_O1kk = torch.einsum("opij,p->oij", kernels_OPkk, self.fc.bias).unsqueeze(1)
+        return self._bordered(self._for_depths(weight_O1kk), like)
+
+    def _bordered(self, weight_O1kk: torch.Tensor, like_BHWX: torch.Tensor) -> torch.Tensor:
+        """A map of ones, convolved: (1, O, h, w)."""
+        ones_11HW = like_BHWX.new_ones(1, 1, like_BHWX.shape[1], like_BHWX.shape[2])
+        return F.conv2d(ones_11HW, weight_O1kk, None, **self.geometry)
+
+    def _for_depths(self, weight_OXkk: torch.Tensor) -> torch.Tensor:
+        """One kernel for all depths, which `shift` has, becomes one for each."""
+        if weight_OXkk.shape[0] >= self.head_dim:
+            return weight_OXkk
+        return weight_OXkk.expand(self.head_dim, -1, -1, -1)
+
+    def _on_kernels(self, beta: Weight) -> Weight:
+        """Beta as a factor of the kernels; 1 where kernels serve several channels that each have their own."""
+        if not isinstance(beta, torch.Tensor) or len(beta) == 1:
+            return beta
+        return 1.0 if self.repeats > 1 else beta[:, None, None, None]
+
+    def _repeated(self, y_BhwO: torch.Tensor, beta: Weight) -> torch.Tensor:
+        if self.repeats == 1:
+            return y_BhwO
+        y_BhwC = y_BhwO.unsqueeze(-1).expand(*y_BhwO.shape, self.repeats).flatten(-2)
+        return beta * y_BhwC if isinstance(beta, torch.Tensor) and len(beta) > 1 else y_BhwC
+
+
+def composes(inputs: int, outputs: int, maps: int, stride: int) -> bool:
+    """Whether composing fc into the kernels takes no more multiply-adds: the rule of the fast form.
+
+    Args:
+        inputs: Maps 3N that fc reads at each depth.
+        outputs: Results at each depth: N for `full`, else 1.
+        maps: Maps k^2 that fc makes.
+        stride: Of the kernels.
+    """
+    composed = inputs * outputs * maps
+    return composed <= inputs * maps * stride**2 + outputs * maps**2

@@ -19,6 +19,11 @@ class TensorShift(nn.Module):
         self.stride = stride
         self.dilation = dilation
 
+    def taps(self, like: torch.Tensor) -> torch.Tensor:
+        """The shifts as kernels (1, M, k, k), the same at every depth; of the dtype and on the device of `like`."""
+        one_hot = torch.eye(self.kernel_size**2, dtype=like.dtype, device=like.device)
+        return one_hot.reshape(1, -1, self.kernel_size, self.kernel_size)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         height, width = x.shape[-2:]
         k, r, s = self.kernel_size, self.dilation, self.stride
@@ -91,6 +96,10 @@ class ShiftKernels(nn.Module):
         if not isinstance(self.weight, nn.Parameter):
             self.init_weights()
 
+    def taps(self, like: torch.Tensor) -> torch.Tensor:
+        """The kernels (D * N, M, k, k) or (D, M, k, k)."""
+        return self.weight
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = F.conv2d(x, self.weight, None, self.stride, self.padding, self.dilation, self.groups)
         return y.repeat_interleave(self.repeats, 1) if self.repeats > 1 else y
@@ -98,7 +107,7 @@ class ShiftKernels(nn.Module):
 
 def build(
     impl: str, head_dim: int, num_heads: int, kernel_size: int, *, stride: int, dilation: int, init: str
-) -> nn.Module:
+) -> TensorShift | ShiftKernels:
     """The implementation of that name (the field `conv_impl`)."""
 
     def kernels(number: int, *, trainable: bool, init: str = "shift") -> ShiftKernels:

@@ -17,10 +17,14 @@ from acmix_nas.errors import ArchError
 from acmix_nas.operators import _combine
 from acmix_nas.operators._acmix_count import count as count
 from acmix_nas.operators._convolution import ConvolutionPath
-from acmix_nas.operators.attention import AttentionMode
+from acmix_nas.operators._form import TwoForms
+from acmix_nas.operators.attention import AttentionMode, Weight
+
+_Weights = tuple[Weight, Weight] | None
+"""alpha and beta for all images; None where each path is computed unweighed and `combine` weighs them."""
 
 
-class ACmix(nn.Module):
+class ACmix(TwoForms):
     """F = alpha * F_att + beta * F_conv, both computed from the same q, k, v = W x + b (Pan et al. 2022, section 4).
 
     F_att is the attention of the chosen mode. F_conv mixes the 3N projected maps of each depth into k_c^2 maps, shifts
@@ -135,13 +139,14 @@ class ACmix(nn.Module):
 
     def _mix(self, x_BHWI: torch.Tensor) -> torch.Tensor:
         assert self.attention is not None
+        weights = None if self.plain else self.combine.weights()
         q, k, v, qkv = self._project(self.attention.arrange(x_BHWI))
-        att = self._crop(self.attention(q[:, :: self.stride, :: self.stride], k, v), x_BHWI)
+        att = self._crop(self._attend(q[:, :: self.stride, :: self.stride], k, v, weights), x_BHWI)
         qkv = qkv[:, : x_BHWI.shape[1], : x_BHWI.shape[2]]
         if self.conv_on == "image":
-            conv = self._convolve(self.attention.restore(qkv))
-            return self._combined(self.attention.restore(att), conv, x_BHWI)
-        return self.attention.restore(self._combined(att, self._convolve(qkv), x_BHWI))
+            conv = self._convolve(self.attention.restore(qkv), weights)
+            return self._combined(self.attention.restore(att), conv, x_BHWI, weights)
+        return self.attention.restore(self._combined(att, self._convolve(qkv, weights), x_BHWI, weights))
 
     def _mix_with_token(self, x_BHWI: torch.Tensor, token_B1I: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         assert self.attention is not None
@@ -166,12 +171,23 @@ class ACmix(nn.Module):
         q, k, v = self._project_apart(x_BHWI, reduced)
         return q, k, v, torch.cat((q, self.attention.expand(torch.cat((k, v), -1), x_BHWI)), -1)
 
-    def _combined(self, att_BhwC: torch.Tensor, conv_BhwC: torch.Tensor, x_BHWI: torch.Tensor) -> torch.Tensor:
-        y: torch.Tensor = self.combine(att_BhwC, conv_BhwC, x_BHWI)
+    def _combined(
+        self, att_BhwC: torch.Tensor, conv_BhwC: torch.Tensor, x_BHWI: torch.Tensor, weights: _Weights = None
+    ) -> torch.Tensor:
+        y: torch.Tensor = self.combine(att_BhwC, conv_BhwC, x_BHWI) if weights is None else att_BhwC + conv_BhwC
         return y
 
-    def _convolve(self, qkv_BHWX: torch.Tensor) -> torch.Tensor:
+    def _attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, weights: _Weights) -> torch.Tensor:
+        """The attention path, times alpha where the weights of the paths are known beforehand."""
+        assert self.attention is not None
+        y: torch.Tensor = self.attention(q, k, v) if weights is None else self.attention.weighed(q, k, v, weights[0])
+        return y
+
+    def _convolve(self, qkv_BHWX: torch.Tensor, weights: _Weights = None) -> torch.Tensor:
+        """The convolution path, times beta where the weights of the paths are known beforehand."""
         assert self.convolution is not None
+        if weights is not None:
+            return self.convolution.weighed(qkv_BHWX, weights[1])
         y: torch.Tensor = self.convolution(qkv_BHWX)
         return y
 

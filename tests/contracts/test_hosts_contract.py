@@ -11,7 +11,7 @@ from acmix_nas import registry
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.cost import count
 from acmix_nas.errors import AcmixError
-from acmix_nas.models import build_model, mixing, model_names, named_arch
+from acmix_nas.models import build_model, mixing, model_names, named_arch, plain_form
 
 HOSTS = registry.names("hosts")
 SHORTEST = {
@@ -52,7 +52,7 @@ def small(arch):
 def test_count_is_exact_for_every_name(name):
     with torch.device("meta"):
         model = timm.create_model(name).eval()
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False) as counter, plain_form(model):
             model(torch.empty(1, 3, 224, 224))
     cost = count(named_arch(name), 224)
     assert cost == count(model, 224)
@@ -65,7 +65,7 @@ def test_count_is_exact_for_every_name(name):
 def test_count_is_exact_for_a_proxy(arch, input_size):
     with torch.device("meta"):
         model = build_model(arch, num_classes=7, in_chans=2, img_size=64, width=0.5).eval()
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False) as counter, plain_form(model):
             model(torch.empty(1, 2, *(input_size if isinstance(input_size, tuple) else (input_size,) * 2)))
     cost = count(model, input_size)
     assert cost.params == sum(parameter.numel() for parameter in model.parameters())
@@ -112,6 +112,23 @@ def test_a_model_leaves_the_meta_device(arch):
         model = small(arch)
     model.to_empty(device="cpu").init_weights()
     assert model(torch.randn(1, 3, 32, 32)).isfinite().all()
+
+
+def test_the_fast_form_is_the_plain_one(arch):
+    """Values and gradients of the whole network."""
+    model, images = small(arch).double(), torch.randn(2, 3, 45, 77, dtype=torch.float64)
+
+    def run():
+        model.zero_grad()
+        y = model(images)
+        y.square().sum().backward()
+        return [y.detach(), *(parameter.grad.clone() for parameter in model.parameters())]
+
+    fast = run()
+    with plain_form(model):
+        plain = run()
+    for ours, literal in zip(fast, plain, strict=True):
+        torch.testing.assert_close(ours, literal, rtol=1e-8, atol=1e-9 * max(1.0, literal.abs().max().item()))
 
 
 def test_a_model_is_exported(arch):

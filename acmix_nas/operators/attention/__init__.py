@@ -14,7 +14,13 @@ beside the map. Left out, each has the value of a bare ACmix.
 from typing import ClassVar, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import nn
+
+from acmix_nas.operators._form import TwoForms
+
+Weight = torch.Tensor | float
+"""alpha or beta: a number, one learned weight (1,), or one for each channel (C,)."""
 
 
 class ModeCount(NamedTuple):
@@ -33,10 +39,11 @@ class ModeCount(NamedTuple):
     reduced: tuple[int, int] | None = None
 
 
-class AttentionMode(nn.Module):
+class AttentionMode(TwoForms):
     """Base of the attention modes: q, k, v -> heads concatenated, channel = head * head_dim + depth.
 
-    A subclass needs only `forward`. Maps are channels-last tensors (B, H, W, C).
+    A subclass needs only `forward`. Maps are channels-last tensors (B, H, W, C). One with a fast form computes the
+    formulation literally while `plain` is set.
 
     Attributes:
         SITE: Further arguments of the site that the mode takes.
@@ -72,6 +79,11 @@ class AttentionMode(nn.Module):
         """Attention over sequences (B, L, C): a class token and the pixels. Modes with "class_token" have it."""
         raise NotImplementedError
 
+    def weighed(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, alpha: Weight) -> torch.Tensor:
+        """Alpha times `forward`; modes that end in a linear layer scale its weights instead of the map."""
+        y: torch.Tensor = alpha * self(q, k, v)
+        return y
+
     def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attends.
 
@@ -84,3 +96,12 @@ class AttentionMode(nn.Module):
             (B, ceil(H/s), ceil(W/s), C), still arranged.
         """
         raise NotImplementedError
+
+
+def scaled_linear(x: torch.Tensor, layer: nn.Linear, scale: Weight) -> torch.Tensor:
+    """Scale * layer(x), computed with scaled weights: they are smaller than maps, and so is the gradient of `scale`."""
+    if isinstance(scale, float) and scale == 1:
+        y: torch.Tensor = layer(x)
+        return y
+    factor = scale.unsqueeze(-1) if isinstance(scale, torch.Tensor) else scale
+    return F.linear(x, factor * layer.weight, scale * layer.bias)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from acmix_nas.operators.attention import AttentionMode, ModeCount
+from acmix_nas.operators.attention import AttentionMode, ModeCount, Weight, scaled_linear
 
 NORM_EPS = 1e-6
 
@@ -63,20 +63,34 @@ class Attention(AttentionMode):
 
     def expand(self, kv: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Repeats every reduced pixel over its patch, cut to the map."""
-        full = kv.repeat_interleave(self.sr_ratio, 1).repeat_interleave(self.sr_ratio, 2)
+        (batch, height, width, channels), ratio = kv.shape, self.sr_ratio
+        full = kv[:, :, None, :, None].expand(batch, height, ratio, width, ratio, channels).flatten(3, 4).flatten(1, 2)
         return full[:, : x.shape[1], : x.shape[2]]
 
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attends from sequences (B, L, C) to (B, M, C)."""
-        logits_BNLM = self.scale * self._heads(q) @ self._heads(k).transpose(-1, -2)
-        y_BNLD = logits_BNLM.softmax(-1) @ self._heads(v)
-        y_BLC: torch.Tensor = self.proj(y_BNLD.transpose(1, 2).flatten(2))
+        y_BLC: torch.Tensor = self.proj(self._attended(q, k, v))
         return y_BLC
+
+    def weighed(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, alpha: Weight) -> torch.Tensor:
+        """Alpha times `forward`: alpha rides on proj."""
+        y_BLC = scaled_linear(self._attended(q.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2)), self.proj, alpha)
+        return torch.unflatten(y_BLC, 1, (q.shape[1], q.shape[2]))
 
     def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attends; see `AttentionMode.forward`."""
         y_BLC = self.attend(q.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2))
         return torch.unflatten(y_BLC, 1, (q.shape[1], q.shape[2]))
+
+    def _attended(self, q_BLC: torch.Tensor, k_BMC: torch.Tensor, v_BMC: torch.Tensor) -> torch.Tensor:
+        """What proj reads, (B, L, C)."""
+        q_BNLD, k_BNMD, v_BNMD = self._heads(q_BLC), self._heads(k_BMC), self._heads(v_BMC)
+        if self.plain:
+            y_BNLD = (self.scale * q_BNLD @ k_BNMD.transpose(-1, -2)).softmax(-1) @ v_BNMD
+        else:
+            y_BNLD = F.scaled_dot_product_attention(q_BNLD, k_BNMD, v_BNMD)
+        y_BLC: torch.Tensor = y_BNLD.transpose(1, 2).flatten(2)
+        return y_BLC
 
     def _heads(self, x_BLC: torch.Tensor) -> torch.Tensor:
         return torch.unflatten(x_BLC, -1, (self.num_heads, -1)).transpose(1, 2)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from acmix_nas.errors import ArchError
-from acmix_nas.operators.attention import AttentionMode, ModeCount
+from acmix_nas.operators.attention import AttentionMode, ModeCount, _blocked
 
 
 class Attention(AttentionMode):
@@ -40,6 +40,14 @@ class Attention(AttentionMode):
 
     def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attends; see `AttentionMode.forward`."""
+        return self._attend_plainly(q, k, v) if self.plain else self._attend_in_blocks(q, k, v)
+
+    def _attend_in_blocks(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        p_HWC = self.position(_locations(k.shape[1], k.shape[2], k)).repeat(1, 1, self.num_heads)
+        geometry = {"kernel_size": self.kernel_size, "stride": self.stride, "dilation": self.dilation}
+        return _blocked.attend(q, k - p_HWC, v, num_heads=self.num_heads, **geometry)
+
+    def _attend_plainly(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         heads = (self.num_heads, q.shape[-1] // self.num_heads)
         q_BhwN1D = torch.unflatten(q, -1, heads).unsqueeze(-2)
         k_BHWND = torch.unflatten(k, -1, heads)
@@ -87,8 +95,5 @@ def _locations(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
 
 
 def _reflected(extent: int, padding: int, device: torch.device) -> torch.Tensor:
-    """Indices of a padded axis, as numpy.pad with mode "reflect": folded as often as needed; extent 1 repeats."""
-    index = torch.arange(-padding, extent + padding, device=device)
-    period = max(2 * (extent - 1), 1)
-    index = index % period
-    return torch.minimum(index, period - index) if extent > 1 else index
+    """Indices of a padded axis, as numpy.pad with mode "reflect"."""
+    return _blocked.folded(torch.arange(-padding, extent + padding, device=device), extent)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from acmix_nas.operators.attention import AttentionMode, ModeCount
+from acmix_nas.operators.attention import AttentionMode, ModeCount, Weight, scaled_linear
 
 MASKED = -100.0
 """Added to the logits of two pixels that only the rolling made neighbours; the value of Swin and timm."""
@@ -80,23 +80,54 @@ class Attention(AttentionMode):
             x = torch.roll(x, (-self.shift_size[0], -self.shift_size[1]), (1, 2))
         height, width = x.shape[1], x.shape[2]
         padded = self._padded(height, width)
+        if padded == (height, width):
+            return x
         return F.pad(x, (0, 0, 0, padded[1] - width, 0, padded[0] - height))
 
     def restore(self, x: torch.Tensor) -> torch.Tensor:
         """Rolls back."""
         return torch.roll(x, self.shift_size, (1, 2)) if any(self.shift_size) else x
 
+    def weighed(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, alpha: Weight) -> torch.Tensor:
+        """Alpha times `forward`: alpha rides on proj."""
+        return scaled_linear(self._attended(q, k, v), self.proj, alpha)
+
     def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attends; see `AttentionMode.forward`."""
+        y: torch.Tensor = self.proj(self._attended(q, k, v))
+        return y
+
+    def _attended(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """What proj reads, at stride."""
         if self.stride > 1:
             q = self._spread(q, k)
-        logits_BnNTT = self.scale * self._windows(q) @ self._windows(k).transpose(-1, -2) + self._bias()
+        bias_nNTT = self._bias().unsqueeze(0)
         if any(self.shift_size):
-            logits_BnNTT = logits_BnNTT + self._mask_for(k)
-        x_BnNTD = logits_BnNTT.softmax(-1) @ self._windows(v)
-        x_BHWC = self._merged(x_BnNTD, k.shape[1], k.shape[2])
-        y: torch.Tensor = self.proj(x_BHWC[:, :: self.stride, :: self.stride])
+            bias_nNTT = bias_nNTT + self._mask_for(k)
+        windows = (self._windows(q), self._windows(k), self._windows(v))
+        if self.plain or bias_nNTT.requires_grad:
+            x_BnNTD = self._attend_plainly(*windows, bias_nNTT)
+        else:
+            x_BnNTD = self._attend_fused(*windows, bias_nNTT)
+        return self._merged(x_BnNTD, k.shape[1], k.shape[2])[:, :: self.stride, :: self.stride]
+
+    def _attend_plainly(
+        self, q_BnNTD: torch.Tensor, k_BnNTD: torch.Tensor, v_BnNTD: torch.Tensor, bias_nNTT: torch.Tensor
+    ) -> torch.Tensor:
+        """Product, sum, softmax, product: also the fastest where the biases learn, which fused kernels do not serve."""
+        logits_BnNTT = (self.scale * q_BnNTD) @ k_BnNTD.transpose(-1, -2) + bias_nNTT
+        y: torch.Tensor = logits_BnNTT.softmax(-1) @ v_BnNTD
         return y
+
+    def _attend_fused(
+        self, q_BnNTD: torch.Tensor, k_BnNTD: torch.Tensor, v_BnNTD: torch.Tensor, bias_nNTT: torch.Tensor
+    ) -> torch.Tensor:
+        """One kernel; the windows of an image count as heads, so that one mask serves the batch."""
+        windows = q_BnNTD.shape[1]
+        bias_XTT = bias_nNTT.expand(windows, -1, -1, -1).flatten(0, 1).to(q_BnNTD.dtype)
+        q, k, v = (x.flatten(1, 2) for x in (q_BnNTD, k_BnNTD, v_BnNTD))
+        y_BXTD = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_XTT.unsqueeze(0))
+        return torch.unflatten(y_BXTD, 1, (windows, self.num_heads))
 
     def _spread(self, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
         """Queries at stride as a map of full size, zeros between: windows hold unequal numbers of them."""

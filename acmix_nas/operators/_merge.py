@@ -1,0 +1,149 @@
+"""ACmix for deployment: what is known before the data is folded into its weights."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+
+from acmix_nas.operators import _combine
+from acmix_nas.operators._convolution import ConvolutionPath
+from acmix_nas.operators.acmix import ACmix
+from acmix_nas.operators.attention import Weight
+from acmix_nas.operators.attention._san import Norm
+
+AnyNorm = nn.BatchNorm1d | nn.BatchNorm2d
+
+
+def merged(operator: ACmix, norm: AnyNorm | None = None) -> ACmix:
+    """A copy in evaluation mode in which nothing is left to fold, followed by `norm` if one is given.
+
+    beta and the norm go into the kernels, composed with fc as `ConvolutionPath.composes` says. alpha and the norm go
+    into proj; in a mode without proj they stay one factor for each channel. Nothing is divided.
+
+    Args:
+        operator: The operator; it is not changed.
+        norm: The norm behind it, of an operator that `absorbs` one.
+    """
+    result = copy.deepcopy(operator).eval()
+    _fold_weight_branch(result.attention)
+    weights = result.combine.weights()
+    channels = result.widths[-1]
+    scale, shift = affine(norm) if norm is not None else (torch.ones(channels), torch.zeros(channels))
+    scale, shift = scale.to(result.qkv.weight), shift.to(result.qkv.weight)
+    if weights is None:
+        weights = (1.0, 1.0)
+    else:
+        alpha = _fold_into_proj(result, scale * weights[0], shift)
+        result.combine = Merged(alpha, result.combine.mixing())
+    if result.convolution is not None:
+        result.convolution = MergedConvolution(result.convolution, scale * weights[1], shift)
+    return result
+
+
+def is_merged(operator: ACmix) -> bool:
+    """Whether it is a result of `merged`."""
+    return isinstance(operator.combine, Merged) or isinstance(operator.convolution, MergedConvolution)
+
+
+def absorbs(operator: nn.Module) -> bool:
+    """Whether a norm behind the operator can be folded into it."""
+    if not isinstance(operator, ACmix) or operator.combine.weights() is None:
+        return False
+    return operator.convolution is not None or hasattr(operator.attention, "proj")
+
+
+def affine(norm: AnyNorm) -> tuple[torch.Tensor, torch.Tensor]:
+    """scale, shift of scale * x + shift, which a batch norm is in evaluation."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - scale * norm.running_mean
+
+
+class Merged(_combine.Combination):
+    """alpha * F_att + F_conv, beta being in the kernels, and alpha 1 where it is in proj."""
+
+    alpha: torch.Tensor | None
+
+    def __init__(self, alpha: torch.Tensor | None, mixing: _combine.Mixing | None) -> None:
+        super().__init__()
+        self.register_buffer("alpha", alpha)
+        self._mixing = mixing
+
+    def mixing(self) -> _combine.Mixing | None:
+        return self._mixing
+
+    def weights(self) -> tuple[Weight, Weight]:
+        return 1.0 if self.alpha is None else self.alpha, 1.0
+
+    def forward(self, att: torch.Tensor, conv: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return att + conv if self.alpha is None else torch.addcmul(conv, self.alpha, att)
+
+
+class MergedConvolution(ConvolutionPath):
+    """The convolution path with its kernels computed beforehand.
+
+    Args:
+        path: What it computes, times `scale`, plus `shift`.
+        scale: For each channel.
+        shift: For each channel.
+    """
+
+    fc: Any
+    weight: torch.Tensor
+    border: torch.Tensor | None
+    factor: torch.Tensor | None
+    shift: torch.Tensor
+
+    def __init__(self, path: ConvolutionPath, scale: torch.Tensor, shift: torch.Tensor) -> None:
+        nn.Module.__init__(self)
+        self.head_dim, self.repeats, self.geometry = path.head_dim, path.repeats, path.geometry
+        self.composes = path.composes
+        kernels_OPkk: torch.Tensor = path.kernels.taps(scale)
+        if self.repeats == 1:
+            kernels_OPkk = kernels_OPkk * scale[:, None, None, None]
+        bias = path.fc.bias if self.composes else None
+        composed = torch.einsum("opij,pm->omij", kernels_OPkk, path.fc.weight) if self.composes else kernels_OPkk
+        border = None if bias is None else torch.einsum("opij,p->oij", kernels_OPkk, bias).unsqueeze(1)
+        self.fc = nn.Identity() if self.composes else path.fc
+        self.register_buffer("weight", self._for_depths(composed).contiguous())
+        self.register_buffer("border", None if border is None else self._for_depths(border).contiguous())
+        self.register_buffer("factor", None if self.repeats == 1 else scale)
+        self.register_buffer("shift", shift if path.bias is None else shift + scale * path.bias)
+
+    def weighed(self, qkv: torch.Tensor, beta: Weight) -> torch.Tensor:
+        """`forward`: beta is in the kernels."""
+        y: torch.Tensor = self(qkv)
+        return y
+
+    def forward(self, qkv: torch.Tensor) -> torch.Tensor:
+        """As that of `ConvolutionPath`."""
+        y_BOhw = self._convolved(self.fc(self._maps(qkv)), self.weight)
+        if self.border is not None:
+            y_BOhw = y_BOhw + self._bordered(self.border, qkv)
+        y_BhwC = self._repeated(y_BOhw.permute(0, 2, 3, 1), 1.0)
+        return y_BhwC + self.shift if self.factor is None else torch.addcmul(self.shift, self.factor, y_BhwC)
+
+
+def _fold_into_proj(operator: ACmix, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor | None:
+    """Scales the end of the attention path; returns what is left of alpha. `shift` goes there if nowhere else."""
+    proj = getattr(operator.attention, "proj", None)
+    if proj is None:
+        return scale
+    proj.weight.mul_(scale[:, None])
+    proj.bias.mul_(scale)
+    if operator.convolution is None:
+        proj.bias.add_(shift)
+    return None
+
+
+def _fold_weight_branch(attention: nn.Module | None) -> None:
+    """The second norm of SAN's weights follows a linear layer."""
+    norm, layer = getattr(attention, "norm2", None), getattr(attention, "reduction", None)
+    if attention is None or not isinstance(norm, Norm) or not isinstance(layer, nn.Linear):
+        return
+    scale, shift = affine(norm)
+    layer.weight.mul_(scale[:, None])
+    layer.bias = nn.Parameter(shift)
+    attention.norm2 = nn.Identity()

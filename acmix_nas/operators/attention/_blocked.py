@@ -1,0 +1,139 @@
+"""Attention of every query to the window around it, through fused kernels: over the whole map, or in blocks.
+
+On a small map every query meets every pixel. Reflection puts a pixel into a window n times, which is log(n) in the
+mask: exp(l + log(n)) = n exp(l); a pixel outside the window has n = 0. Nothing is copied.
+
+On a larger map a block of T x T queries shares one patch of S x S keys, S = step * (T - 1) + kernel_size, and a band
+in the mask leaves each query its own window. Patches overlap little, so keys and values are held (S / T)^2 times, not
+kernel_size^2 times, and logits never leave the fused kernel, in the backward pass neither.
+Shapes: B batch, H W map, h w its map at stride, N heads, D head_dim, C = N * D channels, b c blocks down and across.
+"""
+
+from math import gcd
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+BLOCK = 7
+"""Extent of a block in queries, at most: at 7 gathering keys and masked-out logits cost about the same."""
+SMALL = 196
+"""Pixels of a map that is not cut into blocks, at most: a map of 14 x 14 has no more logits at once than in blocks."""
+
+
+def attend(
+    q_BhwC: torch.Tensor,
+    k_BHWC: torch.Tensor,
+    v_BHWC: torch.Tensor,
+    *,
+    num_heads: int,
+    kernel_size: int,
+    stride: int,
+    dilation: int,
+) -> torch.Tensor:
+    """softmax(d^-0.5 * q . k) v over the reflected window of each query, (B, h, w, C)."""
+    geometry = (kernel_size, stride, dilation)
+    if k_BHWC.shape[1] * k_BHWC.shape[2] <= SMALL:
+        return _attend_at_once(q_BhwC, k_BHWC, v_BHWC, num_heads, geometry)
+    return _attend_in_blocks(q_BhwC, k_BHWC, v_BHWC, num_heads, geometry)
+
+
+def folded(index: torch.Tensor, extent: int) -> torch.Tensor:
+    """Indices beyond an axis, as numpy.pad with mode "reflect": folded as often as needed; extent 1 repeats."""
+    period = max(2 * (extent - 1), 1)
+    index = index % period
+    return torch.minimum(index, period - index) if extent > 1 else index
+
+
+def _attend_at_once(
+    q_BhwC: torch.Tensor, k_BHWC: torch.Tensor, v_BHWC: torch.Tensor, num_heads: int, geometry: tuple[int, int, int]
+) -> torch.Tensor:
+    down, across = (_times(extent, *geometry, q_BhwC).log() for extent in (k_BHWC.shape[1], k_BHWC.shape[2]))
+    mask_hwHW = down[:, None, :, None] + across[None, :, None, :]
+    q, k, v = (torch.unflatten(x.flatten(1, 2), -1, (num_heads, -1)).transpose(1, 2) for x in (q_BhwC, k_BHWC, v_BHWC))
+    y_BNXD = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_hwHW.flatten(2).flatten(0, 1))
+    return torch.unflatten(y_BNXD.transpose(1, 2).flatten(2), 1, (q_BhwC.shape[1], q_BhwC.shape[2]))
+
+
+def _times(extent: int, kernel_size: int, stride: int, dilation: int, like: torch.Tensor) -> torch.Tensor:
+    """(h, H): how often a pixel of one axis lies in the window of a query."""
+    pixels = torch.arange(extent, device=like.device)
+    offset = dilation * (torch.arange(kernel_size, device=like.device) - kernel_size // 2)
+    window_hK = folded(pixels[::stride, None] + offset, extent)
+    return (window_hK.unsqueeze(-1) == pixels).sum(1).to(like.dtype)
+
+
+def _attend_in_blocks(
+    q_BhwC: torch.Tensor, k_BHWC: torch.Tensor, v_BHWC: torch.Tensor, num_heads: int, geometry: tuple[int, int, int]
+) -> torch.Tensor:
+    batch, height, width, channels = k_BHWC.shape
+    down = _axis(height, *geometry, k_BHWC.device)
+    across = _axis(width, *geometry, k_BHWC.device)
+    allowed = down.band[:, None, :, None] & across.band[None, :, None, :]
+    mask_TS = torch.zeros(allowed.shape, dtype=q_BhwC.dtype, device=q_BhwC.device).masked_fill(~allowed, float("-inf"))
+    query_index, key_index = _pixels(down.queries, across.queries, q_BhwC), _pixels(down.keys, across.keys, k_BHWC)
+    y_XNTD = F.scaled_dot_product_attention(
+        _gathered(q_BhwC, query_index, num_heads),
+        _gathered(k_BHWC, key_index, num_heads),
+        _gathered(v_BHWC, key_index, num_heads),
+        attn_mask=mask_TS.flatten(2).flatten(0, 1),
+    )
+    blocks = (down.queries.shape[0], across.queries.shape[0], down.queries.shape[1], across.queries.shape[1], channels)
+    y_BbcTTC = y_XNTD.transpose(1, 2).reshape(batch, *blocks)
+    y_BhwC = y_BbcTTC.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    return _in_order(y_BhwC, down.phases, across.phases)[:, : q_BhwC.shape[1], : q_BhwC.shape[2]]
+
+
+class _Axis(NamedTuple):
+    """Blocks along one axis.
+
+    Attributes:
+        queries: (blocks, T) indices of queries.
+        keys: (blocks, S) indices of pixels.
+        band: (T, S), whether a key lies in the window of a query.
+        phases: Queries fall into so many classes of `i % phases`; only those of one class share dilated keys. Blocks
+            are ordered by class.
+    """
+
+    queries: torch.Tensor
+    keys: torch.Tensor
+    band: torch.Tensor
+    phases: int
+
+
+def _axis(extent: int, kernel_size: int, stride: int, dilation: int, device: torch.device) -> _Axis:
+    """Query m of phase i stands at pixel stride * i + dilation * step * m; its keys lie a dilation apart."""
+    queries = -(-extent // stride)
+    phases, step = dilation // gcd(dilation, stride), stride // gcd(dilation, stride)
+    in_phase = -(-queries // phases)
+    blocks = -(-in_phase // BLOCK)
+    size = -(-in_phase // blocks)
+    phase = torch.arange(phases, device=device)[:, None, None]
+    first = size * torch.arange(blocks, device=device)[:, None]
+    place, offset = torch.arange(size, device=device), torch.arange(step * (size - 1) + kernel_size, device=device)
+    query = (phase + phases * (first + place)).flatten(0, 1)
+    pixel = (stride * phase + dilation * (step * first + offset - kernel_size // 2)).flatten(0, 1)
+    ahead = offset - step * place[:, None]
+    return _Axis(query.clamp(max=queries - 1), folded(pixel, extent), (ahead >= 0) & (ahead < kernel_size), phases)
+
+
+def _pixels(rows_bT: torch.Tensor, columns_cT: torch.Tensor, x_BHWC: torch.Tensor) -> torch.Tensor:
+    """Indices into the pixels of all images, one row for each block: (B * b * c, T * T)."""
+    batch, height, width = x_BHWC.shape[:3]
+    image = height * width * torch.arange(batch, device=rows_bT.device)[:, None, None, None, None]
+    index_BbcTT = image + width * rows_bT[:, None, :, None] + columns_cT[:, None, :]
+    return index_BbcTT.flatten(3).flatten(0, 2)
+
+
+def _gathered(x_BHWC: torch.Tensor, index_XT: torch.Tensor, num_heads: int) -> torch.Tensor:
+    """(X, N, T, D). An embedding: whole rows are copied, and its backward pass adds whole rows."""
+    x_XTC = F.embedding(index_XT, x_BHWC.reshape(-1, x_BHWC.shape[-1]))
+    return torch.unflatten(x_XTC, -1, (num_heads, -1)).transpose(1, 2)
+
+
+def _in_order(y_BhwC: torch.Tensor, phases_down: int, phases_across: int) -> torch.Tensor:
+    """Queries of all phases in the order of the map."""
+    for dim, phases in ((1, phases_down), (2, phases_across)):
+        if phases > 1:
+            y_BhwC = torch.unflatten(y_BhwC, dim, (phases, -1)).transpose(dim, dim + 1).flatten(dim, dim + 1)
+    return y_BhwC

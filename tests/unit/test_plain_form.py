@@ -1,0 +1,70 @@
+"""`plain_form` switches what a model holds of ours, and switches it back."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from acmix_nas.arch import Mixer
+from acmix_nas.cost.counters import macs_fvcore, macs_torch
+from acmix_nas.models import plain_form
+from acmix_nas.operators._form import TwoForms
+from acmix_nas.operators.acmix import ACmix
+from acmix_nas.operators.acmix import count as count_acmix
+
+
+def parts(model):
+    return [module for module in model.modules() if isinstance(module, TwoForms)]
+
+
+def test_it_holds_for_the_model_given_and_ends_with_the_context():
+    inside, outside = nn.Sequential(ACmix(8), nn.ReLU()), ACmix(8)
+    with plain_form(inside):
+        assert len(parts(inside)) == 3
+        assert all(part.plain for part in parts(inside))
+        assert not any(part.plain for part in parts(outside))
+    assert not any(part.plain for part in parts(inside))
+
+
+def test_contexts_nest_and_end_with_errors():
+    model = ACmix(8)
+    with plain_form(model):
+        with pytest.raises(ZeroDivisionError), plain_form(model):
+            raise ZeroDivisionError
+        assert all(part.plain for part in parts(model))
+    assert not any(part.plain for part in parts(model))
+
+
+def test_it_is_no_part_of_the_weights():
+    model = ACmix(8)
+    with plain_form(model):
+        names = model.state_dict().keys()
+        assert not any(part.plain for part in parts(ACmix(8)))
+        assert all(part.plain for part in parts(copy.deepcopy(model)))
+    assert names == model.state_dict().keys()
+
+
+@pytest.mark.parametrize("counter", [macs_fvcore, macs_torch])
+@pytest.mark.parametrize("impl", ["shift", "groupconv", "learnable", "full"])
+def test_counters_see_the_named_formulation(counter, impl):
+    mixer = Mixer(
+        attention="local", attn_kernel=7, conv_kernel=3, num_heads=4, conv_impl=impl,
+        conv_init=None if impl in ("shift", "groupconv") else "shift", combine="learned",
+    )  # fmt: skip
+    model = ACmix(3, 16, conv_impl=impl)
+    expected = count_acmix(mixer, in_channels=3, out_channels=16, input_map=(19, 19))[1]
+    assert counter(model, 19) == expected
+
+
+@pytest.mark.parametrize("attention", ["local", "window", "global"])
+def test_both_forms_compile_without_breaks(attention):
+    torch.manual_seed(0)
+    model = ACmix(8, attention=attention, combine="learned").eval()
+    x = torch.randn(1, 8, 17, 15)
+    explained = torch._dynamo.explain(model)(x)
+    assert explained.graph_break_count == 0
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x), model(x))
+    with plain_form(model):
+        torch.testing.assert_close(compiled(x), model(x))
