@@ -37,10 +37,17 @@ def acmix(installed, tmp_path):
     def run(*words: str, start: bool = False):
         line = [sys.executable, "-m", "acmix_nas", *words]
         if start:
-            return subprocess.Popen(line, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
+            return subprocess.Popen(
+                line, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts
+            )
         return subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True)
 
     return run
+
+
+def hear_interrupts() -> None:
+    """Undoes what a shell does to its background jobs, whose children would never hear Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def records(folder: Path) -> list[dict]:
