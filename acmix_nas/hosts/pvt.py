@@ -40,8 +40,8 @@ class Pvt(nn.Module):
         make_mixer: Builds a block's mixing module.
         num_classes: Classes of the head; 0 for none.
         in_chans: Channels of the image.
-        img_size: Height and width in pixels that its positions are learned for.
-        patch_size: Extent of a patch in pixels.
+        img_size: Height and width in pixels that its positions are learned for; 224 if None.
+        patch_size: Extent of a patch in pixels; the paper's if None.
         width: Multiplier of all widths.
         drop_path_rate: Stochastic depth of the last block, in [0, 1]; it grows from 0.
         drop_rate: Dropout before the classifier.
@@ -59,14 +59,15 @@ class Pvt(nn.Module):
         *,
         num_classes: int,
         in_chans: int,
-        img_size: Size,
-        patch_size: int,
+        img_size: Size | None,
+        patch_size: int | None,
         width: float,
         drop_path_rate: float,
-        drop_rate: float,
-        global_pool: str,
+        drop_rate: float = 0.0,
+        global_pool: str = "avg",
     ) -> None:
         super().__init__()
+        img_size, patch_size = img_size or IMG_SIZE, patch_size or PATCH_SIZE
         dims = scaled(WIDTHS, width, len(arch.stages))
         self.arch = arch
         self.width = width
@@ -232,32 +233,7 @@ class Pvt(nn.Module):
         return self.forward_head(self.forward_features(x))
 
 
-def build(
-    arch: Arch,
-    make_mixer: MakeMixer,
-    *,
-    num_classes: int,
-    in_chans: int,
-    img_size: Size | None,
-    patch_size: int | None,
-    width: float,
-    drop_path_rate: float,
-    drop_rate: float = 0.0,
-    global_pool: str = "avg",
-) -> Pvt:
-    """The network of an arch; `Pvt` lists the arguments, None is the paper's value."""
-    return Pvt(
-        arch,
-        make_mixer,
-        num_classes=num_classes,
-        in_chans=in_chans,
-        img_size=img_size or IMG_SIZE,
-        patch_size=patch_size or PATCH_SIZE,
-        width=width,
-        drop_path_rate=drop_path_rate,
-        drop_rate=drop_rate,
-        global_pool=global_pool,
-    )
+build = Pvt
 
 
 def options(model: Pvt) -> dict[str, Any]:

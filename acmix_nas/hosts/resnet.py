@@ -36,7 +36,8 @@ class ACmixResNet(ResNet):
         make_mixer: Builds a block's mixing module.
         num_classes: Classes of the head; 0 for none.
         in_chans: Channels of the image.
-        patch_size: Downsampling of the stem: 4 for both stride and max-pool, 2 for the stride alone, 1 for none.
+        img_size: Without effect: nothing in it depends on the size.
+        patch_size: Downsampling of the stem: 4 for stride and max-pool (if None too), 2 for the stride, 1 for none.
         width: Multiplier of all widths.
         drop_path_rate: Stochastic depth of the last block, in [0, 1]; it grows from 0.
         drop_rate: Dropout before the classifier.
@@ -54,13 +55,15 @@ class ACmixResNet(ResNet):
         *,
         num_classes: int,
         in_chans: int,
-        patch_size: int,
+        img_size: Size | None,
+        patch_size: int | None,
         width: float,
         drop_path_rate: float,
-        drop_rate: float,
-        global_pool: str,
+        drop_rate: float = 0.0,
+        global_pool: str = "avg",
     ) -> None:
         nn.Module.__init__(self)
+        patch_size = patch_size or PATCH_SIZE
         planes = scaled(WIDTHS, width, len(arch.stages))
         self.arch = arch
         self.width = width
@@ -149,31 +152,7 @@ class Block(Bottleneck):
         self.conv2 = make_mixer(mixer, in_channels=planes, out_channels=planes, stride=stride)
 
 
-def build(
-    arch: Arch,
-    make_mixer: MakeMixer,
-    *,
-    num_classes: int,
-    in_chans: int,
-    img_size: Size | None,
-    patch_size: int | None,
-    width: float,
-    drop_path_rate: float,
-    drop_rate: float = 0.0,
-    global_pool: str = "avg",
-) -> ACmixResNet:
-    """The network of an arch; `ACmixResNet` lists the arguments, None is the paper's value, img_size has no effect."""
-    return ACmixResNet(
-        arch,
-        make_mixer,
-        num_classes=num_classes,
-        in_chans=in_chans,
-        patch_size=patch_size or PATCH_SIZE,
-        width=width,
-        drop_path_rate=drop_path_rate,
-        drop_rate=drop_rate,
-        global_pool=global_pool,
-    )
+build = ACmixResNet
 
 
 def options(model: ACmixResNet) -> dict[str, Any]:

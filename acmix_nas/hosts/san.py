@@ -36,7 +36,8 @@ class San(nn.Module):
         make_mixer: Builds a block's mixing module.
         num_classes: Classes of the head; 0 for none.
         in_chans: Channels of the image.
-        patch_size: Downsampling before the first blocks: 2 for the paper's max-pool, 1 for none.
+        img_size: Without effect: nothing in it depends on the size.
+        patch_size: Downsampling before the first blocks: 2 for the paper's max-pool, 1 for none; the paper's if None.
         width: Multiplier of all widths.
         drop_path_rate: Stochastic depth of the last block, in [0, 1]; it grows from 0.
         drop_rate: Dropout before the classifier.
@@ -54,13 +55,15 @@ class San(nn.Module):
         *,
         num_classes: int,
         in_chans: int,
-        patch_size: int,
+        img_size: Size | None,
+        patch_size: int | None,
         width: float,
         drop_path_rate: float,
-        drop_rate: float,
-        global_pool: str,
+        drop_rate: float = 0.0,
+        global_pool: str = "avg",
     ) -> None:
         super().__init__()
+        patch_size = patch_size or PATCH_SIZE
         dims = scaled(WIDTHS, width, len(arch.stages))
         rates: Any = calculate_drop_path_rates(drop_path_rate, list(arch.depths), stagewise=True)
         self.arch = arch
@@ -224,31 +227,7 @@ class Block(nn.Module):
         return y
 
 
-def build(
-    arch: Arch,
-    make_mixer: MakeMixer,
-    *,
-    num_classes: int,
-    in_chans: int,
-    img_size: Size | None,
-    patch_size: int | None,
-    width: float,
-    drop_path_rate: float,
-    drop_rate: float = 0.0,
-    global_pool: str = "avg",
-) -> San:
-    """The network of an arch; `San` lists the arguments, None is the paper's value, img_size has no effect."""
-    return San(
-        arch,
-        make_mixer,
-        num_classes=num_classes,
-        in_chans=in_chans,
-        patch_size=patch_size or PATCH_SIZE,
-        width=width,
-        drop_path_rate=drop_path_rate,
-        drop_rate=drop_rate,
-        global_pool=global_pool,
-    )
+build = San
 
 
 def options(model: San) -> dict[str, Any]:

@@ -43,8 +43,8 @@ class Swin(SwinTransformer):
         make_mixer: Builds a block's mixing module.
         num_classes: Classes of the head; 0 for none.
         in_chans: Channels of the image.
-        img_size: Height and width in pixels that it is built for.
-        patch_size: Extent of a patch in pixels.
+        img_size: Height and width in pixels that it is built for; 224 if None.
+        patch_size: Extent of a patch in pixels; the paper's if None.
         width: Multiplier of all widths.
         drop_path_rate: Stochastic depth of the last block, in [0, 1]; it grows from 0.
         drop_rate: Dropout before the classifier.
@@ -63,14 +63,15 @@ class Swin(SwinTransformer):
         *,
         num_classes: int,
         in_chans: int,
-        img_size: Size,
-        patch_size: Size,
+        img_size: Size | None,
+        patch_size: Size | None,
         width: float,
         drop_path_rate: float,
-        drop_rate: float,
-        global_pool: str,
+        drop_rate: float = 0.0,
+        global_pool: str = "avg",
     ) -> None:
         nn.Module.__init__(self)
+        img_size, patch_size = img_size or IMG_SIZE, patch_size or PATCH_SIZE
         dims = dims_of(arch, width)
         self.arch = arch
         self.width = width
@@ -174,32 +175,7 @@ def _patch_embed(in_chans: int, dim: int, img_size: tuple[int, int], patch_size:
     )
 
 
-def build(
-    arch: Arch,
-    make_mixer: MakeMixer,
-    *,
-    num_classes: int,
-    in_chans: int,
-    img_size: Size | None,
-    patch_size: Size | None,
-    width: float,
-    drop_path_rate: float,
-    drop_rate: float = 0.0,
-    global_pool: str = "avg",
-) -> Swin:
-    """The network of an arch; `Swin` lists the arguments, None is the paper's value."""
-    return Swin(
-        arch,
-        make_mixer,
-        num_classes=num_classes,
-        in_chans=in_chans,
-        img_size=img_size or IMG_SIZE,
-        patch_size=patch_size or PATCH_SIZE,
-        width=width,
-        drop_path_rate=drop_path_rate,
-        drop_rate=drop_rate,
-        global_pool=global_pool,
-    )
+build = Swin
 
 
 def options(model: Swin) -> dict[str, Any]:
