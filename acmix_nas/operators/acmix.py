@@ -141,12 +141,15 @@ class ACmix(TwoForms):
         assert self.attention is not None
         weights = None if self.plain else self.combine.weights()
         q, k, v, qkv = self._project(self.attention.arrange(x_BHWI))
-        att = self._crop(self._attend(q[:, :: self.stride, :: self.stride], k, v, weights), x_BHWI)
         qkv = qkv[:, : x_BHWI.shape[1], : x_BHWI.shape[2]]
-        if self.conv_on == "image":
-            conv = self._convolve(self.attention.restore(qkv), weights)
+        on_image = self.conv_on == "image"
+        # Convolved first, so that the backward pass, which goes the other way, frees what attention saved before it
+        # holds the gradients of all 3N maps.
+        conv = self._convolve(self.attention.restore(qkv) if on_image else qkv, weights)
+        att = self._crop(self._attend(q[:, :: self.stride, :: self.stride], k, v, weights), x_BHWI)
+        if on_image:
             return self._combined(self.attention.restore(att), conv, x_BHWI, weights)
-        return self.attention.restore(self._combined(att, self._convolve(qkv, weights), x_BHWI, weights))
+        return self.attention.restore(self._combined(att, conv, x_BHWI, weights))
 
     def _mix_with_token(self, x_BHWI: torch.Tensor, token_B1I: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         assert self.attention is not None

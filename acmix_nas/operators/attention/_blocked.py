@@ -19,6 +19,8 @@ BLOCK = 7
 """Extent of a block in queries, at most: at 7 gathering keys and masked-out logits cost about the same."""
 SMALL = 196
 """Pixels of a map that is not cut into blocks, at most: a map of 14 x 14 has no more logits at once than in blocks."""
+GATHERED = 2**21
+"""Numbers of gathered keys that are held at once, about: larger batches go in portions of whole images."""
 
 
 def attend(
@@ -33,16 +35,21 @@ def attend(
 ) -> torch.Tensor:
     """softmax(d^-0.5 * q . k) v over the reflected window of each query, (B, h, w, C)."""
     geometry = (kernel_size, stride, dilation)
-    if k_BHWC.shape[1] * k_BHWC.shape[2] <= SMALL:
+    _, height, width, _ = k_BHWC.shape
+    if not _is_symbolic(height, width) and height * width <= SMALL:
         return _attend_at_once(q_BhwC, k_BHWC, v_BHWC, num_heads, geometry)
-    return _attend_in_blocks(q_BhwC, k_BHWC, v_BHWC, num_heads, geometry)
+    down, across = _axis(height, *geometry, k_BHWC.device), _axis(width, *geometry, k_BHWC.device)
+    mask_TS = _band(down, across, q_BhwC)
+    portions = zip(*(x.split(_portion(k_BHWC, down, across)) for x in (q_BhwC, k_BHWC, v_BHWC)), strict=True)
+    attended = [_attend_in_blocks(*portion, num_heads, down, across, mask_TS) for portion in portions]
+    return attended[0] if len(attended) == 1 else torch.cat(attended)
 
 
 def folded(index: torch.Tensor, extent: int) -> torch.Tensor:
     """Indices beyond an axis, as numpy.pad with mode "reflect": folded as often as needed; extent 1 repeats."""
-    period = max(2 * (extent - 1), 1)
+    period = torch.sym_max(2 * (extent - 1), 1)
     index = index % period
-    return torch.minimum(index, period - index) if extent > 1 else index
+    return torch.minimum(index, period - index)
 
 
 def _attend_at_once(
@@ -64,24 +71,46 @@ def _times(extent: int, kernel_size: int, stride: int, dilation: int, like: torc
 
 
 def _attend_in_blocks(
-    q_BhwC: torch.Tensor, k_BHWC: torch.Tensor, v_BHWC: torch.Tensor, num_heads: int, geometry: tuple[int, int, int]
+    q_BhwC: torch.Tensor,
+    k_BHWC: torch.Tensor,
+    v_BHWC: torch.Tensor,
+    num_heads: int,
+    down: "_Axis",
+    across: "_Axis",
+    mask_TS: torch.Tensor,
 ) -> torch.Tensor:
-    batch, height, width, channels = k_BHWC.shape
-    down = _axis(height, *geometry, k_BHWC.device)
-    across = _axis(width, *geometry, k_BHWC.device)
-    allowed = down.band[:, None, :, None] & across.band[None, :, None, :]
-    mask_TS = torch.zeros(allowed.shape, dtype=q_BhwC.dtype, device=q_BhwC.device).masked_fill(~allowed, float("-inf"))
     query_index, key_index = _pixels(down.queries, across.queries, q_BhwC), _pixels(down.keys, across.keys, k_BHWC)
     y_XNTD = F.scaled_dot_product_attention(
         _gathered(q_BhwC, query_index, num_heads),
         _gathered(k_BHWC, key_index, num_heads),
         _gathered(v_BHWC, key_index, num_heads),
-        attn_mask=mask_TS.flatten(2).flatten(0, 1),
+        attn_mask=mask_TS,
     )
-    blocks = (down.queries.shape[0], across.queries.shape[0], down.queries.shape[1], across.queries.shape[1], channels)
-    y_BbcTTC = y_XNTD.transpose(1, 2).reshape(batch, *blocks)
+    blocks = (down.queries.shape[0], across.queries.shape[0], down.queries.shape[1], across.queries.shape[1])
+    y_BbcTTC = y_XNTD.transpose(1, 2).reshape(k_BHWC.shape[0], *blocks, k_BHWC.shape[3])
     y_BhwC = y_BbcTTC.transpose(2, 3).flatten(3, 4).flatten(1, 2)
     return _in_order(y_BhwC, down.phases, across.phases)[:, : q_BhwC.shape[1], : q_BhwC.shape[2]]
+
+
+def _band(down: "_Axis", across: "_Axis", like: torch.Tensor) -> torch.Tensor:
+    """(T * T, S * S): 0 where a key of a block's patch lies in the window of a query, else -inf."""
+    allowed = down.band[:, None, :, None] & across.band[None, :, None, :]
+    mask = torch.zeros(allowed.shape, dtype=like.dtype, device=like.device).masked_fill(~allowed, float("-inf"))
+    return mask.flatten(2).flatten(0, 1)
+
+
+def _portion(k_BHWC: torch.Tensor, down: "_Axis", across: "_Axis") -> int:
+    """Images that are attended at once, in equal portions; all while sizes are symbols, as in a dynamic export."""
+    batch, height, width, channels = k_BHWC.shape
+    if batch == 0 or _is_symbolic(batch, height, width):
+        return batch
+    at_most = max(GATHERED // (down.keys.numel() * across.keys.numel() * channels), 1)
+    portions = -(-batch // at_most)
+    return -(-batch // portions)
+
+
+def _is_symbolic(*extents: int) -> bool:
+    return any(isinstance(extent, torch.SymInt) for extent in extents)
 
 
 class _Axis(NamedTuple):
@@ -108,6 +137,8 @@ def _axis(extent: int, kernel_size: int, stride: int, dilation: int, device: tor
     in_phase = -(-queries // phases)
     blocks = -(-in_phase // BLOCK)
     size = -(-in_phase // blocks)
+    if _is_symbolic(extent):
+        blocks, size = blocks + 1, BLOCK  # a trace takes 1 for a constant
     phase = torch.arange(phases, device=device)[:, None, None]
     first = size * torch.arange(blocks, device=device)[:, None]
     place, offset = torch.arange(size, device=device), torch.arange(step * (size - 1) + kernel_size, device=device)

@@ -89,9 +89,15 @@ def count(
 
 
 def _locations(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
-    columns = torch.linspace(-1, 1, width, dtype=like.dtype, device=like.device).expand(height, width)
-    rows = torch.linspace(-1, 1, height, dtype=like.dtype, device=like.device).unsqueeze(-1).expand(height, width)
-    return torch.stack((columns, rows), -1)
+    """(H, W, 2): the column, then the row, each from -1 to 1."""
+    columns, rows = _from_minus_one_to_one(width, like), _from_minus_one_to_one(height, like)
+    return torch.stack((columns.expand(height, width), rows.unsqueeze(-1).expand(height, width)), -1)
+
+
+def _from_minus_one_to_one(extent: int, like: torch.Tensor) -> torch.Tensor:
+    """As linspace, which torch.export cannot trace with an extent that is a symbol; -1 for extent 1."""
+    index = torch.arange(extent, device=like.device).to(torch.promote_types(like.dtype, torch.float32))
+    return (2 * index / torch.sym_max(extent - 1, 1) - 1).to(like.dtype)
 
 
 def _reflected(extent: int, padding: int, device: torch.device) -> torch.Tensor:
