@@ -4,13 +4,33 @@ Shapes: B batch, H W map, h w its map at stride, N heads, D head_dim, C channels
 maps it reads at each depth, X either of them, O kernels, k k their extent.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from acmix_nas.operators import _shift
+from acmix_nas.operators import _enlarged, _shift
 from acmix_nas.operators._form import TwoForms
 from acmix_nas.operators.attention import Weight
+
+
+class Reduced(NamedTuple):
+    """Projections of which keys and values are those of a smaller map, not yet enlarged.
+
+    Attributes:
+        q: Queries (B, H, W, N * D).
+        kv: Keys and values side by side, (B, H / r, W / r, Y).
+        ratio: Extent r of the square that each of their pixels stands for.
+    """
+
+    q: torch.Tensor
+    kv: torch.Tensor
+    ratio: int
+
+
+Maps = torch.Tensor | Reduced
+"""What the path reads: q, k, v side by side, (B, H, W, 3C) if all are C wide, or keys and values reduced."""
 
 
 class ConvolutionPath(TwoForms):
@@ -22,7 +42,8 @@ class ConvolutionPath(TwoForms):
 
     fc followed by kernels is linear at each depth, so it equals one group convolution with the kernels
     sum_p kernels[o, p] * fc[p, m], exactly, at the borders too. The fast form is this one, or else fc then kernels,
-    whichever takes fewer multiply-adds (`composes`); `shift` and `groupconv` are one-hot kernels in it.
+    whichever takes fewer multiply-adds (`composes`); `shift` and `groupconv` are one-hot kernels in it. Reduced keys
+    and values are convolved as they are (`_enlarged`).
 
     Args:
         channels: Channels C of v and of the result.
@@ -63,6 +84,7 @@ class ConvolutionPath(TwoForms):
         self.repeats = 1 if impl == "full" else outputs
         self.geometry = {"stride": stride, "padding": dilation * (kernel_size // 2), "dilation": dilation}
         self.composes = composes(2 * num_heads + outputs, outputs // self.repeats, kernel_size**2, stride)
+        self.composes_queries = stride == 1 and composes(num_heads, outputs // self.repeats, kernel_size**2, stride)
         self.init_weights()
 
     def init_weights(self) -> None:
@@ -75,52 +97,76 @@ class ConvolutionPath(TwoForms):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def forward(self, qkv: torch.Tensor) -> torch.Tensor:
+    @property
+    def takes_reduced(self) -> bool:
+        """Whether keys and values may be `Reduced`."""
+        return self.composes_queries and not self.plain
+
+    def forward(self, maps: Maps) -> torch.Tensor:
         """Convolves.
 
         Args:
-            qkv: Projections q, k, v side by side, (B, H, W, 3C) if all are C wide.
+            maps: The projections.
 
         Returns:
             (B, h, w, C).
         """
         if not self.plain:
-            return self.weighed(qkv, 1.0)
-        mixed_BHWX = self.fc(self._maps(qkv)).flatten(-2)
+            return self.weighed(maps, 1.0)
+        assert isinstance(maps, torch.Tensor)
+        mixed_BHWX = self.fc(self._maps(maps)).flatten(-2)
         y_BChw: torch.Tensor = self.kernels(mixed_BHWX.permute(0, 3, 1, 2))
         y_BhwC = y_BChw.permute(0, 2, 3, 1)
         return y_BhwC if self.bias is None else y_BhwC + self.bias
 
-    def weighed(self, qkv: torch.Tensor, beta: Weight) -> torch.Tensor:
+    def weighed(self, maps: Maps, beta: Weight) -> torch.Tensor:
         """Beta times `forward`, in the form that `composes` names; beta rides on the kernels."""
-        kernels_OPkk: torch.Tensor = self.kernels.taps(qkv) * self._on_kernels(beta)
-        if self.composes:
-            y_BOhw = self._convolved(self._maps(qkv), torch.einsum("opij,pm->omij", kernels_OPkk, self.fc.weight))
-            if self.fc.bias is not None:
-                y_BOhw = y_BOhw + self._constant(kernels_OPkk, qkv)
+        like = maps.q if isinstance(maps, Reduced) else maps
+        kernels_OPkk: torch.Tensor = self.kernels.taps(like) * self._on_kernels(beta)
+        if isinstance(maps, Reduced):
+            y_BhwO = self._convolved_apart(maps, *self.apart(self.composed(kernels_OPkk), maps.ratio))
+        elif self.composes:
+            y_BhwO = self._convolved(self._maps(maps), self.composed(kernels_OPkk))
         else:
-            y_BOhw = self._convolved(self.fc(self._maps(qkv)), kernels_OPkk)
-        y_BhwC = self._repeated(y_BOhw.permute(0, 2, 3, 1), beta)
+            y_BhwO = self._convolved(self.fc(self._maps(maps)), kernels_OPkk)
+        if self.fc.bias is not None and (self.composes or isinstance(maps, Reduced)):
+            y_BhwO = y_BhwO + self._constant(kernels_OPkk, like)
+        y_BhwC = self._repeated(y_BhwO, beta)
         return y_BhwC if self.bias is None else y_BhwC + beta * self.bias
 
+    def composed(self, kernels_OPkk: torch.Tensor) -> torch.Tensor:
+        """Kernels of all maps that fc reads, (O, M, k, k)."""
+        return torch.einsum("opij,pm->omij", kernels_OPkk, self.fc.weight)
+
+    def apart(self, weight_OMkk: torch.Tensor, ratio: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Kernels of the queries, and of keys and values on their own map."""
+        weight_OMkk = self._for_depths(weight_OMkk)
+        q_ONkk, kv_OYkk = weight_OMkk[:, : self.num_heads], weight_OMkk[:, self.num_heads :]
+        return q_ONkk, _enlarged.summed(kv_OYkk, ratio, self.geometry["dilation"])
+
+    def _convolved_apart(self, maps: Reduced, q_ONkk: torch.Tensor, kv_OYuv: torch.Tensor) -> torch.Tensor:
+        y_BhwO = self._convolved(self._maps(maps.q), q_ONkk)
+        return y_BhwO + _enlarged.convolved(self._maps(maps.kv).flatten(-2), kv_OYuv, maps.ratio, self.head_dim)
+
     def _maps(self, qkv: torch.Tensor) -> torch.Tensor:
-        """(B, H, W, D, 3N)."""
+        """(B, H, W, D, M) of M maps of D channels side by side."""
         return torch.unflatten(qkv, -1, (-1, self.head_dim)).transpose(-1, -2)
 
     def _convolved(self, maps_BHWDX: torch.Tensor, weight_OXkk: torch.Tensor) -> torch.Tensor:
-        """Group convolution of maps that lie channels-last."""
+        """Group convolution of maps that lie channels-last, (B, h, w, O)."""
         x_BYHW = maps_BHWDX.flatten(-2).permute(0, 3, 1, 2)
-        return F.conv2d(x_BYHW, self._for_depths(weight_OXkk), None, **self.geometry, groups=self.head_dim)
+        y_BOhw = F.conv2d(x_BYHW, self._for_depths(weight_OXkk), None, **self.geometry, groups=self.head_dim)
+        return y_BOhw.permute(0, 2, 3, 1)
 
     def _constant(self, kernels_OPkk: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-        """What the bias of `fc` becomes, (1, O, h, w): not constant at the borders, where zeros come in after it."""
+        """What the bias of `fc` becomes, (1, h, w, O): not constant at the borders, where zeros come in after it."""
         weight_O1kk = torch.einsum("opij,p->oij", kernels_OPkk, self.fc.bias).unsqueeze(1)
         return self._bordered(self._for_depths(weight_O1kk), like)
 
     def _bordered(self, weight_O1kk: torch.Tensor, like_BHWX: torch.Tensor) -> torch.Tensor:
-        """A map of ones, convolved: (1, O, h, w)."""
+        """A map of ones, convolved: (1, h, w, O)."""
         ones_11HW = like_BHWX.new_ones(1, 1, like_BHWX.shape[1], like_BHWX.shape[2])
-        return F.conv2d(ones_11HW, weight_O1kk, None, **self.geometry)
+        return F.conv2d(ones_11HW, weight_O1kk, None, **self.geometry).permute(0, 2, 3, 1)
 
     def _for_depths(self, weight_OXkk: torch.Tensor) -> torch.Tensor:
         """One kernel for all depths, which `shift` has, becomes one for each."""

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from acmix_nas.operators import _combine
-from acmix_nas.operators._convolution import ConvolutionPath
+from acmix_nas.operators._convolution import ConvolutionPath, Maps, Reduced
 from acmix_nas.operators.acmix import ACmix
 from acmix_nas.operators.attention import Weight
 from acmix_nas.operators.attention._san import Norm
@@ -37,7 +37,8 @@ def merged(operator: ACmix, norm: AnyNorm | None = None) -> ACmix:
         alpha = _fold_into_proj(result, scale * weights[0], shift)
         result.combine = Merged(alpha, result.combine.mixing())
     if result.convolution is not None:
-        result.convolution = MergedConvolution(result.convolution, scale * weights[1], shift)
+        ratio = getattr(result.attention, "sr_ratio", 1)
+        result.convolution = MergedConvolution(result.convolution, scale * weights[1], shift, ratio)
     return result
 
 
@@ -88,41 +89,53 @@ class MergedConvolution(ConvolutionPath):
         path: What it computes, times `scale`, plus `shift`.
         scale: For each channel.
         shift: For each channel.
+        ratio: Extent of the square that a reduced key or value may stand for; 1 if they are never reduced.
     """
 
     fc: Any
     weight: torch.Tensor
+    queries: torch.Tensor | None
+    enlarged: torch.Tensor | None
     border: torch.Tensor | None
     factor: torch.Tensor | None
     shift: torch.Tensor
 
-    def __init__(self, path: ConvolutionPath, scale: torch.Tensor, shift: torch.Tensor) -> None:
+    def __init__(self, path: ConvolutionPath, scale: torch.Tensor, shift: torch.Tensor, ratio: int) -> None:
         nn.Module.__init__(self)
-        self.head_dim, self.repeats, self.geometry = path.head_dim, path.repeats, path.geometry
+        self.num_heads, self.head_dim = path.num_heads, path.head_dim
+        self.repeats, self.geometry = path.repeats, path.geometry
         self.composes = path.composes
+        self.composes_queries = path.composes_queries and ratio > 1
         kernels_OPkk: torch.Tensor = path.kernels.taps(scale)
         if self.repeats == 1:
             kernels_OPkk = kernels_OPkk * scale[:, None, None, None]
-        bias = path.fc.bias if self.composes else None
-        composed = torch.einsum("opij,pm->omij", kernels_OPkk, path.fc.weight) if self.composes else kernels_OPkk
-        border = None if bias is None else torch.einsum("opij,p->oij", kernels_OPkk, bias).unsqueeze(1)
+        composed_OMkk = path.composed(kernels_OPkk)
+        apart = path.apart(composed_OMkk, ratio) if self.composes_queries else (None, None)
+        border = None if path.fc.bias is None else torch.einsum("opij,p->oij", kernels_OPkk, path.fc.bias).unsqueeze(1)
         self.fc = nn.Identity() if self.composes else path.fc
-        self.register_buffer("weight", self._for_depths(composed).contiguous())
+        self.register_buffer("weight", self._for_depths(composed_OMkk if self.composes else kernels_OPkk).contiguous())
+        self.register_buffer("queries", apart[0])
+        self.register_buffer("enlarged", apart[1])
         self.register_buffer("border", None if border is None else self._for_depths(border).contiguous())
         self.register_buffer("factor", None if self.repeats == 1 else scale)
         self.register_buffer("shift", shift if path.bias is None else shift + scale * path.bias)
 
-    def weighed(self, qkv: torch.Tensor, beta: Weight) -> torch.Tensor:
+    def weighed(self, maps: Maps, beta: Weight) -> torch.Tensor:
         """`forward`: beta is in the kernels."""
-        y: torch.Tensor = self(qkv)
+        y: torch.Tensor = self(maps)
         return y
 
-    def forward(self, qkv: torch.Tensor) -> torch.Tensor:
+    def forward(self, maps: Maps) -> torch.Tensor:
         """As that of `ConvolutionPath`."""
-        y_BOhw = self._convolved(self.fc(self._maps(qkv)), self.weight)
-        if self.border is not None:
-            y_BOhw = y_BOhw + self._bordered(self.border, qkv)
-        y_BhwC = self._repeated(y_BOhw.permute(0, 2, 3, 1), 1.0)
+        if isinstance(maps, Reduced):
+            assert self.queries is not None
+            assert self.enlarged is not None
+            y_BhwO = self._convolved_apart(maps, self.queries, self.enlarged)
+        else:
+            y_BhwO = self._convolved(self.fc(self._maps(maps)), self.weight)
+        if self.border is not None and (self.composes or isinstance(maps, Reduced)):
+            y_BhwO = y_BhwO + self._bordered(self.border, maps.q if isinstance(maps, Reduced) else maps)
+        y_BhwC = self._repeated(y_BhwO, 1.0)
         return y_BhwC + self.shift if self.factor is None else torch.addcmul(self.shift, self.factor, y_BhwC)
 
 

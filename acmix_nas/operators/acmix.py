@@ -16,7 +16,7 @@ from acmix_nas.arch import COMBINE, CONV_IMPL, CONV_INIT, Mixer
 from acmix_nas.errors import ArchError
 from acmix_nas.operators import _combine
 from acmix_nas.operators._acmix_count import count as count
-from acmix_nas.operators._convolution import ConvolutionPath
+from acmix_nas.operators._convolution import ConvolutionPath, Maps, Reduced
 from acmix_nas.operators._form import TwoForms
 from acmix_nas.operators.attention import AttentionMode, Weight
 
@@ -140,39 +140,47 @@ class ACmix(TwoForms):
     def _mix(self, x_BHWI: torch.Tensor) -> torch.Tensor:
         assert self.attention is not None
         weights = None if self.plain else self.combine.weights()
-        q, k, v, qkv = self._project(self.attention.arrange(x_BHWI))
-        qkv = qkv[:, : x_BHWI.shape[1], : x_BHWI.shape[2]]
-        on_image = self.conv_on == "image"
+        q, k, v, maps = self._project(x_BHWI)
         # Convolved first, so that the backward pass, which goes the other way, frees what attention saved before it
         # holds the gradients of all 3N maps.
-        conv = self._convolve(self.attention.restore(qkv) if on_image else qkv, weights)
+        conv = self._convolve(maps, weights)
         att = self._crop(self._attend(q[:, :: self.stride, :: self.stride], k, v, weights), x_BHWI)
-        if on_image:
+        if self.conv_on == "image":
             return self._combined(self.attention.restore(att), conv, x_BHWI, weights)
         return self.attention.restore(self._combined(att, conv, x_BHWI, weights))
 
     def _mix_with_token(self, x_BHWI: torch.Tensor, token_B1I: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         assert self.attention is not None
-        *maps, qkv = self._project(x_BHWI)
+        q, k, v, maps = self._project(x_BHWI)
         token = torch.split(self.qkv(token_B1I), self.widths, -1)
-        pairs = zip(token, maps, strict=True)
+        pairs = zip(token, (q, k, v), strict=True)
         y_BLC = self.attention.attend(*(torch.cat((first, rest.flatten(1, 2)), 1) for first, rest in pairs))
         if self.convolution is not None:
-            conv_BLC = nn.functional.pad(self._convolve(qkv).flatten(1, 2), (0, 0, 1, 0))
+            conv_BLC = nn.functional.pad(self._convolve(maps).flatten(1, 2), (0, 0, 1, 0))
             y_BLC = self._combined(y_BLC[:, None], conv_BLC[:, None], x_BHWI)[:, 0]
         y_BHWC = torch.unflatten(y_BLC[:, 1:], 1, (x_BHWI.shape[1], x_BHWI.shape[2]))
         return y_BHWC.permute(0, 3, 1, 2), y_BLC[:, :1]
 
-    def _project(self, x_BHWI: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Queries of every pixel, k and v as attention reads them, and all three at every pixel."""
+    def _project(self, x_BHWI: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Maps]:
+        """Queries of every pixel, k and v as attention reads them, and what the convolution path reads."""
         assert self.attention is not None
-        reduced = self.attention.reduce(x_BHWI)
-        if reduced is x_BHWI:
-            qkv = self.qkv(x_BHWI)
+        arranged = self.attention.arrange(x_BHWI)
+        reduced = self.attention.reduce(arranged)
+        if reduced is arranged:
+            qkv = self.qkv(arranged)
             q, k, v = torch.split(qkv, self.widths, -1)
-            return q, k, v, qkv
-        q, k, v = self._project_apart(x_BHWI, reduced)
-        return q, k, v, torch.cat((q, self.attention.expand(torch.cat((k, v), -1), x_BHWI)), -1)
+            return q, k, v, self._placed(qkv, x_BHWI)
+        q, k, v = self._project_apart(arranged, reduced)
+        kv, ratio = torch.cat((k, v), -1), self.attention.enlargement(arranged)
+        if ratio and self.convolution is not None and self.convolution.takes_reduced:
+            return q, k, v, Reduced(q, kv, ratio)
+        return q, k, v, self._placed(torch.cat((q, self.attention.expand(kv, arranged)), -1), x_BHWI)
+
+    def _placed(self, qkv: torch.Tensor, x_BHWI: torch.Tensor) -> torch.Tensor:
+        """An arranged map as the convolution path sees it: cut to the input, rolled back if `conv_on` says so."""
+        assert self.attention is not None
+        qkv = qkv[:, : x_BHWI.shape[1], : x_BHWI.shape[2]]
+        return self.attention.restore(qkv) if self.conv_on == "image" else qkv
 
     def _combined(
         self, att_BhwC: torch.Tensor, conv_BhwC: torch.Tensor, x_BHWI: torch.Tensor, weights: _Weights = None
@@ -186,12 +194,12 @@ class ACmix(TwoForms):
         y: torch.Tensor = self.attention(q, k, v) if weights is None else self.attention.weighed(q, k, v, weights[0])
         return y
 
-    def _convolve(self, qkv_BHWX: torch.Tensor, weights: _Weights = None) -> torch.Tensor:
+    def _convolve(self, maps: Maps, weights: _Weights = None) -> torch.Tensor:
         """The convolution path, times beta where the weights of the paths are known beforehand."""
         assert self.convolution is not None
         if weights is not None:
-            return self.convolution.weighed(qkv_BHWX, weights[1])
-        y: torch.Tensor = self.convolution(qkv_BHWX)
+            return self.convolution.weighed(maps, weights[1])
+        y: torch.Tensor = self.convolution(maps)
         return y
 
     def _attend_only(self, x_BHWI: torch.Tensor) -> torch.Tensor:

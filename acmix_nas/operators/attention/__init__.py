@@ -75,6 +75,13 @@ class AttentionMode(TwoForms):
         """Keys and values of a reduced map at every pixel of the arranged map `x`, for the convolution path."""
         return kv
 
+    def enlargement(self, x: torch.Tensor) -> int:
+        """Extent of the square over which `expand` repeats each reduced pixel of the map `x`, uncut; 0 if it does not.
+
+        A mode that tells lets the convolution path take the reduced keys and values as they are.
+        """
+        return 0
+
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attention over sequences (B, L, C): a class token and the pixels. Modes with "class_token" have it."""
         raise NotImplementedError

@@ -10,7 +10,7 @@ Shapes: B batch, H W map, h w its map at stride, N heads, D head_dim, C = N * D 
 """
 
 from math import gcd
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -40,14 +40,15 @@ def attend(
         return _attend_at_once(q_BhwC, k_BHWC, v_BHWC, num_heads, geometry)
     down, across = _axis(height, *geometry, k_BHWC.device), _axis(width, *geometry, k_BHWC.device)
     mask_TS = _band(down, across, q_BhwC)
-    portions = zip(*(x.split(_portion(k_BHWC, down, across)) for x in (q_BhwC, k_BHWC, v_BHWC)), strict=True)
-    attended = [_attend_in_blocks(*portion, num_heads, down, across, mask_TS) for portion in portions]
+    images = _portion(k_BHWC, down, across)
+    portions = zip(*(torch.split(x, images) for x in (q_BhwC, k_BHWC, v_BHWC)), strict=True)
+    attended = [_attend_in_blocks(q, k, v, num_heads, down, across, mask_TS) for q, k, v in portions]
     return attended[0] if len(attended) == 1 else torch.cat(attended)
 
 
 def folded(index: torch.Tensor, extent: int) -> torch.Tensor:
     """Indices beyond an axis, as numpy.pad with mode "reflect": folded as often as needed; extent 1 repeats."""
-    period = torch.sym_max(2 * (extent - 1), 1)
+    period: Any = torch.sym_max(2 * (extent - 1), 1)
     index = index % period
     return torch.minimum(index, period - index)
 

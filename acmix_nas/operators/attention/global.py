@@ -67,6 +67,13 @@ class Attention(AttentionMode):
         full = kv[:, :, None, :, None].expand(batch, height, ratio, width, ratio, channels).flatten(3, 4).flatten(1, 2)
         return full[:, : x.shape[1], : x.shape[2]]
 
+    def enlargement(self, x: torch.Tensor) -> int:
+        """sr_ratio, where it divides the map; a size that is still a symbol is not asked."""
+        symbolic = isinstance(x.shape[1], torch.SymInt) or isinstance(x.shape[2], torch.SymInt)
+        if self.reduction is None or symbolic or x.shape[1] % self.sr_ratio or x.shape[2] % self.sr_ratio:
+            return 0
+        return self.sr_ratio
+
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attends from sequences (B, L, C) to (B, M, C)."""
         y_BLC: torch.Tensor = self.proj(self._attended(q, k, v))
