@@ -1,10 +1,11 @@
 """Whole networks with ACmix against their baselines: timm's Swin, plain hosts, ResNet-50 as it was published.
 
-Run: python benchmarks/hosts.py [PAIR ...] [--repetitions 20] [--threads 2]
+Run: python benchmarks/hosts.py [PAIR ...] [--mode float32|bf16|compile ...] [--repetitions 20] [--threads 2]
 Claim (2 CPU cores, float32, batch 4, 224 pixels): Swin-ACmix-T takes at most 1.25 times as long as timm's swin_tiny in
-training and, merged, at most 1.15 times in inference; PVT-ACmix at most 1.25 and SAN-ACmix at most 1.1 times as long as
-their plain hosts; ResNet-50-ACmix at most 0.125 times as long as with the published formulation of its operator.
-Runs are interleaved; a ratio is that of two runs of the same round, a spread the quartiles over the rounds.
+training and, merged, at most 1.15 times in inference; PVT-ACmix and SAN-ACmix at most 1.2 times as long as their plain
+hosts; ResNet-50-ACmix at most 0.125 times as long as with the published formulation of its operator.
+Both networks of a pair run in the same mode: float32, bf16 autocast, or float32 compiled by torch.compile. Runs are
+interleaved; a ratio is that of two runs of the same round, a spread the quartiles over the rounds.
 """
 
 import argparse
@@ -69,47 +70,57 @@ PAIRS: dict[str, tuple[str, str, Callable[[], nn.Module]]] = {
 """Our model, and the baseline's name and builder; "merged" is inference only, with `acmix_nas.models.merge`."""
 
 
-def seconds(model: nn.Module, images: torch.Tensor, *, training: bool) -> float:
+MODES = ("float32", "bf16", "compile")
+
+
+def seconds(model: nn.Module, images: torch.Tensor, mode: str, *, training: bool) -> float:
     """Wall-clock time of one forward pass, or of a forward and a backward pass."""
     model.zero_grad()
     start = time.perf_counter()
     with torch.set_grad_enabled(training):
-        y = model(images)
+        with torch.autocast("cpu", torch.bfloat16, enabled=mode == "bf16"):
+            y = model(images)
         if training:
             y.sum().backward()
     return time.perf_counter() - start
 
 
-def report(pair: str, repetitions: int, *, training: bool) -> None:
+def report(pair: str, mode: str, repetitions: int, *, training: bool) -> None:
     """Times a pair and prints a line."""
     name, baseline, build = PAIRS[pair]
     torch.manual_seed(0)
     ours = timm.create_model(name, drop_path_rate=0.0)
     models = {"ACmix": merge(ours) if pair == "merged" else ours, baseline: build()}
     images = torch.randn(BATCH, 3, SIZE, SIZE).to(memory_format=torch.channels_last)
-    for model in models.values():
-        seconds(model.train(training).to(memory_format=torch.channels_last), images, training=training)
+    for name, model in models.items():
+        model.train(training).to(memory_format=torch.channels_last)
+        models[name] = torch.compile(model, fullgraph=True, dynamic=False) if mode == "compile" else model
+        for _ in range(2):
+            seconds(models[name], images, mode, training=training)
     rounds = [
-        {name: seconds(model, images, training=training) for name, model in models.items()} for _ in range(repetitions)
+        {name: seconds(model, images, mode, training=training) for name, model in models.items()}
+        for _ in range(repetitions)
     ]
     times = "  ".join(f"{name} {spread([1000 * row[name] for row in rounds])} ms" for name in models)
     ratios = [row["ACmix"] / row[baseline] for row in rounds]
     low, middle, high = statistics.quantiles(ratios, n=4)
     kind = "training" if training else "inference"
-    print(f"{pair:7} {kind:10} {times}  ratio {middle:.3f} ({low:.3f} to {high:.3f})", flush=True)
+    print(f"{pair:7} {mode:7} {kind:10} {times}  ratio {middle:.3f} ({low:.3f} to {high:.3f})", flush=True)
 
 
 def main() -> None:
     """Times the pairs asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pairs", nargs="*", metavar="PAIR", help=f"of {', '.join(PAIRS)}; all if none is given")
+    parser.add_argument("--mode", action="append", choices=MODES, help="repeatable; all by default")
     parser.add_argument("--repetitions", type=int, default=20)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     for pair in options.pairs or PAIRS:
-        for training in (False,) if pair == "merged" else (False, True):
-            report(pair, options.repetitions, training=training)
+        for mode in options.mode or MODES:
+            for training in (False,) if pair == "merged" else (False, True):
+                report(pair, mode, options.repetitions, training=training)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """ACmix at ResNet-50's four stages against the published formulation: unfold, subtract, multiply, sum.
 
-Run: python benchmarks/operators.py [--repetitions 20] [--threads 2]
+Run: python benchmarks/operators.py [--mode float32|bf16|compile ...] [--repetitions 20] [--threads 2]
 Claim (2 CPU cores, float32, batch 8): the geometric mean of the ratios is at least 15 in inference and 10 forward and
-backward; peak memory is at most a tenth in inference and an eighth forward and backward.
-Both compute the same numbers from the same weights, which is checked first. Runs are interleaved; a ratio is that of
-two runs of the same round, a spread the quartiles over the rounds. Peak memory is the highest resident set of a process
-of its own during one run, less what the weights and the input took.
+backward; peak memory is at most a tenth.
+Both compute the same numbers from the same weights, which is checked first, and both run in the same mode: float32,
+bf16 autocast, or float32 compiled by torch.compile. Runs are interleaved; a ratio is that of two runs of the same
+round, a spread the quartiles over the rounds. Peak memory is the highest resident set of a process of its own during
+one run, less what the weights and the input took: the median of five processes, since what libraries keep for their
+threads differs from one to the next.
 """
 
 import argparse
@@ -13,6 +15,8 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,6 +26,8 @@ from acmix_nas import ACmix
 
 STAGES = {"64@56": (64, 56), "128@28": (128, 28), "256@14": (256, 14), "512@7": (512, 7)}
 """Channels and extent of the map."""
+MODES = ("float32", "bf16", "compile")
+Form = Callable[[torch.Tensor], torch.Tensor]
 BATCH, HEADS, WINDOW, KERNEL = 8, 4, 7, 3
 PROC = Path("/proc/self")
 
@@ -63,34 +69,46 @@ def operator(stage: str) -> tuple[ACmix, torch.Tensor]:
     return module, torch.randn(BATCH, channels, extent, extent)
 
 
-def run(name: str, module: ACmix, x: torch.Tensor, *, training: bool) -> torch.Tensor:
+def forms_of(module: ACmix) -> dict[str, Form]:
+    """Both formulations as functions of the input."""
+    return {"ACmix": module, "naive": partial(naive, module)}
+
+
+def run(form: Form, x: torch.Tensor, mode: str = "float32", *, training: bool) -> torch.Tensor:
     """One run; forward and backward if training."""
     with torch.set_grad_enabled(training):
-        y = module(x) if name == "ACmix" else naive(module, x)
+        with torch.autocast("cpu", torch.bfloat16, enabled=mode == "bf16"):
+            y = form(x)
         if training:
             y.sum().backward()
     return y
 
 
-def seconds(name: str, module: ACmix, x: torch.Tensor, *, training: bool) -> float:
+def seconds(form: Form, x: torch.Tensor, mode: str, *, training: bool) -> float:
     """Wall-clock time of one run."""
-    module.zero_grad()
     start = time.perf_counter()
-    run(name, module, x, training=training)
+    run(form, x, mode, training=training)
     return time.perf_counter() - start
 
 
-def report(stage: str, repetitions: int, *, training: bool) -> float:
+def report(stage: str, mode: str, repetitions: int, *, training: bool) -> float:
     """Times a stage, prints a line, and returns the median ratio."""
     module, x = operator(stage)
     x = x.to(memory_format=torch.channels_last).requires_grad_(training)
-    forms = ("ACmix", "naive")
-    outputs = [run(name, module, x, training=training).detach() for name in forms]
-    torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-4)
-    rounds = [{name: seconds(name, module, x, training=training) for name in forms} for _ in range(repetitions)]
+    forms = forms_of(module)
+    if mode == "compile":
+        forms = {name: torch.compile(form, fullgraph=True, dynamic=False) for name, form in forms.items()}
+    outputs = [run(form, x, mode, training=training).detach().float() for form in forms.values()]
+    tolerance = 0.1 if mode == "bf16" else 1e-4
+    torch.testing.assert_close(*outputs, rtol=tolerance, atol=tolerance)
+    rounds = []
+    for _ in range(repetitions):
+        module.zero_grad()
+        rounds.append({name: seconds(form, x, mode, training=training) for name, form in forms.items()})
     times = "  ".join(f"{name} {spread([1000 * row[name] for row in rounds])} ms" for name in forms)
     ratios = [row["naive"] / row["ACmix"] for row in rounds]
-    print(f"{stage:7} {'forward+backward' if training else 'inference':16} {times}  ratio {spread(ratios)}", flush=True)
+    kind = "forward+backward" if training else "inference"
+    print(f"{stage:7} {mode:7} {kind:16} {times}  ratio {spread(ratios)}", flush=True)
     return statistics.median(ratios)
 
 
@@ -103,7 +121,8 @@ def spread(values: list[float]) -> str:
 def peak_mb(stage: str, name: str, *, training: bool) -> float:
     """Peak memory of one run in a process of its own, in 10^6 bytes."""
     line = [sys.executable, __file__, "--peak", stage, name, "training" if training else "inference"]
-    return float(subprocess.run(line, check=True, capture_output=True, text=True).stdout)
+    peaks = [float(subprocess.run(line, check=True, capture_output=True, text=True).stdout) for _ in range(5)]
+    return statistics.median(peaks)
 
 
 def print_peak(stage: str, name: str, kind: str) -> None:
@@ -111,10 +130,11 @@ def print_peak(stage: str, name: str, kind: str) -> None:
     module, x = operator(stage)
     training = kind == "training"
     small = torch.randn(1, x.shape[1], 7, 7)
-    run(name, module, small, training=training)  # what libraries allocate once
+    form = forms_of(module)[name]
+    run(form, small, training=training)  # what libraries allocate once
     (PROC / "clear_refs").write_text("5")  # sets VmHWM, the peak so far, back to VmRSS: proc(5)
     before = status_kb("VmRSS")
-    run(name, module, x, training=training)
+    run(form, x, training=training)
     print((status_kb("VmHWM") - before) * 1024 / 1e6)
 
 
@@ -127,6 +147,7 @@ def status_kb(field: str) -> int:
 def main() -> None:
     """Times all stages and prints geometric means, then peak memory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mode", action="append", choices=MODES, help="repeatable; all by default")
     parser.add_argument("--repetitions", type=int, default=20)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--peak", nargs=3, metavar=("STAGE", "FORM", "KIND"), help=argparse.SUPPRESS)
@@ -135,9 +156,10 @@ def main() -> None:
     if options.peak:
         print_peak(*options.peak)
         return
-    for training in (False, True):
-        ratios = [report(stage, options.repetitions, training=training) for stage in STAGES]
-        print(f"geometric mean of the ratios: {statistics.geometric_mean(ratios):.1f}")
+    for mode in options.mode or MODES:
+        for training in (False, True):
+            ratios = [report(stage, mode, options.repetitions, training=training) for stage in STAGES]
+            print(f"geometric mean of the ratios: {statistics.geometric_mean(ratios):.1f}", flush=True)
     for training in (False, True):
         for stage in STAGES:
             ours, theirs = (peak_mb(stage, name, training=training) for name in ("ACmix", "naive"))
