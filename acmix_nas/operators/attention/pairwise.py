@@ -10,6 +10,7 @@ from torch import nn
 
 from acmix_nas.operators.attention import AttentionMode, ModeCount
 from acmix_nas.operators.attention._san import SHARE, Norm, weighed, weight_channels, windows
+from acmix_nas.operators.attention._walk import Window
 from acmix_nas.operators.attention.local import _locations
 
 
@@ -48,7 +49,7 @@ class Attention(AttentionMode):
         groups = weight_channels("pairwise", channels, kernel_size)
         keys = key_channels or channels
         self.stride = stride
-        self.window = (kernel_size, stride, dilation)
+        self.window = Window(kernel_size, stride, dilation)
         self.position = nn.Linear(2, 2, bias=False)
         self.norm1 = Norm(keys + 2)
         self.reduction = nn.Linear(keys + 2, keys, bias=False)
@@ -59,10 +60,10 @@ class Attention(AttentionMode):
         """Attends; see `AttentionMode.forward`."""
         p_BHW2 = self.position(_locations(k.shape[1], k.shape[2], k)).expand(*k.shape[:3], 2)
         centre_BhwX1 = torch.cat((q, p_BHW2[:, :: self.stride, :: self.stride]), -1).unsqueeze(-1)
-        relation_BhwXK = centre_BhwX1 - windows(torch.cat((k, p_BHW2), -1), *self.window)
+        relation_BhwXK = centre_BhwX1 - windows(torch.cat((k, p_BHW2), -1), self.window)
         hidden_BhwKR = self.reduction(self.norm1(relation_BhwXK.transpose(-1, -2)).relu())
         weights_BhwKG = self.expansion(self.norm2(hidden_BhwKR).relu()).softmax(-2)
-        return weighed(windows(v, *self.window), weights_BhwKG.transpose(-1, -2))
+        return weighed(windows(v, self.window), weights_BhwKG.transpose(-1, -2))
 
 
 def count(
