@@ -1,6 +1,6 @@
 """The windows of all queries, walked through place by place: shifted views of a map that is padded once.
 
-Shapes: B batch, H W padded map, h w map of queries, k kernel_size, K = k ** 2, C channels.
+Shapes: B batch, H W padded map, h w map of queries, k kernel_size, C channels.
 """
 
 from typing import NamedTuple
@@ -63,14 +63,19 @@ def row(x_BHWC: torch.Tensor, window: Window, i: int) -> torch.Tensor:
     return x_BhwCX[..., :: window.dilation].transpose(-1, -2)
 
 
-def places(x_BHWC: torch.Tensor, window: Window) -> list[torch.Tensor]:
-    """The pixels at each place of the windows, row after row: K views (B, h, w, C)."""
+def places(x_BHWC: torch.Tensor, window: Window, i: int) -> list[torch.Tensor]:
+    """The same, place by place: k views (B, h, w, C)."""
     down, across = (window.stride * (extent - 1) + 1 for extent in queries(x_BHWC, window))
-    offsets = [window.dilation * i for i in range(window.kernel_size)]
-    step = window.stride
-    return [x_BHWC[:, i : i + down : step, j : j + across : step] for i in offsets for j in offsets]
+    rows = x_BHWC[:, i * window.dilation : i * window.dilation + down : window.stride]
+    lefts = [j * window.dilation for j in range(window.kernel_size)]
+    return [rows[:, :, left : left + across : window.stride] for left in lefts]
 
 
 def wide(x: torch.Tensor) -> torch.Tensor:
     """In float32 at least, which sums and statistics are kept in."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def shared(x_BhwSX: torch.Tensor) -> torch.Tensor:
+    """The sum over channels that share a weight, (B, h, w, X)."""
+    return x_BhwSX.squeeze(3) if x_BhwSX.shape[3] == 1 else x_BhwSX.sum(3)

@@ -71,8 +71,8 @@ class Attention(AttentionMode):
         keys, weight_kkRG = keys.to(hidden.dtype), weight_kkRG.to(hidden.dtype)
         hidden = hidden + Reduction.apply(window, keys, scale_kkR, shift_kkR, weight_kkRG)
         hidden = F.pad(self.norm2(hidden).relu(), (0, 1), value=1.0)
-        values, weight_KGX = padded(v, window).to(hidden.dtype), self._expansion().to(hidden.dtype)
-        y: torch.Tensor = Weighing.apply(window, hidden, values, weight_KGX)
+        values, weight_kkGX = padded(v, window).to(hidden.dtype), self._expansion().to(hidden.dtype)
+        y: torch.Tensor = Weighing.apply(window, hidden, values, weight_kkGX)
         return y
 
     def _moments(self, q: torch.Tensor, keys: torch.Tensor) -> Moments:
@@ -88,10 +88,11 @@ class Attention(AttentionMode):
         return x[:keys], torch.unflatten(x[keys:], 0, (keys, extent, extent)).movedim(0, 2).contiguous()
 
     def _expansion(self) -> torch.Tensor:
-        """The last layer for each place, (K, G + 1, X), with the bias as weight of a constant 1."""
+        """The last layer for each place, (k, k, G + 1, X), with the bias as weight of a constant 1."""
+        extent = self.window.kernel_size
         weight = torch.cat((self.expansion.weight, self.expansion.bias.unsqueeze(-1)), -1)
-        weight_KGX = torch.unflatten(weight, 0, (self.groups, -1)).permute(1, 2, 0)
-        return weight_KGX.repeat(1, 1, SHARE) if self.groups < FEW else weight_KGX.contiguous()
+        weight_kkGX = torch.unflatten(weight, 0, (self.groups, extent, extent)).permute(1, 2, 3, 0)
+        return weight_kkGX.repeat(1, 1, 1, SHARE) if self.groups < FEW else weight_kkGX.contiguous()
 
     def _attend_plainly(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         k_BhwRK = windows(k, self.window)
