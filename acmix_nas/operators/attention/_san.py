@@ -7,10 +7,13 @@ import torch
 from torch import nn
 
 from acmix_nas.errors import ArchError
-from acmix_nas.operators.attention.local import _reflected
+from acmix_nas.operators.attention._walk import Moments, Window, padded, wide
 
 SHARE = 8
 """Channels of v that share a weight."""
+FEW = 16
+"""Weight channels below which the fast forms make a weight for each channel of v: vectors of a processor would be cut
+into pieces of G numbers otherwise."""
 
 
 def weight_channels(mode: str, channels: int, kernel_size: int) -> int:
@@ -31,13 +34,11 @@ def weight_channels(mode: str, channels: int, kernel_size: int) -> int:
     return channels // SHARE
 
 
-def windows(x_BHWC: torch.Tensor, kernel_size: int, stride: int, dilation: int) -> torch.Tensor:
+def windows(x_BHWC: torch.Tensor, window: Window) -> torch.Tensor:
     """The window of each query, reflected at the borders: (B, h, w, C, K)."""
-    span = dilation * (kernel_size - 1) + 1
-    for dim in (1, 2):
-        x_BHWC = x_BHWC.index_select(dim, _reflected(x_BHWC.shape[dim], span // 2, x_BHWC.device))
-    opened = x_BHWC.unfold(1, span, stride).unfold(2, span, stride)
-    return opened[..., ::dilation, ::dilation].flatten(-2)
+    span, step = window.span, window.stride
+    opened = padded(x_BHWC, window).unfold(1, span, step).unfold(2, span, step)
+    return opened[..., :: window.dilation, :: window.dilation].flatten(-2)
 
 
 def weighed(v_BhwCK: torch.Tensor, weights_BhwGK: torch.Tensor) -> torch.Tensor:
@@ -53,3 +54,35 @@ class Norm(nn.BatchNorm1d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalises."""
         return super().forward(x.flatten(0, -2)).reshape(x.shape)
+
+    @property
+    def measures(self) -> bool:
+        """Whether it normalises by the statistics of its input, as in training."""
+        return self.training or self.running_mean is None
+
+    def scale_and_shift(self, moments: Moments | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """scale, shift of scale * x + shift, which is `forward` of an x that is never held.
+
+        Args:
+            moments: Of that x; None unless the norm `measures`. As `forward`, a training norm keeps their average.
+        """
+        if moments is not None:
+            self._keep(moments)
+            mean, variance = moments.mean, moments.variance
+        else:
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            mean, variance = wide(self.running_mean), wide(self.running_var)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return scale, self.bias - mean * scale
+
+    def _keep(self, moments: Moments) -> None:
+        if not self.training or self.running_mean is None:
+            return
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        factor = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
+        unbiased = moments.variance.detach() * (moments.count / (moments.count - 1))
+        for running, new in ((self.running_mean, moments.mean.detach()), (self.running_var, unbiased)):
+            running.add_(factor * (new - running))

@@ -3,13 +3,16 @@
 Shapes: B batch, H W map, h w its map at stride, R channels of q and k, C of v, G = C / 8, K = kernel_size ** 2.
 """
 
+import math
 from typing import ClassVar
 
 import torch
 from torch import nn
 
 from acmix_nas.operators.attention import AttentionMode, ModeCount
-from acmix_nas.operators.attention._san import SHARE, Norm, weighed, weight_channels, windows
+from acmix_nas.operators.attention._pairwise import Weighing, moments, reduced_moments
+from acmix_nas.operators.attention._san import FEW, SHARE, Norm, weighed, weight_channels, windows
+from acmix_nas.operators.attention._walk import Window, padded, wide
 from acmix_nas.operators.attention.local import _locations
 
 
@@ -47,8 +50,9 @@ class Attention(AttentionMode):
         super().__init__()
         groups = weight_channels("pairwise", channels, kernel_size)
         keys = key_channels or channels
+        self.groups = groups
         self.stride = stride
-        self.window = (kernel_size, stride, dilation)
+        self.window = Window(kernel_size, stride, dilation)
         self.position = nn.Linear(2, 2, bias=False)
         self.norm1 = Norm(keys + 2)
         self.reduction = nn.Linear(keys + 2, keys, bias=False)
@@ -57,12 +61,42 @@ class Attention(AttentionMode):
 
     def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attends; see `AttentionMode.forward`."""
-        p_BHW2 = self.position(_locations(k.shape[1], k.shape[2], k)).expand(*k.shape[:3], 2)
+        literal = self.plain or math.prod(q.shape[:3]) < 2
+        return self._attend_plainly(q, k, v) if literal else self._attend_by_rows(q, k, v)
+
+    def _attend_by_rows(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        p_BHW2 = self._positions(k)
+        centre = wide(torch.cat((q, p_BHW2[:, :: self.stride, :: self.stride]), -1))
+        others = padded(wide(torch.cat((k, p_BHW2), -1)), self.window)
+        measured = moments(centre, others, self.window) if self.norm1.measures else None
+        scale, shift = self.norm1.scale_and_shift(measured)
+        centre, others = scale * centre + shift, scale * others
+        times = SHARE if self.groups < FEW else 1
+        last = (self.expansion.weight.repeat(times, 1), self.expansion.bias.repeat(times))
+        inputs = (padded(v, self.window), *self._reduction(centre, others), *last)
+        y: torch.Tensor = Weighing.apply(self.window, centre, others, *(x.to(p_BHW2.dtype) for x in inputs))
+        return y
+
+    def _reduction(self, centre: torch.Tensor, others: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight and bias of the first layer with the norm behind it."""
+        weight, bias = wide(self.reduction.weight), self.reduction.bias
+        if not isinstance(self.norm2, Norm):
+            return weight, bias
+        measured = reduced_moments(centre, others, weight, self.window) if self.norm2.measures else None
+        scale, shift = self.norm2.scale_and_shift(measured)
+        return scale.unsqueeze(-1) * weight, shift
+
+    def _attend_plainly(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        p_BHW2 = self._positions(k)
         centre_BhwX1 = torch.cat((q, p_BHW2[:, :: self.stride, :: self.stride]), -1).unsqueeze(-1)
-        relation_BhwXK = centre_BhwX1 - windows(torch.cat((k, p_BHW2), -1), *self.window)
+        relation_BhwXK = centre_BhwX1 - windows(torch.cat((k, p_BHW2), -1), self.window)
         hidden_BhwKR = self.reduction(self.norm1(relation_BhwXK.transpose(-1, -2)).relu())
         weights_BhwKG = self.expansion(self.norm2(hidden_BhwKR).relu()).softmax(-2)
-        return weighed(windows(v, *self.window), weights_BhwKG.transpose(-1, -2))
+        return weighed(windows(v, self.window), weights_BhwKG.transpose(-1, -2))
+
+    def _positions(self, k: torch.Tensor) -> torch.Tensor:
+        p_HW2: torch.Tensor = self.position(_locations(k.shape[1], k.shape[2], k))
+        return p_HW2.expand(*k.shape[:3], 2)
 
 
 def count(

@@ -3,13 +3,17 @@
 Shapes: B batch, H W map, h w its map at stride, R channels of q and k, C of v, G = C / 8, K = kernel_size ** 2.
 """
 
+import math
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from acmix_nas.operators.attention import AttentionMode, ModeCount
-from acmix_nas.operators.attention._san import SHARE, Norm, weighed, weight_channels, windows
+from acmix_nas.operators.attention._patchwise import Reduction, Weighing, moments
+from acmix_nas.operators.attention._san import FEW, SHARE, Norm, weighed, weight_channels, windows
+from acmix_nas.operators.attention._walk import Moments, Window, padded, wide
 
 
 class Attention(AttentionMode):
@@ -45,7 +49,7 @@ class Attention(AttentionMode):
         super().__init__()
         groups = weight_channels("patchwise", channels, kernel_size)
         relation = (key_channels or channels) * (kernel_size**2 + 1)
-        self.window = (kernel_size, stride, dilation)
+        self.window = Window(kernel_size, stride, dilation)
         self.groups = groups
         self.norm1 = Norm(relation)
         self.reduction = nn.Linear(relation, groups, bias=False)
@@ -54,11 +58,48 @@ class Attention(AttentionMode):
 
     def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attends; see `AttentionMode.forward`."""
-        k_BhwRK = windows(k, *self.window)
+        literal = self.plain or math.prod(q.shape[:3]) < 2
+        return self._attend_plainly(q, k, v) if literal else self._attend_by_rows(q, k, v)
+
+    def _attend_by_rows(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        window, keys = self.window, padded(k, self.window)
+        scale, shift = self.norm1.scale_and_shift(self._moments(q, keys) if self.norm1.measures else None)
+        parts = (self._parted(x, k.shape[-1]) for x in (scale, shift, self.reduction.weight.T))
+        (scale_R, scale_kkR), (shift_R, shift_kkR), (weight_RG, weight_kkRG) = parts
+        own_BhwR = (scale_R * q + shift_R).relu().to(q.dtype)
+        hidden = F.linear(own_BhwR, weight_RG.T, self.reduction.bias)
+        keys, weight_kkRG = keys.to(hidden.dtype), weight_kkRG.to(hidden.dtype)
+        hidden = hidden + Reduction.apply(window, keys, scale_kkR, shift_kkR, weight_kkRG)
+        hidden = F.pad(self.norm2(hidden).relu(), (0, 1), value=1.0)
+        values, weight_kkGX = padded(v, window).to(hidden.dtype), self._expansion().to(hidden.dtype)
+        y: torch.Tensor = Weighing.apply(window, hidden, values, weight_kkGX)
+        return y
+
+    def _moments(self, q: torch.Tensor, keys: torch.Tensor) -> Moments:
+        """Of the relation, channel by channel as `norm1` has them."""
+        variance_R, mean_R = torch.var_mean(wide(q), (0, 1, 2), correction=0)
+        of_keys = moments(keys, self.window)
+        mean, variance = (x.movedim(2, 0).flatten() for x in of_keys[:2])
+        return Moments(torch.cat((mean_R, mean)), torch.cat((variance_R, variance)), of_keys.count)
+
+    def _parted(self, x: torch.Tensor, keys: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """What belongs to q, (R, ...), and to each place of k, (k, k, R, ...), of something for the relation."""
+        extent = self.window.kernel_size
+        return x[:keys], torch.unflatten(x[keys:], 0, (keys, extent, extent)).movedim(0, 2).contiguous()
+
+    def _expansion(self) -> torch.Tensor:
+        """The last layer for each place, (k, k, G + 1, X), with the bias as weight of a constant 1."""
+        extent = self.window.kernel_size
+        weight = torch.cat((self.expansion.weight, self.expansion.bias.unsqueeze(-1)), -1)
+        weight_kkGX = torch.unflatten(weight, 0, (self.groups, extent, extent)).permute(1, 2, 3, 0)
+        return weight_kkGX.repeat(1, 1, 1, SHARE) if self.groups < FEW else weight_kkGX.contiguous()
+
+    def _attend_plainly(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        k_BhwRK = windows(k, self.window)
         relation_BhwX = torch.cat((q, k_BhwRK.flatten(-2)), -1)
         hidden_BhwG = self.reduction(self.norm1(relation_BhwX).relu())
         weights_BhwX = self.expansion(self.norm2(hidden_BhwG).relu())
-        return weighed(windows(v, *self.window), torch.unflatten(weights_BhwX, -1, (self.groups, -1)))
+        return weighed(windows(v, self.window), torch.unflatten(weights_BhwX, -1, (self.groups, -1)))
 
 
 def count(

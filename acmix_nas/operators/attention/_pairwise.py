@@ -1,0 +1,178 @@
+"""Pairwise attention's gamma, walked through row by row of the window, forward and backward.
+
+Softmax runs along: a sum so far is scaled down when a larger logit comes. What a row makes is computed again in the
+backward pass, from the logarithm of softmax's denominator, so nothing of a window's size is kept or held.
+Shapes: B batch, H W padded map, h w map of queries, k kernel_size, C channels of v, D of the differences, R of gamma's
+hidden layer, X = C or C / 8 weights at each place, S = C / X, N = B * h * w * k.
+"""
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from acmix_nas.operators.attention._walk import Moments, Window, places, row, shared, wide
+
+Gradients = tuple[torch.Tensor | None, ...]
+
+
+def moments(q_BhwD: torch.Tensor, k_BHWD: torch.Tensor, window: Window) -> Moments:
+    """Statistics of q - k_j over all queries and places."""
+    centre_D = (q_BhwD.mean((0, 1, 2)) - k_BHWD.mean((0, 1, 2))).detach()
+    with _without_autocast(q_BhwD):
+        mean_D, products_DD = Products.apply(window, q_BhwD - centre_D, k_BHWD, None)
+    return Moments(mean_D + centre_D, products_DD.diagonal() - mean_D.square(), _pairs(q_BhwD, window))
+
+
+def reduced_moments(q_BhwD: torch.Tensor, k_BHWD: torch.Tensor, weight_RD: torch.Tensor, window: Window) -> Moments:
+    """Statistics of weight @ relu(q - k_j) over all queries and places, which follow from those of its input."""
+    middle = window.kernel_size // 2
+    middle_BhwD = places(k_BHWD, window, middle)[middle]
+    centre_D = (q_BhwD - middle_BhwD).relu().mean((0, 1, 2)).detach()
+    with _without_autocast(q_BhwD):
+        mean_D, products_DD = Products.apply(window, q_BhwD - centre_D, k_BHWD, -centre_D)
+        variance_R = ((weight_RD @ (products_DD - torch.outer(mean_D, mean_D))) * weight_RD).sum(1)
+        mean_R = weight_RD @ (mean_D + centre_D)
+    return Moments(mean_R, variance_R, _pairs(q_BhwD, window))
+
+
+class Products(torch.autograd.Function):
+    """Mean (D,) of d = max(q - k_j, floor) over all queries and places, and mean (D, D) of its products d d^T.
+
+    Inputs: the window, q (B, h, w, D), k (B, H, W, D), floor (D,), which takes no gradient, or None.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, window: Window, q_BhwD: torch.Tensor, k_BHWD: torch.Tensor, floor_D: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        ctx.window = window
+        ctx.save_for_backward(q_BhwD, k_BHWD, floor_D)
+        sums, products = [], []
+        for i in range(window.kernel_size):
+            d_ND = _floored(_differences(q_BhwD, k_BHWD, window, i), floor_D).flatten(0, 3)
+            sums.append(d_ND.sum(0))
+            products.append(d_ND.T @ d_ND)
+        pairs = _pairs(q_BhwD, window)
+        return torch.stack(sums).sum(0) / pairs, torch.stack(products).sum(0) / pairs
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Gradients:
+        q_BhwD, k_BHWD, floor_D = ctx.saved_tensors
+        gmean_D, gproducts_DD = (grad / _pairs(q_BhwD, ctx.window) for grad in grads)
+        factor_DD = gproducts_DD + gproducts_DD.T
+        gq_BhwD, gk_BHWD = torch.zeros_like(q_BhwD), torch.zeros_like(k_BHWD)
+        for i in range(ctx.window.kernel_size):
+            d_BhwkD = _floored(_differences(q_BhwD, k_BHWD, ctx.window, i), floor_D)
+            g_BhwkD = d_BhwkD @ factor_DD + gmean_D
+            if floor_D is not None:
+                g_BhwkD = g_BhwkD.masked_fill(d_BhwkD <= floor_D, 0)
+            gq_BhwD += g_BhwkD.sum(3)
+            for gk_BhwD, g_BhwD in zip(places(gk_BHWD, ctx.window, i), g_BhwkD.unbind(3), strict=True):
+                gk_BhwD.sub_(g_BhwD)
+        return None, gq_BhwD, gk_BHWD, None
+
+
+class Weighing(torch.autograd.Function):
+    """The sum over a window of v_j, weighed by the softmax of gamma: (B, h, w, C). Channel c takes channel c mod X.
+
+    gamma = relu(relu(q - k_j) @ weight.T + bias) @ last.T + last_bias. Inputs: the window, q (B, h, w, D),
+    k (B, H, W, D), v (B, H, W, C), weight (R, D), bias (R,), last (X, R), last_bias (X,).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, window: Window, *inputs: torch.Tensor) -> torch.Tensor:
+        q_BhwD, k_BHWD, v_BHWC, *layers = inputs
+        v_BHWSX = torch.unflatten(v_BHWC, -1, (-1, len(layers[-1])))
+        y_BhwSX = wide(v_BHWC).new_zeros(*q_BhwD.shape[:3], *v_BHWSX.shape[3:])
+        total_BhwX = torch.zeros_like(y_BhwSX[..., 0, :])
+        top_BhwX = torch.full_like(total_BhwX, float("-inf"))
+        for i in range(window.kernel_size):
+            logits_BhwkX = _gamma(q_BhwD, k_BHWD, layers, window, i)[-1]
+            before, top_BhwX = top_BhwX, torch.maximum(top_BhwX, logits_BhwkX.amax(3))
+            kept_BhwX = (before - top_BhwX).exp()
+            weights_BhwkX = (logits_BhwkX - top_BhwX.unsqueeze(3)).exp()
+            total_BhwX = kept_BhwX * total_BhwX + weights_BhwkX.sum(3)
+            y_BhwSX *= kept_BhwX.unsqueeze(3)
+            for v_BhwSX, weights_BhwX in zip(places(v_BHWSX, window, i), weights_BhwkX.unbind(3), strict=True):
+                y_BhwSX.addcmul_(v_BhwSX, weights_BhwX.unsqueeze(3))
+        y_BhwC = (y_BhwSX / total_BhwX.unsqueeze(3)).flatten(3).to(v_BHWC.dtype)
+        ctx.window = window
+        ctx.save_for_backward(*inputs, y_BhwC, top_BhwX + total_BhwX.log())
+        return y_BhwC
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Gradients:
+        q_BhwD, k_BHWD, v_BHWC, weight_RD, bias_R, last_XR, last_bias_X, y_BhwC, total_BhwX = ctx.saved_tensors
+        layers = (weight_RD, bias_R, last_XR, last_bias_X)
+        v_BHWSX, y_BhwSX, g_BhwSX = (torch.unflatten(x, -1, (-1, len(last_XR))) for x in (v_BHWC, y_BhwC, *grads))
+        mean_BhwX = shared(wide(g_BhwSX) * y_BhwSX)
+        gq_BhwD, gk_BHWD, gv_BHWSX = (torch.zeros_like(wide(x)) for x in (q_BhwD, k_BHWD, v_BHWSX))
+        rows = []
+        for i in range(ctx.window.kernel_size):
+            views = (places(x, ctx.window, i) for x in (v_BHWSX, gv_BHWSX))
+            r_BhwkD, z_BhwkR, logits_BhwkX = _gamma(q_BhwD, k_BHWD, layers, ctx.window, i)
+            weights_BhwkX = (logits_BhwkX - total_BhwX.unsqueeze(3)).exp()
+            gweights_BhwkX = _through_sum(g_BhwSX, weights_BhwkX, *views)
+            glogits_BhwkX = weights_BhwkX * (gweights_BhwkX - mean_BhwX.unsqueeze(3))
+            g_BhwkD, *glayers = _through_gamma(glogits_BhwkX.to(v_BHWC.dtype), r_BhwkD, z_BhwkR, layers)
+            gq_BhwD += g_BhwkD.sum(3)
+            for gk_BhwD, g_BhwD in zip(places(gk_BHWD, ctx.window, i), g_BhwkD.unbind(3), strict=True):
+                gk_BhwD.sub_(g_BhwD)
+            rows.append(glayers)
+        gv_BHWC = gv_BHWSX.flatten(3).to(v_BHWC.dtype)
+        return None, gq_BhwD, gk_BHWD, gv_BHWC, *(torch.stack(parts).sum(0) for parts in zip(*rows, strict=True))
+
+
+def _gamma(
+    q_BhwD: torch.Tensor, k_BHWD: torch.Tensor, layers: Sequence[torch.Tensor], window: Window, i: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The inputs of gamma's two layers (B, h, w, k, ...) at row i of the windows, and its result."""
+    weight_RD, bias_R, last_XR, last_bias_X = layers
+    r_BhwkD = _differences(q_BhwD, k_BHWD, window, i).relu_().to(weight_RD.dtype)
+    z_BhwkR = F.linear(r_BhwkD, weight_RD, bias_R).relu_()
+    return r_BhwkD, z_BhwkR, wide(F.linear(z_BhwkR, last_XR, last_bias_X))
+
+
+def _through_gamma(
+    g_BhwkX: torch.Tensor, r_BhwkD: torch.Tensor, z_BhwkR: torch.Tensor, layers: Sequence[torch.Tensor]
+) -> tuple[torch.Tensor, ...]:
+    """Gradients of the differences and of the layers."""
+    weight_RD, _, last_XR, _ = layers
+    g_NX, r_ND, z_NR = (x.flatten(0, 3) for x in (g_BhwkX, r_BhwkD, z_BhwkR))
+    gz_NR = torch.ops.aten.threshold_backward(g_NX @ last_XR, z_NR, 0)
+    gr_ND = torch.ops.aten.threshold_backward(gz_NR @ weight_RD, r_ND, 0)
+    return wide(gr_ND).view(r_BhwkD.shape), gz_NR.T @ r_ND, gz_NR.sum(0), g_NX.T @ z_NR, g_NX.sum(0)
+
+
+def _through_sum(
+    g_BhwSX: torch.Tensor, weights_BhwkX: torch.Tensor, v_places: list[torch.Tensor], gv_places: list[torch.Tensor]
+) -> torch.Tensor:
+    """Gradients of the weights (B, h, w, k, X) of a row of places; those of v are added to `gv_places`."""
+    gweights = []
+    for weights_BhwX, v_BhwSX, gv_BhwSX in zip(weights_BhwkX.unbind(3), v_places, gv_places, strict=True):
+        gv_BhwSX.addcmul_(g_BhwSX, weights_BhwX.unsqueeze(3))
+        gweights.append(shared(wide(g_BhwSX) * v_BhwSX))
+    return torch.stack(gweights, 3)
+
+
+def _differences(q_BhwD: torch.Tensor, k_BHWD: torch.Tensor, window: Window, i: int) -> torch.Tensor:
+    """q - k_j at row i of the windows, (B, h, w, k, D)."""
+    return q_BhwD.unsqueeze(3) - row(k_BHWD, window, i)
+
+
+def _floored(d_BhwkD: torch.Tensor, floor_D: torch.Tensor | None) -> torch.Tensor:
+    return d_BhwkD if floor_D is None else torch.maximum(d_BhwkD, floor_D)
+
+
+def _pairs(q_BhwD: torch.Tensor, window: Window) -> int:
+    """Queries times places."""
+    return math.prod(q_BhwD.shape[:3]) * window.kernel_size**2
+
+
+def _without_autocast(x: torch.Tensor) -> AbstractContextManager[Any]:
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()

@@ -1,0 +1,81 @@
+"""The windows of all queries, walked through place by place: shifted views of a map that is padded once.
+
+Shapes: B batch, H W padded map, h w map of queries, k kernel_size, C channels.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from acmix_nas.operators.attention.local import _reflected
+
+
+class Window(NamedTuple):
+    """Geometry of the windows.
+
+    Attributes:
+        kernel_size: Places k along an axis.
+        stride: Distance of the queries in pixels.
+        dilation: Distance of the places in pixels.
+    """
+
+    kernel_size: int
+    stride: int
+    dilation: int
+
+    @property
+    def span(self) -> int:
+        """Pixels from the first place to the last."""
+        return self.dilation * (self.kernel_size - 1) + 1
+
+
+class Moments(NamedTuple):
+    """Statistics of the `count` > 1 values of each channel.
+
+    Attributes:
+        mean: For each channel, float32 at least.
+        variance: Likewise; the biased one.
+        count: Values of a channel.
+    """
+
+    mean: torch.Tensor
+    variance: torch.Tensor
+    count: int
+
+
+def padded(x_BHWC: torch.Tensor, window: Window) -> torch.Tensor:
+    """Reflected at the borders, so that every place of every window is inside."""
+    for dim in (1, 2):
+        x_BHWC = x_BHWC.index_select(dim, _reflected(x_BHWC.shape[dim], window.span // 2, x_BHWC.device))
+    return x_BHWC
+
+
+def queries(x_BHWC: torch.Tensor, window: Window) -> tuple[int, int]:
+    """h and w."""
+    down, across = ((extent - window.span) // window.stride + 1 for extent in x_BHWC.shape[1:3])
+    return down, across
+
+
+def row(x_BHWC: torch.Tensor, window: Window, i: int) -> torch.Tensor:
+    """The pixels at row i of the windows, a view (B, h, w, k, C)."""
+    first, last = i * window.dilation, (queries(x_BHWC, window)[0] - 1) * window.stride
+    x_BhwCX = x_BHWC[:, first : first + last + 1 : window.stride].unfold(2, window.span, window.stride)
+    return x_BhwCX[..., :: window.dilation].transpose(-1, -2)
+
+
+def places(x_BHWC: torch.Tensor, window: Window, i: int) -> list[torch.Tensor]:
+    """The same, place by place: k views (B, h, w, C)."""
+    down, across = (window.stride * (extent - 1) + 1 for extent in queries(x_BHWC, window))
+    rows = x_BHWC[:, i * window.dilation : i * window.dilation + down : window.stride]
+    lefts = [j * window.dilation for j in range(window.kernel_size)]
+    return [rows[:, :, left : left + across : window.stride] for left in lefts]
+
+
+def wide(x: torch.Tensor) -> torch.Tensor:
+    """In float32 at least, which sums and statistics are kept in."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def shared(x_BhwSX: torch.Tensor) -> torch.Tensor:
+    """The sum over channels that share a weight, (B, h, w, X)."""
+    return x_BhwSX.squeeze(3) if x_BhwSX.shape[3] == 1 else x_BhwSX.sum(3)
