@@ -24,19 +24,23 @@ Weight = torch.Tensor | float
 
 
 class ModeCount(NamedTuple):
-    """What an attention mode costs without the shared projections.
+    """What an attention mode costs without the shared projections, for one image.
 
     Attributes:
         params: Trainable numbers.
-        macs: Multiply-adds of its two matrix products and of its own projections, for one image.
+        macs: Multiply-adds of its two products and of its own projections.
+        activations: Output elements of the linear layers, convolutions and matrix products that its plain form calls.
         arranged: (height, width) of the map that `arrange` returns, which is what q, k and v are projected from.
         reduced: (height, width) of the map that `reduce` makes for k and v; None if there is no reduction.
+        unseen_macs: Those of `macs` that its plain form computes by elementwise products and sums.
     """
 
     params: int
     macs: int
+    activations: int
     arranged: tuple[int, int]
     reduced: tuple[int, int] | None = None
+    unseen_macs: int = 0
 
 
 class AttentionMode(TwoForms):
