@@ -164,10 +164,10 @@ def _or_none(counter: Callable[[], Counted]) -> Counted | None:
 
 
 def _attention_macs(inputs: list[Any], outputs: list[Any]) -> int:
-    """q k over the width of q, and its product with v."""
+    """Both products: every query with every key, and their weights with the values."""
     q, k, v = (value.type().sizes() for value in inputs[:3])
-    pairs: int = prod(q[:-1]) * k[-2]
-    return pairs * (q[-1] + v[-1])
+    macs: int = prod(q[:-1]) * k[-2] * (q[-1] + v[-1])
+    return macs
 
 
 def _tally(name: str, passed: Counter[str]) -> Callable[[list[Any], list[Any]], Counter[str]]:

@@ -5,6 +5,7 @@ A mode's file offers
     Attention(channels, num_heads, kernel_size, *, stride=1, dilation=1)   an `AttentionMode`
     count(*, channels, num_heads, kernel_size, input_map, stride=1, dilation=1, map_size=None, shifted=False)
         -> ModeCount
+    FORMULAS, its parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`; may be left out
 
 `Attention.SITE` names what else of the site (`acmix_nas.operators`) both take as keyword arguments: "key_channels" if
 q and k may be narrower than v, "sr_ratio" if k and v may come from a reduced map, "class_token" if a token may attend

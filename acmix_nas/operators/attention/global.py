@@ -15,6 +15,9 @@ from acmix_nas.parts import area
 
 NORM_EPS = 1e-6
 
+FORMULAS = ("C^2 + C + (sr > 1) (sr^2 C^2 + 3 C)", "2 C hw M + C^2 hw + (sr > 1) sr^2 C^2 M")
+"""Parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`."""
+
 
 class Attention(AttentionMode):
     """proj(softmax(d^-0.5 * q k) v) over all pixels; k and v are projected from LayerNorm(conv(x)) if sr_ratio > 1.

@@ -10,6 +10,9 @@ from acmix_nas.errors import ArchError
 from acmix_nas.operators.attention import AttentionMode, ModeCount, _blocked
 from acmix_nas.parts import area
 
+FORMULAS = ("2 d", "2 k_a^2 C hw + 2 d HW")
+"""Parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`."""
+
 
 class Attention(AttentionMode):
     """softmax(d^-0.5 * q . (k - W loc)) v over the window of each query, reflected at the borders.

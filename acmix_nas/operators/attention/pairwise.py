@@ -13,6 +13,9 @@ from acmix_nas.operators.attention._san import SHARE, Norm, weighed, weight_chan
 from acmix_nas.operators.attention.local import _locations
 from acmix_nas.parts import area
 
+FORMULAS = ("(R + 2) (R + 2) + (G + 2) R + G + 4", "((R + 2) R + R G + C) k_a^2 hw + 4 HW")
+"""Parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`."""
+
 
 class Attention(AttentionMode):
     """Sum of v over the window, weighed by softmax of gamma([q_i - k_j, p_i - p_j]), reflected at the borders.

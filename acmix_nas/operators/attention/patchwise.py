@@ -12,6 +12,9 @@ from acmix_nas.operators.attention import AttentionMode, ModeCount
 from acmix_nas.operators.attention._san import SHARE, Norm, weighed, weight_channels, windows
 from acmix_nas.parts import area
 
+FORMULAS = ("(k_a^2 + 1) R (G + 2) + (k_a^2 G + k_a^2 + 2) G", "((k_a^2 + 1) R G + k_a^2 G^2 + k_a^2 C) hw")
+"""Parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`."""
+
 
 class Attention(AttentionMode):
     """Sum of v over the window, weighed by phi([q_i, k_j for all j of the window]), reflected at the borders.

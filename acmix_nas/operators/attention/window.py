@@ -13,6 +13,9 @@ from acmix_nas.parts import area
 MASKED = -100.0
 """Added to the logits of two pixels that only the rolling made neighbours; the value of Swin and timm."""
 
+FORMULAS = ("(2 k_a - 1)^2 N + C^2 + C", "2 k_a^2 C HW + C^2 hw")
+"""Parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`."""
+
 
 class Attention(AttentionMode):
     """proj(softmax(d^-0.5 * q k + relative position bias) v) in windows of kernel_size x kernel_size pixels.
