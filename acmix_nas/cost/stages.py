@@ -33,7 +33,7 @@ SYMBOLS = {
 """What the letters of the formulas mean."""
 
 DENSE = ("k_c^2 I C", "k_c^2 I C hw")
-"""A dense convolution is all stage I: k_c^2 projections. Their shifted sum, k_c^2 C hw additions, multiplies nothing."""
+"""A dense convolution is all stage I: k_c^2 projections. Their shifted sum has k_c^2 C hw additions alone."""
 PROJECTIONS = ("(I + 1) (2 R + C)", "I (R HW + (R + C) M)")
 """ACmix's stage I: 3 C^2 HW where I = R = C and nothing is reduced."""
 PROJECTIONS_ALONE = ("(I + 1) (2 R + C)", "I (R hw + (R + C) M)")
