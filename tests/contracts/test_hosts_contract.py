@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from acmix_nas import registry
 from acmix_nas.arch import Arch, Mixer
-from acmix_nas.cost import count
+from acmix_nas.cost import breakdown, count, total
 from acmix_nas.errors import AcmixError
 from acmix_nas.models import build_model, mixing, model_names, named_arch, plain_form
 
@@ -54,10 +54,11 @@ def test_count_is_exact_for_every_name(name):
         model = timm.create_model(name).eval()
         with FlopCounterMode(display=False) as counter, plain_form(model):
             model(torch.empty(1, 3, 224, 224))
-    cost = count(named_arch(name), 224)
+    cost, parts = count(named_arch(name), 224), breakdown(named_arch(name), 224)
     assert cost == count(model, 224)
+    assert parts == breakdown(model, 224)
     assert cost.params == sum(parameter.numel() for parameter in model.parameters())
-    assert 2 * cost.macs == counter.get_total_flops()
+    assert 2 * (cost.macs - total(parts).unseen_macs) == counter.get_total_flops()
     assert 0 < cost.macs_deploy <= cost.macs
 
 
@@ -67,9 +68,10 @@ def test_count_is_exact_for_a_proxy(arch, input_size):
         model = build_model(arch, num_classes=7, in_chans=2, img_size=64, width=0.5).eval()
         with FlopCounterMode(display=False) as counter, plain_form(model):
             model(torch.empty(1, 2, *(input_size if isinstance(input_size, tuple) else (input_size,) * 2)))
-    cost = count(model, input_size)
-    assert cost.params == sum(parameter.numel() for parameter in model.parameters())
-    assert 2 * cost.macs == counter.get_total_flops()
+    counted, cost = total(breakdown(model, input_size)), count(model, input_size)
+    assert counted[:3] == (cost.params, cost.macs, cost.macs_deploy)
+    assert counted.params == sum(parameter.numel() for parameter in model.parameters())
+    assert 2 * (counted.macs - counted.unseen_macs) == counter.get_total_flops()
 
 
 @pytest.mark.parametrize("size", [(32, 32), (45, 77), (1, 1)])

@@ -1,6 +1,7 @@
 """What every operator and every attention mode must do: a new file here is tested by being there."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from acmix_nas import registry
 from acmix_nas.arch import COMBINE, CONV_IMPL, Mixer
 from acmix_nas.models import plain_form
 from acmix_nas.operators.attention import AttentionMode
+from acmix_nas.parts import OPS, total
 
 CHANNELS, HEADS = 24, 3
 MODES = registry.names("operators.attention")
@@ -47,6 +49,12 @@ def mixer(request):
     return request.param
 
 
+def held(operator, module=""):
+    """Parameters below a module."""
+    below = [p for name, p in operator.named_parameters() if not module or name.startswith(f"{module}.")]
+    return sum(parameter.numel() for parameter in below)
+
+
 def load(mixer):
     return registry.load("operators", mixer.operator)
 
@@ -71,10 +79,40 @@ def test_count_is_exact(mixer, fc_bias, map_size):
             operator = load(mixer).build(mixer, **site)
             with FlopCounterMode(display=False) as counter, plain_form(operator):
                 operator(torch.empty(1, 16, *size))
-        params, macs, macs_deploy = load(mixer).count(mixer, input_map=size, **site)
-        assert params == sum(parameter.numel() for parameter in operator.parameters())
-        assert counter.get_total_flops() == 2 * macs
-        assert 0 < macs_deploy <= macs
+        parts = load(mixer).count(mixer, input_map=size, **site)
+        counted = total(parts)
+        assert counter.get_total_flops() == 2 * (counted.macs - counted.unseen_macs)
+        assert 0 < counted.macs_deploy <= counted.macs
+        for part in parts:
+            assert part.op in OPS
+            assert part.stage is None
+            assert part.params == held(operator, part.module)
+        assert counted.params == held(operator)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_activations_are_those_that_fvcore_counts(mixer, stride):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*torch\.jit\.")
+        fvcore = pytest.importorskip("fvcore.nn")
+        operator = load(mixer).build(mixer, **SITE, stride=stride, map_size=(7, 11), fc_bias=True)
+        analysis = fvcore.ActivationCountAnalysis(operator.eval(), torch.zeros(1, 16, 7, 11)).tracer_warnings("none")
+        with plain_form(operator):
+            counted = analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).total()
+    site = {**SITE, "stride": stride, "map_size": (7, 11), "fc_bias": True}
+    assert total(load(mixer).count(mixer, input_map=(7, 11), **site)).activations == counted
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("combine", ["conv", "learned"])
+def test_frozen_kernels_cost_no_more_than_the_shifts_they_are(mode, combine):
+    """`groupconv` and `shift` are one function, so they have one cheapest form."""
+    costs = [
+        total(load(mixer).count(mixer, **SITE, input_map=(7, 11), stride=2))
+        for impl in ("shift", "groupconv")
+        for mixer in [acmix(attention=mode, combine=combine, conv_impl=impl, conv_kernel=5)]
+    ]
+    assert costs[0].macs_deploy == costs[1].macs_deploy
 
 
 def test_state_dict_round_trip(mixer):
