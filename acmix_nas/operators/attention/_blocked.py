@@ -48,7 +48,8 @@ def attend(
 
 def folded(index: torch.Tensor, extent: int) -> torch.Tensor:
     """Indices beyond an axis, as numpy.pad with mode "reflect": folded as often as needed; extent 1 repeats."""
-    period: Any = torch.sym_max(2 * (extent - 1), 1)
+    at_least: Any = torch.sym_max if _is_symbolic(extent) else max
+    period = at_least(2 * (extent - 1), 1)
     index = index % period
     return torch.minimum(index, period - index)
 

@@ -3,8 +3,6 @@
 Shapes: B batch, H W map, h w its map at stride, N heads, D head_dim, C = N * D channels, K = kernel_size ** 2.
 """
 
-from typing import Any
-
 import torch
 from torch import nn
 
@@ -102,9 +100,7 @@ def _locations(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
 def _from_minus_one_to_one(extent: int, like: torch.Tensor) -> torch.Tensor:
     """As linspace, which torch.export cannot trace with an extent that is a symbol; -1 for extent 1."""
     index = torch.arange(extent, device=like.device).to(torch.promote_types(like.dtype, torch.float32))
-    last: Any = torch.sym_max(extent - 1, 1)
-    y: torch.Tensor = 2 * index / last - 1
-    return y.to(like.dtype)
+    return (2 * index / index[-1:].clamp(min=1) - 1).to(like.dtype)
 
 
 def _reflected(extent: int, padding: int, device: torch.device) -> torch.Tensor:
