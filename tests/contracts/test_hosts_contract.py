@@ -1,6 +1,7 @@
 """What every host must do: a new file in acmix_nas/hosts is tested by being there."""
 
 import copy
+import warnings
 
 import pytest
 import timm
@@ -72,6 +73,17 @@ def test_count_is_exact_for_a_proxy(arch, input_size):
     assert counted[:3] == (cost.params, cost.macs, cost.macs_deploy)
     assert counted.params == sum(parameter.numel() for parameter in model.parameters())
     assert 2 * (counted.macs - counted.unseen_macs) == counter.get_total_flops()
+
+
+def test_activations_are_those_that_fvcore_counts(arch):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*torch\.jit\.")
+        fvcore = pytest.importorskip("fvcore.nn")
+        model = small(arch)
+        analysis = fvcore.ActivationCountAnalysis(model, torch.zeros(1, 3, 45, 77)).tracer_warnings("none")
+        with plain_form(model):
+            counted = analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).total()
+    assert total(breakdown(model, (45, 77))).activations == counted
 
 
 @pytest.mark.parametrize("size", [(32, 32), (45, 77), (1, 1)])
