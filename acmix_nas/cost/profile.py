@@ -1,104 +1,117 @@
 """Profiles networks: one row for each network, implementation and batch size; rows of a batch size run interleaved."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import torch
 from torch import nn
 
 from acmix_nas.arch import Arch
-from acmix_nas.cost.count import count
-from acmix_nas.cost.counters import macs_fvcore, macs_torch
+from acmix_nas.cost.clock import Run, capture, clock_for
+from acmix_nas.cost.compare import LEVEL, MARGIN, compare
+from acmix_nas.cost.counts import counts
 from acmix_nas.cost.environment import environment
+from acmix_nas.cost.execution import Execution, Step, conditions, first_run, make_images, make_step, prepare
+from acmix_nas.cost.fit import largest_fitting, ran_out, within_memory
+from acmix_nas.cost.machine import gpu_clocks, gpu_state
 from acmix_nas.cost.memory import peak_cpu_mb, peak_cuda_mb
-from acmix_nas.cost.network import Network
-from acmix_nas.cost.timing import Timing, clock_for, measure
-from acmix_nas.models import plain_form
+from acmix_nas.cost.network import Network, Size
+from acmix_nas.cost.steps import Progress, Steps
+from acmix_nas.cost.timing import Timing, measure
+from acmix_nas.errors import UsageError
 
-Progress = Callable[[str, int, int], None]
-"""Called with (what is done now, steps done, steps in all)."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """How long is measured.
+
+    Attributes:
+        spread: Repeating ends when the interquartile range over the median is below it for every row.
+        limit_s: Or after about so many seconds for each row.
+        memory: Whether peak memory is measured, on the CPU in a process of its own for each row.
+        counters: Whether the public counters are asked.
+    """
+
+    spread: float = 0.05
+    limit_s: float = 10.0
+    memory: bool = True
+    counters: bool = True
 
 
 def profile_rows(
-    models: Sequence[Network],
+    networks: Sequence[Network],
     *,
-    impls: Sequence[str] = (),
+    how: Execution,
     batch_sizes: Sequence[int] = (1,),
-    input_size: int = 224,
-    device: torch.device | str = "cpu",
-    limit_s: float = 10.0,
-    memory: bool = True,
+    input_size: Size | int = 224,
+    baseline: int = 0,
+    effort: Effort | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Counts and times networks in float32, channels_last, evaluation mode, with random weights.
-
-    ACmix computes its named formulation literally (`acmix_nas.models.plain_form`; form "paper"), not its fast form:
-    what is compared is what docs/operator.md describes.
+    """Counts and times networks with random weights.
 
     Args:
-        models: The networks.
-        impls: Implementations of the convolution path that each network is profiled with; none for as it is.
-        batch_sizes: Images in a batch, one row for each.
-        input_size: Height and width of the image in pixels.
-        device: Where latency and memory are measured.
-        limit_s: Seconds of timing for each row, about.
-        memory: Whether peak memory is measured, on the CPU in a process of its own for each row.
+        networks: The networks.
+        how: How they are run.
+        batch_sizes: Images in a batch, one row of each network for each. A batch that does not fit into memory is
+            halved, for all networks alike.
+        input_size: (height, width) of the image in pixels, or the extent of a square.
+        baseline: Place in `networks` of the one that the others are compared with.
+        effort: How long is measured.
         progress: Told of every step.
 
     Returns:
-        {"device", "env", "rows"}, plain values. A row has model, impl, form, batch_size, params, macs and macs_deploy
-        (multiply-adds of one image; None for timm's own models), macs_fvcore and macs_torch (None where the counter
-        fails), latency_ms (median of a batch), latency_iqr_ms, throughput (images a second at the median) and
-        peak_memory_mb (None where it cannot be measured; so is the latency of a batch that does not fit).
+        {"device", "env", "rows"}, plain values; docs/profile.md tells the keys of a row.
 
     Raises:
-        UsageError: `impls` is given and a network has no convolution path.
+        UsageError: Networks that become the same one are to be compared merged; a network does not run as asked; not
+            even one image fits into memory.
     """
-    device = torch.device(device)
-    tell = _Steps(progress, total=0)
-    networks = [network.having_impl(impl) for network in models for impl in impls] if impls else list(models)
-    tell.total = len(networks) + len(batch_sizes) * (1 + len(networks))
-    setting = {"input_size": input_size, "dtype": "float32", "memory_format": "channels_last"}
-    env = {**environment(device), **setting}
+    effort = effort or Effort()
+    size = (input_size, input_size) if isinstance(input_size, int) else input_size
+    _refuse_equals(networks, how)
+    steps = Steps(progress, len(networks), len(batch_sizes), effort.limit_s, memory=effort.memory)
+    idle = gpu_state(torch.device(how.device)) if how.device != "cpu" else None
+    env = {**environment(how.device), **how.told(), "form": how.form, **_said(effort, size)}
     subjects = []
     for network in networks:
-        tell(f"counting {_label(network)}")
-        subjects.append(_subject(network, input_size, device))
+        steps.begin_count(_label(network))
+        subjects.append(_subject(network, size, how, counters=effort.counters))
     rows = []
     for batch_size in batch_sizes:
-        tell(f"timing batches of {batch_size}")
-        images = torch.randn(batch_size, 3, input_size, input_size, device=device)
-        images = images.to(memory_format=torch.channels_last)
-        timings = _time([subject.model for subject in subjects], images, limit_s)
+        steps.begin_timing(batch_size)
+        batch = _time(subjects, batch_size, size, how, effort, steps.tick)
+        if idle is not None:
+            env |= gpu_clocks(idle, gpu_state(torch.device(how.device)))
         for index, subject in enumerate(subjects):
-            tell(f"memory of {_label(subject.network)}, batches of {batch_size}")
-            peak_mb = _peak_mb(subject, images) if memory and index in timings else None
-            rows.append(_row(subject, batch_size, timings.get(index), peak_mb))
-    return {"device": str(device), "env": env, "rows": rows}
+            steps.begin_memory(f"{_label(subject.network)}, batches of {batch.size}")
+            peak_mb = _peak_mb(subject, batch.steps[index]) if effort.memory else None
+            rows.append({**_row(subject, how, batch, index, baseline), "peak_memory_mb": peak_mb})
+    return {"device": how.device, "env": env, "rows": rows}
 
 
 def throughputs(
     archs: Mapping[str, Arch], *, input_size: int, batch_size: int, device: torch.device | str, limit_s: float = 2.0
 ) -> dict[str, float]:
-    """Images a second of full networks, timed interleaved in float32, channels_last, evaluation mode, plain form.
+    """Images a second of full networks, timed interleaved in float32, channels_last, inference mode, plain form.
 
     Args:
         archs: The networks, by name.
         input_size: Height and width of the image in pixels.
-        batch_size: Images in a batch.
+        batch_size: Images in a batch; halved for all until it fits.
         device: Where they are timed.
         limit_s: Seconds of timing for each network, about.
 
     Returns:
-        Name -> images a second at the median latency; a network that does not fit in memory is left out.
+        Name -> images a second at the median latency.
     """
-    images = torch.randn(batch_size, 3, input_size, input_size, device=device).to(memory_format=torch.channels_last)
-    models = [Network(name=name, arch=arch).build(input_size).to(device) for name, arch in archs.items()]
-    subjects = [model.to(memory_format=torch.channels_last) for model in models]
-    timings = _time(subjects, images, limit_s)
-    return {name: batch_size / timings[i].median_ms * 1000 for i, name in enumerate(archs) if i in timings}
+    how, size = Execution(device=str(device), form="paper"), (input_size, input_size)
+    networks = [Network(name=name, arch=arch) for name, arch in archs.items()]
+    subjects = [_Subject(network, prepare(network.build(size), how), {}) for network in networks]
+    batch = _time(subjects, batch_size, size, how, Effort(limit_s=limit_s), lambda share: None)
+    return {name: batch.size / timing.median_ms * 1000 for name, timing in zip(archs, batch.timings, strict=True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,89 +120,121 @@ class _Subject:
 
     network: Network
     model: nn.Module
-    counts: dict[str, int | None]
+    counts: dict[str, Any]
 
 
-@dataclass(slots=True)
-class _Steps:
-    progress: Progress | None
-    total: int
-    done: int = 0
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    """Networks timed together, each field in their order."""
 
-    def __call__(self, text: str) -> None:
-        if self.progress is not None:
-            self.progress(text, self.done, self.total)
-        self.done += 1
+    asked: int
+    size: int
+    steps: list[Step]
+    firsts: list[tuple[float, int]]
+    timings: list[Timing]
 
 
-def _subject(network: Network, input_size: int, device: torch.device) -> _Subject:
-    model = network.build(input_size)
-    exact = None if network.arch is None else count(network.arch, input_size)
-    counts: dict[str, int | None] = {
-        "params": sum(p.numel() for p in model.parameters()) if exact is None else exact.params,
-        "macs": None if exact is None else exact.macs,
-        "macs_deploy": None if exact is None else exact.macs_deploy,
-        "macs_fvcore": _or_none(macs_fvcore, model, input_size),
-        "macs_torch": _or_none(macs_torch, model, input_size),
+def _refuse_equals(networks: Sequence[Network], how: Execution) -> None:
+    if how.form != "merged":
+        return
+    for one, other in combinations(networks, 2):
+        if one != other and one.merges_like(other):
+            raise UsageError(
+                f"--form merged folds shift, groupconv, learnable and full alike into one convolution, so {_label(one)} "
+                f"and {_label(other)} are the same network then. Compare them with --form paper."
+            )
+
+
+def _said(effort: Effort, size: Size) -> dict[str, Any]:
+    return {
+        "input_size": size[0] if size[0] == size[1] else list(size),
+        "target_spread": effort.spread,
+        "time_limit_s": effort.limit_s,
+        "interval": LEVEL,
+        "margin": MARGIN,
     }
-    return _Subject(network, model.to(device).to(memory_format=torch.channels_last), counts)
 
 
-def _or_none(counter: Callable[[nn.Module, int], int], model: nn.Module, input_size: int) -> int | None:
+def _subject(network: Network, size: Size, how: Execution, *, counters: bool) -> _Subject:
+    model = network.build(size, features_only=how.features_only)
+    counted = counts(network, model, size, how, counters=counters)
+    return _Subject(network, prepare(model, how), counted)
+
+
+def _time(
+    subjects: Sequence[_Subject],
+    batch_size: int,
+    size: Size,
+    how: Execution,
+    effort: Effort,
+    tick: Callable[[float], None],
+) -> _Batch:
+    def attempt(batch: int) -> tuple[list[Step], list[tuple[float, int]], list[Run]]:
+        with within_memory(how.device):
+            images = make_images(batch, size, how)
+            steps = [make_step(subject.model, images, how) for subject in subjects]
+            firsts = [_first(step, subject, size) for step, subject in zip(steps, subjects, strict=True)]
+            return steps, firsts, [capture(step, how.device) if how.cuda_graph else step for step in steps]
+
+    what = f"{', '.join(_label(subject.network) for subject in subjects)} at {size[0]} x {size[1]} pixels"
+    with conditions([subject.model for subject in subjects], how):
+        ran, (steps, firsts, runs) = largest_fitting(batch_size, attempt, what=what)
+        timings = measure(
+            {str(index): run for index, run in enumerate(runs)},
+            clock=clock_for(how.device, flush=how.flush_l2),
+            spread=effort.spread,
+            limit_s=effort.limit_s,
+            tick=tick,
+        )
+    return _Batch(asked=batch_size, size=ran, steps=steps, firsts=firsts, timings=list(timings.values()))
+
+
+def _first(step: Step, subject: _Subject, size: Size) -> tuple[float, int]:
     try:
-        return counter(model, input_size)
-    except Exception:  # tracers fail in ways of their own on networks they do not know; the count is a cross-check
-        return None
+        return first_run(step)
+    except Exception as error:  # networks, dtypes and the compiler fail in ways of their own
+        if ran_out(error):
+            raise
+        told = ", ".join(f"{key} {value}" for key, value in step.how.told().items() if value)
+        reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
+        raise UsageError(
+            f"{_label(subject.network)} does not run on images of {size[0]} x {size[1]} pixels on {step.how.device} with "
+            f"{told}: {reason}. Leave out what it does not take."
+        ) from error
 
 
-def _time(models: Sequence[nn.Module], images: torch.Tensor, limit_s: float) -> dict[int, Timing]:
-    """Timings in plain form by place in `models`; a network that runs out of GPU memory is left out."""
-    with torch.inference_mode(), ExitStack() as forms:
-        for model in models:
-            forms.enter_context(plain_form(model))
-        fitting = [index for index, model in enumerate(models) if _fits(model, images)]
-        runs = {str(index): _Forward(models[index], images) for index in fitting}
-        timings = measure(runs, clock=clock_for(images.device), limit_s=limit_s)
-    return {int(index): timing for index, timing in timings.items()}
+def _peak_mb(subject: _Subject, step: Step) -> float | None:
+    if step.images.is_cuda:
+        return peak_cuda_mb(subject.model, step)
+    height, width = step.images.shape[-2:]
+    return peak_cpu_mb(subject.network, batch_size=len(step.images), input_size=(height, width), how=step.how)
 
 
-@dataclass(frozen=True, slots=True)
-class _Forward:
-    model: nn.Module
-    images: torch.Tensor
-
-    def __call__(self) -> object:
-        return self.model(self.images)
-
-
-def _fits(model: nn.Module, images: torch.Tensor) -> bool:
-    try:
-        model(images)
-    except torch.OutOfMemoryError:
-        torch.cuda.empty_cache()
-        return False
-    return True
-
-
-def _peak_mb(subject: _Subject, images: torch.Tensor) -> float | None:
-    if images.device.type == "cuda":
-        return peak_cuda_mb(subject.model, images)
-    return peak_cpu_mb(subject.network, batch_size=len(images), input_size=images.shape[-1])
-
-
-def _row(subject: _Subject, batch_size: int, timing: Timing | None, peak_mb: float | None) -> dict[str, Any]:
+def _row(subject: _Subject, how: Execution, batch: _Batch, index: int, baseline: int) -> dict[str, Any]:
+    timing, (first_s, graph_breaks) = batch.timings[index], batch.firsts[index]
+    ratio = None if index == baseline else compare(batch.timings[baseline].times_ms, timing.times_ms)
     return {
         "model": subject.network.name,
         "impl": subject.network.impl,
-        "form": "paper",
-        "batch_size": batch_size,
+        "form": None if subject.network.arch is None else how.form,
+        "batch_size": batch.size,
+        "requested_batch_size": batch.asked,
         **subject.counts,
-        "latency_ms": timing and timing.median_ms,
-        "latency_iqr_ms": timing and timing.iqr_ms,
-        "throughput": timing and batch_size / timing.median_ms * 1000,
-        "peak_memory_mb": peak_mb,
+        "latency_ms": timing.median_ms,
+        "latency_iqr_ms": timing.iqr_ms,
+        "latency_min_ms": timing.min_ms,
+        "latency_p95_ms": timing.p95_ms,
+        "repetitions": timing.repetitions,
+        "stopped_by": timing.stopped_by,
+        "throughput": batch.size / timing.median_ms * 1000,
+        "ratio": ratio and ratio.ratio,
+        "ratio_low": ratio and ratio.low,
+        "ratio_high": ratio and ratio.high,
+        "difference": ratio and ratio.difference,
+        "compile_s": max(0.0, first_s - timing.median_ms / 1000) if how.compiled else None,
+        "graph_breaks": graph_breaks if how.compiled else None,
     }
 
 
 def _label(network: Network) -> str:
-    return f"{network.name} ({network.impl})" if network.impl else network.name
+    return f"{network.name} ({network.impl})" if network.impl and network.impl != network.name else network.name
