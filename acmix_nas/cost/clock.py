@@ -25,6 +25,12 @@ class Clock(Protocol):
     def time_ms(self, run: Run) -> float:
         """Milliseconds that the device needs for one run."""
 
+    def stamp(self) -> Any:
+        """A moment in the device's work."""
+
+    def between_ms(self, start: Any, end: Any) -> float:
+        """Milliseconds from one moment to a later one; waits for it."""
+
 
 class CpuClock:
     """`time.perf_counter` around the run."""
@@ -38,6 +44,14 @@ class CpuClock:
         start = time.perf_counter()
         run()
         return (time.perf_counter() - start) * 1000
+
+    def stamp(self) -> float:
+        """Now, in seconds."""
+        return time.perf_counter()
+
+    def between_ms(self, start: float, end: float) -> float:
+        """Milliseconds between two moments."""
+        return (end - start) * 1000
 
 
 class CudaClock:
@@ -63,13 +77,21 @@ class CudaClock:
     def time_ms(self, run: Run) -> float:
         """Milliseconds between the events around the run; returns when the device has done it."""
         with self._cuda.device(self._device):
-            start, end = self._cuda.Event(enable_timing=True), self._cuda.Event(enable_timing=True)
             if self._filler is not None:
                 self._filler.zero_()
-            start.record()
+            start = self.stamp()
             run()
-            end.record()
-            end.synchronize()
+            return self.between_ms(start, self.stamp())
+
+    def stamp(self) -> Any:
+        """An event recorded on the current stream."""
+        event = self._cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def between_ms(self, start: Any, end: Any) -> float:
+        """Milliseconds between two events; waits for the later one."""
+        end.synchronize()
         return float(start.elapsed_time(end))
 
 

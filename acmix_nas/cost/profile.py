@@ -1,7 +1,7 @@
 """Profiles networks: one row for each network, implementation and batch size; rows of a batch size run interleaved."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import nn
 from acmix_nas.arch import Arch
 from acmix_nas.cost.clock import Run, capture, clock_for
 from acmix_nas.cost.compare import LEVEL, MARGIN, compare
-from acmix_nas.cost.counts import counts
+from acmix_nas.cost.counts import counts, exact_parts
 from acmix_nas.cost.environment import environment
 from acmix_nas.cost.execution import Execution, Step, conditions, first_run, make_images, make_step, prepare
 from acmix_nas.cost.fit import largest_fitting, ran_out, within_memory
@@ -20,7 +20,11 @@ from acmix_nas.cost.memory import peak_cpu_mb, peak_cuda_mb
 from acmix_nas.cost.network import Network, Size
 from acmix_nas.cost.steps import Progress, Steps
 from acmix_nas.cost.timing import Timing, measure
+from acmix_nas.cost.where import foreign_parts, module_times, shares
 from acmix_nas.errors import UsageError
+
+ROUNDS, COMPARED_ROUNDS = 10, 30
+"""Repetitions before the spread is believed; the more for networks that are compared, whose ratio needs them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +51,7 @@ def profile_rows(
     batch_sizes: Sequence[int] = (1,),
     input_size: Size | int = 224,
     baseline: int = 0,
+    by: str | None = None,
     effort: Effort | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -59,11 +64,12 @@ def profile_rows(
             halved, for all networks alike.
         input_size: (height, width) of the image in pixels, or the extent of a square.
         baseline: Place in `networks` of the one that the others are compared with.
+        by: Of `acmix_nas.cost.where.BY`: also says where parameters, multiply-adds and time of the first batch size go.
         effort: How long is measured.
         progress: Told of every step.
 
     Returns:
-        {"device", "env", "rows"}, plain values; docs/profile.md tells the keys of a row.
+        {"device", "env", "rows"}, and "where" with `by`: plain values; docs/profile.md tells the keys.
 
     Raises:
         UsageError: Networks that become the same one are to be compared merged; a network does not run as asked; not
@@ -72,6 +78,7 @@ def profile_rows(
     effort = effort or Effort()
     size = (input_size, input_size) if isinstance(input_size, int) else input_size
     _refuse_equals(networks, how)
+    _refuse_foreign(networks, by)
     steps = Steps(progress, len(networks), len(batch_sizes), effort.limit_s, memory=effort.memory)
     idle = gpu_state(torch.device(how.device)) if how.device != "cpu" else None
     env = {**environment(how.device), **how.told(), "form": how.form, **_said(effort, size)}
@@ -79,7 +86,7 @@ def profile_rows(
     for network in networks:
         steps.begin_count(_label(network))
         subjects.append(_subject(network, size, how, counters=effort.counters))
-    rows = []
+    rows, where = [], []
     for batch_size in batch_sizes:
         steps.begin_timing(batch_size)
         batch = _time(subjects, batch_size, size, how, effort, steps.tick)
@@ -89,7 +96,9 @@ def profile_rows(
             steps.begin_memory(f"{_label(subject.network)}, batches of {batch.size}")
             peak_mb = _peak_mb(subject, batch.steps[index]) if effort.memory else None
             rows.append({**_row(subject, how, batch, index, baseline), "peak_memory_mb": peak_mb})
-    return {"device": how.device, "env": env, "rows": rows}
+            if by is not None and batch_size == batch_sizes[0]:
+                where.append(_where(subject, batch.steps[index], by))
+    return {"device": how.device, "env": env, "rows": rows, **({"where": where} if by else {})}
 
 
 def throughputs(
@@ -145,6 +154,29 @@ def _refuse_equals(networks: Sequence[Network], how: Execution) -> None:
             )
 
 
+def _refuse_foreign(networks: Sequence[Network], by: str | None) -> None:
+    for network in networks if by in ("stage", "op") else ():
+        if network.arch is None:
+            raise UsageError(
+                f"--by {by} sums what stages and paths of our networks take; {network.name} is timm's own. "
+                "Take --by module."
+            )
+
+
+def _where(subject: _Subject, step: Step, by: str) -> dict[str, Any]:
+    height, width = step.images.shape[-2:]
+    core = getattr(subject.model, "model", subject.model) if step.how.features_only else subject.model
+    parts = exact_parts(subject.network, (height, width), step.how) or foreign_parts(core, (height, width))
+    lines = shares(by, parts, module_times(subject.model, step.images, step.how, core=core))
+    return {
+        "model": subject.network.name,
+        "impl": subject.network.impl,
+        "batch_size": len(step.images),
+        "by": by,
+        "rows": [asdict(line) for line in lines],
+    }
+
+
 def _said(effort: Effort, size: Size) -> dict[str, Any]:
     return {
         "input_size": size[0] if size[0] == size[1] else list(size),
@@ -184,6 +216,7 @@ def _time(
             clock=clock_for(how.device, flush=how.flush_l2),
             spread=effort.spread,
             limit_s=effort.limit_s,
+            min_repetitions=ROUNDS if len(runs) == 1 else COMPARED_ROUNDS,
             tick=tick,
         )
     return _Batch(asked=batch_size, size=ran, steps=steps, firsts=firsts, timings=list(timings.values()))
@@ -222,6 +255,8 @@ def _row(subject: _Subject, how: Execution, batch: _Batch, index: int, baseline:
         **subject.counts,
         "latency_ms": timing.median_ms,
         "latency_iqr_ms": timing.iqr_ms,
+        "latency_q1_ms": timing.q1_ms,
+        "latency_q3_ms": timing.q3_ms,
         "latency_min_ms": timing.min_ms,
         "latency_p95_ms": timing.p95_ms,
         "repetitions": timing.repetitions,

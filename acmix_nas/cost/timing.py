@@ -17,7 +17,8 @@ class Timing:
 
     Attributes:
         median_ms: Median in milliseconds.
-        iqr_ms: Distance between the quartiles in milliseconds.
+        q1_ms: First quartile in milliseconds.
+        q3_ms: Third quartile in milliseconds.
         min_ms: Shortest time in milliseconds.
         p95_ms: 95th percentile in milliseconds.
         repetitions: How often it was timed.
@@ -26,12 +27,18 @@ class Timing:
     """
 
     median_ms: float
-    iqr_ms: float
+    q1_ms: float
+    q3_ms: float
     min_ms: float
     p95_ms: float
     repetitions: int
     stopped_by: str
     times_ms: tuple[float, ...] = field(repr=False)
+
+    @property
+    def iqr_ms(self) -> float:
+        """Distance between the quartiles in milliseconds."""
+        return self.q3_ms - self.q1_ms
 
 
 def measure(
@@ -92,24 +99,32 @@ def _warm_up(run: Run, clock: Clock, limit_s: float) -> None:
 
 
 def _settled(times_ms: Mapping[str, list[float]], spread: float) -> bool:
-    return all(_iqr(times) <= spread * statistics.median(times) for times in times_ms.values())
+    return all(_spread(times) <= spread for times in times_ms.values())
 
 
 def _summary(times_ms: list[float], spread: float, limit: str) -> Timing:
-    median_ms, iqr_ms = statistics.median(times_ms), _iqr(times_ms)
+    low_ms, high_ms = _quartiles(times_ms)
+    median_ms = statistics.median(times_ms)
     return Timing(
         median_ms=median_ms,
-        iqr_ms=iqr_ms,
+        q1_ms=low_ms,
+        q3_ms=high_ms,
         min_ms=min(times_ms),
         p95_ms=statistics.quantiles(times_ms, n=20, method="inclusive")[-1] if len(times_ms) > 1 else median_ms,
         repetitions=len(times_ms),
-        stopped_by="spread" if iqr_ms <= spread * median_ms else limit,
+        stopped_by="spread" if _spread(times_ms) <= spread else limit,
         times_ms=tuple(times_ms),
     )
 
 
-def _iqr(times_ms: list[float]) -> float:
+def _spread(times_ms: list[float]) -> float:
+    """The interquartile range as a share of the median."""
+    low_ms, high_ms = _quartiles(times_ms)
+    return (high_ms - low_ms) / statistics.median(times_ms)
+
+
+def _quartiles(times_ms: list[float]) -> tuple[float, float]:
     if len(times_ms) < 2:
-        return 0.0
-    lower, _, upper = statistics.quantiles(times_ms, n=4, method="inclusive")
-    return upper - lower
+        return times_ms[0], times_ms[0]
+    low, _, high = statistics.quantiles(times_ms, n=4, method="inclusive")
+    return low, high
