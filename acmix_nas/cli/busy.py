@@ -6,7 +6,7 @@ import click
 
 
 def find_device(device: str) -> str:
-    """"cuda" or "cpu" for the value of --device; says so where a GPU is wanted and there is none."""
+    """What the value of --device means here, "cuda" or "cpu"; says so where a GPU is wanted and there is none."""
     import torch
 
     if device != "cpu" and torch.cuda.is_available():

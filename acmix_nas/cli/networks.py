@@ -34,7 +34,7 @@ def find_network(name: str) -> "Network":
 
 
 def ablation_networks(name_or_path: str) -> tuple[list["Network"], int, int, str]:
-    """The rows of an ablation table, the baseline's place among them, the extent of its images in pixels, its summary."""
+    """The rows of an ablation table, the place of the baseline, the extent of the images in pixels, the summary."""
     from acmix_nas.ablate import load_ablation
     from acmix_nas.cost.network import Network
 

@@ -30,7 +30,9 @@ def parse_size(context: click.Context, parameter: click.Parameter, text: str | N
     except ValueError:
         sizes = []
     if len(sizes) not in (1, 2) or min(sizes) < 1:
-        raise click.BadParameter(f"an input size is a height, or a height and a width, as 224 or 224x160; not {text!r}.")
+        raise click.BadParameter(
+            f"an input size is a height, or a height and a width, as 224 or 224x160; not {text!r}."
+        )
     return sizes[0], sizes[-1]
 
 

@@ -7,17 +7,14 @@ from typing import Any
 
 import click
 
+from acmix_nas.cli import profile_notes
+from acmix_nas.cli.where_table import where_table
 from acmix_nas.cost.compare import Ratio
+from acmix_nas.report import escape
 from acmix_nas.report import table as tables
 from acmix_nas.report.table import NOTHING, Cell, Column, Table
 
 Row = Mapping[str, Any]
-FORM_WORDS = {
-    "paper": "paper form (the named implementation, literally)",
-    "train": "train form (the fast form that a network has by itself)",
-    "merged": "merged form (folded for deployment)",
-    None: "",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,41 +55,10 @@ def print_result(result: Mapping[str, Any], form_at: str | None) -> None:
 
 def main_table(result: Mapping[str, Any], shown: Sequence[Shown]) -> Table:
     """The table of a profile with some of its columns."""
-    heading, notes = _heading(result), _notes(result)
+    title, notes = profile_notes.heading(result), profile_notes.notes_of(result)
     rows = tuple(tuple(_cell(each, row) for each in shown) for row in result["rows"])
     columns = tuple(each.column for each in shown)
-    return Table(name="profile", title=heading, columns=columns, rows=rows, caption=f"{heading}.", notes=notes)
-
-
-def where_table(where: Mapping[str, Any], mode: str) -> Table:
-    """Where a network's parameters, multiply-adds and time go."""
-    rows, by = where["rows"], where["by"]
-    top = [row for row in rows if row["depth"] == 0]
-    sums = {key: sum(row[key] or 0 for row in top) for key in ("params", "macs", "time_ms")}
-    columns = [Column(key="name", title=by)]
-    for key, unit, short in (("params", "M", "M"), ("macs", "G", "G"), ("time_ms", "ms", "ms")):
-        word = {"params": "params", "macs": "MACs", "time_ms": "time"}[key]
-        columns += [Column(key=key, title=f"{word} ({unit})", short=f"{word} ({short})", numeric=True)]
-        columns += [Column(key=f"{key}_share", title=f"{word} %", numeric=True)]
-    cells = []
-    for row in rows:
-        indent = "\N{MIDDLE DOT} " * row["depth"]
-        line = [Cell(indent + row["name"], row["name"])]
-        for key, unit, digits in (("params", 1e6, 3), ("macs", 1e9, 3), ("time_ms", 1.0, 2)):
-            line += _amount_and_share(row[key], sums[key], unit, digits)
-        cells.append(tuple(line))
-    named = where["model"] + (f" ({where['impl']})" if where["impl"] else "")
-    title = f"Where it goes, by {by}: {named}, batches of {where['batch_size']}"
-    which = "inference passes" if mode == "inference" else "the forward pass of training"
-    note = f"Times are of {which} with a stamp at every module, which costs time itself: read them as shares."
-    return Table(name=f"by-{by}", title=title, columns=tuple(columns), rows=tuple(cells), caption=f"{title}.", notes=(note,))
-
-
-def _amount_and_share(amount: float | None, whole: float, unit: float, digits: int) -> list[Cell]:
-    if amount is None:
-        return [NOTHING, NOTHING]
-    share = amount / whole if whole else 0.0
-    return [Cell(f"{amount / unit:.{digits}f}", amount), Cell(f"{100 * share:.1f}", share)]
+    return Table(name="profile", title=title, columns=columns, rows=rows, caption=f"{title}.", notes=notes)
 
 
 def _print_rich(result: Mapping[str, Any], shown: Sequence[Shown]) -> None:
@@ -128,7 +94,7 @@ def _print_one(table: Table, form_at: str) -> None:
 
 def _rendered(table: Table, form_at: str) -> str:
     if form_at == "markdown":
-        return f"{tables.escape.markdown(table.title)}\n\n{tables.as_markdown(table)}"
+        return f"{escape.markdown(table.title)}\n\n{tables.as_markdown(table)}"
     render = {"plain": tables.as_text, "latex": tables.as_latex, "csv": tables.as_csv}[form_at]
     return render(table).rstrip("\n")
 
@@ -136,62 +102,6 @@ def _rendered(table: Table, form_at: str) -> str:
 def _cell(shown: Shown, row: Row) -> Cell:
     text = shown.text(row)
     return Cell(text, row.get(shown.value or shown.column.key)) if text else NOTHING
-
-
-def _heading(result: Mapping[str, Any]) -> str:
-    env, rows = result["env"], result["rows"]
-    names = list(dict.fromkeys(row["model"] for row in rows))
-    size = env["input_size"] if isinstance(env["input_size"], int) else "x".join(str(n) for n in env["input_size"])
-    flags = [word for word in ("compiled", "cuda_graph", "flush_l2") if env[word]]
-    form = FORM_WORDS[next((row["form"] for row in rows if row["form"]), None)]
-    told = [f"{size} px", env["dtype"], env["memory_format"], env["mode"], *flags, form]
-    if env["output"] == "features":
-        told.insert(1, "features only")
-    named = result.get("summary") or (names[0] if len(names) == 1 else "")
-    return ": ".join(filter(None, (named, ", ".join(part.replace("_", " ") for part in told if part))))
-
-
-def _notes(result: Mapping[str, Any]) -> tuple[str, ...]:
-    env, rows = result["env"], result["rows"]
-    notes = [_where_measured(env)]
-    notes.append(
-        f"Latency is the median of a batch, IQR its interquartile range; repeated until IQR/median was below "
-        f"{env['target_spread']:.0%} for all, or for about {env['time_limit_s']:g} s a row. MACs are multiply-adds of one image."
-    )
-    if any(row["ratio"] is not None for row in rows):
-        baseline = next(row for row in rows if row["ratio"] is None)
-        named = baseline["impl"] if len({row["model"] for row in rows}) == 1 and baseline["impl"] else baseline["model"]
-        notes.append(
-            f"Ratios are latency over that of {named}, the median over rounds that run every network once, with a "
-            f"{env['interval']:.0%} bootstrap interval; differences within {env['margin']:.0%} are not told apart."
-        )
-    impls = {row["impl"] for row in rows if row["form"] == "train"} - {None}
-    if len(impls) > 1:
-        notes.append(
-            "In the train form fc and kernels are one convolution where that is cheaper, whatever the implementation is "
-            "called; --form paper compares implementations literally."
-        )
-    if env["dtype_by"]:
-        notes.append(f"{env['dtype']} by: {env['dtype_by']}.")
-    return tuple(notes)
-
-
-def _where_measured(env: Mapping[str, Any]) -> str:
-    locked = {True: "locked", False: "not locked", None: "unknown"}[env["clocks_locked"]]
-    told = [f"{env['device']}: {env['device_name']}", f"{env['threads']} threads", f"clocks {locked}"]
-    if env["governor"]:
-        told.append(f"governor {env['governor']}")
-    if env["cuda"]:
-        clock = f"SM clock {env['sm_clock_idle_mhz']} MHz idle, {env['sm_clock_loaded_mhz']} MHz loaded, {env['sm_clock_max_mhz']} MHz at most"
-        told += [clock, f"TF32 matmul {env['tf32_matmul']}, cuDNN {env['tf32_cudnn']}"]
-        told += [f"cudnn.benchmark {env['cudnn_benchmark']}", f"CUDA {env['cuda']}, driver {env['driver']}"]
-    if env.get("busy_cores") is not None:
-        told.append(f"others used {env['busy_cores']:g} of {env['cores']} cores")
-    versions = ", ".join(
-        f"{name} {env[key]}"
-        for name, key in (("torch", "torch"), ("timm", "timm"), ("acmix-nas", "acmix_nas"), ("Python", "python"))
-    )
-    return f"{', '.join(told)}; {versions}."
 
 
 def _number(key: str, unit: float, form: str) -> Callable[[Row], str]:
@@ -253,9 +163,7 @@ def _words(key: str, *, shown: bool) -> Shown:
     return Shown(column=Column(key=key, title=key), text=lambda row: row[key] or "", screen=0 if shown else None)
 
 
-def _numeric(
-    key: str, title: str, unit: float, form: str, *, screen: int | None = 0, printed: bool = True
-) -> Shown:
+def _numeric(key: str, title: str, unit: float, form: str, *, screen: int | None = 0, printed: bool = True) -> Shown:
     shown = printed and screen is not None
     column = Column(key=key, title=title, numeric=True, printed=shown)
     text = (lambda row: "" if row.get(key) is None else str(row[key])) if form == "d" else _number(key, unit, form)

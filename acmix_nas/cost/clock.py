@@ -1,7 +1,7 @@
 """Clocks: how long a device needs for one run.
 
-What needs a GPU takes `cuda`, the module `torch.cuda` or what stands in for it, so that the order of calls can be tested
-without one.
+What needs a GPU takes `cuda`, the module `torch.cuda` or what stands in for it, so that the order of calls can be
+tested without one.
 """
 
 import time

@@ -54,7 +54,9 @@ class Execution:
             if value not in known:
                 raise UsageError(f"{name} is one of {', '.join(known)}; it is {value!r}.")
         if self.train and self.form == "merged":
-            raise UsageError("a merged network has no gradients; train in --form train or paper, or merge for inference.")
+            raise UsageError(
+                "a merged network has no gradients; train in --form train or paper, or merge for inference."
+            )
         on_gpu = torch.device(self.device).type == "cuda"
         for option, given in (("--cuda-graph", self.cuda_graph), ("--flush-l2", self.flush_l2)):
             if given and not on_gpu:
@@ -104,6 +106,7 @@ class Step:
     weights: tuple[nn.Parameter, ...] = ()
 
     def __call__(self) -> object:
+        """Runs it: the network's outputs, or with `how.train` the loss, whose gradients are in the weights then."""
         if not self.how.train:
             return self.model(self.images)
         for weight in self.weights:
@@ -116,8 +119,9 @@ class Step:
             cache_enabled=not self.how.cuda_graph,
         ):
             output = self.model(self.images)
-        loss = sum(part.float().mean() for part in ([output] if isinstance(output, torch.Tensor) else output))
-        loss.backward()
+        outputs = [output] if isinstance(output, torch.Tensor) else output
+        loss = torch.stack([part.float().mean() for part in outputs]).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
 
@@ -125,7 +129,7 @@ def prepare(model: nn.Module, how: Execution) -> nn.Module:
     """A network in its mode, form, dtype and memory format, on its device."""
     model = merge(model) if how.form == "merged" else model
     model.train(how.train).to(device=how.device, dtype=how.weights_dtype)
-    return model.to(memory_format=how.memory_format)  # type: ignore[call-overload,no-any-return]
+    return model.to(memory_format=how.memory_format)
 
 
 def make_images(batch_size: int, input_size: Size, how: Execution) -> torch.Tensor:

@@ -50,7 +50,12 @@ def cpu_clocks() -> dict[str, str | bool | None]:
 def gpu_state(device: torch.device) -> dict[str, str | None]:
     """Clock of the multiprocessors now and at most (MHz), share in use (%), driver; None for what nvidia-smi hides."""
     nothing = dict.fromkeys(GPU_FIELDS)
-    command = ["nvidia-smi", f"--query-gpu={','.join(GPU_FIELDS)}", "--format=csv,noheader,nounits", f"--id={_id(device)}"]
+    command = [
+        "nvidia-smi",
+        f"--query-gpu={','.join(GPU_FIELDS)}",
+        "--format=csv,noheader,nounits",
+        f"--id={_id(device)}",
+    ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):

@@ -32,6 +32,11 @@ class Network:
         impls = {mixer.conv_impl for mixer in self.arch.mixers if mixer.convolves} if self.arch else set()
         return None if not impls else impls.pop() if len(impls) == 1 else "mixed"
 
+    @property
+    def label(self) -> str:
+        """Its name, and its implementation if the name does not say it."""
+        return f"{self.name} ({self.impl})" if self.impl and self.impl not in self.name else self.name
+
     def having_impl(self, impl: str) -> Self:
         """This network with one implementation in every convolution path.
 
@@ -72,10 +77,12 @@ class Network:
             UsageError: timm cannot take the features of this network.
         """
         # Importing these takes seconds, which the description alone should not cost.
-        from timm.layers import DropPath
+        from timm.layers.drop import DropPath
 
         size = (input_size, input_size) if isinstance(input_size, int) else input_size
-        model = _build_ours(self.arch, size, features_only) if self.arch else _build_timm(self.name, size, features_only)
+        model = (
+            _build_ours(self.arch, size, features_only) if self.arch else _build_timm(self.name, size, features_only)
+        )
         for part in model.modules():
             if isinstance(part, DropPath):
                 part.drop_prob = 0.0
@@ -112,17 +119,20 @@ def _build_ours(arch: Arch, size: Size, features_only: bool) -> nn.Module:
 
 
 def _build_timm(name: str, size: Size, features_only: bool) -> nn.Module:
+    model = _create(name, features_only=features_only)
+    usual = getattr(model, "default_cfg", {}).get("input_size", (3, *size))[1:]
+    inner = getattr(model, "model", model) if features_only else model
+    if tuple(usual) != size and hasattr(inner, "set_input_size"):
+        model = _create(name, features_only=features_only, img_size=size)
+    return model
+
+
+def _create(name: str, *, features_only: bool, **options: Any) -> nn.Module:
     import timm
 
+    if not features_only:
+        return timm.create_model(name, **options)
     try:
-        model: Any = timm.create_model(name, **({"features_only": True} if features_only else {}))
-    except (RuntimeError, AttributeError, TypeError, AssertionError) as error:
-        if not features_only:
-            raise
+        return timm.create_model(name, features_only=True, **options)
+    except Exception as error:  # timm refuses in ways of its models' own
         raise UsageError(f"timm takes no features of {name}: {error}. Leave --features-only out.") from error
-    inner = getattr(model, "model", model) if features_only else model
-    usual = getattr(model, "default_cfg", {}).get("input_size", (3, *size))[1:]
-    if tuple(usual) != size and hasattr(inner, "set_input_size"):
-        inner.set_input_size(size)
-    module: nn.Module = model
-    return module

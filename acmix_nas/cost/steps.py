@@ -22,9 +22,7 @@ class Steps:
         memory: Whether memory is measured.
     """
 
-    def __init__(
-        self, progress: Progress | None, networks: int, batches: int, limit_s: float, *, memory: bool
-    ) -> None:
+    def __init__(self, progress: Progress | None, networks: int, batches: int, limit_s: float, *, memory: bool) -> None:
         self._progress = progress
         self._timing_s = networks * limit_s * (1 + WARM_UP)
         self._limit_s = networks * limit_s

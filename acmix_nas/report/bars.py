@@ -46,7 +46,9 @@ def draw_bars(result: Mapping[str, Any], path: Path) -> None:
         figure.savefig(path, dpi=200, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
 
 
-def _draw_batch(axes: Any, rows: Sequence[Mapping[str, Any]], places: list[float], thickness: float, index: int) -> None:
+def _draw_batch(
+    axes: Any, rows: Sequence[Mapping[str, Any]], places: list[float], thickness: float, index: int
+) -> None:
     values = [row["latency_ms"] for row in rows]
     below = [row["latency_ms"] - row["latency_q1_ms"] for row in rows]
     above = [row["latency_q3_ms"] - row["latency_ms"] for row in rows]
@@ -77,4 +79,5 @@ def _label(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
 def _title(env: Mapping[str, Any]) -> str:
     size = env["input_size"] if isinstance(env["input_size"], int) else "x".join(str(n) for n in env["input_size"])
     form = f"{env['form']} form, " if env.get("form") else ""
-    return f"{env['device_name']}, {env['threads']} threads; {size} px, {env['dtype']}, {env['memory_format']}, {form}{env['mode']}"
+    where = f"{env['device_name']}, {env['threads']} threads"
+    return f"{where}; {size} px, {env['dtype']}, {env['memory_format']}, {form}{env['mode']}"

@@ -22,7 +22,9 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("how", [Execution(), Execution(dtype="bfloat16", form="merged", channels_last=False), Execution(train=True)])
+@pytest.mark.parametrize(
+    "how", [Execution(), Execution(dtype="bfloat16", form="merged", channels_last=False), Execution(train=True)]
+)
 def test_it_survives_json(how):
     assert Execution.from_dict(json.loads(json.dumps(how.to_dict()))) == how
 

@@ -25,7 +25,9 @@ def fits(most: int, error: Exception):
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
         MemoryError(),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"
+        ),
     ],
 )
 def test_a_batch_is_halved_until_it_fits(error):
@@ -42,7 +44,9 @@ def test_what_fits_at_once_is_tried_once():
 
 def test_not_even_one_image_is_one_message():
     attempt, tried = fits(0, MemoryError())
-    with pytest.raises(UsageError, match=r"a net at 9 pixels: not even one image fits into memory. Take a smaller") as raised:
+    with pytest.raises(
+        UsageError, match=r"a net at 9 pixels: not even one image fits into memory. Take a smaller"
+    ) as raised:
         largest_fitting(5, attempt, what="a net at 9 pixels")
     assert tried == [5, 2, 1]
     assert raised.value.__cause__ is None

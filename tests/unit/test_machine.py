@@ -54,12 +54,18 @@ def test_a_single_hidden_field_is_none(smi):
     assert (state["clocks.sm"], state["utilization.gpu"], state["clocks.max.sm"]) == (None, None, "1980")
 
 
-@pytest.mark.parametrize(("idle", "loaded", "locked"), [("345", "1980", False), ("1410", "1410", True), (None, "1410", None)])
+@pytest.mark.parametrize(
+    ("idle", "loaded", "locked"), [("345", "1980", False), ("1410", "1410", True), (None, "1410", None)]
+)
 def test_clocks_that_idling_lowers_are_not_locked(idle, loaded, locked):
     state = {"clocks.sm": loaded, "clocks.max.sm": "1980", "utilization.gpu": "0", "driver_version": "580"}
     clocks = machine.gpu_clocks({**state, "clocks.sm": idle}, state)
     assert clocks["clocks_locked"] is locked
-    assert (clocks["sm_clock_idle_mhz"], clocks["sm_clock_loaded_mhz"], clocks["sm_clock_max_mhz"]) == (idle, loaded, "1980")
+    assert (clocks["sm_clock_idle_mhz"], clocks["sm_clock_loaded_mhz"], clocks["sm_clock_max_mhz"]) == (
+        idle,
+        loaded,
+        "1980",
+    )
 
 
 def test_governor_and_locked_clocks_of_the_processor(monkeypatch, tmp_path):
@@ -91,7 +97,17 @@ def test_the_cores_that_others_keep_busy_are_those_of_the_moment(monkeypatch, tm
 
 def test_the_environment_says_what_a_number_depends_on():
     env = environment("cpu")
-    for key in ("device_name", "threads", "cores", "load", "governor", "clocks_locked", "tf32_matmul", "tf32_cudnn", "cudnn_benchmark"):
+    for key in (
+        "device_name",
+        "threads",
+        "cores",
+        "load",
+        "governor",
+        "clocks_locked",
+        "tf32_matmul",
+        "tf32_cudnn",
+        "cudnn_benchmark",
+    ):
         assert key in env
     assert env["threads"] == torch.get_num_threads()
     assert env["torch"] == torch.__version__.split("+")[0]
