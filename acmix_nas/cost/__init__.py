@@ -1,6 +1,7 @@
 """What a network costs: parameters, multiply-adds, latency, memory."""
 
-from acmix_nas.cost.count import count
+from acmix_nas.cost.count import breakdown, count
+from acmix_nas.parts import Part, total
 from acmix_nas.record import Cost
 
-__all__ = ["Cost", "count"]
+__all__ = ["Cost", "Part", "breakdown", "count", "total"]

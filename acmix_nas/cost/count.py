@@ -1,19 +1,26 @@
 """Exact parameters and multiply-adds by arithmetic, with no weights in memory."""
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 from acmix_nas import registry
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import AcmixError
+from acmix_nas.parts import Part, Placed
 from acmix_nas.record import Cost
 
+Size = int | tuple[int, int]
+AS_NAMED: dict[str, Any] = {"num_classes": 1000, "in_chans": 3, "img_size": None, "patch_size": None, "width": 1.0}
+"""How an `Arch` alone is counted: as the full network, built for the image that is fed."""
 
-def count(arch_or_model: Any, input_size: int | tuple[int, int] = 224) -> Cost:
+
+def count(arch_or_model: Any, input_size: Size = 224) -> Cost:
     """Counts a network.
 
-    Multiply-adds are those of the named formulation (docs/operator.md): convolutions, linear layers and both matrix
-    products of attention for one image; no norms, softmax, activations or sums.
+    Multiply-adds are those of the named formulation (docs/operator.md): convolutions, linear layers and both products
+    of attention for one image; no norms, softmax, activations or sums of maps. Blocks are counted once for each kind
+    and remembered, so that thousands of networks of a space are counted in a second.
 
     Args:
         arch_or_model: An `Arch`, counted as a full network for 1000 classes and 3 channels that is built for
@@ -24,8 +31,35 @@ def count(arch_or_model: Any, input_size: int | tuple[int, int] = 224) -> Cost:
         The cost; of an image that is not square, `Cost.input_size` is the longer side.
 
     Raises:
-        AcmixError: It is neither.
+        AcmixError: It is neither, or a model that was merged or pruned.
     """
+    params = macs = macs_deploy = 0
+    for placed in _placed(arch_or_model, input_size):
+        block = placed.counted.total
+        params += block.params
+        macs += block.macs
+        macs_deploy += block.macs_deploy
+    longest = input_size if isinstance(input_size, int) else max(input_size)
+    return Cost(params=params, macs=macs, macs_deploy=macs_deploy, input_size=longest)
+
+
+def breakdown(arch_or_model: Any, input_size: Size = 224) -> tuple[Part, ...]:
+    """The parts of a network by module, in the order they run; their sums are those of `count`.
+
+    Args:
+        arch_or_model: As for `count`.
+        input_size: Extent of the square image in pixels, or (height, width).
+
+    Returns:
+        A `Part` for each module that has parameters or multiply-adds; `acmix_nas.parts.total` adds some of them up.
+
+    Raises:
+        AcmixError: As `count`.
+    """
+    return tuple(part for placed in _placed(arch_or_model, input_size) for part in placed.parts())
+
+
+def _placed(arch_or_model: Any, input_size: Size) -> Iterator[Placed]:
     arch = arch_or_model if isinstance(arch_or_model, Arch) else getattr(arch_or_model, "arch", None)
     if not isinstance(arch, Arch):
         raise AcmixError(
@@ -33,16 +67,25 @@ def count(arch_or_model: Any, input_size: int | tuple[int, int] = 224) -> Cost:
             "Other networks are counted by torch.utils.flop_counter or fvcore."
         )
     host = registry.load("hosts", arch.host)
-    built: dict[str, Any] = {"num_classes": 1000, "in_chans": 3, "img_size": None, "patch_size": None, "width": 1.0}
-    if arch is not arch_or_model:
-        built = host.options(arch_or_model)
-    params, macs, macs_deploy = host.count(arch, count_mixer, input_size=input_size, **built)
-    longest = input_size if isinstance(input_size, int) else max(input_size)
-    return Cost(params=params, macs=macs, macs_deploy=macs_deploy, input_size=longest)
+    built = AS_NAMED if arch is arch_or_model else host.options(arch_or_model)
+    placed: Iterator[Placed] = host.count(arch, count_mixer, input_size=input_size, **built)
+    return placed if arch is arch_or_model else _checked(list(placed), arch_or_model)
+
+
+def _checked(placed: list[Placed], model: Any) -> Iterator[Placed]:
+    """What was counted of a model, if the model still is what its arch says."""
+    counted = sum(block.counted.total.params for block in placed)
+    held = sum(parameter.numel() for parameter in model.parameters())
+    if counted != held:
+        raise AcmixError(
+            f"a model is counted as build_model made it, with {counted:,} parameters; this one has {held:,}: it was "
+            "merged, pruned or changed. Count its attribute `arch`, or use acmix_nas.cost.counters."
+        )
+    return iter(placed)
 
 
 @cache
-def count_mixer(mixer: Mixer, **site: Any) -> tuple[int, int, int]:
-    """(params, macs, macs_deploy) of one block's operator at its site; remembered."""
-    counted: tuple[int, int, int] = registry.load("operators", mixer.operator).count(mixer, **site)
-    return counted
+def count_mixer(mixer: Mixer, **site: Any) -> tuple[Part, ...]:
+    """The parts of one block's operator at its site; remembered."""
+    parts: tuple[Part, ...] = registry.load("operators", mixer.operator).count(mixer, **site)
+    return parts

@@ -7,7 +7,7 @@ Each public file here is a host named by its file. It offers
     build(arch, make_mixer, *, num_classes, in_chans, img_size, patch_size, width, drop_path_rate, drop_rate,
           global_pool) -> torch.nn.Module
     count(arch, count_mixer, *, input_size, num_classes, in_chans, img_size, patch_size, width)
-        -> (params, macs, macs_deploy)
+        -> Iterator[acmix_nas.parts.Placed], all parts of the network, blocks of one kind counted once
     options(model) -> the last five of those for a model as it is now
 
 `make_mixer(mixer, **site)` and `count_mixer(mixer, input_map=..., **site)` are `build` and `count` of the mixer's
@@ -19,16 +19,15 @@ from typing import Any, NamedTuple
 
 from acmix_nas.arch import Arch
 from acmix_nas.errors import ArchError
+from acmix_nas.parts import Part, linear
 from acmix_nas.space.proxy import stage_maps
 
-Count = tuple[int, int, int]
-"""(params, macs, macs_deploy)."""
 Size = int | tuple[int, int]
 """(height, width) in pixels, or the extent of a square."""
 MakeMixer = Callable[..., Any]
 """`make_mixer(mixer, **site)`, the mixing module of a block."""
-CountMixer = Callable[..., Count]
-"""`count_mixer(mixer, input_map=..., **site)`, its count."""
+CountMixer = Callable[..., tuple[Part, ...]]
+"""`count_mixer(mixer, input_map=..., **site)`, its parts."""
 
 UNDECAYED = ("alpha", "beta", "alpha_logit", "relative_position_bias_table")
 """Last names of the parameters of mixers that never get weight decay, whatever the host."""
@@ -50,21 +49,10 @@ class NamedModel(NamedTuple):
     cfg: Mapping[str, Any]
 
 
-def total(counts: list[Count]) -> Count:
-    """The sum of some counts."""
-    params, macs, macs_deploy = (sum(column) for column in zip(*counts, strict=True))
-    return params, macs, macs_deploy
-
-
-def linear(inputs: int, outputs: int, pixels: int, *, bias: bool = True) -> Count:
-    """Count of a linear layer applied at so many pixels."""
-    macs = inputs * outputs * pixels
-    return inputs * outputs + bias * outputs, macs, macs
-
-
-def norm(channels: int) -> Count:
-    """Count of a normalisation with weight and bias; norms have no multiply-adds here."""
-    return 2 * channels, 0, 0
+def mlp(dim: int, ratio: int, tokens: int) -> tuple[Part, Part]:
+    """The MLP of a transformer's block, for so many tokens."""
+    hidden = linear("mlp.fc1", dim, ratio * dim, tokens, op="mlp")
+    return hidden, linear("mlp.fc2", ratio * dim, dim, tokens, op="mlp")
 
 
 def pair(size: Size) -> tuple[int, int]:

@@ -1,9 +1,12 @@
 """Sizes and cost of the host `pvt`, by arithmetic alone."""
 
+from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from acmix_nas.arch import MAP_WIDE_ATTENTION, Arch, Mixer
-from acmix_nas.hosts import Count, CountMixer, Size, linear, map_sizes, norm, scaled, total
+from acmix_nas.hosts import CountMixer, Size, map_sizes, mlp, scaled
+from acmix_nas.parts import Counted, Part, Placed, area, below, linear, norm
 
 WIDTHS = (64, 128, 320, 512)
 MLP_RATIOS = (8, 8, 4, 4)
@@ -21,8 +24,8 @@ def count(
     img_size: Size | None,
     patch_size: int | None,
     width: float,
-) -> Count:
-    """(params, macs, macs_deploy) of the whole network for one image; builds nothing.
+) -> Iterator[Placed]:
+    """The parts of the network; builds nothing.
 
     Args:
         arch: The network.
@@ -35,18 +38,46 @@ def count(
         width: Multiplier of all widths.
     """
     dims = scaled(WIDTHS, width, len(arch.stages))
-    built_maps = map_sizes(img_size or input_size, patch_size or PATCH_SIZE, len(dims))
-    input_maps = map_sizes(input_size, patch_size or PATCH_SIZE, len(dims))
-    parts = [_token(arch, dims[-1])]
+    patch = patch_size or PATCH_SIZE
+    built_maps = map_sizes(img_size or input_size, patch, len(dims))
+    input_maps = map_sizes(input_size, patch, len(dims))
+    if has_token(arch):
+        yield Placed("", None, _token(dims[-1]))
     for i, stage in enumerate(arch.stages):
-        pixels = input_maps[i][0] * input_maps[i][1]
-        patch, inputs = (2, dims[i - 1]) if i else (patch_size or PATCH_SIZE, in_chans)
-        tokens = pixels + (i == len(dims) - 1 and has_token(arch))
-        parts += [linear(patch**2 * inputs, dims[i], pixels), norm(dims[i]), _positions(built_maps[i], dims[i])]
-        for mixer in stage:
+        window = 4 * dims[i - 1] if i else patch**2 * in_chans
+        token = i == len(dims) - 1 and has_token(arch)
+        yield Placed(f"stages.{i}", i, _embedding(window, dims[i], input_maps[i], built_maps[i], token))
+        for j, mixer in enumerate(stage):
             place = site(arch, i, mixer, dims[i], built_maps[i])
-            parts += [count_mixer(mixer, input_map=input_maps[i], **place), *_mlp(dims[i], MLP_RATIOS[i], tokens)]
-    return total([*parts, norm(dims[-1]), linear(dims[-1], num_classes, 1)])
+            block = _block(count_mixer, mixer, MLP_RATIOS[i], input_maps[i], token, **place)
+            yield Placed(f"stages.{i}.blocks.{j}", i, block)
+    yield Placed("", None, _head(dims[-1], num_classes))
+
+
+@cache
+def _token(dim: int) -> Counted:
+    return Counted((Part("cls_token", None, "other", dim),))
+
+
+@cache
+def _embedding(window: int, dim: int, input_map: tuple[int, int], map_size: tuple[int, int], token: bool) -> Counted:
+    patches = linear("patch_embed.proj", window, dim, area(input_map))
+    positions = Part("pos_embed", None, "other", dim * (area(map_size) + token))
+    return Counted((patches, norm("patch_embed.norm", dim), positions))
+
+
+@cache
+def _block(
+    count_mixer: CountMixer, mixer: Mixer, ratio: int, input_map: tuple[int, int], token: bool, **place: Any
+) -> Counted:
+    dim = place["out_channels"]
+    mixing = below("attn", count_mixer(mixer, input_map=input_map, **place))
+    return Counted((norm("norm1", dim), *mixing, norm("norm2", dim), *mlp(dim, ratio, area(input_map) + token)))
+
+
+@cache
+def _head(dim: int, num_classes: int) -> Counted:
+    return Counted((norm("norm", dim), linear("head", dim, num_classes)))
 
 
 def site(arch: Arch, index: int, mixer: Mixer, dim: int, map_size: tuple[int, int]) -> dict[str, Any]:
@@ -69,17 +100,3 @@ def has_token(arch: Arch) -> bool:
 def reads_token(mixer: Mixer) -> bool:
     """Whether a class token attends in this mixer."""
     return mixer.attention in MAP_WIDE_ATTENTION
-
-
-def _token(arch: Arch, dim: int) -> Count:
-    """The class token and its position."""
-    return 2 * dim * has_token(arch), 0, 0
-
-
-def _positions(map_size: tuple[int, int], dim: int) -> Count:
-    return map_size[0] * map_size[1] * dim, 0, 0
-
-
-def _mlp(dim: int, ratio: int, tokens: int) -> list[Count]:
-    """The part of a block that is no mixer: both norms and the MLP."""
-    return [norm(dim), norm(dim), linear(dim, ratio * dim, tokens), linear(ratio * dim, dim, tokens)]

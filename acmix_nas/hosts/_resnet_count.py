@@ -1,8 +1,12 @@
 """Sizes and cost of the host `resnet`, by arithmetic alone."""
 
-from acmix_nas.arch import Arch
+from collections.abc import Iterator
+from functools import cache
+
+from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import ArchError
-from acmix_nas.hosts import Count, CountMixer, Size, linear, map_sizes, norm, pair, scaled, total
+from acmix_nas.hosts import CountMixer, Size, map_sizes, pair, scaled
+from acmix_nas.parts import Counted, Placed, area, below, linear, norm
 
 WIDTHS = (64, 128, 256, 512)
 EXPANSION = 4
@@ -20,8 +24,8 @@ def count(
     img_size: Size | None,
     patch_size: int | None,
     width: float,
-) -> Count:
-    """(params, macs, macs_deploy) of the whole network for one image; builds nothing.
+) -> Iterator[Placed]:
+    """The parts of the network; builds nothing.
 
     Args:
         arch: The network.
@@ -37,26 +41,39 @@ def count(
     stem_stride, pool_stride = stem_strides(patch_size)
     maps = map_sizes(input_size, stem_stride * pool_stride, len(planes))
     inputs = planes[0]
-    parts = [linear(in_chans * STEM_KERNEL**2, inputs, _area(pair(input_size), stem_stride), bias=False), norm(inputs)]
+    yield Placed("", None, _stem(in_chans, inputs, area(pair(input_size), stem_stride)))
     for i, stage in enumerate(arch.stages):
         for j, mixer in enumerate(stage):
-            strided = i > 0 and j == 0
-            input_map, stride = (maps[i - 1], 2) if strided else (maps[i], 1)
-            site = {"in_channels": planes[i], "out_channels": planes[i], "stride": stride}
-            parts.append(count_mixer(mixer, input_map=input_map, **site))
-            parts += _bottleneck(inputs, planes[i], _area(input_map, 1), _area(maps[i], 1), shortcut=j == 0)
+            input_map, stride = (maps[i - 1], 2) if i and not j else (maps[i], 1)
+            block = _block(count_mixer, mixer, inputs, planes[i], input_map, stride)
+            yield Placed(f"layer{i + 1}.{j}", i, block)
             inputs = EXPANSION * planes[i]
-    return total([*parts, linear(inputs, num_classes, 1)])
+    yield Placed("", None, _head(inputs, num_classes))
 
 
-def _bottleneck(inputs: int, planes: int, pixels: int, strided: int, *, shortcut: bool) -> list[Count]:
-    """The part of a block that is no mixer; its first convolution runs before the stride."""
-    outputs = EXPANSION * planes
-    parts = [linear(inputs, planes, pixels, bias=False), linear(planes, outputs, strided, bias=False)]
-    parts += [norm(planes), norm(planes), norm(outputs)]
-    if shortcut and needs_projection(inputs, planes, pixels != strided):
-        parts += [linear(inputs, outputs, strided, bias=False), norm(outputs)]
-    return parts
+@cache
+def _stem(in_chans: int, planes: int, pixels: int) -> Counted:
+    return Counted((linear("conv1", in_chans * STEM_KERNEL**2, planes, pixels, bias=False), norm("bn1", planes)))
+
+
+@cache
+def _block(
+    count_mixer: CountMixer, mixer: Mixer, inputs: int, planes: int, input_map: tuple[int, int], stride: int
+) -> Counted:
+    """The first convolution runs before the stride."""
+    outputs, pixels, strided = EXPANSION * planes, area(input_map), area(input_map, stride)
+    mixing = count_mixer(mixer, input_map=input_map, in_channels=planes, out_channels=planes, stride=stride)
+    parts = [linear("conv1", inputs, planes, pixels, bias=False, op="mlp"), norm("bn1", planes)]
+    parts += [*below("conv2", mixing), norm("bn2", planes)]
+    parts += [linear("conv3", planes, outputs, strided, bias=False, op="mlp"), norm("bn3", outputs)]
+    if needs_projection(inputs, planes, stride > 1):
+        parts += [linear("downsample.0", inputs, outputs, strided, bias=False), norm("downsample.1", outputs)]
+    return Counted(tuple(parts))
+
+
+@cache
+def _head(inputs: int, num_classes: int) -> Counted:
+    return Counted((linear("fc", inputs, num_classes),))
 
 
 def needs_projection(inputs: int, planes: int, strided: bool) -> bool:
@@ -74,7 +91,3 @@ def stem_strides(patch_size: int | None) -> tuple[int, int]:
     if (patch_size or PATCH_SIZE) not in strides:
         raise ArchError(f"patch_size, the downsampling of ResNet's stem, is 1, 2 or 4; it is {patch_size}.")
     return strides[patch_size or PATCH_SIZE]
-
-
-def _area(size: tuple[int, int], stride: int) -> int:
-    return -(-size[0] // stride) * -(-size[1] // stride)

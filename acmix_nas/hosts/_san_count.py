@@ -1,10 +1,13 @@
 """Sizes and cost of the host `san`, by arithmetic alone."""
 
+from collections.abc import Iterator
+from functools import cache
 from math import ceil
 
-from acmix_nas.arch import Arch
+from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import ArchError
-from acmix_nas.hosts import Count, CountMixer, Size, linear, map_sizes, norm, pair, scaled, total
+from acmix_nas.hosts import CountMixer, Size, map_sizes, pair, scaled
+from acmix_nas.parts import Counted, Placed, area, below, linear, norm
 
 WIDTHS = (64, 256, 512, 1024, 2048)
 PATCH_SIZE = 2
@@ -22,8 +25,8 @@ def count(
     img_size: Size | None,
     patch_size: int | None,
     width: float,
-) -> Count:
-    """(params, macs, macs_deploy) of the whole network for one image; builds nothing.
+) -> Iterator[Placed]:
+    """The parts of the network; builds nothing.
 
     Args:
         arch: The network.
@@ -37,15 +40,35 @@ def count(
     """
     dims = scaled(WIDTHS, width, len(arch.stages))
     maps = map_sizes(input_size, checked_patch(patch_size or PATCH_SIZE), len(dims))
-    height, columns = pair(input_size)
-    parts = [linear(in_chans, dims[0], height * columns, bias=False), norm(dims[0])]
+    yield Placed("stem", None, _stem(in_chans, dims[0], area(pair(input_size))))
     for i, stage in enumerate(arch.stages):
-        pixels = maps[i][0] * maps[i][1]
-        parts += [linear(dims[max(i - 1, 0)], dims[i], pixels, bias=False), norm(dims[i])]
-        for mixer in stage:
-            parts += [norm(dims[i]), norm(mid_channels(dims[i])), linear(mid_channels(dims[i]), dims[i], pixels)]
-            parts.append(count_mixer(mixer, input_map=maps[i], **site(dims[i])))
-    return total([*parts, linear(dims[-1], num_classes, 1)])
+        yield Placed(f"stages.{i}", i, _stage(dims[max(i - 1, 0)], dims[i], area(maps[i])))
+        for j, mixer in enumerate(stage):
+            yield Placed(f"stages.{i}.blocks.{j}", i, _block(count_mixer, mixer, dims[i], maps[i]))
+    yield Placed("head", None, _head(dims[-1], num_classes))
+
+
+@cache
+def _stem(in_chans: int, dim: int, pixels: int) -> Counted:
+    return Counted((linear("0", in_chans, dim, pixels, bias=False), norm("1", dim)))
+
+
+@cache
+def _stage(inputs: int, dim: int, pixels: int) -> Counted:
+    return Counted((linear("conv", inputs, dim, pixels, bias=False), norm("norm", dim)))
+
+
+@cache
+def _block(count_mixer: CountMixer, mixer: Mixer, dim: int, input_map: tuple[int, int]) -> Counted:
+    middle = mid_channels(dim)
+    mixing = below("mixer", count_mixer(mixer, input_map=input_map, **site(dim)))
+    last = linear("conv", middle, dim, area(input_map), op="mlp")
+    return Counted((norm("norm1", dim), *mixing, norm("norm2", middle), last))
+
+
+@cache
+def _head(dim: int, num_classes: int) -> Counted:
+    return Counted((linear("fc", dim, num_classes),))
 
 
 def site(dim: int) -> dict[str, int]:

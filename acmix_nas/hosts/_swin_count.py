@@ -1,24 +1,17 @@
 """Sizes and cost of the host `swin`, by arithmetic alone."""
 
+from collections.abc import Iterator
+from functools import cache
 from math import ceil
-from typing import Any, Protocol
 
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import ArchError
-from acmix_nas.hosts import Count, linear, norm, total
+from acmix_nas.hosts import CountMixer, Size, mlp, pair
+from acmix_nas.parts import Counted, Placed, area, below, linear, norm
 
 EMBED_DIM = 96
 PATCH_SIZE = 4
 MLP_RATIO = 4
-
-Size = int | tuple[int, int]
-
-
-class CountMixer(Protocol):
-    """Counts the mixing module of a block."""
-
-    def __call__(self, mixer: Mixer, **site: Any) -> Count:
-        """(params, macs, macs_deploy) of `mixer` at `site`."""
 
 
 def count(
@@ -31,8 +24,8 @@ def count(
     img_size: Size | None,
     patch_size: Size | None,
     width: float,
-) -> Count:
-    """(params, macs, macs_deploy) of the whole network for one image; builds nothing.
+) -> Iterator[Placed]:
+    """The parts of the network; builds nothing.
 
     Args:
         arch: The network.
@@ -45,26 +38,49 @@ def count(
         width: Multiplier of all widths.
     """
     dims = dims_of(arch, width)
-    patch = _pair(patch_size or PATCH_SIZE)
-    built_maps = map_sizes(_pair(img_size or input_size), patch, len(dims))
-    input_maps = map_sizes(_pair(input_size), patch, len(dims))
-    parts = [linear(in_chans * patch[0] * patch[1], dims[0], input_maps[0][0] * input_maps[0][1]), norm(dims[0])]
+    patch = pair(patch_size or PATCH_SIZE)
+    built_maps = map_sizes(pair(img_size or input_size), patch, len(dims))
+    input_maps = map_sizes(pair(input_size), patch, len(dims))
+    yield Placed("patch_embed", None, _embedding(in_chans * patch[0] * patch[1], dims[0], input_maps[0]))
     for i, stage in enumerate(arch.stages):
-        pixels = input_maps[i][0] * input_maps[i][1]
         if i:
-            merged = 4 * dims[i - 1]
-            parts += [norm(merged), linear(merged, dims[i], pixels, bias=False)]
+            yield Placed(f"layers.{i}.downsample", i, _merging(dims[i - 1], dims[i], input_maps[i]))
         for j, mixer in enumerate(stage):
-            site = {"map_size": built_maps[i], "shifted": j % 2 == 1, "conv_on": arch.conv_on}
-            widths = {"in_channels": dims[i], "out_channels": dims[i], "fc_bias": True}
-            parts += [count_mixer(mixer, input_map=input_maps[i], **widths, **site), *_mlp(dims[i], pixels)]
-    return total([*parts, norm(dims[-1]), linear(dims[-1], num_classes, 1)])
+            block = _block(count_mixer, mixer, dims[i], input_maps[i], built_maps[i], j % 2 == 1, arch.conv_on)
+            yield Placed(f"layers.{i}.blocks.{j}", i, block)
+    yield Placed("", None, _head(dims[-1], num_classes))
 
 
-def _mlp(dim: int, pixels: int) -> list[Count]:
-    """The part of a block that is no mixer: both norms and the MLP."""
-    hidden = dim * MLP_RATIO
-    return [norm(dim), norm(dim), linear(dim, hidden, pixels), linear(hidden, dim, pixels)]
+@cache
+def _embedding(inputs: int, dim: int, input_map: tuple[int, int]) -> Counted:
+    return Counted((linear("proj", inputs, dim, area(input_map)), norm("norm", dim)))
+
+
+@cache
+def _merging(inputs: int, dim: int, input_map: tuple[int, int]) -> Counted:
+    return Counted((norm("norm", 4 * inputs), linear("reduction", 4 * inputs, dim, area(input_map), bias=False)))
+
+
+@cache
+def _block(
+    count_mixer: CountMixer,
+    mixer: Mixer,
+    dim: int,
+    input_map: tuple[int, int],
+    map_size: tuple[int, int],
+    shifted: bool,
+    conv_on: str | None,
+) -> Counted:
+    site = {"map_size": map_size, "shifted": shifted, "conv_on": conv_on, "fc_bias": True}
+    mixing = count_mixer(mixer, input_map=input_map, in_channels=dim, out_channels=dim, **site)
+    return Counted(
+        (norm("norm1", dim), *below("attn", mixing), norm("norm2", dim), *mlp(dim, MLP_RATIO, area(input_map)))
+    )
+
+
+@cache
+def _head(dim: int, num_classes: int) -> Counted:
+    return Counted((norm("norm", dim), linear("head.fc", dim, num_classes)))
 
 
 def dims_of(arch: Arch, width: float) -> list[int]:
@@ -79,7 +95,3 @@ def map_sizes(img_size: tuple[int, int], patch_size: tuple[int, int], stages: in
     """(height, width) of each stage; patches and merging round up."""
     height, width = (ceil(extent / patch) for extent, patch in zip(img_size, patch_size, strict=True))
     return [(ceil(height / 2**i), ceil(width / 2**i)) for i in range(stages)]
-
-
-def _pair(size: Size) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size[0], size[1])

@@ -3,7 +3,9 @@
 Each public file here is an operator named by its file. It offers two functions:
 
     build(mixer, **site) -> torch.nn.Module
-    count(mixer, *, input_map, **site) -> (params, macs, macs_deploy)   exact, builds nothing
+    count(mixer, *, input_map, **site) -> tuple[acmix_nas.parts.Part, ...]   exact, builds nothing
+
+Modules of the parts are named within the operator, "" for the operator itself; their stage is None.
 
 `site` says where in a host the operator stands. An operator takes what concerns it and ignores the rest:
 

@@ -7,6 +7,7 @@ from acmix_nas import registry
 from acmix_nas.arch import FROZEN_IMPL, Mixer
 from acmix_nas.operators import _combine
 from acmix_nas.operators.attention import ModeCount
+from acmix_nas.parts import Part, area
 
 
 def count(
@@ -25,13 +26,13 @@ def count(
     sr_ratio: int = 1,
     class_token: bool = False,
     kernel_bias: bool = False,
-) -> tuple[int, int, int]:
-    """(params, macs, macs_deploy) of the operator that a mixer describes.
+) -> tuple[Part, ...]:
+    """The parts of the operator that a mixer describes: qkv, attention, convolution, combine.
 
     `macs` are the multiply-adds of the named formulation (docs/operator.md) for one image: projections of the arranged
-    map, both matrix products of attention, fc, kernels, proj and gate; no norms, softmax or elementwise work.
+    map, both products of attention, fc, kernels, proj and gate; no norms, softmax or sums of maps.
     `macs_deploy` is the cheapest exact form of the convolution path: plain, fc composed into the kernels, or fc
-    composed into the projections.
+    composed into the projections, which then count it. Frozen kernels are shifts there, and free.
 
     Args:
         mixer: The description.
@@ -49,37 +50,64 @@ def count(
         class_token: Whether a token is fed beside the map, for modes that take one.
         kernel_bias: Whether the convolution path ends in a bias.
     """
-    assert mixer.combine is not None
     more = {"key_channels": key_channels, "sr_ratio": sr_ratio, "class_token": class_token}
     offered = _offered(mixer)
     place = {"stride": stride, "dilation": dilation, "map_size": map_size, "shifted": shifted}
     mode = _attention(mixer, out_channels, input_map, place | {name: more[name] for name in offered if name in more})
     keys = key_channels if key_channels and (not mixer.attends or "key_channels" in offered) else out_channels
-    widths = _Widths(in_channels, keys, out_channels)
-    rule_params, rule_macs = _combine.count(mixer.combine, in_channels, out_channels)
-    params = (in_channels + 1) * widths.qkv + mode.params + rule_params
-    macs = mode.macs + rule_macs
-    if class_token and "class_token" in offered:
-        macs += in_channels * widths.qkv
-    queries, others = _area(mode.arranged, 1), _area(mode.reduced or mode.arranged, 1)
-    apart = in_channels * (keys * _area(mode.arranged, stride) + (keys + out_channels) * others)
-    if not mixer.convolves:
-        return params, macs + apart, macs + apart
+    site = _Site(in_channels, keys, out_channels, input_map, stride, class_token and "class_token" in offered)
+    parts = [_projections(site, mode, 1 if mixer.convolves else stride)]
+    if mixer.attends:
+        numbers = (mode.params, mode.macs, mode.macs, mode.unseen_macs, mode.activations)
+        parts.append(Part("attention", None, "attention", *numbers))
+    if mixer.convolves:
+        path = _path(mixer, site, mode.reduced, fc_bias)
+        unshared = _projections(site, mode, stride).macs if mixer.attends else 0
+        shared = parts[0].macs
+        forms = [(shared, path.plain), (shared, path.composed), (unshared + path.projected, path.kernels)]
+        cheapest = min(forms, key=sum)
+        parts[0] = parts[0]._replace(macs_deploy=cheapest[0])
+        params = path.params + kernel_bias * out_channels
+        parts.append(Part("convolution", None, "convolution", params, path.macs, cheapest[1], 0, path.activations))
+    params, macs, activations = _combine.count(mixer.combine or "", in_channels, out_channels)
+    return (*parts, Part("combine", None, "other", params, macs, macs, 0, activations))
 
-    shared = in_channels * (keys * queries + (keys + out_channels) * others)
-    own, plain, composed, unshared = _convolution(mixer, widths, input_map, stride, fc_bias, mode.reduced)
-    cheapest = min(shared + plain, shared + composed, unshared + (apart if mixer.attends else 0))
-    return params + own + kernel_bias * out_channels, macs + shared + plain, macs + cheapest
 
+class _Site(NamedTuple):
+    """Channels of the input, of q and k, of v and the result; the map that is fed; the stride; whether a token is."""
 
-class _Widths(NamedTuple):
     inputs: int
     keys: int
     outputs: int
+    input_map: tuple[int, int]
+    stride: int
+    token: bool
 
     @property
     def qkv(self) -> int:
         return 2 * self.keys + self.outputs
+
+
+class _Path(NamedTuple):
+    """What the convolution path costs: as named, then what each exact form does.
+
+    Attributes:
+        params: Trainable numbers, without a bias of the result.
+        macs: fc and kernels, frozen ones too.
+        activations: Output elements of both.
+        plain: Multiply-adds of fc and trained kernels.
+        composed: Those of form 3 (docs/operator.md), fc in the kernels.
+        projected: Those of form 4 in the projections, fc in them.
+        kernels: Those of form 4 after the projections: trained kernels.
+    """
+
+    params: int
+    macs: int
+    activations: int
+    plain: int
+    composed: int
+    projected: int
+    kernels: int
 
 
 def _offered(mixer: Mixer) -> tuple[str, ...]:
@@ -92,7 +120,7 @@ def _offered(mixer: Mixer) -> tuple[str, ...]:
 
 def _attention(mixer: Mixer, channels: int, input_map: tuple[int, int], place: Mapping[str, Any]) -> ModeCount:
     if not mixer.attends:
-        return ModeCount(0, 0, input_map)
+        return ModeCount(0, 0, 0, input_map)
     assert mixer.attention is not None
     counted: ModeCount = registry.load("operators.attention", mixer.attention).count(
         channels=channels, num_heads=mixer.num_heads or 1, kernel_size=mixer.attn_kernel, input_map=input_map, **place
@@ -100,32 +128,32 @@ def _attention(mixer: Mixer, channels: int, input_map: tuple[int, int], place: M
     return counted
 
 
-def _convolution(
-    mixer: Mixer,
-    widths: _Widths,
-    input_map: tuple[int, int],
-    stride: int,
-    fc_bias: bool,
-    reduced: tuple[int, int] | None,
-) -> tuple[int, int, int, int]:
-    """Parameters of the path, and its multiply-adds plain, in form 3 and in form 4 (docs/operator.md).
+def _projections(site: _Site, mode: ModeCount, stride: int) -> Part:
+    """Stage I: q at `stride` of the arranged map, k and v of the reduced one, and all three of the token."""
+    pixels = area(mode.reduced or mode.arranged)
+    outputs = site.keys * area(mode.arranged, stride) + (site.keys + site.outputs) * pixels + site.token * site.qkv
+    macs = site.inputs * outputs
+    return Part("qkv", None, "projections", (site.inputs + 1) * site.qkv, macs, macs, 0, outputs)
 
-    In form 4 the part of q is linear in the map, that of k and v in the reduced map, from where it is expanded.
-    """
+
+def _path(mixer: Mixer, site: _Site, reduced: tuple[int, int] | None, fc_bias: bool) -> _Path:
+    """In form 4 the part of q is linear in the map, that of k and v in the reduced map, from where it is expanded."""
     assert mixer.num_heads is not None
     assert mixer.conv_kernel is not None
-    head_dim, maps = widths.keys // mixer.num_heads, mixer.conv_kernel**2
-    inputs = widths.qkv // head_dim
-    per_depth = widths.outputs // head_dim if mixer.conv_impl == "full" else 1
-    weights = 0 if mixer.conv_impl in FROZEN_IMPL else head_dim * per_depth * maps**2
-    full, strided = _area(input_map, 1), _area(input_map, stride)
-    kernels = 0 if mixer.conv_impl == "shift" else head_dim * per_depth * maps**2 * strided
-    fc = inputs * maps * head_dim * full
-    composed = head_dim * (inputs + fc_bias) * per_depth * maps * strided
-    projected = full if reduced is None else full + _area(reduced, 1)
-    unshared = widths.inputs * maps * head_dim * projected + kernels
-    return inputs * maps + fc_bias * maps + weights, fc + kernels, composed, unshared
-
-
-def _area(size: tuple[int, int], stride: int) -> int:
-    return -(-size[0] // stride) * -(-size[1] // stride)
+    head_dim, maps = site.keys // mixer.num_heads, mixer.conv_kernel**2
+    inputs = site.qkv // head_dim
+    per_depth = site.outputs // head_dim if mixer.conv_impl == "full" else 1
+    frozen, shifts = mixer.conv_impl in FROZEN_IMPL, mixer.conv_impl == "shift"
+    pixels, strided = area(site.input_map), area(site.input_map, site.stride)
+    weights, fc = head_dim * per_depth * maps**2, inputs * maps * head_dim * pixels
+    named = 0 if shifts else weights * strided
+    kernels = 0 if frozen else weights * strided
+    return _Path(
+        params=inputs * maps + fc_bias * maps + (0 if frozen else weights),
+        macs=fc + named,
+        activations=maps * head_dim * pixels + (0 if shifts else head_dim * per_depth * strided),
+        plain=fc + kernels,
+        composed=head_dim * (inputs + fc_bias) * per_depth * maps * strided,
+        projected=site.inputs * maps * head_dim * (pixels + (area(reduced) if reduced else 0)),
+        kernels=kernels,
+    )

@@ -174,10 +174,10 @@ def build(rule: str, in_channels: int, channels: int) -> Combination:
     return rules[rule]()
 
 
-def count(rule: str, in_channels: int, channels: int) -> tuple[int, int]:
-    """Parameters and multiply-adds of the rule's own layers."""
+def count(rule: str, in_channels: int, channels: int) -> tuple[int, int, int]:
+    """Parameters, multiply-adds and activations of the rule's own layers."""
     if rule == "gated":
         hidden = gate_width(channels)
-        weights = in_channels * hidden + hidden * 2 * channels
-        return weights + hidden + 2 * channels, weights
-    return {"beta": 1, "convex": 1, "learned": 2, "channel": 2 * channels}.get(rule, 0), 0
+        weights, outputs = in_channels * hidden + hidden * 2 * channels, hidden + 2 * channels
+        return weights + outputs, weights, outputs
+    return {"beta": 1, "convex": 1, "learned": 2, "channel": 2 * channels}.get(rule, 0), 0, 0

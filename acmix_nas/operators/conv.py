@@ -3,6 +3,7 @@
 from torch import nn
 
 from acmix_nas.arch import Mixer
+from acmix_nas.parts import Part, area, linear
 
 KERNEL_SIZE = 3
 
@@ -31,8 +32,7 @@ def count(
     input_map: tuple[int, int],
     stride: int = 1,
     **site: object,
-) -> tuple[int, int, int]:
-    """(params, macs, macs_deploy) of `build` on a map of `input_map` pixels."""
-    params = KERNEL_SIZE**2 * in_channels * out_channels
-    macs = params * -(-input_map[0] // stride) * -(-input_map[1] // stride)
-    return params, macs, macs
+) -> tuple[Part, ...]:
+    """The one part of `build` on a map of `input_map` pixels."""
+    window = KERNEL_SIZE**2 * in_channels
+    return (linear("", window, out_channels, area(input_map, stride), bias=False, op="convolution"),)

@@ -5,6 +5,7 @@ A mode's file offers
     Attention(channels, num_heads, kernel_size, *, stride=1, dilation=1)   an `AttentionMode`
     count(*, channels, num_heads, kernel_size, input_map, stride=1, dilation=1, map_size=None, shifted=False)
         -> ModeCount
+    FORMULAS, its parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`; may be left out
 
 `Attention.SITE` names what else of the site (`acmix_nas.operators`) both take as keyword arguments: "key_channels" if
 q and k may be narrower than v, "sr_ratio" if k and v may come from a reduced map, "class_token" if a token may attend
@@ -24,19 +25,23 @@ Weight = torch.Tensor | float
 
 
 class ModeCount(NamedTuple):
-    """What an attention mode costs without the shared projections.
+    """What an attention mode costs without the shared projections, for one image.
 
     Attributes:
         params: Trainable numbers.
-        macs: Multiply-adds of its two matrix products and of its own projections, for one image.
+        macs: Multiply-adds of its two products and of its own projections.
+        activations: Output elements of the linear layers, convolutions and matrix products that its plain form calls.
         arranged: (height, width) of the map that `arrange` returns, which is what q, k and v are projected from.
         reduced: (height, width) of the map that `reduce` makes for k and v; None if there is no reduction.
+        unseen_macs: Those of `macs` that its plain form computes by elementwise products and sums.
     """
 
     params: int
     macs: int
+    activations: int
     arranged: tuple[int, int]
     reduced: tuple[int, int] | None = None
+    unseen_macs: int = 0
 
 
 class AttentionMode(TwoForms):

@@ -11,8 +11,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from acmix_nas.operators.attention import AttentionMode, ModeCount, Weight, scaled_linear
+from acmix_nas.parts import area
 
 NORM_EPS = 1e-6
+
+FORMULAS = ("C^2 + C + (sr > 1) (sr^2 C^2 + 3 C)", "2 C hw M + C^2 hw + (sr > 1) sr^2 C^2 M")
+"""Parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`."""
 
 
 class Attention(AttentionMode):
@@ -111,12 +115,12 @@ def count(
 ) -> ModeCount:
     """Cost of `Attention`: 2 C for each pair of query and key, proj, and the reduction."""
     reduced = (-(-input_map[0] // sr_ratio), -(-input_map[1] // sr_ratio)) if sr_ratio > 1 else None
-    rows, columns = reduced or input_map
-    keys = rows * columns + class_token
-    queries = -(-input_map[0] // stride) * -(-input_map[1] // stride) + class_token
+    keys, queries = area(reduced or input_map) + class_token, area(input_map, stride) + class_token
     params = channels**2 + channels
     macs = 2 * channels * queries * keys + channels**2 * queries
+    activations = (num_heads * keys + 2 * channels) * queries
     if reduced is not None:
         params += (sr_ratio * channels) ** 2 + 3 * channels
-        macs += (sr_ratio * channels) ** 2 * rows * columns
-    return ModeCount(params, macs, input_map, reduced)
+        macs += (sr_ratio * channels) ** 2 * area(reduced)
+        activations += channels * area(reduced)
+    return ModeCount(params, macs, activations, input_map, reduced)

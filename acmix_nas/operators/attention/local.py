@@ -8,6 +8,10 @@ from torch import nn
 
 from acmix_nas.errors import ArchError
 from acmix_nas.operators.attention import AttentionMode, ModeCount, _blocked
+from acmix_nas.parts import area
+
+FORMULAS = ("2 d", "2 k_a^2 C hw + 2 d HW")
+"""Parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`."""
 
 
 class Attention(AttentionMode):
@@ -48,16 +52,15 @@ class Attention(AttentionMode):
         return _blocked.attend(q, k - p_HWC, v, num_heads=self.num_heads, **geometry)
 
     def _attend_plainly(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Both products elementwise, then summed: over the depth, and over the window."""
         heads = (self.num_heads, q.shape[-1] // self.num_heads)
-        q_BhwN1D = torch.unflatten(q, -1, heads).unsqueeze(-2)
-        k_BHWND = torch.unflatten(k, -1, heads)
-        location_HW2 = _locations(k.shape[1], k.shape[2], k)
-        p_HW1D = self.position(location_HW2).unsqueeze(-2)
-        k_BhwNDK = self._windows(k_BHWND - p_HW1D)
+        q_BhwND1 = torch.unflatten(q, -1, heads).unsqueeze(-1)
+        p_HW1D = self.position(_locations(k.shape[1], k.shape[2], k)).unsqueeze(-2)
+        k_BhwNDK = self._windows(torch.unflatten(k, -1, heads) - p_HW1D)
         v_BhwNDK = self._windows(torch.unflatten(v, -1, heads))
-        weights_BhwN1K = (self.scale * q_BhwN1D @ k_BhwNDK).softmax(-1)
-        y_BhwN1D: torch.Tensor = weights_BhwN1K @ v_BhwNDK.transpose(-1, -2)
-        return y_BhwN1D.flatten(-3)
+        weights_BhwN1K = (self.scale * q_BhwND1 * k_BhwNDK).sum(-2, keepdim=True).softmax(-1)
+        y_BhwND: torch.Tensor = (weights_BhwN1K * v_BhwNDK).sum(-1)
+        return y_BhwND.flatten(-2)
 
     def _windows(self, x_BHWND: torch.Tensor) -> torch.Tensor:
         """The reflected window of each query, (B, h, w, N, D, K)."""
@@ -80,12 +83,12 @@ def count(
     map_size: tuple[int, int] | None = None,
     shifted: bool = False,
 ) -> ModeCount:
-    """Cost of `Attention`: 2 C K for each query, and 2 d for each pixel's position."""
-    height, width = input_map
-    queries = -(-height // stride) * -(-width // stride)
-    position = 2 * (channels // num_heads)
-    macs = 2 * channels * kernel_size**2 * queries + position * height * width
-    return ModeCount(position, macs, input_map)
+    """Cost of `Attention`: 2 C K for each query, elementwise, and 2 d for each pixel's position."""
+    queries, pixels, head_dim = area(input_map, stride), area(input_map), channels // num_heads
+    attended = 2 * channels * kernel_size**2 * queries
+    position = 2 * head_dim
+    macs = attended + position * pixels
+    return ModeCount(position, macs, head_dim * pixels, input_map, unseen_macs=attended)
 
 
 def _locations(height: int, width: int, like: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,10 @@ from torch import nn
 from acmix_nas.operators.attention import AttentionMode, ModeCount
 from acmix_nas.operators.attention._san import SHARE, Norm, weighed, weight_channels, windows
 from acmix_nas.operators.attention.local import _locations
+from acmix_nas.parts import area
+
+FORMULAS = ("(R + 2) (R + 2) + (G + 2) R + G + 4", "((R + 2) R + R G + C) k_a^2 hw + 4 HW")
+"""Parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`."""
 
 
 class Attention(AttentionMode):
@@ -80,7 +84,8 @@ def count(
     """Cost of `Attention`: gamma for each pair, the weighed sum for each query, 4 for each pixel's position."""
     places, groups, keys = kernel_size**2, channels // SHARE, key_channels or channels
     gamma = (keys + 2) * keys + keys * groups
-    queries = -(-input_map[0] // stride) * -(-input_map[1] // stride)
+    queries, pixels = area(input_map, stride), area(input_map)
     norms_bias_and_position = 2 * (keys + 2) + 2 * keys + groups + 4
-    macs = (gamma + channels) * places * queries + 4 * input_map[0] * input_map[1]
-    return ModeCount(gamma + norms_bias_and_position, macs, input_map)
+    macs = (gamma + channels) * places * queries + 4 * pixels
+    activations = ((keys + groups) * places + channels) * queries + 2 * pixels
+    return ModeCount(gamma + norms_bias_and_position, macs, activations, input_map)

@@ -10,6 +10,10 @@ from torch import nn
 
 from acmix_nas.operators.attention import AttentionMode, ModeCount
 from acmix_nas.operators.attention._san import SHARE, Norm, weighed, weight_channels, windows
+from acmix_nas.parts import area
+
+FORMULAS = ("(k_a^2 + 1) R (G + 2) + (k_a^2 G + k_a^2 + 2) G", "((k_a^2 + 1) R G + k_a^2 G^2 + k_a^2 C) hw")
+"""Parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`."""
 
 
 class Attention(AttentionMode):
@@ -77,6 +81,7 @@ def count(
     places, groups = kernel_size**2, channels // SHARE
     relation = (key_channels or channels) * (places + 1)
     phi = relation * groups + groups * places * groups
-    queries = -(-input_map[0] // stride) * -(-input_map[1] // stride)
+    queries = area(input_map, stride)
     norms_and_bias = 2 * relation + 2 * groups + places * groups
-    return ModeCount(phi + norms_and_bias, (phi + channels * places) * queries, input_map)
+    macs = (phi + channels * places) * queries
+    return ModeCount(phi + norms_and_bias, macs, (groups + groups * places + channels) * queries, input_map)

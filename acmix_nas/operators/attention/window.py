@@ -8,9 +8,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from acmix_nas.operators.attention import AttentionMode, ModeCount, Weight, scaled_linear
+from acmix_nas.parts import area
 
 MASKED = -100.0
 """Added to the logits of two pixels that only the rolling made neighbours; the value of Swin and timm."""
+
+FORMULAS = ("(2 k_a - 1)^2 N + C^2 + C", "2 k_a^2 C HW + C^2 hw")
+"""Parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`."""
 
 
 class Attention(AttentionMode):
@@ -190,10 +194,10 @@ def count(
     """Cost of `Attention`: 2 C T for each pixel of the padded map, and proj."""
     rows, columns = (min(kernel_size, extent) for extent in map_size or (kernel_size, kernel_size))
     arranged = (-(-input_map[0] // rows) * rows, -(-input_map[1] // columns) * columns)
-    queries = -(-arranged[0] // stride) * -(-arranged[1] // stride)
+    tokens, pixels, queries = rows * columns, area(arranged), area(arranged, stride)
     params = _table_length((rows, columns)) * num_heads + channels**2 + channels
-    macs = 2 * channels * rows * columns * arranged[0] * arranged[1] + channels**2 * queries
-    return ModeCount(params, macs, arranged)
+    macs = 2 * channels * tokens * pixels + channels**2 * queries
+    return ModeCount(params, macs, (num_heads * tokens + channels) * pixels + channels * queries, arranged)
 
 
 def _table_length(window_size: tuple[int, int]) -> int:
