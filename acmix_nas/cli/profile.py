@@ -84,7 +84,11 @@ DEFAULT_SIZE = 224
 )
 @click.option("--memory/--no-memory", default=True, show_default=True, help="Measure peak memory.")
 @click.option("--counters/--no-counters", default=True, show_default=True, help="Ask fvcore's and torch's counter too.")
-@click.option("--by", type=click.Choice(["module", "stage", "op"]), help="Also show where params, MACs and time go.")
+@click.option(
+    "--by",
+    type=click.Choice(["module", "stage", "op", "paper"]),
+    help="Also show where params, MACs and time go; paper: stage I against stage II, formula beside count and time.",
+)
 @click.option("--flops", is_flag=True, help="Also show FLOPs, which are 2 for each multiply-add (MAC).")
 @click.option(
     "--format",

@@ -31,8 +31,8 @@ def notes_of(result: Mapping[str, Any]) -> tuple[str, ...]:
     until = f"IQR/median was below {env['target_spread']:.0%} for all, or for about {env['time_limit_s']:g} s a row"
     notes = [
         _where_measured(env),
-        f"Latency is the median of a batch, IQR its interquartile range; repeated until {until}. MACs are multiply-adds "
-        "of one image.",
+        f"Latency is the median of a batch, IQR its interquartile range; repeated until {until}. "
+        "MACs are multiply-adds of one image.",
     ]
     if any(row["ratio"] is not None for row in rows):
         baseline = next(row for row in rows if row["ratio"] is None)

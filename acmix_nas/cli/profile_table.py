@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from acmix_nas.cli import profile_notes
+from acmix_nas.cli.paper_table import paper_table
 from acmix_nas.cli.where_table import where_table
 from acmix_nas.cost.compare import Ratio
 from acmix_nas.report import escape
@@ -50,7 +51,8 @@ def print_result(result: Mapping[str, Any], form_at: str | None) -> None:
         screen = shown if form_at == "csv" else [each for each in shown if each.screen is not None]
         click.echo(_rendered(main_table(result, screen), form_at))
     for lines in result.get("where", ()):
-        _print_one(where_table(lines, result["env"]["mode"]), form_at)
+        table = paper_table(lines) if lines["by"] == "paper" else where_table(lines, result["env"]["mode"])
+        _print_one(table, form_at)
 
 
 def main_table(result: Mapping[str, Any], shown: Sequence[Shown]) -> Table:

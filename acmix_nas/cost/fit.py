@@ -15,8 +15,11 @@ CGROUP = Path("/sys/fs/cgroup")
 STATUS = Path("/proc/self/status")
 SHARE = 0.9
 """Of the memory that is free, what a run may take."""
-REFUSALS = re.compile(r"can't allocate memory|not enough memory|out of memory|bad allocation|bad_alloc", re.IGNORECASE)
-"""What torch says in a RuntimeError where the system gives it no memory."""
+REFUSALS = re.compile(
+    r"can't allocate memory|(not enough|out of) memory|bad allocation|bad_alloc|could not create a (primitive|memory)",
+    re.IGNORECASE,
+)
+"""What torch says in a RuntimeError where the system gives it no memory; the last one is oneDNN's."""
 
 Result = TypeVar("Result")
 
@@ -41,11 +44,14 @@ def largest_fitting(batch_size: int, attempt: Callable[[int], Result], *, what: 
         except (RuntimeError, MemoryError) as error:
             if not ran_out(error):
                 raise
+            reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
         # Outside of the handler the error no longer holds the frames, and with them the tensors.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         if batch_size == 1:
-            raise UsageError(f"{what}: not even one image fits into memory. Take a smaller --input-size or network.")
+            raise UsageError(
+                f"{what}: not even one image fits into memory ({reason}). Take a smaller --input-size or network."
+            )
         batch_size //= 2
 
 

@@ -14,6 +14,7 @@ from acmix_nas.cost.environment import environment
 from acmix_nas.cost.execution import Execution, Step, prepare
 from acmix_nas.cost.machine import gpu_clocks, gpu_state
 from acmix_nas.cost.network import Network, Size
+from acmix_nas.cost.paper import paper_rows
 from acmix_nas.cost.rows import make_row, peak_mb
 from acmix_nas.cost.steps import Progress, Steps
 from acmix_nas.cost.together import Effort, Subject, time_together
@@ -115,7 +116,7 @@ def _refuse_equals(networks: Sequence[Network], how: Execution) -> None:
 
 
 def _refuse_foreign(networks: Sequence[Network], by: str | None) -> None:
-    for network in networks if by in ("stage", "op") else ():
+    for network in networks if by not in (None, "module") else ():
         if network.arch is None:
             raise UsageError(
                 f"--by {by} sums what stages and paths of our networks take; {network.name} is timm's own. "
@@ -125,15 +126,19 @@ def _refuse_foreign(networks: Sequence[Network], by: str | None) -> None:
 
 def _where(subject: Subject, step: Step, by: str) -> dict[str, Any]:
     height, width = step.images.shape[-2:]
-    core = getattr(subject.model, "model", subject.model) if step.how.features_only else subject.model
-    parts = exact_parts(subject.network, (height, width), step.how) or foreign_parts(core, (height, width))
-    lines = shares(by, parts, module_times(subject.model, step.images, step.how, core=core))
+    if by == "paper":
+        rows = paper_rows(subject.network, step.images, step.how)
+    else:
+        core = getattr(subject.model, "model", subject.model) if step.how.features_only else subject.model
+        parts = exact_parts(subject.network, (height, width), step.how) or foreign_parts(core, (height, width))
+        times = module_times(subject.model, step.images, step.how, core=core)
+        rows = [asdict(line) for line in shares(by, parts, times)]
     return {
         "model": subject.network.name,
         "impl": subject.network.impl,
         "batch_size": len(step.images),
         "by": by,
-        "rows": [asdict(line) for line in lines],
+        "rows": rows,
     }
 
 

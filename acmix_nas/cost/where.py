@@ -24,7 +24,8 @@ from acmix_nas.parts import OPS, Part
 PASSES = 7
 METHODS = ("forward", "weighed", "attend", "reduce")
 """What does a module's work: `forward`, and what ACmix calls instead of it on its two paths."""
-BY = ("module", "stage", "op")
+BY = ("module", "stage", "op", "paper")
+"""`acmix_nas.cost.paper` answers the last."""
 DEPTH = 4
 """Names in a module's path that are told apart."""
 
@@ -94,6 +95,7 @@ def shares(by: str, parts: Sequence[Part], times: Mapping[str, float]) -> list[S
     Returns:
         Lines in the order of the network; a module's are followed by those of its own modules.
     """
+    times = _named_projections(parts, times)
     if by == "module":
         return _tree(parts, times)
     group = _stages(parts) if by == "stage" else {part.module: part.op for part in parts}
@@ -110,6 +112,17 @@ def shares(by: str, parts: Sequence[Part], times: Mapping[str, float]) -> list[S
         if own or line.time_ms:
             lines.append(line)
     return lines
+
+
+def op_times(parts: Sequence[Part], times: Mapping[str, float]) -> dict[tuple[int | None, str], float]:
+    """(stage, op) -> milliseconds, of the modules that belong to one of `parts`; times as of `module_times`."""
+    group = {part.module: (part.stage, part.op) for part in parts}
+    spent: dict[tuple[int | None, str], float] = defaultdict(float)
+    for name, time_ms in _named_projections(parts, times).items():
+        held = _holder(name, group)
+        if held is not None:
+            spent[group[held]] += time_ms
+    return dict(spent)
 
 
 def foreign_parts(model: nn.Module, size: tuple[int, int]) -> list[Part]:
@@ -178,13 +191,32 @@ def _stages(parts: Sequence[Part]) -> dict[str, str]:
 
 def _group(name: str, group: Mapping[str, str]) -> str | None:
     """The group of the module itself, of the one that holds it, or that all within it have."""
-    words = name.split(".")
-    for length in range(len(words), 0, -1):
-        held = group.get(".".join(words[:length]))
-        if held is not None:
-            return held
+    held = _holder(name, group)
+    if held is not None:
+        return group[held]
     within = {value for path, value in group.items() if _below(path, name)}
     return within.pop() if len(within) == 1 else None
+
+
+def _holder(name: str, group: Mapping[str, Any]) -> str | None:
+    """The nearest of the named modules that is the module or holds it."""
+    words = name.split(".")
+    paths = (".".join(words[:length]) for length in range(len(words), 0, -1))
+    return next((path for path in paths if path in group), None)
+
+
+def _named_projections(parts: Sequence[Part], times: Mapping[str, float]) -> dict[str, float]:
+    """The times, those of projections under their own name.
+
+    Where q comes from another map than k and v, ACmix applies the weights of its projections itself, without calling
+    their module, and its own time is theirs.
+    """
+    named = dict(times)
+    for part in parts:
+        operator = part.module.rpartition(".")[0]
+        if part.op == "projections" and part.module not in named and operator in named:
+            named[part.module] = named.pop(operator)
+    return named
 
 
 def _below(path: str, root: str) -> bool:

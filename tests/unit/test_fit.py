@@ -25,6 +25,7 @@ def fits(most: int, error: Exception):
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
         MemoryError(),
+        RuntimeError("could not create a primitive"),
         RuntimeError(
             "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"
         ),
@@ -45,7 +46,7 @@ def test_what_fits_at_once_is_tried_once():
 def test_not_even_one_image_is_one_message():
     attempt, tried = fits(0, MemoryError())
     with pytest.raises(
-        UsageError, match=r"a net at 9 pixels: not even one image fits into memory. Take a smaller"
+        UsageError, match=r"a net at 9 pixels: not even one image fits into memory \(MemoryError\)\. Take"
     ) as raised:
         largest_fitting(5, attempt, what="a net at 9 pixels")
     assert tried == [5, 2, 1]
@@ -72,6 +73,17 @@ def test_a_request_beyond_the_free_memory_fails_inside_and_only_there():
         assert ran_out(raised.value)
         torch.empty(1000)
     assert resource.getrlimit(resource.RLIMIT_DATA) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's /proc")
+def test_a_batch_is_really_halved_where_memory_is_short(monkeypatch):
+    monkeypatch.setattr(fit, "free_bytes", lambda: 400 * 2**20)
+
+    def attempt(batch: int) -> int:
+        with within_memory("cpu"):
+            return torch.empty(batch * 100 * 2**20, dtype=torch.uint8).nbytes
+
+    assert largest_fitting(16, attempt, what="x") == (2, 200 * 2**20)
 
 
 def test_the_smaller_of_system_and_control_group_counts(monkeypatch, tmp_path):

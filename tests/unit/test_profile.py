@@ -126,7 +126,7 @@ def test_a_model_of_timm_has_no_exact_macs_no_impl_and_no_form_and_steps_are_tol
     assert row["macs_torch"] == pytest.approx(1.814e9 * (64 / 224) ** 2, rel=0.02)
     assert [done for _, done, _ in steps] == sorted(done for _, done, _ in steps)
     assert steps[0][:2] == ("counting resnet18", 0)
-    assert steps[-1][1] == pytest.approx(steps[-1][2])
+    assert 0.9 < steps[-1][1] / steps[-1][2] <= 1
 
 
 def test_a_batch_that_does_not_fit_is_halved_for_all_and_the_row_says_so(monkeypatch):

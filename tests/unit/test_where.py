@@ -1,10 +1,10 @@
 import pytest
 import torch
-from acmix_nas.parts import Part
 from torch import nn
 
 from acmix_nas.cost.execution import Execution
 from acmix_nas.cost.where import foreign_parts, module_times, shares
+from acmix_nas.parts import Part
 
 PARTS = [
     Part("stem", None, "other", 10, 100, 100),
