@@ -48,7 +48,7 @@ def asked(monkeypatch):
         }  # fmt: skip
         rows = [
             {"model": network.name, "impl": network.impl, "batch_size": size,
-              **ROW, "form": how.form, "requested_batch_size": size,
+             **ROW, "form": how.form, "requested_batch_size": size,
              **(FIRST if index == baseline else SLOWER)}
             for size in batch_sizes for index, network in enumerate(networks)
         ]  # fmt: skip
@@ -85,7 +85,8 @@ def test_every_option_arrives(asked):
     threads = torch.get_num_threads()
     run(
         "profile", "resnet18", "resnet34", "--form", "merged", "--batch-size", "1,8", "--input-size", "64x96",
-        "--dtype", "bfloat16", "--no-channels-last", "--threads", "1", "--features-only", "--compile", "--spread", "0.1",
+        "--dtype", "bfloat16", "--no-channels-last", "--threads", "1", "--features-only", "--compile", "--spread",
+        "0.1",
         "--time-limit", "2", "--no-memory", "--no-counters", "--by", "module", "--device", "cpu",
     )  # fmt: skip
     [call] = asked
