@@ -98,7 +98,8 @@ def _versions() -> Iterator[Check]:
 def _devices() -> Iterator[Check]:
     import torch
 
-    from acmix_nas.cost.environment import cores, device_name, load, supports_bf16
+    from acmix_nas.cost.environment import device_name, supports_bf16
+    from acmix_nas.cost.machine import cores, load
 
     cpu = torch.device("cpu")
     detail = f"{device_name(cpu)}, {cores()} cores, {torch.get_num_threads()} threads, load {load()}"

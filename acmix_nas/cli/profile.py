@@ -1,164 +1,201 @@
-"""`acmix profile`: counts and times networks, one row for each implementation and batch size."""
+"""`acmix profile`: counts and times networks, one row for each network, implementation and batch size."""
 
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from acmix_nas.arch import CONV_IMPL
+from acmix_nas.cli.networks import ablation_networks, find_network
 from acmix_nas.cli.options import device_option, json_option
+from acmix_nas.cli.parse import FORMATS, parse_batch_sizes, parse_plot, parse_size
+from acmix_nas.errors import UsageError
 
 if TYPE_CHECKING:
-    import torch
-
     from acmix_nas.cost.network import Network
 
 DEFAULT_MODEL = "acmix_swin_tiny_patch4_window7_224"
-BUSY = 0.5
-"""Load for each core above which times are not to be trusted."""
-
-
-def _parse_batch_sizes(context: click.Context, parameter: click.Parameter, text: str) -> tuple[int, ...]:
-    try:
-        sizes = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        sizes = ()
-    if not sizes or min(sizes) < 1:
-        raise click.BadParameter(
-            f"batch sizes are whole numbers from 1 up with commas between, as 1,8,32; not {text!r}."
-        )
-    return sizes
+DEFAULT_SIZE = 224
 
 
 @click.command()
-@click.argument("model", default=DEFAULT_MODEL)
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.option("--ablation", metavar="NAME|FILE", help="Profile the rows of an ablation table instead of models.")
 @click.option(
     "--impl",
     "impls",
     multiple=True,
     type=click.Choice([*CONV_IMPL, "all"]),
-    help="Implementation of ACmix's convolution path; several, or all, are compared in one run. Default: as it is.",
+    help="Implementation of ACmix's convolution path; several, or all, are compared. Default: as it is.",
 )
 @click.option(
     "--form",
-    type=click.Choice(["paper"]),
-    default="paper",
-    show_default=True,
-    help="paper: the named implementation, literally.",
+    type=click.Choice(["paper", "train", "merged"]),
+    help="paper: the named implementation, literally; train: the fast form that a network has by itself; merged: "
+    "folded for deployment.  [default: paper with --impl or --ablation, else train]",
 )
 @click.option(
     "--batch-size",
     "batch_sizes",
     default="1",
     show_default=True,
-    callback=_parse_batch_sizes,
+    callback=parse_batch_sizes,
     metavar="N[,N...]",
-    help="Images in a batch.",
+    help="Images in a batch; halved until it fits into memory.",
 )
 @click.option(
     "--input-size",
-    type=click.IntRange(1),
-    default=224,
-    show_default=True,
-    help="Height and width of an image in pixels.",
+    callback=parse_size,
+    metavar="H[xW]",
+    help="Height and width of an image in pixels.  [default: 224, or the ablation's own]",
 )
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Weights are converted to it; with --train they stay in float32 and autocast computes in it.",
+)
+@click.option("--channels-last/--no-channels-last", default=True, show_default=True, help="Memory format.")
+@click.option("--threads", type=click.IntRange(1), help="Threads of the CPU.  [default: torch's own choice]")
+@click.option("--features-only", is_flag=True, help="Stages' maps as for detection, without the head.")
+@click.option("--train", is_flag=True, help="Forward and backward instead of inference; no optimizer step.")
+@click.option("--compile", "compiled", is_flag=True, help="With torch.compile; says compile seconds and graph breaks.")
+@click.option("--cuda-graph", is_flag=True, help="Replay each network as one CUDA graph.")
+@click.option("--flush-l2", is_flag=True, help="Empty the GPU's second-level cache before every run.")
+@click.option(
+    "--spread",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.05,
+    show_default=True,
+    help="Repeat until the interquartile range is below this share of the median,",
+)
+@click.option(
+    "--time-limit",
+    "limit_s",
+    type=click.FloatRange(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="or for about so long for each row.",
+)
+@click.option("--memory/--no-memory", default=True, show_default=True, help="Measure peak memory.")
+@click.option("--counters/--no-counters", default=True, show_default=True, help="Ask fvcore's and torch's counter too.")
+@click.option(
+    "--by",
+    type=click.Choice(["module", "stage", "op", "paper"]),
+    help="Also show where params, MACs and time go; paper: stage I against stage II, formula beside count and time.",
+)
+@click.option("--flops", is_flag=True, help="Also show FLOPs, which are 2 for each multiply-add (MAC).")
+@click.option(
+    "--format",
+    "form_at",
+    type=click.Choice(FORMATS),
+    help="How tables are printed.  [default: rich on a terminal, plain in a pipe]",
+)
+@click.option("--plot", callback=parse_plot, metavar="FILE", help="Also draw latencies as bars: .svg, .png or .pdf.")
 @device_option
 @json_option
 def profile(
-    model: str,
+    models: tuple[str, ...],
+    ablation: str | None,
     impls: tuple[str, ...],
-    form: str,
+    form: str | None,
     batch_sizes: tuple[int, ...],
-    input_size: int,
+    input_size: tuple[int, int] | None,
+    threads: int | None,
+    spread: float,
+    limit_s: float,
+    memory: bool,
+    counters: bool,
+    by: str | None,
+    flops: bool,
+    form_at: str | None,
+    plot: Path | None,
     device: str,
     as_json: bool,
+    **how: Any,
 ) -> None:
-    """Count and time MODEL: a timm name, ours or timm's own, or a study's best.yaml.
+    """Count and time MODELs: timm names, ours or timm's own, or a study's best.yaml.
 
-    Latency is the median of a batch with its interquartile range (IQR), measured after warm-up, the rows of a batch
-    size in turn. MACs are multiply-adds of one image; fvcore and torch are public counters that leave some out. Memory
-    is the peak of one forward pass: weights, images and activations.
+    Networks of a batch size run in turns. Latency is the median of a batch with its interquartile range (IQR) after
+    warm-up; "time / first" compares it with the first network's, with a 95 % interval. MACs are multiply-adds of one
+    image; fvcore and torch are public counters. docs/profile.md tells how each number is measured.
 
     \b
     Examples:
       acmix profile
       acmix profile --impl all --batch-size 1,8
-      acmix profile resnet50 --input-size 160 --json
-      acmix profile reports/swin_t-001/best.yaml
+      acmix profile acmix_resnet50 resnet50 --form merged --input-size 160 --plot latency.svg
+      acmix profile --ablation shift --format latex
+      acmix profile reports/swin_t-001/best.yaml --by op --json
     """
-    from acmix_nas.cost.profile import profile_rows
+    if as_json and form_at:
+        raise UsageError(f"--json prints one object and --format {form_at} tables; take one of them.")
+    from acmix_nas.cli.busy import find_device, warn_when_busy
+    from acmix_nas.cost.execution import Execution
+    from acmix_nas.cost.profile import Effort, profile_rows
 
-    network = _find_network(model)
-    chosen = CONV_IMPL if "all" in impls else tuple(dict.fromkeys(impls))
-    where = _find_device(device)
-    _warn_when_busy()
-    with _Progress() as progress:
+    networks, baseline, usual, summary = _subjects(models, ablation, impls)
+    form = form or ("paper" if impls or ablation else "train")
+    run = Execution(device=find_device(device), form=form, **how)
+    busy = warn_when_busy(run.device)
+    with _Progress() as progress, _threads(threads):
         result = profile_rows(
-            [network], impls=chosen, batch_sizes=batch_sizes, input_size=input_size, device=where, progress=progress
+            networks,
+            how=run,
+            batch_sizes=batch_sizes,
+            input_size=input_size or (usual, usual),
+            baseline=baseline,
+            by=by,
+            effort=Effort(spread=spread, limit_s=limit_s, memory=memory, counters=counters),
+            progress=progress,
         )
-    if as_json:
-        import json
+    result["env"] |= busy
+    result["summary"] = summary
+    if flops:
+        for row in result["rows"]:
+            row["flops"] = row["macs"] and 2 * row["macs"]
+    if plot is not None:
+        from acmix_nas.report.bars import draw_bars
 
+        draw_bars(result, plot)
+    if as_json:
         click.echo(json.dumps(result, allow_nan=False))
     else:
-        _print_table(result)
+        from acmix_nas.cli.profile_table import print_result
+
+        print_result(result, form_at)
 
 
-def _find_network(model: str) -> "Network":
-    from pathlib import Path
-
-    from acmix_nas.cost.network import Network
-    from acmix_nas.space.arch_file import load_arch
-
-    path = Path(model)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        return Network(
-            name=path.stem if path.stem != "best" else f"{path.resolve().parent.name}/best", arch=load_arch(path)
-        )
-    import timm
-
-    from acmix_nas.models import model_names, named_arch
-
-    if model in model_names():
-        return Network(name=model, arch=named_arch(model))
-    if timm.is_model(model):
-        return Network(name=model)
-    raise _unknown_model(model)
+def _subjects(
+    models: Sequence[str], ablation: str | None, impls: Sequence[str]
+) -> tuple[list["Network"], int, int, str]:
+    """The networks, the place of the baseline among them, the usual extent of their images, and what they are."""
+    if ablation is not None:
+        if models or impls:
+            raise UsageError("--ablation names its networks and how they convolve; leave MODEL and --impl out.")
+        return ablation_networks(ablation)
+    networks = [find_network(model) for model in models or (DEFAULT_MODEL,)]
+    chosen = CONV_IMPL if "all" in impls else tuple(dict.fromkeys(impls))
+    if chosen:
+        networks = [network.having_impl(impl) for network in networks for impl in chosen]
+    return networks, 0, DEFAULT_SIZE, ""
 
 
-def _unknown_model(model: str) -> Exception:
-    from difflib import get_close_matches
-
-    import timm
-
-    from acmix_nas.errors import UsageError
-
-    close = get_close_matches(model, timm.list_models(), n=4, cutoff=0.5)
-    hint = f"did you mean {', '.join(close)}?" if close else "`acmix models` lists ours."
-    return UsageError(f"there is no model {model!r}; {hint} A file is given by its path, ending in .yaml.")
-
-
-def _find_device(device: str) -> "torch.device":
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
     import torch
 
-    from acmix_nas.errors import UsageError
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError(
-            "--device cuda needs a GPU that torch can use; there is none. Take --device cpu, or see `acmix doctor`."
-        )
-    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def _warn_when_busy() -> None:
-    from acmix_nas.cost.environment import cores, load
-
-    busy, have = load(), cores()
-    if busy is not None and busy > BUSY * have:
-        click.echo(
-            f"Warning: the machine is busy: {busy} running processes on {have} cores in the last minute. "
-            "Times will be too long and spread; stop other work and measure again.",
-            err=True,
-        )
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Progress:
@@ -182,54 +219,5 @@ class _Progress:
     def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
-    def __call__(self, text: str, done: int, total: int) -> None:
+    def __call__(self, text: str, done: float, total: float) -> None:
         self._bar.update(self._task, description=text, completed=done, total=total)
-
-
-COLUMNS: tuple[tuple[str, str, float, str], ...] = (
-    ("params (M)", "params", 1e6, ".2f"),
-    ("MACs (G)", "macs", 1e9, ".3f"),
-    ("deploy MACs (G)", "macs_deploy", 1e9, ".3f"),
-    ("fvcore MACs (G)", "macs_fvcore", 1e9, ".3f"),
-    ("torch MACs (G)", "macs_torch", 1e9, ".3f"),
-    ("latency (ms)", "latency_ms", 1, ".2f"),
-    ("IQR (ms)", "latency_iqr_ms", 1, ".2f"),
-    ("throughput (img/s)", "throughput", 1, ".1f"),
-    ("peak memory (MB)", "peak_memory_mb", 1, ".1f"),
-)
-"""Heading, key of a row, unit, format."""
-
-
-def _print_table(result: dict[str, Any]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    from acmix_nas.cli.console import results
-
-    env, rows, console = result["env"], result["rows"], results()
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column("impl")
-    for heading in ("batch", *(heading for heading, _, _, _ in COLUMNS)):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        table.add_row(
-            row["impl"] or "-", str(row["batch_size"]), *(_cell(row[k], unit, f) for _, k, unit, f in COLUMNS)
-        )
-    console.print(
-        f"{rows[0]['model']}, {env['input_size']} px, {rows[0]['form']} form, {env['dtype']}, {env['memory_format']}",
-        highlight=False,
-    )
-    console.print(table)
-    console.print(_where(env), soft_wrap=True)
-
-
-def _where(env: dict[str, Any]) -> str:
-    """The line that a number cannot be read without."""
-    return (
-        f"{env['device']}: {env['device_name']}, {env['threads']} threads, load {env['load']}; torch {env['torch']}, "
-        f"timm {env['timm']}, acmix-nas {env['acmix_nas']}, Python {env['python']}"
-    )
-
-
-def _cell(value: float | None, unit: float, form: str) -> str:
-    return "-" if value is None else format(value / unit, form)

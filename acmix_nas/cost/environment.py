@@ -1,6 +1,5 @@
 """What a measurement was made on: device, threads, versions, settings that change speed or numbers."""
 
-import os
 import platform
 from importlib import metadata
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 
 from acmix_nas import __version__
+from acmix_nas.cost.machine import cores, cpu_clocks, load
 
 PACKAGES = ("torch", "torchvision", "timm", "optuna", "fvcore")
 
@@ -21,7 +21,8 @@ def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
 
     Returns:
         Plain values for JSON: the device's name, threads, cores, load (mean number of busy processes in the
-        last minute; None where the system does not say), versions, TF32 and cuDNN settings.
+        last minute), the processor's governor and whether its clocks are locked (None where the system does not say),
+        versions, TF32 and cuDNN settings.
     """
     device = torch.device(device)
     return {
@@ -31,6 +32,7 @@ def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cores": cores(),
         "load": load(),
+        **cpu_clocks(),
         "platform": platform.platform(),
         "python": platform.python_version(),
         "acmix_nas": __version__,
@@ -49,16 +51,6 @@ def device_name(device: torch.device) -> str:
 def versions() -> dict[str, str | None]:
     """Versions of the packages that results depend on; None where one is not installed."""
     return {name: _version(name) for name in PACKAGES}
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def load() -> float | None:
-    """Mean number of running processes in the last minute; None where the system does not say."""
-    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
 def supports_bf16(device: torch.device) -> bool:

@@ -1,4 +1,4 @@
-"""Peak memory of one forward pass. `python -m acmix_nas.cost.memory` measures one in a process of its own."""
+"""Peak memory of one run. `python -m acmix_nas.cost.memory` measures one on the CPU, in a process of its own."""
 
 import ctypes
 import gc
@@ -11,32 +11,35 @@ from typing import Any
 import torch
 from torch import nn
 
-from acmix_nas.cost.network import Network
-from acmix_nas.models import plain_form
+from acmix_nas.cost.execution import Execution, Step, conditions, make_images, make_step, prepare
+from acmix_nas.cost.network import Network, Size
 
 PROC = Path("/proc/self")
 
 
-def peak_cpu_mb(network: Network, *, batch_size: int, input_size: int) -> float | None:
-    """Peak resident memory of one forward pass on the CPU, in a fresh process.
+def peak_cpu_mb(network: Network, *, batch_size: int, input_size: Size, how: Execution) -> float | None:
+    """Peak resident memory of one run on the CPU, in a fresh process.
 
-    The highest resident set during the pass, less the resident set before the network was built: weights, images, the
-    activations that live together, and what the memory allocator keeps. 1 MB is 10^6 bytes.
+    The highest resident set during the run, less the resident set before the network was built: weights, images, what
+    the pass holds at once (with `how.train` gradients too), and what the memory allocator keeps. 1 MB is 10^6 bytes.
 
     Args:
-        network: What to run, in float32, channels_last and plain form.
+        network: What to run.
         batch_size: Images in the batch.
-        input_size: Height and width in pixels.
+        input_size: (height, width) in pixels.
+        how: How it is run.
 
     Returns:
-        Megabytes; None where the system keeps no such account (/proc/self/clear_refs), or the process fails.
+        Megabytes; None where the system keeps no such account (/proc/self/clear_refs), where the process fails, and for
+        a compiled network, whose compiler would be counted with it.
     """
-    if not (PROC / "clear_refs").exists():
+    if how.compiled or not (PROC / "clear_refs").exists():
         return None
     asked = {
         "network": network.to_dict(),
         "batch_size": batch_size,
         "input_size": input_size,
+        "how": how.to_dict(),
         "threads": torch.get_num_threads(),
     }
     command = [sys.executable, "-m", "acmix_nas.cost.memory"]
@@ -47,23 +50,26 @@ def peak_cpu_mb(network: Network, *, batch_size: int, input_size: int) -> float 
     return answer
 
 
-def peak_cuda_mb(model: nn.Module, images: torch.Tensor) -> float:
-    """Peak memory of one forward pass on a GPU: the network's tensors, the images and what the pass allocates.
+def peak_cuda_mb(model: nn.Module, step: Step) -> float:
+    """Peak memory of one run on a GPU: the network's tensors, the images and what the run allocates.
 
-    Counted by PyTorch's allocator, without the CUDA context, in plain form. 1 MB is 10^6 bytes.
+    Counted by PyTorch's allocator, without the CUDA context. 1 MB is 10^6 bytes.
 
     Args:
-        model: A network on the GPU; others may lie beside it.
-        images: (B, C, H, W) on the same GPU.
+        model: The network, on the GPU; others may lie beside it.
+        step: A run of it.
     """
-    own = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers(), images])
-    torch.cuda.synchronize(images.device)
-    before = torch.cuda.memory_allocated(images.device)
-    torch.cuda.reset_peak_memory_stats(images.device)
-    with torch.inference_mode(), plain_form(model):
-        model(images)
-    torch.cuda.synchronize(images.device)
-    return (own + torch.cuda.max_memory_allocated(images.device) - before) / 1e6
+    device = step.images.device
+    for weight in model.parameters():
+        weight.grad = None
+    own = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers(), step.images])
+    torch.cuda.synchronize(device)
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    with conditions([model], step.how):
+        step()
+    torch.cuda.synchronize(device)
+    return (own + torch.cuda.max_memory_allocated(device) - before) / 1e6
 
 
 def main() -> None:
@@ -74,27 +80,27 @@ def main() -> None:
 
 
 def _measure(asked: dict[str, Any]) -> float | None:
-    network = Network.from_dict(asked["network"])
-    batch, size = asked["batch_size"], asked["input_size"]
-    with torch.inference_mode():
-        _load_libraries()
-        before_kb = _status_kb("VmRSS")
-        model = network.build(size).to(memory_format=torch.channels_last)
-        images = torch.randn(batch, 3, size, size).to(memory_format=torch.channels_last)
-        _return_freed_memory()
-        try:
-            (PROC / "clear_refs").write_text("5")  # sets VmHWM, the peak so far, back to VmRSS: proc(5)
-        except OSError:
-            return None
-        with plain_form(model):
-            model(images)
+    network, how = Network.from_dict(asked["network"]), Execution.from_dict(asked["how"])
+    size = (asked["input_size"][0], asked["input_size"][1])
+    _load_libraries(how)
+    before_kb = _status_kb("VmRSS")
+    model = prepare(network.build(size, features_only=how.features_only), how)
+    step = make_step(model, make_images(asked["batch_size"], size, how), how)
+    _return_freed_memory()
+    try:
+        (PROC / "clear_refs").write_text("5")  # sets VmHWM, the peak so far, back to VmRSS: proc(5)
+    except OSError:
+        return None
+    with conditions([model], how):
+        step()
     return (_status_kb("VmHWM") - before_kb) * 1024 / 1e6
 
 
-def _load_libraries() -> None:
+def _load_libraries(how: Execution) -> None:
     """Runs a small convolution and product: threads and kernels that come with the first call are not the network's."""
-    nn.Conv2d(3, 8, 3)(torch.randn(2, 3, 16, 16))
-    nn.Linear(64, 64)(torch.randn(64, 64))
+    small = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 14 * 14, 64)).to(how.weights_dtype)
+    with conditions([small], how):
+        make_step(small, torch.randn(2, 3, 16, 16, dtype=how.weights_dtype), how)()
 
 
 def _return_freed_memory() -> None:

@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 from torch import nn
 
 from acmix_nas.arch import Arch
 from acmix_nas.errors import UsageError
+
+Size = tuple[int, int]
+"""(height, width) of an image in pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +31,11 @@ class Network:
         """Implementation of shift-and-sum, "mixed" if blocks differ, None if there is no convolution path."""
         impls = {mixer.conv_impl for mixer in self.arch.mixers if mixer.convolves} if self.arch else set()
         return None if not impls else impls.pop() if len(impls) == 1 else "mixed"
+
+    @property
+    def label(self) -> str:
+        """Its name, and its implementation if the name does not say it."""
+        return f"{self.name} ({self.impl})" if self.impl and self.impl not in self.name else self.name
 
     def having_impl(self, impl: str) -> Self:
         """This network with one implementation in every convolution path.
@@ -49,21 +58,35 @@ class Network:
         arch = Arch.canonical(host=self.arch.host, stages=stages, conv_on=self.arch.conv_on)
         return replace(self, arch=arch)
 
-    def build(self, input_size: int) -> nn.Module:
-        """The network in evaluation mode, with random weights, for images of `input_size` pixels."""
+    def merges_like(self, other: "Network") -> bool:
+        """Whether merging makes this and another network the same computation: they differ in `conv_impl` alone."""
+        if self.arch is None or other.arch is None or self.impl is None or other.impl is None:
+            return False
+        return self.having_impl("full").arch == other.having_impl("full").arch
+
+    def build(self, input_size: Size | int, *, features_only: bool = False) -> nn.Module:
+        """The network in evaluation mode, with random weights, for images of `input_size` pixels.
+
+        No path is dropped (stochastic depth is 0), also where timm's recipe would.
+
+        Args:
+            input_size: (height, width) of the images, or the extent of a square.
+            features_only: Whether it gives its stages' maps instead of class scores.
+
+        Raises:
+            UsageError: timm cannot take the features of this network.
+        """
         # Importing these takes seconds, which the description alone should not cost.
-        import timm
+        from timm.layers.drop import DropPath
 
-        from acmix_nas.models import build_model
-
-        if self.arch is not None:
-            return build_model(self.arch, img_size=input_size).eval()
-        model: Any = timm.create_model(self.name)
-        usual = getattr(model, "default_cfg", {}).get("input_size", (3, input_size, input_size))[-1]
-        if input_size != usual and hasattr(model, "set_input_size"):
-            model.set_input_size((input_size, input_size))
-        module: nn.Module = model.eval()
-        return module
+        size = (input_size, input_size) if isinstance(input_size, int) else input_size
+        model = (
+            _build_ours(self.arch, size, features_only) if self.arch else _build_timm(self.name, size, features_only)
+        )
+        for part in model.modules():
+            if isinstance(part, DropPath):
+                part.drop_prob = 0.0
+        return model.eval()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -73,3 +96,43 @@ class Network:
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The inverse of `to_dict`."""
         return cls(name=values["name"], arch=values["arch"] and Arch.from_dict(values["arch"]))
+
+
+def _build_ours(arch: Arch, size: Size, features_only: bool) -> nn.Module:
+    from timm.models import build_model_with_cfg
+
+    from acmix_nas import registry
+    from acmix_nas.models import build_model
+
+    if not features_only:
+        return build_model(arch, img_size=size)
+    model: nn.Module = build_model_with_cfg(
+        partial(build_model, arch),
+        arch.host,
+        False,
+        pretrained_cfg={"architecture": arch.host},
+        feature_cfg=dict(registry.load("hosts", arch.host).FEATURES),
+        features_only=True,
+        img_size=size,
+    )
+    return model
+
+
+def _build_timm(name: str, size: Size, features_only: bool) -> nn.Module:
+    model = _create(name, features_only=features_only)
+    usual = getattr(model, "default_cfg", {}).get("input_size", (3, *size))[1:]
+    inner = getattr(model, "model", model) if features_only else model
+    if tuple(usual) != size and hasattr(inner, "set_input_size"):
+        model = _create(name, features_only=features_only, img_size=size)
+    return model
+
+
+def _create(name: str, *, features_only: bool, **options: Any) -> nn.Module:
+    import timm
+
+    if not features_only:
+        return timm.create_model(name, **options)
+    try:
+        return timm.create_model(name, features_only=True, **options)
+    except Exception as error:  # timm refuses in ways of its models' own
+        raise UsageError(f"timm takes no features of {name}: {error}. Leave --features-only out.") from error

@@ -1,195 +1,158 @@
 """Profiles networks: one row for each network, implementation and batch size; rows of a batch size run interleaved."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import combinations
 from typing import Any
 
 import torch
-from torch import nn
 
 from acmix_nas.arch import Arch
-from acmix_nas.cost.count import count
-from acmix_nas.cost.counters import macs_fvcore, macs_torch
+from acmix_nas.cost.compare import LEVEL, MARGINS
+from acmix_nas.cost.counts import counts, exact_parts
 from acmix_nas.cost.environment import environment
-from acmix_nas.cost.memory import peak_cpu_mb, peak_cuda_mb
-from acmix_nas.cost.network import Network
-from acmix_nas.cost.timing import Timing, clock_for, measure
-from acmix_nas.models import plain_form
+from acmix_nas.cost.execution import Execution, Step, prepare
+from acmix_nas.cost.machine import gpu_clocks, gpu_state
+from acmix_nas.cost.network import Network, Size
+from acmix_nas.cost.paper import paper_rows
+from acmix_nas.cost.rows import make_row, peak_mb
+from acmix_nas.cost.steps import Progress, Steps
+from acmix_nas.cost.together import Effort, Subject, time_together
+from acmix_nas.cost.where import foreign_parts, module_times, shares
+from acmix_nas.errors import UsageError
 
-Progress = Callable[[str, int, int], None]
-"""Called with (what is done now, steps done, steps in all)."""
+__all__ = ["Effort", "profile_rows", "throughputs"]
 
 
 def profile_rows(
-    models: Sequence[Network],
+    networks: Sequence[Network],
     *,
-    impls: Sequence[str] = (),
+    how: Execution,
     batch_sizes: Sequence[int] = (1,),
-    input_size: int = 224,
-    device: torch.device | str = "cpu",
-    limit_s: float = 10.0,
-    memory: bool = True,
+    input_size: Size | int = 224,
+    baseline: int = 0,
+    by: str | None = None,
+    effort: Effort | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Counts and times networks in float32, channels_last, evaluation mode, with random weights.
-
-    ACmix computes its named formulation literally (`acmix_nas.models.plain_form`; form "paper"), not its fast form:
-    what is compared is what docs/operator.md describes.
+    """Counts and times networks with random weights.
 
     Args:
-        models: The networks.
-        impls: Implementations of the convolution path that each network is profiled with; none for as it is.
-        batch_sizes: Images in a batch, one row for each.
-        input_size: Height and width of the image in pixels.
-        device: Where latency and memory are measured.
-        limit_s: Seconds of timing for each row, about.
-        memory: Whether peak memory is measured, on the CPU in a process of its own for each row.
+        networks: The networks.
+        how: How they are run.
+        batch_sizes: Images in a batch, one row of each network for each. A batch that does not fit into memory is
+            halved, for all networks alike.
+        input_size: (height, width) of the image in pixels, or the extent of a square.
+        baseline: Place in `networks` of the one that the others are compared with.
+        by: Of `acmix_nas.cost.where.BY`: also says where parameters, multiply-adds and time of the first batch size go.
+        effort: How long is measured.
         progress: Told of every step.
 
     Returns:
-        {"device", "env", "rows"}, plain values. A row has model, impl, form, batch_size, params, macs and macs_deploy
-        (multiply-adds of one image; None for timm's own models), macs_fvcore and macs_torch (None where the counter
-        fails), latency_ms (median of a batch), latency_iqr_ms, throughput (images a second at the median) and
-        peak_memory_mb (None where it cannot be measured; so is the latency of a batch that does not fit).
+        {"device", "env", "rows"}, and "where" with `by`: plain values; docs/profile.md tells the keys.
 
     Raises:
-        UsageError: `impls` is given and a network has no convolution path.
+        UsageError: Networks that become the same one are to be compared merged; a network does not run as asked; not
+            even one image fits into memory.
     """
-    device = torch.device(device)
-    tell = _Steps(progress, total=0)
-    networks = [network.having_impl(impl) for network in models for impl in impls] if impls else list(models)
-    tell.total = len(networks) + len(batch_sizes) * (1 + len(networks))
-    setting = {"input_size": input_size, "dtype": "float32", "memory_format": "channels_last"}
-    env = {**environment(device), **setting}
+    effort = effort or Effort()
+    size = (input_size, input_size) if isinstance(input_size, int) else input_size
+    _refuse_equals(networks, how)
+    _refuse_foreign(networks, by)
+    steps = Steps(progress, len(networks), len(batch_sizes), effort.limit_s, memory=effort.memory)
+    idle = gpu_state(torch.device(how.device)) if how.device != "cpu" else None
+    env = {**environment(how.device), **how.told(), "form": how.form, **_said(effort, size, how.device)}
     subjects = []
     for network in networks:
-        tell(f"counting {_label(network)}")
-        subjects.append(_subject(network, input_size, device))
-    rows = []
+        steps.begin_count(network.label)
+        subjects.append(_subject(network, size, how, counters=effort.counters))
+    rows, where = [], []
     for batch_size in batch_sizes:
-        tell(f"timing batches of {batch_size}")
-        images = torch.randn(batch_size, 3, input_size, input_size, device=device)
-        images = images.to(memory_format=torch.channels_last)
-        timings = _time([subject.model for subject in subjects], images, limit_s)
+        steps.begin_timing(batch_size)
+        batch = time_together(subjects, batch_size, size, how, effort, steps.tick)
+        if idle is not None:
+            env |= gpu_clocks(idle, gpu_state(torch.device(how.device)))
         for index, subject in enumerate(subjects):
-            tell(f"memory of {_label(subject.network)}, batches of {batch_size}")
-            peak_mb = _peak_mb(subject, images) if memory and index in timings else None
-            rows.append(_row(subject, batch_size, timings.get(index), peak_mb))
-    return {"device": str(device), "env": env, "rows": rows}
+            steps.begin_memory(f"{subject.network.label}, batches of {batch.size}")
+            row = make_row(subject, batch, index, baseline)
+            row["peak_memory_mb"] = peak_mb(subject, batch.steps[index]) if effort.memory else None
+            rows.append(row)
+            if by is not None and batch_size == batch_sizes[0]:
+                where.append(_where(subject, batch.steps[index], by))
+    return {"device": how.device, "env": env, "rows": rows, **({"where": where} if by else {})}
 
 
 def throughputs(
     archs: Mapping[str, Arch], *, input_size: int, batch_size: int, device: torch.device | str, limit_s: float = 2.0
 ) -> dict[str, float]:
-    """Images a second of full networks, timed interleaved in float32, channels_last, evaluation mode, plain form.
+    """Images a second of full networks, timed interleaved in float32, channels_last, inference mode, plain form.
 
     Args:
         archs: The networks, by name.
         input_size: Height and width of the image in pixels.
-        batch_size: Images in a batch.
+        batch_size: Images in a batch; halved for all until it fits.
         device: Where they are timed.
         limit_s: Seconds of timing for each network, about.
 
     Returns:
-        Name -> images a second at the median latency; a network that does not fit in memory is left out.
+        Name -> images a second at the median latency.
     """
-    images = torch.randn(batch_size, 3, input_size, input_size, device=device).to(memory_format=torch.channels_last)
-    models = [Network(name=name, arch=arch).build(input_size).to(device) for name, arch in archs.items()]
-    subjects = [model.to(memory_format=torch.channels_last) for model in models]
-    timings = _time(subjects, images, limit_s)
-    return {name: batch_size / timings[i].median_ms * 1000 for i, name in enumerate(archs) if i in timings}
+    how, size = Execution(device=str(device), form="paper"), (input_size, input_size)
+    networks = [Network(name=name, arch=arch) for name, arch in archs.items()]
+    subjects = [Subject(network, prepare(network.build(size), how), {}) for network in networks]
+    batch = time_together(subjects, batch_size, size, how, Effort(limit_s=limit_s), lambda share: None)
+    return {name: batch.size / timing.median_ms * 1000 for name, timing in zip(archs, batch.timings, strict=True)}
 
 
-@dataclass(frozen=True, slots=True)
-class _Subject:
-    """A network that was built and counted."""
-
-    network: Network
-    model: nn.Module
-    counts: dict[str, int | None]
-
-
-@dataclass(slots=True)
-class _Steps:
-    progress: Progress | None
-    total: int
-    done: int = 0
-
-    def __call__(self, text: str) -> None:
-        if self.progress is not None:
-            self.progress(text, self.done, self.total)
-        self.done += 1
+def _refuse_equals(networks: Sequence[Network], how: Execution) -> None:
+    if how.form != "merged":
+        return
+    for one, other in combinations(networks, 2):
+        if one != other and one.merges_like(other):
+            raise UsageError(
+                f"--form merged folds shift, groupconv, learnable and full alike into one convolution, so {one.label} "
+                f"and {other.label} are the same network then. Compare them with --form paper."
+            )
 
 
-def _subject(network: Network, input_size: int, device: torch.device) -> _Subject:
-    model = network.build(input_size)
-    exact = None if network.arch is None else count(network.arch, input_size)
-    counts: dict[str, int | None] = {
-        "params": sum(p.numel() for p in model.parameters()) if exact is None else exact.params,
-        "macs": None if exact is None else exact.macs,
-        "macs_deploy": None if exact is None else exact.macs_deploy,
-        "macs_fvcore": _or_none(macs_fvcore, model, input_size),
-        "macs_torch": _or_none(macs_torch, model, input_size),
-    }
-    return _Subject(network, model.to(device).to(memory_format=torch.channels_last), counts)
+def _refuse_foreign(networks: Sequence[Network], by: str | None) -> None:
+    for network in networks if by not in (None, "module") else ():
+        if network.arch is None:
+            raise UsageError(
+                f"--by {by} sums what stages and paths of our networks take; {network.name} is timm's own. "
+                "Take --by module."
+            )
 
 
-def _or_none(counter: Callable[[nn.Module, int], int], model: nn.Module, input_size: int) -> int | None:
-    try:
-        return counter(model, input_size)
-    except Exception:  # tracers fail in ways of their own on networks they do not know; the count is a cross-check
-        return None
-
-
-def _time(models: Sequence[nn.Module], images: torch.Tensor, limit_s: float) -> dict[int, Timing]:
-    """Timings in plain form by place in `models`; a network that runs out of GPU memory is left out."""
-    with torch.inference_mode(), ExitStack() as forms:
-        for model in models:
-            forms.enter_context(plain_form(model))
-        fitting = [index for index, model in enumerate(models) if _fits(model, images)]
-        runs = {str(index): _Forward(models[index], images) for index in fitting}
-        timings = measure(runs, clock=clock_for(images.device), limit_s=limit_s)
-    return {int(index): timing for index, timing in timings.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class _Forward:
-    model: nn.Module
-    images: torch.Tensor
-
-    def __call__(self) -> object:
-        return self.model(self.images)
-
-
-def _fits(model: nn.Module, images: torch.Tensor) -> bool:
-    try:
-        model(images)
-    except torch.OutOfMemoryError:
-        torch.cuda.empty_cache()
-        return False
-    return True
-
-
-def _peak_mb(subject: _Subject, images: torch.Tensor) -> float | None:
-    if images.device.type == "cuda":
-        return peak_cuda_mb(subject.model, images)
-    return peak_cpu_mb(subject.network, batch_size=len(images), input_size=images.shape[-1])
-
-
-def _row(subject: _Subject, batch_size: int, timing: Timing | None, peak_mb: float | None) -> dict[str, Any]:
+def _where(subject: Subject, step: Step, by: str) -> dict[str, Any]:
+    height, width = step.images.shape[-2:]
+    if by == "paper":
+        rows = paper_rows(subject.network, step.images, step.how)
+    else:
+        core = getattr(subject.model, "model", subject.model) if step.how.features_only else subject.model
+        parts = exact_parts(subject.network, (height, width), step.how) or foreign_parts(core, (height, width))
+        times = module_times(subject.model, step.images, step.how, core=core)
+        rows = [asdict(line) for line in shares(by, parts, times)]
     return {
         "model": subject.network.name,
         "impl": subject.network.impl,
-        "form": "paper",
-        "batch_size": batch_size,
-        **subject.counts,
-        "latency_ms": timing and timing.median_ms,
-        "latency_iqr_ms": timing and timing.iqr_ms,
-        "throughput": timing and batch_size / timing.median_ms * 1000,
-        "peak_memory_mb": peak_mb,
+        "batch_size": len(step.images),
+        "by": by,
+        "rows": rows,
     }
 
 
-def _label(network: Network) -> str:
-    return f"{network.name} ({network.impl})" if network.impl else network.name
+def _said(effort: Effort, size: Size, device: str) -> dict[str, Any]:
+    return {
+        "input_size": size[0] if size[0] == size[1] else list(size),
+        "target_spread": effort.spread,
+        "time_limit_s": effort.limit_s,
+        "interval": LEVEL,
+        "margin": MARGINS[torch.device(device).type],
+    }
+
+
+def _subject(network: Network, size: Size, how: Execution, *, counters: bool) -> Subject:
+    model = network.build(size, features_only=how.features_only)
+    counted = counts(network, model, size, how, counters=counters)
+    return Subject(network, prepare(model, how), counted)

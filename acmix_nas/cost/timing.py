@@ -1,14 +1,14 @@
 """Times several runs against each other: warmed up, interleaved, repeated until the spread is small."""
 
+import random
 import statistics
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
 
-import torch
+from acmix_nas.cost.clock import Clock, Run
 
-Run = Callable[[], object]
+Tick = Callable[[float], None]
+"""Called after every round with the share of the time limit that is spent, in [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,81 +17,28 @@ class Timing:
 
     Attributes:
         median_ms: Median in milliseconds.
-        iqr_ms: Distance between the quartiles in milliseconds.
+        q1_ms: First quartile in milliseconds.
+        q3_ms: Third quartile in milliseconds.
         min_ms: Shortest time in milliseconds.
+        p95_ms: 95th percentile in milliseconds.
         repetitions: How often it was timed.
         stopped_by: "spread" (the interquartile range is small enough), "repetitions" or "time" (a limit came first).
+        times_ms: Every time, by round; runs measured together have the same rounds.
     """
 
     median_ms: float
-    iqr_ms: float
+    q1_ms: float
+    q3_ms: float
     min_ms: float
+    p95_ms: float
     repetitions: int
     stopped_by: str
+    times_ms: tuple[float, ...] = field(repr=False)
 
-
-class Clock(Protocol):
-    """Times runs on one device."""
-
-    def now_s(self) -> float:
-        """Wall-clock time in seconds from any start."""
-
-    def time_ms(self, run: Run) -> float:
-        """Milliseconds that the device needs for one run."""
-
-
-class CpuClock:
-    """`time.perf_counter` around the run."""
-
-    def now_s(self) -> float:
-        """Wall-clock time in seconds."""
-        return time.perf_counter()
-
-    def time_ms(self, run: Run) -> float:
-        """Milliseconds from call to return."""
-        start = time.perf_counter()
-        run()
-        return (time.perf_counter() - start) * 1000
-
-
-class CudaClock:
-    """CUDA events around the run, the second-level cache emptied before it.
-
-    A warm cache flatters small operators, by up to 40 %: in a network it holds other layers' data.
-
-    Args:
-        device: The GPU.
-        flush: Whether the cache is emptied.
-    """
-
-    def __init__(self, device: torch.device | str = "cuda", *, flush: bool = True) -> None:
-        self._device = torch.device(device)
-        size = 2 * torch.cuda.get_device_properties(self._device).L2_cache_size if flush else 0
-        self._filler = torch.empty(size, dtype=torch.uint8, device=self._device)
-
-    def now_s(self) -> float:
-        """Wall-clock time in seconds."""
-        return time.perf_counter()
-
-    def time_ms(self, run: Run) -> float:
-        """Milliseconds between the events around the run on the current stream."""
-        with torch.cuda.device(self._device):
-            start, end = _event(), _event()
-            self._filler.zero_()
-            start.record()
-            run()
-            end.record()
-            end.synchronize()
-        return float(start.elapsed_time(end))
-
-
-def _event() -> Any:
-    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-
-
-def clock_for(device: torch.device) -> Clock:
-    """The clock of a device."""
-    return CudaClock(device) if device.type == "cuda" else CpuClock()
+    @property
+    def iqr_ms(self) -> float:
+        """Distance between the quartiles in milliseconds."""
+        return self.q3_ms - self.q1_ms
 
 
 def measure(
@@ -102,10 +49,12 @@ def measure(
     limit_s: float = 10.0,
     min_repetitions: int = 10,
     max_repetitions: int = 1000,
+    tick: Tick = lambda share: None,
 ) -> dict[str, Timing]:
-    """Times runs in rounds: each round times every run once, and starts with another one than the round before.
+    """Times runs in rounds: each round times every run once, in an order of its own drawn with a fixed seed.
 
-    Interleaving lets a slow minute of the machine hit all runs alike, so that their ratios stay right.
+    Interleaving lets a slow minute of the machine hit all runs alike; a random order leaves no run always behind the
+    same other one. Together they make the ratios of a round comparable (`acmix_nas.cost.compare`).
 
     Args:
         runs: What to time, by name.
@@ -115,6 +64,7 @@ def measure(
             third of it.
         min_repetitions: Rounds before the spread is believed; the time limit may end it after three.
         max_repetitions: Rounds at most.
+        tick: Told of every round.
 
     Returns:
         A `Timing` for each name.
@@ -123,12 +73,13 @@ def measure(
     for run in runs.values():
         _warm_up(run, clock, limit_s / len(runs) / 3)
     times_ms: dict[str, list[float]] = {name: [] for name in runs}
-    names, start_s = list(runs), clock.now_s()
-    for repetition in range(max_repetitions):
-        first = repetition % max(len(names), 1)
-        for name in names[first:] + names[:first]:
+    order, shuffle, start_s = list(runs), random.Random(0).shuffle, clock.now_s()
+    for repetition in range(max_repetitions if runs else 0):
+        shuffle(order)
+        for name in order:
             times_ms[name].append(clock.time_ms(runs[name]))
         spent_s = clock.now_s() - start_s
+        tick(min(1.0, max(spent_s / limit_s, (repetition + 1) / max_repetitions)))
         if repetition + 1 >= min_repetitions and _settled(times_ms, spread):
             break
         if repetition + 1 >= 3 and spent_s > limit_s:
@@ -148,22 +99,32 @@ def _warm_up(run: Run, clock: Clock, limit_s: float) -> None:
 
 
 def _settled(times_ms: Mapping[str, list[float]], spread: float) -> bool:
-    return all(_iqr(times) <= spread * statistics.median(times) for times in times_ms.values())
+    return all(_spread(times) <= spread for times in times_ms.values())
 
 
 def _summary(times_ms: list[float], spread: float, limit: str) -> Timing:
-    median_ms, iqr_ms = statistics.median(times_ms), _iqr(times_ms)
+    low_ms, high_ms = _quartiles(times_ms)
+    median_ms = statistics.median(times_ms)
     return Timing(
         median_ms=median_ms,
-        iqr_ms=iqr_ms,
+        q1_ms=low_ms,
+        q3_ms=high_ms,
         min_ms=min(times_ms),
+        p95_ms=statistics.quantiles(times_ms, n=20, method="inclusive")[-1] if len(times_ms) > 1 else median_ms,
         repetitions=len(times_ms),
-        stopped_by="spread" if iqr_ms <= spread * median_ms else limit,
+        stopped_by="spread" if _spread(times_ms) <= spread else limit,
+        times_ms=tuple(times_ms),
     )
 
 
-def _iqr(times_ms: list[float]) -> float:
+def _spread(times_ms: list[float]) -> float:
+    """The interquartile range as a share of the median."""
+    low_ms, high_ms = _quartiles(times_ms)
+    return (high_ms - low_ms) / statistics.median(times_ms)
+
+
+def _quartiles(times_ms: list[float]) -> tuple[float, float]:
     if len(times_ms) < 2:
-        return 0.0
-    lower, _, upper = statistics.quantiles(times_ms, n=4, method="inclusive")
-    return upper - lower
+        return times_ms[0], times_ms[0]
+    low, _, high = statistics.quantiles(times_ms, n=4, method="inclusive")
+    return low, high

@@ -9,16 +9,26 @@ from click.testing import CliRunner
 
 from acmix_nas.arch import CONV_IMPL
 from acmix_nas.cli import acmix
+from acmix_nas.cli.paper_table import paper_table
+from acmix_nas.cost import machine
 from acmix_nas.cost import profile as profile_module
+from acmix_nas.cost.execution import Execution
+from acmix_nas.cost.profile import Effort
 from acmix_nas.errors import AcmixError
+from acmix_nas.report.table import as_text
 
 doctor = importlib.import_module("acmix_nas.cli.doctor")
 profile = importlib.import_module("acmix_nas.cli.profile")
 
 ROW = {
-    "form": "paper", "params": 28_290_000, "macs": 4_553_000_000, "macs_deploy": None, "macs_fvcore": 4_571_000_000,
-    "macs_torch": 4_553_000_000, "latency_ms": 40.25, "latency_iqr_ms": 1.5, "throughput": 24.8, "peak_memory_mb": None,
+    "form": "paper", "requested_batch_size": 8, "params": 28_290_000, "macs": 4_553_000_000, "macs_deploy": None,
+    "macs_fvcore": 4_571_000_000, "macs_torch": 4_553_000_000, "macs_unseen": 0, "activations": 20_000_000,
+    "latency_ms": 40.25, "latency_iqr_ms": 1.5, "latency_q1_ms": 39.5, "latency_q3_ms": 41.0, "latency_min_ms": 39.0,
+    "latency_p95_ms": 42.0, "throughput": 24.8, "peak_memory_mb": None, "repetitions": 30, "stopped_by": "spread",
+    "compile_s": None, "graph_breaks": None,
 }  # fmt: skip
+FIRST = {"ratio": None, "ratio_low": None, "ratio_high": None, "difference": None}
+SLOWER = {"ratio": 1.83, "ratio_low": 1.79, "ratio_high": 1.88, "difference": "slower"}
 
 
 @pytest.fixture
@@ -26,17 +36,26 @@ def asked(monkeypatch):
     """What `profile_rows` was asked for, answered without measuring."""
     calls = []
 
-    def answer(networks, *, impls, batch_sizes, input_size, device, progress):
-        calls.append({"networks": networks, "impls": impls, "batch_sizes": batch_sizes, "device": device})
+    def answer(networks, *, how, batch_sizes, input_size, baseline, by, effort, progress):
+        calls.append(
+            {"networks": networks, "how": how, "batch_sizes": batch_sizes, "input_size": input_size,
+             "baseline": baseline, "by": by, "effort": effort, "threads": torch.get_num_threads()}
+        )  # fmt: skip
         progress("counting", 0, 2)
-        env = {**profile_module.environment(device), "input_size": input_size, "dtype": "float32", "memory_format": "x"}
+        env = {
+            **profile_module.environment(how.device), **how.told(), "form": how.form, "input_size": input_size[0],
+            "target_spread": 0.05, "time_limit_s": 10.0, "interval": 0.95, "margin": 0.05,
+        }  # fmt: skip
         rows = [
-            {"model": networks[0].name, "impl": impl, "batch_size": size, **ROW}
-            for impl in impls or (networks[0].impl,) for size in batch_sizes
+            {"model": network.name, "impl": network.impl, "batch_size": size,
+             **ROW, "form": how.form, "requested_batch_size": size,
+             **(FIRST if index == baseline else SLOWER)}
+            for size in batch_sizes for index, network in enumerate(networks)
         ]  # fmt: skip
-        return {"device": str(device), "env": env, "rows": rows}
+        return {"device": how.device, "env": env, "rows": rows}
 
     monkeypatch.setattr(profile_module, "profile_rows", answer)
+    monkeypatch.setattr(machine, "busy_cores", lambda: 0.05)
     return calls
 
 
@@ -57,25 +76,242 @@ def test_the_defaults(asked):
     [call] = asked
     assert call["networks"][0].name == "acmix_swin_tiny_patch4_window7_224"
     assert call["networks"][0].arch is not None
-    assert (call["impls"], call["batch_sizes"], call["device"]) == ((), (1,), torch.device("cpu"))
+    assert call["how"] == Execution(device="cpu", form="train")
+    assert (call["batch_sizes"], call["input_size"], call["baseline"]) == ((1,), (224, 224), 0)
+    assert (call["by"], call["effort"]) == (None, Effort())
 
 
-def test_the_table_names_units_device_and_versions(asked):
-    result = run("profile", "--impl", "groupconv", "--batch-size", "1,8")
-    for heading in ("MACs (G)", "params (M)", "latency (ms)", "IQR (ms)", "throughput (img/s)", "peak memory (MB)"):
+def test_every_option_arrives(asked):
+    threads = torch.get_num_threads()
+    run(
+        "profile", "resnet18", "resnet34", "--form", "merged", "--batch-size", "1,8", "--input-size", "64x96",
+        "--dtype", "bfloat16", "--no-channels-last", "--threads", "1", "--features-only", "--compile", "--spread",
+        "0.1",
+        "--time-limit", "2", "--no-memory", "--no-counters", "--by", "module", "--device", "cpu",
+    )  # fmt: skip
+    [call] = asked
+    assert [network.name for network in call["networks"]] == ["resnet18", "resnet34"]
+    assert call["how"] == Execution(
+        device="cpu", form="merged", dtype="bfloat16", channels_last=False, features_only=True, compiled=True
+    )
+    assert (call["batch_sizes"], call["input_size"], call["by"]) == ((1, 8), (64, 96), "module")
+    assert call["effort"] == Effort(spread=0.1, limit_s=2.0, memory=False, counters=False)
+    assert call["threads"] == 1
+    assert torch.get_num_threads() == threads
+
+
+def test_training_is_asked_for(asked):
+    assert run("profile", "--train", "--device", "cpu").exit_code == 0
+    assert asked[0]["how"].train
+
+
+def test_the_paper_form_is_the_default_where_implementations_are_compared(asked):
+    run("profile", "--impl", "full")
+    run("profile", "--ablation", "shift")
+    run("profile", "--impl", "full", "--form", "train")
+    assert [call["how"].form for call in asked] == ["paper", "paper", "train"]
+
+
+def test_the_table_names_units_device_versions_form_and_ratios(asked):
+    result = run("profile", "--impl", "shift", "--impl", "groupconv", "--batch-size", "1,8")
+    for heading in ("MACs (G)", "params (M)", "latency (ms)", "IQR (ms)", "throughput (img/s)", "time ratio"):
         assert heading in result.stdout
     assert "FLOP" not in result.stdout
-    [first, second] = [line.split() for line in result.stdout.splitlines() if line.split()[:1] == ["groupconv"]]
-    assert first == ["groupconv", "1", "28.29", "4.553", "-", "4.571", "4.553", "40.25", "1.50", "24.8", "-"]
-    assert second[:2] == ["groupconv", "8"]
+    assert "min (ms)" not in result.stdout
+    lines = [line.split() for line in result.stdout.splitlines() if line.split()[:1] == ["groupconv"]]
+    assert lines[0][:10] == ["groupconv", "1", "28.29", "4.553", "4.571", "4.553", "40.25", "1.50", "24.8", "30"]
+    assert lines[0][10:] == ["(spread)", "1.83x", "[1.79,", "1.88]"]
+    assert lines[1][:2] == ["groupconv", "8"]
     assert f"torch {torch.__version__.split('+')[0]}" in result.stdout
-    assert "threads" in result.stdout
+    assert "acmix_swin_tiny_patch4_window7_224: 224 px, float32, channels last, inference, paper form" in result.stdout
+    assert "Ratios are latency over that of shift" in result.stdout
+    assert "95% bootstrap interval; differences within 5% are not told apart" in result.stdout
+    assert (
+        f"cpu: {result.stdout.split('cpu: ')[1].split(',')[0]}, {torch.get_num_threads()} threads, clocks"
+        in result.stdout
+    )
+
+
+def test_the_train_form_says_that_implementations_may_be_one(asked):
+    note = "--form paper compares implementations literally"
+    assert note in run("profile", "--impl", "all", "--form", "train").stdout
+    assert note not in run("profile", "--impl", "all").stdout
+
+
+def test_a_batch_that_was_halved_is_shown(asked, monkeypatch):
+    monkeypatch.setitem(ROW, "peak_memory_mb", 100.0)
+    answer = profile_module.profile_rows
+
+    def halved(*given, **options):
+        result = answer(*given, **options)
+        result["rows"][0]["requested_batch_size"] = 32
+        return result
+
+    monkeypatch.setattr(profile_module, "profile_rows", halved)
+    assert "8 (of 32)" in run("profile", "--batch-size", "8").stdout
+
+
+def test_flops_are_twice_the_macs_under_their_own_name(asked):
+    result = run("profile", "--flops")
+    assert "FLOPs (G)" in result.stdout
+    assert "9.106" in result.stdout
+    assert json.loads(run("profile", "--flops", "--json").stdout)["rows"][0]["flops"] == 2 * ROW["macs"]
 
 
 def test_all_implementations_and_json(asked):
     result = run("profile", "--impl", "all", "--json")
-    assert asked[0]["impls"] == CONV_IMPL
-    assert [row["impl"] for row in json.loads(result.stdout)["rows"]] == list(CONV_IMPL)
+    assert [network.impl for network in asked[0]["networks"]] == list(CONV_IMPL)
+    answer = json.loads(result.stdout)
+    assert [row["impl"] for row in answer["rows"]] == list(CONV_IMPL)
+    assert answer["env"]["busy_cores"] == 0.05
+
+
+def test_the_shift_table_of_the_paper_is_one_command(asked):
+    result = run("profile", "--ablation", "shift", "--format", "latex")
+    [call] = asked
+    assert [(network.name, network.impl) for network in call["networks"]] == [
+        ("shift", "shift"), ("groupconv", "groupconv"), ("learnable", "learnable"), ("full", "full"),
+        ("full, kaiming", "full"),
+    ]  # fmt: skip
+    assert call["networks"][4].arch != call["networks"][3].arch
+    assert (call["input_size"], call["baseline"]) == ((224, 224), 0)
+    assert "\\toprule" in result.stdout
+    assert "The four implementations of shift-and-sum and random kernels, Swin-T: 224 px" in result.stdout
+    assert "full, kaiming & 1 & 28.29 & 4.553 & 40.25 & 1.50 & 24.8 & 1.83x {[}1.79, 1.88] \\\\" in result.stdout
+
+
+def test_an_ablation_names_its_own_networks():
+    assert "leave MODEL and --impl out" in str(failure("profile", "resnet18", "--ablation", "shift"))
+
+
+@pytest.mark.parametrize(
+    ("form_at", "holds"),
+    [
+        ("plain", "---------"),
+        ("markdown", "| impl | batch |"),
+        ("latex", "\\begin{tabular}"),
+        ("csv", "model,impl,form,batch_size,params,macs,"),
+        ("rich", "─────"),
+    ],
+)
+def test_the_formats(asked, form_at, holds):
+    assert holds in run("profile", "--impl", "all", "--format", form_at).stdout
+
+
+def test_csv_has_every_number_as_it_is(asked):
+    import csv
+
+    lines = list(csv.DictReader(run("profile", "--impl", "all", "--format", "csv").stdout.splitlines()))
+    assert [line["impl"] for line in lines] == list(CONV_IMPL)
+    assert lines[1]["latency_p95_ms"] == "42.0"
+    assert (lines[1]["ratio"], lines[1]["ratio_low"], lines[1]["difference"]) == ("1.83", "1.79", "slower")
+    assert (lines[1]["macs"], lines[0]["ratio"]) == ("4553000000", "")
+
+
+def test_a_narrow_terminal_has_the_columns_that_are_needed_most(asked, monkeypatch):
+    from rich.console import Console
+
+    console = importlib.import_module("acmix_nas.cli.console")
+    monkeypatch.setattr(console, "results", lambda: Console(highlight=False, width=80))
+    shown = run("profile", "--impl", "all", "--format", "rich").stdout
+    assert "No room here for: " in shown
+    assert "latency" in shown
+    assert "groupconv" in shown
+    assert "fvcore MACs" in shown.split("No room here for")[1]
+    assert max(len(line) for line in shown.splitlines()) <= 80
+
+
+def test_json_and_a_format_exclude_each_other():
+    assert "take one of them" in str(failure("profile", "--json", "--format", "latex"))
+
+
+@pytest.mark.parametrize("ending", ["svg", "png", "pdf"])
+def test_a_bar_chart_is_written(asked, tmp_path, ending):
+    path = tmp_path / f"bars.{ending}"
+    result = run("profile", "--impl", "all", "--batch-size", "1,8", "--plot", str(path))
+    assert result.exit_code == 0, result.output
+    start = {"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}[ending]
+    assert path.read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"), [("bars.gif", "ends in .svg, .png, .pdf"), ("none/bars.svg", "no folder")]
+)
+def test_a_picture_that_cannot_be_written_is_told_at_once(path, message, tmp_path):
+    result = run("profile", "--plot", str(tmp_path / path))
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("option", ["--cuda-graph", "--flush-l2"])
+def test_what_needs_a_gpu_is_one_error_on_a_cpu(option):
+    assert f"{option} needs a CUDA device" in str(failure("profile", option, "--device", "cpu"))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--impl", "fast"), ("--dtype", "int8"), ("--form", "fast"), ("--by", "x")]
+)
+def test_an_unknown_value_is_one_error_with_the_known_ones(option, value):
+    result = run("profile", option, value)
+    assert result.exit_code == 2
+    assert f"'{value}' is not one of" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize("size", ["0", "x", "224x", "1x2x3", "-5"])
+def test_a_wrong_input_size_is_told(size):
+    result = run("profile", f"--input-size={size}")
+    assert result.exit_code == 2
+    assert "a height, or a height and a width" in " ".join(result.stderr.split())
+
+
+def test_merged_implementations_are_refused_with_the_reason():
+    message = str(failure("profile", "--impl", "shift", "--impl", "full", "--form", "merged", "--device", "cpu"))
+    assert "into one convolution" in message
+    assert "--form paper" in message
+
+
+def test_a_real_profile_of_a_small_image_tells_all(tmp_path):
+    result = run(
+        "profile", "resnet18", "resnet18", "--input-size", "32x48", "--time-limit", "0.2", "--no-memory", "--device",
+        "cpu", "--by", "module", "--threads", "1",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "resnet18: 32x48 px, float32, channels last, inference" in result.stdout
+    assert "Where it goes, by module: resnet18, batches of 1" in result.stdout
+    assert "layer4" in result.stdout
+
+
+def test_the_papers_cost_table_stands_beside_times():
+    result = run(
+        "profile", "--input-size", "56", "--time-limit", "0.2", "--no-memory", "--no-counters", "--device", "cpu",
+        "--by", "paper", "--threads", "1", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    [where] = json.loads(result.stdout)["where"]
+    rows = {(row["stage"], row["operator"], row["step"]): row for row in where["rows"]}
+    assert len(rows) == 4 * 3 * 2
+    for stage in range(4):
+        first, second = rows[stage, "ACmix", "I"], rows[stage, "ACmix", "II"]
+        assert second["macs_ratio"] == second["macs"] / first["macs"]
+        assert second["time_ratio"] == second["time_ms"] / first["time_ms"]
+        assert first["time_ms"] > 0
+        assert rows[stage, "convolution", "I"]["time_ms"] > 0
+        assert rows[stage, "convolution", "II"]["time_ms"] is None
+        assert "k_c^4 C" in second["macs_formula"]
+
+
+def test_the_papers_cost_table_is_printed_with_its_letters():
+    where = {
+        "model": "m", "impl": "full", "batch_size": 1, "by": "paper",
+        "rows": [{"stage": 0, "operator": "ACmix", "blocks": 2, "step": "II", "params": 35_000, "macs": 182_000_000,
+                  "params_formula": "k_c^4 C", "macs_formula": "k_c^4 C hw", "time_ms": 3.5, "macs_ratio": 1.05,
+                  "time_ratio": None}],
+    }  # fmt: skip
+    text = as_text(paper_table(where))
+    assert "k_c^4 C hw" in text
+    assert text.splitlines()[4].split()[-4:] == ["0.182", "1.05", "3.50", "-"]
+    assert "k_c: extent of the convolution" in text
+    assert "sr:" not in text
 
 
 def test_an_arch_file_is_profiled_under_its_studys_name(asked, tmp_path):
@@ -119,18 +355,29 @@ def test_wrong_batch_sizes_are_told(sizes):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_missing_gpu_is_told():
-    assert "acmix doctor" in str(failure("profile", "--device", "cuda"))
+def test_without_a_gpu_it_says_so_and_goes_on(asked):
+    result = run("profile", "--device", "cuda")
+    assert result.exit_code == 0
+    assert "going on with the CPU; `acmix doctor`" in result.stderr
+    assert asked[0]["how"].device == "cpu"
 
 
 def test_a_busy_machine_is_told(asked, monkeypatch):
-    from acmix_nas.cost import environment
+    monkeypatch.setattr(machine, "cores", lambda: 8)
+    monkeypatch.setattr(machine, "busy_cores", lambda: 7.5)
+    assert "the machine is busy: others keep 7.5 of 8 cores busy" in run("profile", "--device", "cpu").stderr
+    monkeypatch.setattr(machine, "busy_cores", lambda: 0.1)
+    assert run("profile", "--device", "cpu").stderr == ""
 
-    monkeypatch.setattr(environment, "load", lambda: 7.5)
-    monkeypatch.setattr(environment, "cores", lambda: 8)
-    assert "the machine is busy: 7.5 running processes on 8 cores" in run("profile").stderr
-    monkeypatch.setattr(environment, "load", lambda: 0.1)
-    assert run("profile").stderr == ""
+
+def test_a_busy_gpu_is_told(monkeypatch):
+    busy = importlib.import_module("acmix_nas.cli.busy")
+    monkeypatch.setattr(machine, "busy_cores", lambda: None)
+    monkeypatch.setattr(machine, "gpu_state", lambda device: {"utilization.gpu": "35"})
+    warned = []
+    monkeypatch.setattr(busy, "_warn", warned.append)
+    assert busy.warn_when_busy("cuda") == {"busy_cores": None, "busy_gpu_percent": 35.0}
+    assert warned == ["others keep the GPU busy for 35 % of the time"]
 
 
 @pytest.mark.parametrize("command", ["profile", "doctor"])

@@ -1,0 +1,48 @@
+"""Values of options that need more than click's own types."""
+
+from pathlib import Path
+
+import click
+
+FORMATS = ("rich", "plain", "markdown", "latex", "csv")
+PICTURES = (".svg", ".png", ".pdf")
+
+
+def parse_batch_sizes(context: click.Context, parameter: click.Parameter, text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between."""
+    try:
+        sizes = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        sizes = ()
+    if not sizes or min(sizes) < 1:
+        raise click.BadParameter(
+            f"batch sizes are whole numbers from 1 up with commas between, as 1,8,32; not {text!r}."
+        )
+    return sizes
+
+
+def parse_size(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    """(height, width) of "224" or "224x160"."""
+    if text is None:
+        return None
+    try:
+        sizes = [int(part) for part in text.lower().split("x")]
+    except ValueError:
+        sizes = []
+    if len(sizes) not in (1, 2) or min(sizes) < 1:
+        raise click.BadParameter(
+            f"an input size is a height, or a height and a width, as 224 or 224x160; not {text!r}."
+        )
+    return sizes[0], sizes[-1]
+
+
+def parse_plot(context: click.Context, parameter: click.Parameter, text: str | None) -> Path | None:
+    """The path of a picture that can be written."""
+    if text is None:
+        return None
+    path = Path(text)
+    if path.suffix.lower() not in PICTURES:
+        raise click.BadParameter(f"a picture's name ends in {', '.join(PICTURES)}; {text!r} does not.")
+    if not path.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {str(path.parent)!r} to write {path.name} in.")
+    return path
