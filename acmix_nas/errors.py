@@ -29,6 +29,12 @@ class SpaceError(AcmixError, ValueError):
     exit_code = 2
 
 
+class CostError(AcmixError):
+    """A cost cannot be told: a latency table is unreadable, or is that of another space."""
+
+    exit_code = 2
+
+
 class DataError(AcmixError):
     """A data source cannot be read as labelled images."""
 

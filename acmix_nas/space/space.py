@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, TypeAlias
 
@@ -142,6 +142,17 @@ class Space:
                 f"{arch.id} is not in {self.name}: it unties blocks, or changes a field, that the space holds together."
             )
         return values
+
+    def mixers(self, stage: int, block: int) -> tuple[Mixer, ...]:
+        """All mixers that a block may have, each once; the same order for all blocks that a choice ties."""
+        own = [choice for choice in self.choices if choice.covers(stage, block)]
+        known = {choice.name: choice for choice in self.choices}
+        needed = {choice.name for choice in own}
+        for choice in reversed(self.choices):
+            if choice.name in needed:
+                needed |= set(choice.when)
+        part = replace(self, choices=tuple(known[name] for name in known if name in needed))
+        return tuple(dict.fromkeys(self._mixer(values, stage, block) for values in part.completions({})))
 
     def neighbours(self, values: Mapping[str, Value]) -> Iterator[Values]:
         """All values one edit away: one choice changed, and what thereby became active in every way."""

@@ -1,0 +1,141 @@
+"""Latency of any network of a space as a sum over its blocks, from a table that was measured once."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from acmix_nas.arch import Arch, Mixer
+from acmix_nas.errors import ArchError, CostError
+from acmix_nas.files import write_text
+
+FORMAT = 1
+MACHINE = ("device_name", "threads", "torch", "cuda")
+"""What of the environment a latency depends on; a table from elsewhere is another machine's."""
+
+Block = tuple[int, int, Mixer]
+"""(stage, block, mixer), both numbers from 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """How well a table tells networks that it was not made from.
+
+    Attributes:
+        measured_ms: Latency of each network, measured whole.
+        told_ms: What the table says.
+        spearman: Rank correlation of the two.
+        median_error: Median of |told - measured| / measured.
+        worst_error: The largest of them.
+    """
+
+    measured_ms: tuple[float, ...]
+    told_ms: tuple[float, ...]
+    spearman: float
+    median_error: float
+    worst_error: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyTable:
+    """Latency = `rest_ms` + the sum of its blocks' mixers, each measured in its place inside a network.
+
+    Attributes:
+        space: Name of the space.
+        host: Host family.
+        env: What it was measured on (`acmix_nas.cost.environment`).
+        how: How networks were run (`acmix_nas.cost.execution.Execution`).
+        batch_size: Images in the batch.
+        input_size: (height, width) of the images in pixels.
+        rest_ms: Milliseconds of everything but mixers, which all networks of the space share.
+        mixers_ms: Milliseconds of every mixer in every block.
+        check: Networks held out, measured whole against the sum.
+    """
+
+    space: str
+    host: str
+    env: Mapping[str, Any]
+    how: Mapping[str, Any]
+    batch_size: int
+    input_size: tuple[int, int]
+    rest_ms: float
+    mixers_ms: Mapping[Block, float] = field(repr=False)
+    check: Check | None = None
+
+    def latency_ms(self, arch: Arch) -> float:
+        """Milliseconds of a batch.
+
+        Raises:
+            CostError: The network has another host, or a block that the table does not know.
+        """
+        if arch.host != self.host:
+            raise CostError(
+                f"the latency table is one of {self.space}, whose networks are {self.host}; {arch.id} is {arch.host}. "
+                "Build a table for its own space."
+            )
+        placed = [(s, b, mixer) for s, stage in enumerate(arch.stages) for b, mixer in enumerate(stage)]
+        for stage, block, mixer in placed:
+            if (stage, block, mixer) not in self.mixers_ms:
+                raise CostError(
+                    f"the latency table of {self.space} has no block {block} of stage {stage} with {mixer.to_dict()}. "
+                    "Build a table for a space that holds it."
+                )
+        return self.rest_ms + sum(self.mixers_ms[block] for block in placed)
+
+    def differences(self, env: Mapping[str, Any]) -> list[str]:
+        """What makes it another machine's table, one phrase for each difference."""
+        return [
+            f"{name} {self.env.get(name)} there, {env.get(name)} here"
+            for name in MACHINE
+            if self.env.get(name) != env.get(name)
+        ]
+
+    def save(self, path: Path) -> None:
+        """Writes it as JSON, in one step."""
+        blocks = [
+            {"stage": stage, "block": block, "mixer": mixer.to_dict(), "latency_ms": time_ms}
+            for (stage, block, mixer), time_ms in self.mixers_ms.items()
+        ]
+        values = {
+            "format": FORMAT,
+            **{name: getattr(self, name) for name in _PLAIN},
+            "check": self.check and asdict(self.check),
+            "blocks": blocks,
+        }
+        write_text(path, json.dumps(values, indent=1, allow_nan=False) + "\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Reads a table.
+
+        Raises:
+            CostError: The file cannot be read or is no such table.
+        """
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            if values["format"] != FORMAT:
+                raise CostError(f"{path} has format {values['format']}; this version reads {FORMAT}. Build it again.")
+            return cls(
+                **{name: values[name] for name in _PLAIN} | {"input_size": tuple(values["input_size"])},
+                check=values["check"] and Check(**{k: _tupled(v) for k, v in values["check"].items()}),
+                mixers_ms={
+                    (row["stage"], row["block"], Mixer.from_dict(row["mixer"])): row["latency_ms"]
+                    for row in values["blocks"]
+                },
+            )
+        except OSError as error:
+            raise CostError(f"{path} cannot be read: {error.strerror}.") from error
+        except (ValueError, KeyError, TypeError, AttributeError, ArchError) as error:
+            raise CostError(
+                f"{path} is no latency table ({type(error).__name__}: {error}). "
+                "acmix profile --space SPACE --build-table FILE makes one."
+            ) from error
+
+
+_PLAIN = ("space", "host", "env", "how", "batch_size", "input_size", "rest_ms")
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
