@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acmix_nas.arch import CONV_IMPL
+from acmix_nas.cli.busy import find_device, warn_when_busy
+from acmix_nas.cli.latency import add_told, build_file, load_table, print_built
 from acmix_nas.cli.networks import ablation_networks, find_network
 from acmix_nas.cli.options import device_option, json_option
 from acmix_nas.cli.parse import FORMATS, parse_batch_sizes, parse_plot, parse_size
 from acmix_nas.errors import UsageError
 
 if TYPE_CHECKING:
+    from acmix_nas.cost.execution import Execution
     from acmix_nas.cost.network import Network
 
 DEFAULT_MODEL = "acmix_swin_tiny_patch4_window7_224"
@@ -96,6 +99,19 @@ DEFAULT_SIZE = 224
     type=click.Choice(FORMATS),
     help="How tables are printed.  [default: rich on a terminal, plain in a pipe]",
 )
+@click.option("--space", metavar="NAME|FILE", help="The space that --build-table measures.")
+@click.option(
+    "--build-table",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Measure every block of --space once and write a latency table.",
+)
+@click.option(
+    "--latency-table",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Also show what a latency table says.",
+)
 @click.option("--plot", callback=parse_plot, metavar="FILE", help="Also draw latencies as bars: .svg, .png or .pdf.")
 @device_option
 @json_option
@@ -114,6 +130,9 @@ def profile(
     by: str | None,
     flops: bool,
     form_at: str | None,
+    space: str | None,
+    build_table: Path | None,
+    latency_table: Path | None,
     plot: Path | None,
     device: str,
     as_json: bool,
@@ -132,16 +151,22 @@ def profile(
       acmix profile acmix_resnet50 resnet50 --form merged --input-size 160 --plot latency.svg
       acmix profile --ablation shift --format latex
       acmix profile reports/swin_t-001/best.yaml --by op --json
+      acmix profile --space swin_t --build-table swin_t.json
     """
     if as_json and form_at:
         raise UsageError(f"--json prints one object and --format {form_at} tables; take one of them.")
-    from acmix_nas.cli.busy import find_device, warn_when_busy
     from acmix_nas.cost.execution import Execution
     from acmix_nas.cost.profile import Effort, profile_rows
 
-    networks, baseline, usual, summary = _subjects(models, ablation, impls)
     form = form or ("paper" if impls or ablation else "train")
     run = Execution(device=find_device(device), form=form, **how)
+    if space is not None or build_table is not None:
+        _refuse_beside_a_space(space, build_table, models=models, ablation=ablation, impl=impls, by=by, plot=plot)
+        _build_table(space or "", build_table or Path(), run, threads, batch_sizes, input_size, as_json=as_json)
+        return
+    networks, baseline, usual, summary = _subjects(models, ablation, impls)
+    with _threads(threads):
+        table = latency_table and load_table(latency_table, run, batch_sizes, input_size or (usual, usual))
     busy = warn_when_busy(run.device)
     with _Progress() as progress, _threads(threads):
         result = profile_rows(
@@ -156,6 +181,8 @@ def profile(
         )
     result["env"] |= busy
     result["summary"] = summary
+    if table:
+        add_told(result["rows"], networks, table)
     if flops:
         for row in result["rows"]:
             row["flops"] = row["macs"] and 2 * row["macs"]
@@ -169,6 +196,33 @@ def profile(
         from acmix_nas.cli.profile_table import print_result
 
         print_result(result, form_at)
+
+
+def _refuse_beside_a_space(space: str | None, build_table: Path | None, **given: object) -> None:
+    if space is None or build_table is None:
+        raise UsageError("--space names what is measured and --build-table where it is written; give both.")
+    named = ["MODEL" if name == "models" else f"--{name}" for name, value in given.items() if value]
+    if named:
+        raise UsageError(f"--build-table measures all blocks of a space; leave out {', '.join(named)}.")
+
+
+def _build_table(
+    space: str,
+    file: Path,
+    run: "Execution",
+    threads: int | None,
+    batch_sizes: Sequence[int],
+    input_size: tuple[int, int] | None,
+    *,
+    as_json: bool,
+) -> None:
+    warn_when_busy(run.device)
+    with _Progress() as progress, _threads(threads):
+        built = build_file(space, file, how=run, batch_sizes=batch_sizes, input_size=input_size, progress=progress)
+    if as_json:
+        click.echo(json.dumps(built, allow_nan=False))
+    else:
+        print_built(built)
 
 
 def _subjects(

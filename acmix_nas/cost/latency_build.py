@@ -201,7 +201,7 @@ def _spearman(one: Sequence[float], other: Sequence[float]) -> float:
     """Rank correlation of numbers without ties; 1 for fewer than two."""
     if len(one) < 2:
         return 1.0
-    ranks = [np.argsort(np.argsort(values)) for values in (one, other)]
+    ranks = np.argsort(np.argsort([one, other])).astype(float)
     return float(np.corrcoef(*ranks)[0, 1])
 
 

@@ -95,7 +95,7 @@ def test_deploy_takes_the_cheapest_form():
 
 
 def test_reduced_keys_are_counted_on_their_own_map():
-    """Kernels of 5 x 5 that are 3 x 3 there: (N k^2 + 2 N 3^2) N d HW; a map that the reduction does not divide: 5 x 5."""
+    """Kernels of 5 x 5 are 3 x 3 there, unless the reduction does not divide the map."""
     mixer = Mixer.canonical(
         attention="global", num_heads=2, conv_kernel=5, conv_impl="full", conv_init="shift", combine="learned"
     )
