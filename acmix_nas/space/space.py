@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from math import prod
 from typing import Any, TypeAlias
 
@@ -64,9 +65,7 @@ class Choice:
         return stage == self.stage and self.block in (None, block)
 
     def _parts(self) -> tuple[str | Any, ...]:
-        match = _NAME.fullmatch(self.name)
-        assert match
-        return match.groups()
+        return _parts(self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +202,7 @@ class Space:
         if "head_dim" in fields:
             fields["num_heads"] = self.widths[stage] // int(fields.pop("head_dim"))
         try:
-            return Mixer.canonical(**fields)
+            return _canonical(tuple(fields.items()))
         except ArchError as error:
             raise SpaceError(f"{self.name}, stage {stage}, block {block}: {error}") from error
 
@@ -213,6 +212,19 @@ class Space:
             return self.widths[choice.stage] // mixer.num_heads if mixer.num_heads else 0
         value: Value = getattr(mixer, choice.field)
         return value
+
+
+@cache
+def _parts(name: str) -> tuple[str | Any, ...]:
+    match = _NAME.fullmatch(name)
+    assert match
+    return match.groups()
+
+
+@cache
+def _canonical(fields: tuple[tuple[str, Value], ...]) -> Mixer:
+    """The mixer with these fields; blocks of a space are few kinds."""
+    return Mixer.canonical(**dict(fields))
 
 
 def _checked(choice: Choice, value: Value) -> Value:
