@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import torch
 from timm.layers.drop import DropPath
 from timm.layers.mlp import Mlp
-from timm.models.swin_transformer import PatchMerging
+from timm.models import swin_transformer
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -57,6 +57,18 @@ class Stage(nn.Module):
         for block in self.blocks:
             x = checkpoint(block, x, use_reentrant=False) if self.grad_checkpointing else block(x)
         return x
+
+
+class PatchMerging(swin_transformer.PatchMerging):  # type: ignore[misc]
+    """x"""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x."""
+        if isinstance(x.shape[1], int) and isinstance(x.shape[2], int):
+            return super().forward(x)
+        x = torch.nn.functional.pad(x, (0,0,0,1,0,1))
+        x = x.unfold(1,2,2).unfold(2,2,2).permute(0,1,2,5,4,3).flatten(3)
+        return self.reduction(self.norm(x))
 
 
 class Block(nn.Module):

@@ -15,6 +15,7 @@ from timm.layers.patch_embed import PatchEmbed
 from timm.models import named_apply
 from timm.models._input import update_model_input_size
 from timm.models.swin_transformer import SwinTransformer
+import torch
 from torch import nn
 
 from acmix_nas.arch import Arch, Mixer
@@ -161,9 +162,16 @@ class Swin(SwinTransformer):
         update_model_input_size(self, self.patch_embed.img_size, patch_size=patch_size)
 
 
+class PadPatchEmbed(PatchEmbed):
+    def forward(self, x):
+        p = self.patch_size
+        x = torch.nn.functional.pad(x, (0,p[1]-1,0,p[0]-1))
+        return self.norm(self.proj(x).permute(0,2,3,1))
+
+
 def _patch_embed(in_chans: int, dim: int, img_size: tuple[int, int], patch_size: tuple[int, int]) -> PatchEmbed:
     """Patches as pixels of a channels-last map; images are padded with zeros at the right and the bottom."""
-    return PatchEmbed(
+    return PadPatchEmbed(
         img_size=img_size,
         patch_size=patch_size,  # type: ignore[arg-type]  # timm takes pairs too
         in_chans=in_chans,
