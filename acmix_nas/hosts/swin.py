@@ -11,16 +11,15 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers.classifier import ClassifierHead
 from timm.layers.drop import calculate_drop_path_rates
 from timm.layers.helpers import to_2tuple
-from timm.layers.patch_embed import PatchEmbed
 from timm.models import named_apply
 from timm.models._input import update_model_input_size
 from timm.models.swin_transformer import SwinTransformer
-import torch
 from torch import nn
 
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import ArchError
 from acmix_nas.hosts import UNDECAYED, NamedModel
+from acmix_nas.hosts._patches import patches
 from acmix_nas.hosts._swin_blocks import Block, MakeMixer, Stage
 from acmix_nas.hosts._swin_count import PATCH_SIZE, dims_of, map_sizes
 from acmix_nas.hosts._swin_count import count as count
@@ -80,7 +79,9 @@ class Swin(SwinTransformer):
         self.embed_dim = dims[0]
         self.dynamic_img_size = True
         self.output_fmt = "NHWC"
-        self.patch_embed = _patch_embed(in_chans, dims[0], to_2tuple(img_size), to_2tuple(patch_size))
+        self.patch_embed = patches(
+            in_chans, dims[0], img_size=to_2tuple(img_size), patch_size=to_2tuple(patch_size), norm_layer=nn.LayerNorm
+        )
         self._build_stages(make_mixer, dims, drop_path_rate)
         self._build_head(dims[-1], num_classes, global_pool, drop_rate)
         self.init_weights(needs_reset=False)
@@ -160,27 +161,6 @@ class Swin(SwinTransformer):
         for stage, map_size in zip(self.layers, maps, strict=True):
             stage.set_input_size(map_size)
         update_model_input_size(self, self.patch_embed.img_size, patch_size=patch_size)
-
-
-class PadPatchEmbed(PatchEmbed):
-    def forward(self, x):
-        p = self.patch_size
-        x = torch.nn.functional.pad(x, (0,p[1]-1,0,p[0]-1))
-        return self.norm(self.proj(x).permute(0,2,3,1))
-
-
-def _patch_embed(in_chans: int, dim: int, img_size: tuple[int, int], patch_size: tuple[int, int]) -> PatchEmbed:
-    """Patches as pixels of a channels-last map; images are padded with zeros at the right and the bottom."""
-    return PadPatchEmbed(
-        img_size=img_size,
-        patch_size=patch_size,  # type: ignore[arg-type]  # timm takes pairs too
-        in_chans=in_chans,
-        embed_dim=dim,
-        norm_layer=nn.LayerNorm,
-        strict_img_size=False,
-        dynamic_img_pad=True,
-        output_fmt="NHWC",
-    )
 
 
 build = Swin

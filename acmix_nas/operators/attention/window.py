@@ -80,11 +80,10 @@ class Attention(AttentionMode):
             x = torch.roll(x, (-self.shift_size[0], -self.shift_size[1]), (1, 2))
         height, width = x.shape[1], x.shape[2]
         rows, columns = self._padded(height, width)
-        if not isinstance(rows, int) or not isinstance(columns, int):
-            torch._check(rows >= height)
+        if _is_symbolic(rows, columns):
+            torch._check(rows >= height)  # so that cropping is known to give the old size
             torch._check(columns >= width)
-            return F.pad(x, (0, 0, 0, columns - width, 0, rows - height))
-        if (rows, columns) == (height, width):
+        elif (rows, columns) == (height, width):
             return x
         return F.pad(x, (0, 0, 0, columns - width, 0, rows - height))
 
@@ -157,10 +156,9 @@ class Attention(AttentionMode):
 
     def _mask_for(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         size = (x_BHWC.shape[1], x_BHWC.shape[2])
-        fixed = isinstance(size[0], int) and isinstance(size[1], int)
-        if fixed and self.mask is not None and self.map_size is not None and size == self._padded(*self.map_size):
-            return self.mask.to(x_BHWC.dtype)
-        return self._mask(size, x_BHWC)
+        if self.mask is None or self.map_size is None or _is_symbolic(*size) or size != self._padded(*self.map_size):
+            return self._mask(size, x_BHWC)
+        return self.mask.to(x_BHWC.dtype)
 
     def _mask(self, size: tuple[int, int], like: torch.Tensor) -> torch.Tensor:
         """(n, 1, T, T): MASKED between pixels of one window that come from opposite edges of the image."""
@@ -197,6 +195,10 @@ def count(
     params = _table_length((rows, columns)) * num_heads + channels**2 + channels
     macs = 2 * channels * rows * columns * arranged[0] * arranged[1] + channels**2 * queries
     return ModeCount(params, macs, arranged)
+
+
+def _is_symbolic(*extents: int) -> bool:
+    return any(isinstance(extent, torch.SymInt) for extent in extents)
 
 
 def _table_length(window_size: tuple[int, int]) -> int:
