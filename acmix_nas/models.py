@@ -210,7 +210,9 @@ def _entry_point(name: str, named: NamedModel) -> Callable[..., nn.Module]:
         return model
 
     create.__name__ = create.__qualname__ = name
-    create.__doc__ = f"{named.summary}; timm's arguments, and {', '.join(MIXER_OPTIONS)}, conv_on for every block, or arch."
+    create.__doc__ = (
+        f"{named.summary}; timm's arguments, and {', '.join(MIXER_OPTIONS)}, conv_on for every block, or arch."
+    )
     return create
 
 

@@ -58,7 +58,11 @@ def write(
     """
     target, writer = Path(path), registry.load("export", format)
     settings = settings_for(
-        model, form=_form(writer, format, form), features_only=features_only, input_size=input_size, dynamic=dynamic_size
+        model,
+        form=_form(writer, format, form),
+        features_only=features_only,
+        input_size=input_size,
+        dynamic=dynamic_size,
     )
     _check_free(target, overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)

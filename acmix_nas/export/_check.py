@@ -33,6 +33,7 @@ class Written:
         inputs: Shapes of the inputs, by name; a dynamic extent is a name.
         outputs: Shapes of the outputs, by name.
         dynamic_size: Whether images of any size are taken.
+        fixed_by: Why not, where they were asked for: the parts that allow only one size; empty else.
         least: The least extent of such an image in pixels.
         checked: (batch, height, width) of the images that it was checked with.
         difference: The largest difference found, as a part of the largest value of the output.
@@ -46,6 +47,7 @@ class Written:
     inputs: dict[str, list[int | str]]
     outputs: dict[str, list[int | str]]
     dynamic_size: bool
+    fixed_by: tuple[str, ...]
     least: int
     checked: list[tuple[int, int, int]]
     difference: float
@@ -75,8 +77,8 @@ def largest_difference(model: nn.Module, settings: Settings, run: Callable[[torc
     difference = max(_difference(reference, images, run) for images in _images(model, settings))
     if not difference <= TOLERANCE:  # NaN is no rounding either
         raise ExportError(
-            f"what was written is not the network: outputs differ by {difference:.1e} of their largest value, more than "
-            f"{TOLERANCE:.0e}. No file is left. Another form may do: --form train."
+            f"what was written is not the network: outputs differ by {difference:.1e} of their largest value, more "
+            f"than {TOLERANCE:.0e}, so no file is left. Another form may do: train, merged or paper."
         )
     return difference
 

@@ -15,7 +15,7 @@ from acmix_nas.errors import AcmixError
 from acmix_nas.hosts import pair
 from acmix_nas.models import merge, plain_form
 
-SYMBOLIC = ("global", "pairwise", "patchwise", "window")
+SYMBOLIC = ("global", "window")
 """Attention modes that are traced with sizes as symbols. A network with another one is exported for one size."""
 USUAL_SIZE = 224
 
@@ -96,7 +96,7 @@ def arch_of(model: nn.Module) -> Arch:
 
 
 def stages(model: nn.Module) -> list[dict[str, Any]]:
-    """timm's feature_info: channels ("num_chs") and reduction of each map of `features_only`."""
+    """The feature_info of timm: channels ("num_chs") and reduction of each map of `features_only`."""
     info: Any = model.feature_info
     return list(info)
 

@@ -70,7 +70,8 @@ def _without_guesses() -> Iterator[None]:
     (`backed_size_oblivious`, as torch.onnx.export does), the kernel of attention is chosen where the program runs, and
     convolutions read maps whose order in memory is not asked for.
     """
-    with _config.patch(backed_size_oblivious=True), sdpa_kernel(SDPBackend.MATH), _ContiguousConvolutions():
+    unseen = _config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
+    with unseen, sdpa_kernel(SDPBackend.MATH), _ContiguousConvolutions():
         yield
 
 

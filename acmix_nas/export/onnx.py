@@ -1,10 +1,6 @@
 """Format `onnx`: one .onnx file, checked with onnxruntime."""
 
-import contextlib
-import io
-import logging
 import warnings
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -40,6 +36,7 @@ def write(model: nn.Module, path: Path, settings: Settings) -> Written:
         inputs={value.name: _shape(value) for value in graph.graph.input},
         outputs={value.name: _shape(value) for value in graph.graph.output},
         dynamic_size=settings.dynamic,
+        fixed_by=settings.fixed_by,
         least=settings.least,
         checked=settings.images(),
         difference=largest_difference(model, settings, _runner(path, names)),
@@ -57,7 +54,9 @@ def _check_installed() -> None:
 
 
 def _translate(program: torch.export.ExportedProgram, path: Path, names: list[str], settings: Settings) -> None:
-    with _quiet():
+    with warnings.catch_warnings():
+        # Constants are computed beforehand, and the mask of local attention has log 0.
+        warnings.filterwarnings("ignore", "divide by zero encountered in log", RuntimeWarning)
         translated = torch.onnx.export(
             program,
             input_names=["images"],
@@ -106,7 +105,3 @@ def _facts(graph: Any) -> dict[str, Any]:
     (opset,) = [entry.version for entry in graph.opset_import if entry.domain in ("", "ai.onnx")]
     return {"opset": opset, "nodes": len(graph.graph.node), "onnxruntime": onnxruntime.__version__}
 
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    yield

@@ -47,6 +47,7 @@ def write(model: nn.Module, path: Path, settings: Settings) -> Written:
         inputs={"images": ["batch", channels, "height", "width"]},
         outputs={"logits": ["batch", config["num_classes"]]},
         dynamic_size=True,
+        fixed_by=(),
         least=1,
         checked=settings.images(),
         difference=_difference(model, path, settings),
@@ -59,7 +60,7 @@ def _weights(path: Path) -> Path:
 
 
 def _config(model: nn.Module) -> dict[str, Any]:
-    """timm's config.json: the named model that it starts from, its arguments, and its images."""
+    """The config.json of timm: the named model that it starts from, its arguments, and its images."""
     arch = arch_of(model)
     name = _base(arch)
     options = registry.load("hosts", arch.host).options(model)
@@ -82,7 +83,7 @@ def _base(arch: Arch) -> str:
     """A name of timm's for a network of this host: its own, or one that takes an arch."""
     if arch.host not in registry.names("hosts"):
         raise UsageError(f"timm knows the hosts {', '.join(registry.names('hosts'))} by name; this one is {arch.host}.")
-    names = list(registry.load("hosts", arch.host).MODELS)
+    names: list[str] = list(registry.load("hosts", arch.host).MODELS)
     return next((name for name in names if named_arch(name) == arch), names[0])
 
 

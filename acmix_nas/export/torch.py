@@ -15,8 +15,8 @@ FORMS = ("merged", "train", "paper")
 def write(model: nn.Module, path: Path, settings: Settings) -> Written:
     """Writes the program, and runs it as it is read back."""
     program = _program.captured(model, settings)
-    with path.open("wb") as stream:
-        torch.export.save(program, stream)
+    with path.open("wb") as file:
+        torch.export.save(program, file)
     with path.open("rb") as stream:
         run = torch.export.load(stream).module()
     names = output_names(model, settings)
@@ -34,6 +34,7 @@ def write(model: nn.Module, path: Path, settings: Settings) -> Written:
         inputs={"images": _program.input_shape(model, settings)},
         outputs=_program.output_shapes(program, names),
         dynamic_size=settings.dynamic,
+        fixed_by=settings.fixed_by,
         least=settings.least,
         checked=settings.images(),
         difference=largest_difference(model, settings, outputs),
