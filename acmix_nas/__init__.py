@@ -23,7 +23,7 @@ _HOME = {
 _REGISTERING = ("ACmix", "build_model", "convert", "load_reference", "merge", "plain_form")
 """Touching one of these also gives timm the names of our models."""
 
-_MODULES = ("cost", "data", "models", "report", "search", "train")
+_MODULES = ("cost", "data", "export", "models", "report", "search", "train")
 """Modules that are reached as attributes without an import statement of their own."""
 
 __all__ = [

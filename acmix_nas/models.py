@@ -25,6 +25,12 @@ DEFAULTS = {"num_heads": 4, "conv_kernel": 3, "conv_impl": "full", "conv_init": 
 MIXER_OPTIONS = ("attention", "attn_kernel", "conv_kernel", "conv_impl", "conv_init", "combine")
 """Fields that `timm.create_model` can change in every ACmix mixer at once, beside `conv_on` of the arch."""
 
+TIMM_OPTIONS = (
+    *("features_only", "out_indices", "feature_cls", "cache_dir"),
+    *("pretrained_cfg", "pretrained_cfg_overlay", "pretrained_model_args"),
+)
+"""Arguments that timm passes through its entry points and reads itself."""
+
 
 def build_model(
     arch: Arch,
@@ -161,6 +167,15 @@ def _named_models() -> dict[str, NamedModel]:
     }
 
 
+def _given(name: str, arch: Arch, options: dict[str, Any]) -> Arch:
+    """The network that is to be built under a name: the option `arch` if it is given, which has to be of its host."""
+    given = options.pop("arch", arch)
+    other = given if isinstance(given, Arch) else Arch.from_dict(given)
+    if other.host != arch.host:
+        raise ArchError(f"{name} builds networks of the host {arch.host}; the arch is of {other.host}.")
+    return other
+
+
 def _changed(arch: Arch, changes: dict[str, Any]) -> Arch:
     """An arch with some fields changed in every ACmix mixer."""
     fields = {name: changes.pop(name) for name in MIXER_OPTIONS if name in changes}
@@ -180,7 +195,7 @@ def _entry_point(name: str, named: NamedModel) -> Callable[..., nn.Module]:
     """The function that timm calls to create a model of ours."""
 
     def create(pretrained: bool = False, **options: Any) -> nn.Module:
-        arch = _changed(named.arch(), options)
+        arch = _changed(_given(name, named.arch(), options), options)
         if pretrained and not (options.get("pretrained_cfg") or options.get("pretrained_cfg_overlay")):
             raise AcmixError(
                 f"no weights of {name} are published. Leave pretrained=True out, or give weights of your own as "
@@ -195,16 +210,17 @@ def _entry_point(name: str, named: NamedModel) -> Callable[..., nn.Module]:
         return model
 
     create.__name__ = create.__qualname__ = name
-    create.__doc__ = f"{named.summary}; timm's arguments, and {', '.join(MIXER_OPTIONS)}, conv_on for every block."
+    create.__doc__ = (
+        f"{named.summary}; timm's arguments, and {', '.join(MIXER_OPTIONS)}, conv_on for every block, or arch."
+    )
     return create
 
 
 def _check_options(name: str, options: dict[str, Any]) -> None:
     own = [option for option in signature(build_model).parameters if option != "arch"]
-    of_timm = ["features_only", "out_indices", "feature_cls", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"]
-    unknown = [option for option in options if option not in (*own, *of_timm)]
+    unknown = [option for option in options if option not in (*own, *TIMM_OPTIONS)]
     if unknown:
-        known = ", ".join((*own, "features_only", "out_indices", *MIXER_OPTIONS, "conv_on"))
+        known = ", ".join((*own, "features_only", "out_indices", *MIXER_OPTIONS, "conv_on", "arch"))
         raise ArchError(f"{name} has no option {', '.join(unknown)}; it has {known}.")
 
 

@@ -107,6 +107,37 @@ def load_reference(module: Loaded, state_dict: Checkpoint) -> Loaded:
     return module
 
 
+def load_weights(module: Loaded, state_dict: Checkpoint) -> Loaded:
+    """Loads weights of a network of ours, whether they have our names or those of the published implementation.
+
+    Args:
+        module: A network or an operator.
+        state_dict: As of `load_reference`.
+
+    Returns:
+        The module, its weights replaced; each keeps its dtype and device.
+
+    Raises:
+        CheckpointError: As of `load_reference`.
+    """
+    given = _opened(state_dict)
+    own = {name: value for name, value in module.state_dict().items() if name.rpartition(".")[2] not in IGNORED}
+    if _is_published(module, given, own):
+        return load_reference(module, given)
+    _check([Part(name, tuple(value.shape), tuple(value.shape)) for name, value in own.items()], given)
+    module.load_state_dict({name: given[name] for name in own}, strict=False)
+    return module
+
+
+def _is_published(module: nn.Module, given: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
+    """Whether the names are more like those of the published implementation than like ours."""
+    try:
+        published = {part.name for parts in _layout(module).values() for part in parts}
+    except CheckpointError:  # it has no published form
+        return False
+    return len(published & given.keys()) > len(own.keys() & given.keys())
+
+
 def _opened(state_dict: object) -> Mapping[str, Any]:
     """Names and tensors, out of the file and the wrapper they may be in."""
     if isinstance(state_dict, str | os.PathLike):

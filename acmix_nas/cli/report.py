@@ -41,8 +41,13 @@ def report(study: str, out: Path, as_json: bool) -> None:
         click.echo("\n" + "\n".join(str(file) for file in files))
 
 
-def find_folder(study: str, out: Path) -> Path:
+def find_folder(study: str, out: Path, option: str = "--out") -> Path:
     """The folder of a study: its name in `out`, or a path.
+
+    Args:
+        study: The name or path.
+        out: Folder of study folders.
+        option: The option that names `out`, for the message.
 
     Raises:
         StudyError: There is no such folder; the message lists those there are.
@@ -52,7 +57,7 @@ def find_folder(study: str, out: Path) -> Path:
             return folder
     have = sorted(folder.name for folder in out.glob("*") if folder.is_dir())
     known = f"there are {', '.join(have)}" if have else "there is none yet: run acmix search or acmix ablate"
-    raise StudyError(f"there is no study {study!r} in {out}; {known}. Another folder is named with --out.")
+    raise StudyError(f"there is no study {study!r} in {out}; {known}. Another folder is named with {option}.")
 
 
 def _print_table(header: StudyHeader, records: Sequence[TrialRecord]) -> None:

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from timm.layers.drop import DropPath
 from timm.layers.mlp import Mlp
-from timm.layers.patch_embed import PatchEmbed
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+
+from acmix_nas.hosts._patches import is_symbolic, patches
 
 NORM_EPS = 1e-6
 
@@ -40,7 +40,13 @@ class Stage(nn.Module):
         super().__init__()
         self.grad_checkpointing = False
         self.map_size = map_size
-        self.patch_embed = _patch_embed(inputs, dim, patch_size, map_size)
+        self.patch_embed = patches(
+            inputs,
+            dim,
+            img_size=(map_size[0] * patch_size, map_size[1] * patch_size),
+            patch_size=patch_size,
+            norm_layer=partial(nn.LayerNorm, eps=NORM_EPS),
+        )
         self.pos_embed = nn.Parameter(torch.empty(1, token + map_size[0] * map_size[1], dim))
         self.blocks = nn.ModuleList(blocks)
 
@@ -70,7 +76,7 @@ class Stage(nn.Module):
         return to_map(x_BLC, size), None if token is None else x_BLC[:, :1]
 
     def _positions(self, size: tuple[int, int]) -> torch.Tensor:
-        if size == self.map_size:
+        if not is_symbolic(*size) and size == self.map_size:
             return self.pos_embed
         pixels = self.map_size[0] * self.map_size[1]
         first, rest = self.pos_embed[:, :-pixels], self.pos_embed[:, -pixels:]
@@ -103,7 +109,7 @@ class Block(nn.Module):
         return y
 
     def _mix(self, x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        pixels, token = to_map(x, size), x[:, : -size[0] * size[1]]
+        pixels, token = to_map(x, size), _apart(x[:, : -size[0] * size[1]])
         if token.shape[1] and self.reads_token:
             mixed, token = self.attn(pixels, token)
         else:
@@ -113,7 +119,12 @@ class Block(nn.Module):
 
 def to_map(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """The last height * width tokens of (B, L, C) as a map (B, C, H, W), channels-last in memory."""
-    return torch.unflatten(x[:, -size[0] * size[1] :].transpose(1, 2), 2, size)
+    return torch.unflatten(_apart(x[:, -size[0] * size[1] :]), 1, size).permute(0, 3, 1, 2)
+
+
+def _apart(x: torch.Tensor) -> torch.Tensor:
+    """Some of the tokens, in memory of their own; while sizes are symbols it is not asked whether they are already."""
+    return x.clone(memory_format=torch.contiguous_format) if is_symbolic(*x.shape) else x.contiguous()
 
 
 def init_transformer(module: nn.Module, name: str = "", *, needs_reset: bool) -> None:
@@ -126,18 +137,3 @@ def init_transformer(module: nn.Module, name: str = "", *, needs_reset: bool) ->
         init()
     elif needs_reset and (reset := getattr(module, "reset_parameters", None)) is not None:
         reset()
-
-
-def _patch_embed(inputs: int, dim: int, patch_size: int, map_size: tuple[int, int]) -> PatchEmbed:
-    """Patches as pixels of a channels-last map; maps are padded with zeros at the right and the bottom."""
-    img_size: Any = (map_size[0] * patch_size, map_size[1] * patch_size)
-    return PatchEmbed(
-        img_size=img_size,
-        patch_size=patch_size,
-        in_chans=inputs,
-        embed_dim=dim,
-        norm_layer=partial(nn.LayerNorm, eps=NORM_EPS),
-        strict_img_size=False,
-        dynamic_img_pad=True,
-        output_fmt="NHWC",
-    )

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from timm.layers.drop import DropPath
 from timm.layers.mlp import Mlp
-from timm.models.swin_transformer import PatchMerging
+from timm.models import swin_transformer
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from acmix_nas.arch import Arch, Mixer
+from acmix_nas.hosts._patches import is_symbolic
 from acmix_nas.hosts._swin_count import MLP_RATIO
 
 
@@ -57,6 +59,20 @@ class Stage(nn.Module):
         for block in self.blocks:
             x = checkpoint(block, x, use_reentrant=False) if self.grad_checkpointing else block(x)
         return x
+
+
+class PatchMerging(swin_transformer.PatchMerging):
+    """timm's: the four pixels of a square side by side, norm, linear layer; odd maps are filled up with zeros."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2C)."""
+        if not is_symbolic(*x.shape[1:3]):
+            merged: torch.Tensor = super().forward(x)
+            return merged
+        # The windows of one padding pixel too many are those that are needed: the size has no remainder in it.
+        squares_BhwC22 = F.pad(x, (0, 0, 0, 1, 0, 1)).unfold(1, 2, 2).unfold(2, 2, 2)
+        y: torch.Tensor = self.reduction(self.norm(squares_BhwC22.permute(0, 1, 2, 5, 4, 3).flatten(3)))
+        return y
 
 
 class Block(nn.Module):

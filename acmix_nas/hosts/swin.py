@@ -11,7 +11,6 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers.classifier import ClassifierHead
 from timm.layers.drop import calculate_drop_path_rates
 from timm.layers.helpers import to_2tuple
-from timm.layers.patch_embed import PatchEmbed
 from timm.models import named_apply
 from timm.models._input import update_model_input_size
 from timm.models.swin_transformer import SwinTransformer
@@ -20,6 +19,7 @@ from torch import nn
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import ArchError
 from acmix_nas.hosts import UNDECAYED, NamedModel
+from acmix_nas.hosts._patches import patches
 from acmix_nas.hosts._swin_blocks import Block, MakeMixer, Stage
 from acmix_nas.hosts._swin_count import PATCH_SIZE, dims_of, map_sizes
 from acmix_nas.hosts._swin_count import count as count
@@ -79,7 +79,9 @@ class Swin(SwinTransformer):
         self.embed_dim = dims[0]
         self.dynamic_img_size = True
         self.output_fmt = "NHWC"
-        self.patch_embed = _patch_embed(in_chans, dims[0], to_2tuple(img_size), to_2tuple(patch_size))
+        self.patch_embed = patches(
+            in_chans, dims[0], img_size=to_2tuple(img_size), patch_size=to_2tuple(patch_size), norm_layer=nn.LayerNorm
+        )
         self._build_stages(make_mixer, dims, drop_path_rate)
         self._build_head(dims[-1], num_classes, global_pool, drop_rate)
         self.init_weights(needs_reset=False)
@@ -159,20 +161,6 @@ class Swin(SwinTransformer):
         for stage, map_size in zip(self.layers, maps, strict=True):
             stage.set_input_size(map_size)
         update_model_input_size(self, self.patch_embed.img_size, patch_size=patch_size)
-
-
-def _patch_embed(in_chans: int, dim: int, img_size: tuple[int, int], patch_size: tuple[int, int]) -> PatchEmbed:
-    """Patches as pixels of a channels-last map; images are padded with zeros at the right and the bottom."""
-    return PatchEmbed(
-        img_size=img_size,
-        patch_size=patch_size,  # type: ignore[arg-type]  # timm takes pairs too
-        in_chans=in_chans,
-        embed_dim=dim,
-        norm_layer=nn.LayerNorm,
-        strict_img_size=False,
-        dynamic_img_pad=True,
-        output_fmt="NHWC",
-    )
 
 
 build = Swin

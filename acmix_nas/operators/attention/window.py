@@ -83,10 +83,13 @@ class Attention(AttentionMode):
         if any(self.shift_size):
             x = torch.roll(x, (-self.shift_size[0], -self.shift_size[1]), (1, 2))
         height, width = x.shape[1], x.shape[2]
-        padded = self._padded(height, width)
-        if padded == (height, width):
+        rows, columns = self._padded(height, width)
+        if _is_symbolic(rows, columns):
+            torch._check(rows >= height)  # so that cropping is known to give the old size
+            torch._check(columns >= width)
+        elif (rows, columns) == (height, width):
             return x
-        return F.pad(x, (0, 0, 0, padded[1] - width, 0, padded[0] - height))
+        return F.pad(x, (0, 0, 0, columns - width, 0, rows - height))
 
     def restore(self, x: torch.Tensor) -> torch.Tensor:
         """Rolls back."""
@@ -157,27 +160,25 @@ class Attention(AttentionMode):
 
     def _mask_for(self, x_BHWC: torch.Tensor) -> torch.Tensor:
         size = (x_BHWC.shape[1], x_BHWC.shape[2])
-        if self.mask is not None and self.map_size is not None and size == self._padded(*self.map_size):
-            return self.mask.to(x_BHWC.dtype)
-        return self._mask(size, x_BHWC)
+        if self.mask is None or self.map_size is None or _is_symbolic(*size) or size != self._padded(*self.map_size):
+            return self._mask(size, x_BHWC)
+        return self.mask.to(x_BHWC.dtype)
 
     def _mask(self, size: tuple[int, int], like: torch.Tensor) -> torch.Tensor:
         """(n, 1, T, T): MASKED between pixels of one window that come from opposite edges of the image."""
-        rows, columns = (
-            (index >= extent - window).long() + (index >= extent - shift).long()
+        rows_aR, columns_bS = (
+            torch.unflatten((index >= extent - window).long() + (index >= extent - shift).long(), 0, (-1, window))
             for extent, window, shift in zip(size, self.window_size, self.shift_size, strict=True)
             for index in [torch.arange(extent, device=like.device)]
         )
-        region_HW = 3 * rows[:, None] + columns
-        n_rows, n_columns = size[0] // self.window_size[0], size[1] // self.window_size[1]
-        windows = region_HW.reshape(n_rows, self.window_size[0], n_columns, self.window_size[1])
-        region_nT = windows.transpose(1, 2).flatten(2).flatten(0, 1)
+        region_abRS = 3 * rows_aR[:, None, :, None] + columns_bS[None, :, None, :]
+        region_nT = region_abRS.flatten(2).flatten(0, 1)
         apart = region_nT[:, None, :, None] != region_nT[:, None, None, :]
         return apart.to(like.dtype) * MASKED
 
     def _padded(self, height: int, width: int) -> tuple[int, int]:
         rows, columns = self.window_size
-        return -(-height // rows) * rows, -(-width // columns) * columns
+        return (height + rows - 1) // rows * rows, (width + columns - 1) // columns * columns
 
 
 def count(
@@ -198,6 +199,10 @@ def count(
     params = _table_length((rows, columns)) * num_heads + channels**2 + channels
     macs = 2 * channels * tokens * pixels + channels**2 * queries
     return ModeCount(params, macs, (num_heads * tokens + channels) * pixels + channels * queries, arranged)
+
+
+def _is_symbolic(*extents: int) -> bool:
+    return any(isinstance(extent, torch.SymInt) for extent in extents)
 
 
 def _table_length(window_size: tuple[int, int]) -> int:

@@ -1,0 +1,147 @@
+"""`acmix export`: a network as a file that other programs run, or as a folder that timm builds it from."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from acmix_nas import registry
+from acmix_nas.cli.options import json_option
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from acmix_nas.cli.network import Found
+    from acmix_nas.export import Written
+
+
+def _parse_size(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdecimal() and int(part) for part in parts):
+        raise click.BadParameter(f"a size is HEIGHT or HEIGHTxWIDTH in pixels, as 224 or 192x320; not {text!r}.")
+    return int(parts[0]), int(parts[-1])
+
+
+@click.command()
+@click.argument("arch")
+@click.option(
+    "--format",
+    type=click.Choice(registry.names("export")),
+    required=True,
+    help="onnx: one .onnx file. torch: a program for torch.export.load. timm: a folder for timm.create_model.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write, or folder for timm.")
+@click.option(
+    "--form",
+    type=click.Choice(["train", "merged", "paper"]),
+    help="train: as it is trained. merged: folded for inference. paper: the formulation step by step. "
+    "[default: merged; train for timm]",
+)
+@click.option(
+    "--weights",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Checkpoint with our names or the published ones: .safetensors, or a state dict of torch.save. "
+    "Default: fresh weights.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of fresh weights.")
+@click.option("--num-classes", type=click.IntRange(min=0), default=1000, show_default=True, help="Classes of the head.")
+@click.option("--in-chans", type=click.IntRange(min=1), default=3, show_default=True, help="Channels of an image.")
+@click.option(
+    "--input-size",
+    callback=_parse_size,
+    metavar="H[xW]",
+    help="Height and width in pixels that the network is built for; as it was trained.  [default: 224]",
+)
+@click.option(
+    "--size",
+    type=click.Choice(["dynamic", "fixed"]),
+    default="dynamic",
+    show_default=True,
+    help="dynamic: images of other sizes are taken too, where the network allows. fixed: only of --input-size.",
+)
+@click.option("--features-only", is_flag=True, help="The maps of all stages as outputs, instead of logits.")
+@click.option("--overwrite", is_flag=True, help="Replace what is at --out.")
+@click.option(
+    "--reports",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="ACMIX_OUT",
+    default=Path("reports"),
+    show_default=True,
+    help="Folder of study folders, for STUDY:TRIAL. Environment: ACMIX_OUT.",
+)
+@json_option
+def export(arch: str, format: str, out: Path, reports: Path, weights: Path | None, as_json: bool, **asked: Any) -> None:
+    """Write the network ARCH to --out in another format, and check it there against the network itself.
+
+    ARCH is a timm name of ours, a study's best.yaml, or STUDY:TRIAL.
+
+    \b
+    Examples:
+      acmix export acmix_resnet50 --format onnx --out resnet.onnx --weights mine.safetensors
+      acmix export reports/swin_t-001/best.yaml --format timm --out backbone
+      acmix export swin_t-001:7 --format torch --out maps.pt2 --features-only
+    """
+    from acmix_nas.cli.console import progress
+    from acmix_nas.cli.network import find_network
+    from acmix_nas.export import write
+
+    found = find_network(arch, reports)
+    console = progress()
+    model = _built(found, weights, asked)
+    if weights is None:
+        console.print(f"Fresh weights of seed {asked['seed']}; trained ones are given with --weights.", soft_wrap=True)
+    with console.status(f"writing {found.name} as {format}, and checking it"):
+        written = write(
+            model,
+            out,
+            format=format,
+            form=asked["form"],
+            features_only=asked["features_only"],
+            input_size=asked["input_size"],
+            dynamic_size=asked["size"] == "dynamic",
+            overwrite=asked["overwrite"],
+        )
+    if written.fixed_by and asked["size"] == "dynamic":
+        console.print(f"Images of one size only: {', '.join(written.fixed_by)} is not traced for any.", soft_wrap=True)
+    _print(found, written, as_json)
+
+
+def _built(found: "Found", weights: Path | None, asked: dict[str, Any]) -> "nn.Module":
+    import torch
+
+    from acmix_nas.models import build_model
+    from acmix_nas.reference import load_weights
+
+    torch.manual_seed(asked["seed"])
+    model = build_model(
+        found.arch, num_classes=asked["num_classes"], in_chans=asked["in_chans"], img_size=asked["input_size"]
+    )
+    return model.eval() if weights is None else load_weights(model.eval(), weights)
+
+
+def _print(found: "Found", written: "Written", as_json: bool) -> None:
+    if as_json:
+        import json
+
+        click.echo(json.dumps({"network": found.name, "arch_id": found.arch.id, **written.to_dict()}, allow_nan=False))
+        return
+    lines = {
+        "network": f"{found.name}, arch {found.arch.id}, {written.form} form",
+        "size": f"{written.size / 1e6:.1f} MB",
+        **{f"input {name}": _shape(shape) for name, shape in written.inputs.items()},
+        **{f"output {name}": _shape(shape) for name, shape in written.outputs.items()},
+        "images": f"of {written.least} pixels and more" if written.dynamic_size else "of this size only",
+        "checked": f"largest difference {written.difference:.1e} of the largest value, at "
+        + ", ".join("x".join(map(str, images)) for images in written.checked),
+        **{name: str(value) for name, value in written.facts.items()},
+    }
+    click.echo(str(written.path))
+    width = max(map(len, lines))
+    for name, text in lines.items():
+        click.echo(f"  {name:<{width}}  {text}")
+
+
+def _shape(shape: list[int | str]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,159 @@
+"""What is exported: the form of the network, its inputs and outputs, the images it is traced and checked with."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from acmix_nas import registry
+from acmix_nas.arch import Arch
+from acmix_nas.errors import AcmixError
+from acmix_nas.hosts import pair
+from acmix_nas.models import merge, plain_form
+
+SYMBOLIC = ("global", "window")
+"""Attention modes that are traced with sizes as symbols. A network with another one is exported for one size."""
+USUAL_SIZE = 224
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a network is exported.
+
+    Attributes:
+        form: "train", "merged" or "paper".
+        features_only: Whether the outputs are the maps of the stages.
+        input_size: (height, width) in pixels of the images it is traced with.
+        dynamic: Whether other sizes are taken.
+        fixed_by: Why not, where they were asked for: the parts that allow only one size; empty else.
+        least: The least extent of an image that a file for any size takes, in pixels.
+    """
+
+    form: str
+    features_only: bool
+    input_size: tuple[int, int]
+    dynamic: bool
+    fixed_by: tuple[str, ...]
+    least: int
+
+    def as_trained(self) -> "Settings":
+        """The same of the training form."""
+        return replace(self, form="train")
+
+    def images(self) -> list[tuple[int, int, int]]:
+        """(batch, height, width) that an export is checked with: two batch sizes, and two sizes if it takes any."""
+        height, width = self.input_size
+        other = [(2, max(self.least, 3 * height // 4 + 1), width + 37)] if self.dynamic else []
+        return [(1, height, width), (3, height, width), *other]
+
+
+def settings_for(
+    model: nn.Module,
+    *,
+    form: str,
+    features_only: bool,
+    input_size: int | tuple[int, int] | None,
+    dynamic: bool,
+) -> Settings:
+    """Settings for a model; what is not given is its own.
+
+    Raises:
+        AcmixError: It is no model of ours.
+    """
+    arch = arch_of(model)
+    least = max(info["reduction"] for info in stages(model)) + 1
+    size = pair(input_size or registry.load("hosts", arch.host).options(model)["img_size"] or USUAL_SIZE)
+    fixed_by = _fixed_by(arch) if dynamic else ()
+    if dynamic and not fixed_by:
+        size = (max(size[0], least), max(size[1], least))
+    return Settings(
+        form=form,
+        features_only=features_only,
+        input_size=size,
+        dynamic=dynamic and not fixed_by,
+        fixed_by=fixed_by,
+        least=least,
+    )
+
+
+def arch_of(model: nn.Module) -> Arch:
+    """The arch of a model.
+
+    Raises:
+        AcmixError: It has none.
+    """
+    arch = getattr(model, "arch", None)
+    if not isinstance(arch, Arch):
+        raise AcmixError(
+            f"{type(model).__name__} is no whole network of ours; export what build_model returns, or "
+            "timm.create_model without features_only."
+        )
+    return arch
+
+
+def stages(model: nn.Module) -> list[dict[str, Any]]:
+    """The feature_info of timm: channels ("num_chs") and reduction of each map of `features_only`."""
+    info: Any = model.feature_info
+    return list(info)
+
+
+def prepared(model: nn.Module, settings: Settings) -> nn.Module:
+    """A copy in evaluation mode that computes the outputs in the form of the settings."""
+    ours = merge(model) if settings.form == "merged" else copy.deepcopy(model).eval().requires_grad_(False)
+    return Features(ours) if settings.features_only else ours
+
+
+@contextmanager
+def in_form(model: nn.Module, settings: Settings) -> Iterator[None]:
+    """Inside this context a prepared model computes in its form."""
+    if settings.form != "paper":
+        yield
+        return
+    with plain_form(model):
+        yield
+
+
+class Features(nn.Module):
+    """The maps of all stages of a network, by name: stage0 is index 0 of timm's `out_indices`.
+
+    Args:
+        model: The network; it loses what comes after its last stage.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.indices = list(range(len(stages(model))))
+        prune: Any = model.prune_intermediate_layers
+        prune(self.indices, prune_norm=True, prune_head=True)
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """(B, in_chans, H, W) -> maps (B, C, h, w)."""
+        read: Any = self.model.forward_intermediates
+        maps = read(images, indices=self.indices, intermediates_only=True)
+        return dict(zip(stage_names(len(self.indices)), maps, strict=True))
+
+
+def output_names(model: nn.Module, settings: Settings) -> list[str]:
+    """Names of the outputs."""
+    return stage_names(len(stages(model))) if settings.features_only else ["logits"]
+
+
+def stage_names(count: int) -> list[str]:
+    """Names of the maps of so many stages."""
+    return [f"stage{index}" for index in range(count)]
+
+
+def _fixed_by(arch: Arch) -> tuple[str, ...]:
+    """The parts of a network that are not known to be traced with sizes as symbols."""
+    modes = {mixer.attention: f"{mixer.attention} attention" for mixer in arch.mixers if mixer.attention is not None}
+    operators = {mixer.operator: f"the operator {mixer.operator}" for mixer in arch.mixers}
+    strange = [text for name, text in modes.items() if name not in SYMBOLIC]
+    strange += [text for name, text in operators.items() if name not in registry.names("operators")]
+    if arch.host not in registry.names("hosts"):
+        strange.append(f"the host {arch.host}")
+    return tuple(sorted(strange))

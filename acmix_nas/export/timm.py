@@ -1,0 +1,104 @@
+"""Format `timm`: a folder that `timm.create_model("local-dir:FOLDER")` builds the network from, to be trained further.
+
+timm builds it from the package, so the folder holds the training form; what is merged no longer has its parameters.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from acmix_nas import registry
+from acmix_nas.arch import Arch
+from acmix_nas.errors import AcmixError, UsageError
+from acmix_nas.export._check import ExportError, Outputs, Written, largest_difference
+from acmix_nas.export._network import Settings, arch_of
+from acmix_nas.models import named_arch, named_model
+
+FORMS = ("train",)
+
+
+def write(model: nn.Module, path: Path, settings: Settings) -> Written:
+    """Writes config.json and model.safetensors, and builds the network from them.
+
+    Raises:
+        UsageError: Only maps are asked for: timm cuts a whole network itself.
+        ExportError: What timm builds has other weights.
+    """
+    if settings.features_only:
+        raise UsageError(
+            "a timm folder holds the whole network; leave --features-only out, and call timm.create_model with "
+            "features_only=True."
+        )
+    path.mkdir()
+    config = _config(model)
+    (path / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    save_file({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, _weights(path))
+    channels = config["pretrained_cfg"]["input_size"][0]
+    return Written(
+        path=path,
+        format="timm",
+        form=settings.form,
+        size=sum(file.stat().st_size for file in path.iterdir()),
+        inputs={"images": ["batch", channels, "height", "width"]},
+        outputs={"logits": ["batch", config["num_classes"]]},
+        dynamic_size=True,
+        fixed_by=(),
+        least=1,
+        checked=settings.images(),
+        difference=_difference(model, path, settings),
+        facts={"timm": timm.__version__, "architecture": config["architecture"]},
+    )
+
+
+def _weights(path: Path) -> Path:
+    return path / "model.safetensors"
+
+
+def _config(model: nn.Module) -> dict[str, Any]:
+    """The config.json of timm: the named model that it starts from, its arguments, and its images."""
+    arch = arch_of(model)
+    name = _base(arch)
+    options = registry.load("hosts", arch.host).options(model)
+    arguments = {key: value for key, value in options.items() if key != "num_classes" and value is not None}
+    if arch != named_arch(name):
+        arguments["arch"] = arch.to_dict()
+    images = dict(named_model(name).cfg)
+    size = options["img_size"] or images["input_size"][1:]
+    images |= {"input_size": [options["in_chans"], *size], "num_classes": options["num_classes"], "pool_size": None}
+    return {
+        "architecture": name,
+        "num_classes": options["num_classes"],
+        "num_features": model.num_features,
+        "model_args": arguments,
+        "pretrained_cfg": images,
+    }
+
+
+def _base(arch: Arch) -> str:
+    """A name of timm's for a network of this host: its own, or one that takes an arch."""
+    if arch.host not in registry.names("hosts"):
+        raise UsageError(f"timm knows the hosts {', '.join(registry.names('hosts'))} by name; this one is {arch.host}.")
+    names: list[str] = list(registry.load("hosts", arch.host).MODELS)
+    return next((name for name in names if named_arch(name) == arch), names[0])
+
+
+def _difference(model: nn.Module, path: Path, settings: Settings) -> float:
+    try:
+        built = timm.create_model(f"local-dir:{path}", pretrained=True).eval()
+    except (AcmixError, RuntimeError, TypeError) as error:
+        raise ExportError(f"timm does not build the network again: {error}") from error
+    again, given = built.state_dict(), model.state_dict()
+    for name, value in given.items():
+        if name not in again or not torch.equal(again[name], value.cpu()):
+            raise ExportError(f"the network that timm builds has another {name}.")
+
+    def outputs(images: torch.Tensor) -> Outputs:
+        with torch.no_grad():
+            return {"logits": built(images)}
+
+    return largest_difference(model, settings, outputs)
