@@ -104,4 +104,3 @@ def _facts(graph: Any) -> dict[str, Any]:
 
     (opset,) = [entry.version for entry in graph.opset_import if entry.domain in ("", "ai.onnx")]
     return {"opset": opset, "nodes": len(graph.graph.node), "onnxruntime": onnxruntime.__version__}
-

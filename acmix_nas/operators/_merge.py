@@ -19,13 +19,16 @@ def merged(operator: ACmix, norm: AnyNorm | None = None) -> ACmix:
     """A copy in evaluation mode in which nothing is left to fold, followed by `norm` if one is given.
 
     beta and the norm go into the kernels, composed with fc as `ConvolutionPath.composes` says. alpha and the norm go
-    into proj; in a mode without proj they stay one factor for each channel. Nothing is divided.
+    into proj; in a mode without proj they stay one factor for each channel. Nothing is divided. Tables of biases and
+    masks are added up.
 
     Args:
         operator: The operator; it is not changed.
         norm: The norm behind it, of an operator that `absorbs` one.
     """
     result = copy.deepcopy(operator).eval()
+    if result.attention is not None:
+        result.attention.freeze()
     _fold_weight_branch(result.attention)
     weights = result.combine.weights()
     channels = result.widths[-1]

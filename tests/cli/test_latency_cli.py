@@ -87,7 +87,9 @@ def test_a_profile_shows_what_the_table_says(folder):
 
 def test_a_table_of_another_space_or_another_run_is_refused(folder):
     table = ("--latency-table", folder / "table.json")
-    assert "the latency table of tiny has no block 0" in failure("--input-size", 32, "--no-memory", "--no-counters", *table)
+    assert "the latency table of tiny has no block 0" in failure(
+        "--input-size", 32, "--no-memory", "--no-counters", *table
+    )
     message = failure(folder / "best.yaml", "--batch-size", 2, *table)
     assert "measured in another way: batch size [1] there, [2] here; input size (32, 32) there, (224, 224)" in message
     assert "cannot be read" in failure(folder / "best.yaml", "--latency-table", folder / "none.json")

@@ -9,7 +9,7 @@ from torch import nn
 from acmix_nas import registry
 from acmix_nas.arch import COMBINE, CONV_IMPL, Arch, Mixer
 from acmix_nas.models import build_model, merge, mixing, model_names, named_arch
-from acmix_nas.operators.acmix import ACmix
+from acmix_nas.operators.acmix import ACmix, build
 
 MODES = registry.names("operators.attention")
 HOSTS = registry.names("hosts")
@@ -93,3 +93,24 @@ def test_a_merged_model_is_exported_and_merges_again(combine):
     torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), model(x))
     torch.testing.assert_close(merge(model)(x), model(x))
     torch.testing.assert_close(merge(model[0])(x), model[0](x))
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_window_tables_are_added_up_beforehand(shifted):
+    """At the size it was placed on, at another one, and placed anew; and they travel with the state dict."""
+    torch.manual_seed(0)
+    mixer = Mixer.canonical(attention="window", attn_kernel=3, num_heads=2, combine="att")
+    described = {"in_channels": 6, "out_channels": 6, "shifted": shifted}
+    operator = randomized(build(mixer, **described, map_size=(6, 8)))
+    deployed = merge(operator)
+    assert deployed.attention.frozen.shape == (6 if shifted else 1, 2, 9, 9)
+    other = merge(randomized(build(mixer, **described, map_size=(6, 8))))
+    other.load_state_dict(deployed.state_dict())
+    for size in ((6, 8), (7, 11), (2, 5)):
+        x = torch.randn(2, 6, *size, dtype=torch.float64)
+        torch.testing.assert_close(deployed(x), operator(x))
+        torch.testing.assert_close(other(x), operator(x))
+    for module in (operator, deployed):
+        module.set_input_size((9, 5), shifted=shifted)
+    x = torch.randn(2, 6, 9, 5, dtype=torch.float64)
+    torch.testing.assert_close(deployed(x), operator(x))

@@ -87,6 +87,9 @@ class AttentionMode(TwoForms):
         """
         return 0
 
+    def freeze(self) -> None:
+        """Computes beforehand what depends on weights and sizes alone; they do not change after it."""
+
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attention over sequences (B, L, C): a class token and the pixels. Modes with "class_token" have it."""
         raise NotImplementedError

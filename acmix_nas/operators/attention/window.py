@@ -33,6 +33,7 @@ class Attention(AttentionMode):
 
     relative_position_index: torch.Tensor
     mask: torch.Tensor | None
+    frozen: torch.Tensor | None
 
     def __init__(self, channels: int, num_heads: int, kernel_size: int, *, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
@@ -47,6 +48,7 @@ class Attention(AttentionMode):
         self.proj = nn.Linear(channels, channels)
         self.register_buffer("relative_position_index", None, persistent=False)
         self.register_buffer("mask", None, persistent=False)
+        self.register_buffer("frozen", None)
         self.init_weights()
 
     def init_weights(self) -> None:
@@ -61,6 +63,13 @@ class Attention(AttentionMode):
         self.mask = None
         if any(self.shift_size) and self.map_size is not None:
             self.mask = self._mask(self._padded(*self.map_size), self.relative_position_bias_table)
+        if self.frozen is not None:
+            self.freeze()
+
+    def freeze(self) -> None:
+        """Adds up biases and mask, once and for all maps of the size that is known."""
+        biases = self._bias().detach().unsqueeze(0)
+        self.frozen = biases if self.mask is None else biases + self.mask
 
     def place(self, map_size: tuple[int, int] | None, *, shifted: bool = False) -> None:
         """Clamps the window to the map and shifts it by half, as timm: not where one window covers the map."""
@@ -108,9 +117,7 @@ class Attention(AttentionMode):
         """What proj reads, at stride."""
         if self.stride > 1:
             q = self._spread(q, k)
-        bias_nNTT = self._bias().unsqueeze(0)
-        if any(self.shift_size):
-            bias_nNTT = bias_nNTT + self._mask_for(k)
+        bias_nNTT = self._biases(k)
         windows = (self._windows(q), self._windows(k), self._windows(v))
         if self.plain or bias_nNTT.requires_grad:
             x_BnNTD = self._attend_plainly(*windows, bias_nNTT)
@@ -155,14 +162,26 @@ class Attention(AttentionMode):
         x = torch.unflatten(n_BhwNTD, 4, (rows, columns))
         return x.permute(0, 1, 4, 2, 5, 3, 6).flatten(5, 6).flatten(3, 4).flatten(1, 2)
 
+    def _biases(self, k: torch.Tensor) -> torch.Tensor:
+        """(n, N, T, T): biases, and where windows are shifted the mask; n is 1 if all windows have the same."""
+        shifted = any(self.shift_size)
+        if self.frozen is not None and (not shifted or self._is_known(k)):
+            return self.frozen
+        bias_1NTT = self._bias().unsqueeze(0)
+        return bias_1NTT + self._mask_for(k) if shifted else bias_1NTT
+
     def _bias(self) -> torch.Tensor:
         return self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
 
     def _mask_for(self, x_BHWC: torch.Tensor) -> torch.Tensor:
-        size = (x_BHWC.shape[1], x_BHWC.shape[2])
-        if self.mask is None or self.map_size is None or _is_symbolic(*size) or size != self._padded(*self.map_size):
-            return self._mask(size, x_BHWC)
+        if self.mask is None or not self._is_known(x_BHWC):
+            return self._mask((x_BHWC.shape[1], x_BHWC.shape[2]), x_BHWC)
         return self.mask.to(x_BHWC.dtype)
+
+    def _is_known(self, x_BHWC: torch.Tensor) -> bool:
+        """Whether it is the padded map that the mode was placed on."""
+        size = (x_BHWC.shape[1], x_BHWC.shape[2])
+        return self.map_size is not None and not _is_symbolic(*size) and size == self._padded(*self.map_size)
 
     def _mask(self, size: tuple[int, int], like: torch.Tensor) -> torch.Tensor:
         """(n, 1, T, T): MASKED between pixels of one window that come from opposite edges of the image."""
