@@ -7,7 +7,7 @@ from typing import Any
 from acmix_nas.report.escape import plain
 from acmix_nas.report.picture import BLUE, FAINT, GREY, ORANGE, STYLE
 
-SHADES = (BLUE, ORANGE, "#444444", "#a9c8de")
+SHADES = (BLUE, ORANGE, "#a9c8de", GREY)
 """Colours of batch sizes, in turn; with the hatches they differ in grey print too."""
 HATCHES = ("", "///", "...", "xxx")
 
@@ -65,7 +65,12 @@ def _draw_batch(
     axes.errorbar(values, places, xerr=[below, above], fmt="none", ecolor="black", elinewidth=1, capsize=3)
     for value, beyond, place in zip(values, above, places, strict=True):
         axes.annotate(
-            f"{value:.3g}", (value + beyond, place), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8
+            f"{value:.0f}" if value >= 100 else f"{value:.3g}",
+            (value + beyond, place),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
         )
 
 
