@@ -23,7 +23,7 @@ profile = importlib.import_module("acmix_nas.cli.profile")
 ROW = {
     "form": "paper", "requested_batch_size": 8, "params": 28_290_000, "macs": 4_553_000_000, "macs_deploy": None,
     "macs_fvcore": 4_571_000_000, "macs_torch": 4_553_000_000, "macs_unseen": 0, "activations": 20_000_000,
-    "latency_ms": 40.25, "latency_iqr_ms": 1.5, "latency_q1_ms": 39.5, "latency_q3_ms": 41.0, "latency_min_ms": 39.0,
+    "agree": True, "latency_ms": 40.25, "latency_iqr_ms": 1.5, "latency_q1_ms": 39.5, "latency_q3_ms": 41.0, "latency_min_ms": 39.0,
     "latency_p95_ms": 42.0, "throughput": 24.8, "peak_memory_mb": None, "repetitions": 30, "stopped_by": "spread",
     "compile_s": None, "graph_breaks": None,
 }  # fmt: skip
@@ -119,7 +119,7 @@ def test_the_table_names_units_device_versions_form_and_ratios(asked):
     assert "FLOP" not in result.stdout
     assert "min (ms)" not in result.stdout
     lines = [line.split() for line in result.stdout.splitlines() if line.split()[:1] == ["groupconv"]]
-    assert lines[0][:10] == ["groupconv", "1", "28.29", "4.553", "4.571", "4.553", "40.25", "1.50", "24.8", "30"]
+    assert lines[0][:10] == ["groupconv", "1", "28.29", "4.553", "4.571", "4.553", "yes", "40.25", "1.50", "24.8", "30"]
     assert lines[0][10:] == ["(spread)", "1.83x", "[1.79,", "1.88]"]
     assert lines[1][:2] == ["groupconv", "8"]
     assert f"torch {torch.__version__.split('+')[0]}" in result.stdout
