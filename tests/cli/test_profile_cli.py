@@ -120,7 +120,7 @@ def test_the_table_names_units_device_versions_form_and_ratios(asked):
     assert "min (ms)" not in result.stdout
     lines = [line.split() for line in result.stdout.splitlines() if line.split()[:1] == ["groupconv"]]
     assert lines[0][:11] == ["groupconv", "1", "28.29", "4.553", "4.571", "4.553", "yes", "40.25", "1.50", "24.8", "30"]
-    assert lines[0][10:] == ["(spread)", "1.83x", "[1.79,", "1.88]"]
+    assert lines[0][11:] == ["(spread)", "1.83x", "[1.79,", "1.88]"]
     assert lines[1][:2] == ["groupconv", "8"]
     assert f"torch {torch.__version__.split('+')[0]}" in result.stdout
     assert "acmix_swin_tiny_patch4_window7_224: 224 px, float32, channels last, inference, paper form" in result.stdout
