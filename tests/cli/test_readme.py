@@ -14,7 +14,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 QUICKER = {
     "search": ["--trials", "2", "--epochs", "1", "--proxy", "cpu", "--proxy-images", "64"],
     "ablate": ["--seeds", "1", "--epochs", "1", "--proxy-images", "64"],
-    "profile": ["--batch-size", "1", "--input-size", "64"],
+    "profile": ["--batch-size", "1", "--input-size", "64", "--time-limit", "0.2"],
+    "export": ["--input-size", "64"],
 }
 """The last of an option given twice counts: the same commands, with less to compute."""
 
@@ -47,7 +48,7 @@ def images(tmp_path) -> Path:
 def test_every_command_runs_in_the_order_of_the_page(installed, tmp_path, images):
     env = {**os.environ, "PYTHONPATH": str(installed), "HOME": str(tmp_path)}
     found = commands()
-    assert {line[1] for line in found} >= {"search", "profile", "ablate", "report", "spaces"}
+    assert {line[1] for line in found} >= {"search", "profile", "ablate", "report", "spaces", "export"}
     for line in found:
         words = [word.replace("~", str(tmp_path)) for word in line[1:]] + QUICKER.get(line[1], [])
         if "--trials" in line:
