@@ -11,9 +11,12 @@ from torch import nn
 
 from acmix_nas.operators.attention import AttentionMode, ModeCount
 from acmix_nas.operators.attention._pairwise import Weighing, moments, reduced_moments
-from acmix_nas.operators.attention._san import FEW, SHARE, Norm, weighed, weight_channels, windows
+from acmix_nas.operators.attention._san import SHARE, Norm, weighed, weight_channels, windows
 from acmix_nas.operators.attention._walk import Window, padded, wide
 from acmix_nas.operators.attention.local import _locations
+
+FEW = 8
+"""G below which weights are made for each channel apart, not for G: measured faster than broadcasting so few numbers."""
 
 
 class Attention(AttentionMode):

@@ -12,8 +12,11 @@ from torch import nn
 
 from acmix_nas.operators.attention import AttentionMode, ModeCount
 from acmix_nas.operators.attention._patchwise import Reduction, Weighing, moments
-from acmix_nas.operators.attention._san import FEW, SHARE, Norm, weighed, weight_channels, windows
+from acmix_nas.operators.attention._san import SHARE, Norm, weighed, weight_channels, windows
 from acmix_nas.operators.attention._walk import Moments, Window, padded, wide
+
+FEW = 16
+"""G below which weights are made for each channel apart, not for G: measured faster than broadcasting so few numbers."""
 
 
 class Attention(AttentionMode):
