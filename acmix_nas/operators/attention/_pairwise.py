@@ -23,8 +23,8 @@ def moments(q_BhwD: torch.Tensor, k_BHWD: torch.Tensor, window: Window) -> Momen
     """Statistics of q - k_j over all queries and places."""
     centre_D = (q_BhwD.mean((0, 1, 2)) - k_BHWD.mean((0, 1, 2))).detach()
     with _without_autocast(q_BhwD):
-        mean_D, products_DD = Products.apply(window, q_BhwD - centre_D, k_BHWD, None)
-    return Moments(mean_D + centre_D, products_DD.diagonal() - mean_D.square(), _pairs(q_BhwD, window))
+        mean_D, square_D = Products.apply(window, q_BhwD - centre_D, k_BHWD, None)
+    return Moments(mean_D + centre_D, square_D - mean_D.square(), _pairs(q_BhwD, window))
 
 
 def reduced_moments(q_BhwD: torch.Tensor, k_BHWD: torch.Tensor, weight_RD: torch.Tensor, window: Window) -> Moments:
@@ -40,9 +40,10 @@ def reduced_moments(q_BhwD: torch.Tensor, k_BHWD: torch.Tensor, weight_RD: torch
 
 
 class Products(torch.autograd.Function):
-    """Mean (D,) of d = max(q - k_j, floor) over all queries and places, and mean (D, D) of its products d d^T.
+    """Means over all queries and places of d = max(q - k_j, floor), (D,), and of its products d d^T, (D, D).
 
-    Inputs: the window, q (B, h, w, D), k (B, H, W, D), floor (D,), which takes no gradient, or None.
+    Inputs: the window, q (B, h, w, D), k (B, H, W, D), floor (D,), which takes no gradient; without one, d = q - k_j
+    and of the products only the squares are taken, (D,).
     """
 
     @staticmethod
@@ -55,23 +56,23 @@ class Products(torch.autograd.Function):
         for i in range(window.kernel_size):
             d_ND = _floored(_differences(q_BhwD, k_BHWD, window, i), floor_D).flatten(0, 3)
             sums.append(d_ND.sum(0))
-            products.append(d_ND.T @ d_ND)
+            products.append(d_ND.square().sum(0) if floor_D is None else d_ND.T @ d_ND)
         pairs = _pairs(q_BhwD, window)
         return torch.stack(sums).sum(0) / pairs, torch.stack(products).sum(0) / pairs
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Gradients:
         q_BhwD, k_BHWD, floor_D = ctx.saved_tensors
-        gmean_D, gproducts_DD = (grad / _pairs(q_BhwD, ctx.window) for grad in grads)
-        factor_DD = gproducts_DD + gproducts_DD.T
+        gmean_D, gproducts = (grad / _pairs(q_BhwD, ctx.window) for grad in grads)
         gq_BhwD, gk_BHWD = torch.zeros_like(q_BhwD), torch.zeros_like(k_BHWD)
         for i in range(ctx.window.kernel_size):
-            d_BhwkD = _floored(_differences(q_BhwD, k_BHWD, ctx.window, i), floor_D)
-            g_BhwkD = d_BhwkD @ factor_DD + gmean_D
-            if floor_D is not None:
-                g_BhwkD = g_BhwkD.masked_fill(d_BhwkD <= floor_D, 0)
-            gq_BhwD += g_BhwkD.sum(3)
-            for gk_BhwD, g_BhwD in zip(places(gk_BHWD, ctx.window, i), g_BhwkD.unbind(3), strict=True):
+            d_kBhwD = _floored(_differences(q_BhwD, k_BHWD, ctx.window, i), floor_D)
+            if floor_D is None:
+                g_kBhwD = torch.addcmul(gmean_D, d_kBhwD, 2 * gproducts)
+            else:
+                g_kBhwD = (d_kBhwD @ (gproducts + gproducts.T)).add_(gmean_D).masked_fill_(d_kBhwD <= floor_D, 0)
+            gq_BhwD += g_kBhwD.sum(0)
+            for gk_BhwD, g_BhwD in zip(places(gk_BHWD, ctx.window, i), g_kBhwD.unbind(), strict=True):
                 gk_BhwD.sub_(g_BhwD)
         return None, gq_BhwD, gk_BHWD, None
 
@@ -91,13 +92,13 @@ class Weighing(torch.autograd.Function):
         total_BhwX = torch.zeros_like(y_BhwSX[..., 0, :])
         top_BhwX = torch.full_like(total_BhwX, float("-inf"))
         for i in range(window.kernel_size):
-            logits_BhwkX = _gamma(q_BhwD, k_BHWD, layers, window, i)[-1]
-            before, top_BhwX = top_BhwX, torch.maximum(top_BhwX, logits_BhwkX.amax(3))
+            logits_kBhwX = _gamma(q_BhwD, k_BHWD, layers, window, i)[-1]
+            before, top_BhwX = top_BhwX, torch.maximum(top_BhwX, logits_kBhwX.amax(0))
             kept_BhwX = (before - top_BhwX).exp()
-            weights_BhwkX = (logits_BhwkX - top_BhwX.unsqueeze(3)).exp()
-            total_BhwX = kept_BhwX * total_BhwX + weights_BhwkX.sum(3)
+            weights_kBhwX = logits_kBhwX.sub_(top_BhwX).exp_()
+            total_BhwX = kept_BhwX * total_BhwX + weights_kBhwX.sum(0)
             y_BhwSX *= kept_BhwX.unsqueeze(3)
-            for v_BhwSX, weights_BhwX in zip(places(v_BHWSX, window, i), weights_BhwkX.unbind(3), strict=True):
+            for v_BhwSX, weights_BhwX in zip(places(v_BHWSX, window, i), weights_kBhwX.unbind(), strict=True):
                 y_BhwSX.addcmul_(v_BhwSX, weights_BhwX.unsqueeze(3))
         y_BhwC = (y_BhwSX / total_BhwX.unsqueeze(3)).flatten(3).to(v_BHWC.dtype)
         ctx.window = window
@@ -114,13 +115,13 @@ class Weighing(torch.autograd.Function):
         rows = []
         for i in range(ctx.window.kernel_size):
             views = (places(x, ctx.window, i) for x in (v_BHWSX, gv_BHWSX))
-            r_BhwkD, z_BhwkR, logits_BhwkX = _gamma(q_BhwD, k_BHWD, layers, ctx.window, i)
-            weights_BhwkX = (logits_BhwkX - total_BhwX.unsqueeze(3)).exp()
-            gweights_BhwkX = _through_sum(g_BhwSX, weights_BhwkX, *views)
-            glogits_BhwkX = weights_BhwkX * (gweights_BhwkX - mean_BhwX.unsqueeze(3))
-            g_BhwkD, *glayers = _through_gamma(glogits_BhwkX.to(v_BHWC.dtype), r_BhwkD, z_BhwkR, layers)
-            gq_BhwD += g_BhwkD.sum(3)
-            for gk_BhwD, g_BhwD in zip(places(gk_BHWD, ctx.window, i), g_BhwkD.unbind(3), strict=True):
+            r_kBhwD, z_kBhwR, logits_kBhwX = _gamma(q_BhwD, k_BHWD, layers, ctx.window, i)
+            weights_kBhwX = logits_kBhwX.sub_(total_BhwX).exp_()
+            gweights_kBhwX = _through_sum(g_BhwSX, weights_kBhwX, *views)
+            glogits_kBhwX = weights_kBhwX * gweights_kBhwX.sub_(mean_BhwX)
+            g_kBhwD, *glayers = _through_gamma(glogits_kBhwX.to(v_BHWC.dtype), r_kBhwD, z_kBhwR, layers)
+            gq_BhwD += g_kBhwD.sum(0)
+            for gk_BhwD, g_BhwD in zip(places(gk_BHWD, ctx.window, i), g_kBhwD.unbind(), strict=True):
                 gk_BhwD.sub_(g_BhwD)
             rows.append(glayers)
         gv_BHWC = gv_BHWSX.flatten(3).to(v_BHWC.dtype)
@@ -130,42 +131,43 @@ class Weighing(torch.autograd.Function):
 def _gamma(
     q_BhwD: torch.Tensor, k_BHWD: torch.Tensor, layers: Sequence[torch.Tensor], window: Window, i: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The inputs of gamma's two layers (B, h, w, k, ...) at row i of the windows, and its result."""
+    """The inputs of gamma's two layers (k, B, h, w, ...) at row i of the windows, and its result."""
     weight_RD, bias_R, last_XR, last_bias_X = layers
-    r_BhwkD = _differences(q_BhwD, k_BHWD, window, i).relu_().to(weight_RD.dtype)
-    z_BhwkR = F.linear(r_BhwkD, weight_RD, bias_R).relu_()
-    return r_BhwkD, z_BhwkR, wide(F.linear(z_BhwkR, last_XR, last_bias_X))
+    r_kBhwD = _differences(q_BhwD, k_BHWD, window, i).relu_().to(weight_RD.dtype)
+    z_kBhwR = F.linear(r_kBhwD, weight_RD, bias_R).relu_()
+    return r_kBhwD, z_kBhwR, wide(F.linear(z_kBhwR, last_XR, last_bias_X))
 
 
 def _through_gamma(
-    g_BhwkX: torch.Tensor, r_BhwkD: torch.Tensor, z_BhwkR: torch.Tensor, layers: Sequence[torch.Tensor]
+    g_kBhwX: torch.Tensor, r_kBhwD: torch.Tensor, z_kBhwR: torch.Tensor, layers: Sequence[torch.Tensor]
 ) -> tuple[torch.Tensor, ...]:
     """Gradients of the differences and of the layers."""
     weight_RD, _, last_XR, _ = layers
-    g_NX, r_ND, z_NR = (x.flatten(0, 3) for x in (g_BhwkX, r_BhwkD, z_BhwkR))
+    g_NX, r_ND, z_NR = (x.flatten(0, 3) for x in (g_kBhwX, r_kBhwD, z_kBhwR))
     gz_NR = torch.ops.aten.threshold_backward(g_NX @ last_XR, z_NR, 0)
     gr_ND = torch.ops.aten.threshold_backward(gz_NR @ weight_RD, r_ND, 0)
-    return wide(gr_ND).view(r_BhwkD.shape), gz_NR.T @ r_ND, gz_NR.sum(0), g_NX.T @ z_NR, g_NX.sum(0)
+    return wide(gr_ND).view(r_kBhwD.shape), gz_NR.T @ r_ND, gz_NR.sum(0), g_NX.T @ z_NR, g_NX.sum(0)
 
 
 def _through_sum(
-    g_BhwSX: torch.Tensor, weights_BhwkX: torch.Tensor, v_places: list[torch.Tensor], gv_places: list[torch.Tensor]
+    g_BhwSX: torch.Tensor, weights_kBhwX: torch.Tensor, v_places: list[torch.Tensor], gv_places: list[torch.Tensor]
 ) -> torch.Tensor:
-    """Gradients of the weights (B, h, w, k, X) of a row of places; those of v are added to `gv_places`."""
+    """Gradients of the weights (k, B, h, w, X) of a row of places; those of v are added to `gv_places`."""
     gweights = []
-    for weights_BhwX, v_BhwSX, gv_BhwSX in zip(weights_BhwkX.unbind(3), v_places, gv_places, strict=True):
+    for weights_BhwX, v_BhwSX, gv_BhwSX in zip(weights_kBhwX.unbind(), v_places, gv_places, strict=True):
         gv_BhwSX.addcmul_(g_BhwSX, weights_BhwX.unsqueeze(3))
         gweights.append(shared(wide(g_BhwSX) * v_BhwSX))
-    return torch.stack(gweights, 3)
+    return torch.stack(gweights)
 
 
 def _differences(q_BhwD: torch.Tensor, k_BHWD: torch.Tensor, window: Window, i: int) -> torch.Tensor:
-    """q - k_j at row i of the windows, (B, h, w, k, D)."""
-    return q_BhwD.unsqueeze(3) - row(k_BHWD, window, i)
+    """q - k_j at row i of the windows, (k, B, h, w, D)."""
+    d_kBhwD = q_BhwD.new_empty(window.kernel_size, *q_BhwD.shape)
+    return torch.sub(q_BhwD, row(k_BHWD, window, i).movedim(3, 0), out=d_kBhwD)
 
 
-def _floored(d_BhwkD: torch.Tensor, floor_D: torch.Tensor | None) -> torch.Tensor:
-    return d_BhwkD if floor_D is None else torch.maximum(d_BhwkD, floor_D)
+def _floored(d_kBhwD: torch.Tensor, floor_D: torch.Tensor | None) -> torch.Tensor:
+    return d_kBhwD if floor_D is None else torch.maximum(d_kBhwD, floor_D)
 
 
 def _pairs(q_BhwD: torch.Tensor, window: Window) -> int:

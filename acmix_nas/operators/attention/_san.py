@@ -11,9 +11,6 @@ from acmix_nas.operators.attention._walk import Moments, Window, padded, wide
 
 SHARE = 8
 """Channels of v that share a weight."""
-FEW = 16
-"""Weight channels below which the fast forms make a weight for each channel of v: vectors of a processor would be cut
-into pieces of G numbers otherwise."""
 
 
 def weight_channels(mode: str, channels: int, kernel_size: int) -> int:

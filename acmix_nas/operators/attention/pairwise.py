@@ -11,13 +11,16 @@ from torch import nn
 
 from acmix_nas.operators.attention import AttentionMode, ModeCount
 from acmix_nas.operators.attention._pairwise import Weighing, moments, reduced_moments
-from acmix_nas.operators.attention._san import FEW, SHARE, Norm, weighed, weight_channels, windows
+from acmix_nas.operators.attention._san import SHARE, Norm, weighed, weight_channels, windows
 from acmix_nas.operators.attention._walk import Window, padded, wide
 from acmix_nas.operators.attention.local import _locations
 from acmix_nas.parts import area
 
 FORMULAS = ("(R + 2) (R + 2) + (G + 2) R + G + 4", "((R + 2) R + R G + C) k_a^2 hw + 4 HW")
 """Parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`."""
+
+FEW = 8
+"""G below which weights are made for each channel apart, not for G: measured faster than broadcasting so few numbers."""
 
 
 class Attention(AttentionMode):

@@ -12,12 +12,15 @@ from torch import nn
 
 from acmix_nas.operators.attention import AttentionMode, ModeCount
 from acmix_nas.operators.attention._patchwise import Reduction, Weighing, moments
-from acmix_nas.operators.attention._san import FEW, SHARE, Norm, weighed, weight_channels, windows
+from acmix_nas.operators.attention._san import SHARE, Norm, weighed, weight_channels, windows
 from acmix_nas.operators.attention._walk import Moments, Window, padded, wide
 from acmix_nas.parts import area
 
 FORMULAS = ("(k_a^2 + 1) R (G + 2) + (k_a^2 G + k_a^2 + 2) G", "((k_a^2 + 1) R G + k_a^2 G^2 + k_a^2 C) hw")
 """Parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`."""
+
+FEW = 16
+"""G below which weights are made for each channel apart, not for G: measured faster than broadcasting so few numbers."""
 
 
 class Attention(AttentionMode):
