@@ -22,8 +22,9 @@ profile = importlib.import_module("acmix_nas.cli.profile")
 
 ROW = {
     "form": "paper", "requested_batch_size": 8, "params": 28_290_000, "macs": 4_553_000_000, "macs_deploy": None,
-    "macs_fvcore": 4_571_000_000, "macs_torch": 4_553_000_000, "macs_unseen": 0, "activations": 20_000_000,
-    "agree": True, "latency_ms": 40.25, "latency_iqr_ms": 1.5, "latency_q1_ms": 39.5, "latency_q3_ms": 41.0, "latency_min_ms": 39.0,
+    "macs_fvcore": 4_571_000_000, "macs_torch": 4_553_000_000, "macs_unseen": 0, "agree": True,
+    "activations": 20_000_000,
+    "latency_ms": 40.25, "latency_iqr_ms": 1.5, "latency_q1_ms": 39.5, "latency_q3_ms": 41.0, "latency_min_ms": 39.0,
     "latency_p95_ms": 42.0, "throughput": 24.8, "peak_memory_mb": None, "repetitions": 30, "stopped_by": "spread",
     "compile_s": None, "graph_breaks": None,
 }  # fmt: skip

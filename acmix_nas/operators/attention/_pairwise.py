@@ -161,7 +161,7 @@ def _through_sum(
 
 
 def _differences(q_BhwD: torch.Tensor, k_BHWD: torch.Tensor, window: Window, i: int) -> torch.Tensor:
-    """q - k_j at row i of the windows, (k, B, h, w, D)."""
+    """Differences q - k_j at row i of the windows, (k, B, h, w, D)."""
     d_kBhwD = q_BhwD.new_empty(window.kernel_size, *q_BhwD.shape)
     return torch.sub(q_BhwD, row(k_BHWD, window, i).movedim(3, 0), out=d_kBhwD)
 

@@ -30,17 +30,17 @@ class Window(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Statistics of the `count` > 1 values of each channel.
+    """Statistics of the `number` > 1 values of each channel.
 
     Attributes:
         mean: For each channel, float32 at least.
         variance: Likewise; the biased one.
-        count: Values of a channel.
+        number: Values of a channel.
     """
 
     mean: torch.Tensor
     variance: torch.Tensor
-    count: int
+    number: int
 
 
 def padded(x_BHWC: torch.Tensor, window: Window) -> torch.Tensor:
@@ -51,7 +51,7 @@ def padded(x_BHWC: torch.Tensor, window: Window) -> torch.Tensor:
 
 
 def queries(x_BHWC: torch.Tensor, window: Window) -> tuple[int, int]:
-    """h and w."""
+    """Numbers of queries, h and w."""
     down, across = ((extent - window.span) // window.stride + 1 for extent in x_BHWC.shape[1:3])
     return down, across
 

@@ -20,7 +20,7 @@ FORMULAS = ("(R + 2) (R + 2) + (G + 2) R + G + 4", "((R + 2) R + R G + C) k_a^2 
 """Parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`."""
 
 FEW = 8
-"""G below which weights are made for each channel apart, not for G: measured faster than broadcasting so few numbers."""
+"""G below which weights are made for each channel apart, not for G: faster than broadcasting so few numbers."""
 
 
 class Attention(AttentionMode):

@@ -20,7 +20,7 @@ FORMULAS = ("(k_a^2 + 1) R (G + 2) + (k_a^2 G + k_a^2 + 2) G", "((k_a^2 + 1) R G
 """Parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`."""
 
 FEW = 16
-"""G below which weights are made for each channel apart, not for G: measured faster than broadcasting so few numbers."""
+"""G below which weights are made for each channel apart, not for G: faster than broadcasting so few numbers."""
 
 
 class Attention(AttentionMode):
@@ -87,7 +87,7 @@ class Attention(AttentionMode):
         variance_R, mean_R = torch.var_mean(wide(q), (0, 1, 2), correction=0)
         of_keys = moments(keys, self.window)
         mean, variance = (x.movedim(2, 0).flatten() for x in of_keys[:2])
-        return Moments(torch.cat((mean_R, mean)), torch.cat((variance_R, variance)), of_keys.count)
+        return Moments(torch.cat((mean_R, mean)), torch.cat((variance_R, variance)), of_keys.number)
 
     def _parted(self, x: torch.Tensor, keys: int) -> tuple[torch.Tensor, torch.Tensor]:
         """What belongs to q, (R, ...), and to each place of k, (k, k, R, ...), of something for the relation."""
