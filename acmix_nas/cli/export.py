@@ -6,22 +6,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acmix_nas import registry
-from acmix_nas.cli.options import json_option
+from acmix_nas.cli.options import json_option, reports_option
+from acmix_nas.cli.parse import parse_size
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from acmix_nas.cli.network import Found
+    from acmix_nas.cli.networks import Found
     from acmix_nas.export import Written
-
-
-def _parse_size(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isdecimal() and int(part) for part in parts):
-        raise click.BadParameter(f"a size is HEIGHT or HEIGHTxWIDTH in pixels, as 224 or 192x320; not {text!r}.")
-    return int(parts[0]), int(parts[-1])
 
 
 @click.command()
@@ -50,7 +42,7 @@ def _parse_size(context: click.Context, parameter: click.Parameter, text: str | 
 @click.option("--in-chans", type=click.IntRange(min=1), default=3, show_default=True, help="Channels of an image.")
 @click.option(
     "--input-size",
-    callback=_parse_size,
+    callback=parse_size,
     metavar="H[xW]",
     help="Height and width in pixels that the network is built for; as it was trained.  [default: 224]",
 )
@@ -63,14 +55,7 @@ def _parse_size(context: click.Context, parameter: click.Parameter, text: str | 
 )
 @click.option("--features-only", is_flag=True, help="The maps of all stages as outputs, instead of logits.")
 @click.option("--overwrite", is_flag=True, help="Replace what is at --out.")
-@click.option(
-    "--reports",
-    type=click.Path(file_okay=False, path_type=Path),
-    envvar="ACMIX_OUT",
-    default=Path("reports"),
-    show_default=True,
-    help="Folder of study folders, for STUDY:TRIAL. Environment: ACMIX_OUT.",
-)
+@reports_option
 @json_option
 def export(arch: str, format: str, out: Path, reports: Path, weights: Path | None, as_json: bool, **asked: Any) -> None:
     """Write the network ARCH to --out in another format, and check it there against the network itself.
@@ -84,10 +69,10 @@ def export(arch: str, format: str, out: Path, reports: Path, weights: Path | Non
       acmix export swin_t-001:7 --format torch --out maps.pt2 --features-only
     """
     from acmix_nas.cli.console import progress
-    from acmix_nas.cli.network import find_network
+    from acmix_nas.cli.networks import find_arch
     from acmix_nas.export import write
 
-    found = find_network(arch, reports)
+    found = find_arch(arch, reports)
     console = progress()
     model = _built(found, weights, asked)
     if weights is None:

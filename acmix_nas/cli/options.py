@@ -26,6 +26,15 @@ out_option = click.option(
     help="Folder of study folders. Environment: ACMIX_OUT.",
 )
 
+reports_option = click.option(
+    "--reports",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="ACMIX_OUT",
+    default=Path("reports"),
+    show_default=True,
+    help="Folder of study folders, for STUDY:TRIAL. Environment: ACMIX_OUT.",
+)
+
 _STUDY_OPTIONS = [
     click.option(
         "--data",

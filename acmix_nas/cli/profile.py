@@ -12,7 +12,7 @@ from acmix_nas.arch import CONV_IMPL
 from acmix_nas.cli.busy import find_device, warn_when_busy
 from acmix_nas.cli.latency import add_told, build_file, load_table, print_built
 from acmix_nas.cli.networks import ablation_networks, find_network
-from acmix_nas.cli.options import device_option, json_option
+from acmix_nas.cli.options import device_option, json_option, reports_option
 from acmix_nas.cli.parse import FORMATS, parse_batch_sizes, parse_plot, parse_size
 from acmix_nas.errors import UsageError
 
@@ -113,6 +113,7 @@ DEFAULT_SIZE = 224
     help="Also show what a latency table says.",
 )
 @click.option("--plot", callback=parse_plot, metavar="FILE", help="Also draw latencies as bars: .svg, .png or .pdf.")
+@reports_option
 @device_option
 @json_option
 def profile(
@@ -134,11 +135,12 @@ def profile(
     build_table: Path | None,
     latency_table: Path | None,
     plot: Path | None,
+    reports: Path,
     device: str,
     as_json: bool,
     **how: Any,
 ) -> None:
-    """Count and time MODELs: timm names, ours or timm's own, or a study's best.yaml.
+    """Count and time MODELs: timm names, ours or timm's own, a study's best.yaml, or STUDY:TRIAL.
 
     Networks of a batch size run in turns. Latency is the median of a batch with its interquartile range (IQR) after
     warm-up; "time / first" compares it with the first network's, with a 95 % interval. MACs are multiply-adds of one
@@ -164,7 +166,7 @@ def profile(
         _refuse_beside_a_space(space, build_table, models=models, ablation=ablation, impl=impls, by=by, plot=plot)
         _build_table(space or "", build_table or Path(), run, threads, batch_sizes, input_size, as_json=as_json)
         return
-    networks, baseline, usual, summary = _subjects(models, ablation, impls)
+    networks, baseline, usual, summary = _subjects(models, ablation, impls, reports)
     with _threads(threads):
         table = latency_table and load_table(latency_table, run, batch_sizes, input_size or (usual, usual))
     busy = warn_when_busy(run.device)
@@ -226,14 +228,14 @@ def _build_table(
 
 
 def _subjects(
-    models: Sequence[str], ablation: str | None, impls: Sequence[str]
+    models: Sequence[str], ablation: str | None, impls: Sequence[str], reports: Path
 ) -> tuple[list["Network"], int, int, str]:
     """The networks, the place of the baseline among them, the usual extent of their images, and what they are."""
     if ablation is not None:
         if models or impls:
             raise UsageError("--ablation names its networks and how they convolve; leave MODEL and --impl out.")
         return ablation_networks(ablation)
-    networks = [find_network(model) for model in models or (DEFAULT_MODEL,)]
+    networks = [find_network(model, reports) for model in models or (DEFAULT_MODEL,)]
     chosen = CONV_IMPL if "all" in impls else tuple(dict.fromkeys(impls))
     if chosen:
         networks = [network.having_impl(impl) for network in networks for impl in chosen]
