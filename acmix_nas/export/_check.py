@@ -1,6 +1,7 @@
 """Whether a file computes what the network computes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,18 @@ Outputs = Mapping[str, torch.Tensor]
 
 class ExportError(AcmixError):
     """A file was written that does not compute what the network computes, or it could not be written."""
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Inside this context a failure of a library is told in one line after `what`, as an `ExportError`."""
+    try:
+        yield
+    except AcmixError:
+        raise
+    except Exception as error:  # exporters and runtimes raise anything
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        raise ExportError(f"{what}: {lines[0] if lines else type(error).__name__}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +100,8 @@ def largest_difference(model: nn.Module, settings: Settings, run: Callable[[torc
 def _difference(reference: nn.Module, images: torch.Tensor, run: Callable[[torch.Tensor], Outputs]) -> float:
     computed: Any = reference(images)
     expected = computed if isinstance(computed, dict) else {"logits": computed}
-    found = run(images)
+    with told(f"what was written does not run images {tuple(images.shape)}"):
+        found = run(images)
     for name, values in expected.items():
         if name not in found or found[name].shape != values.shape:
             shape = tuple(found[name].shape) if name in found else "missing"

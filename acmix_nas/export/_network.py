@@ -11,7 +11,7 @@ from torch import nn
 
 from acmix_nas import registry
 from acmix_nas.arch import Arch
-from acmix_nas.errors import AcmixError
+from acmix_nas.errors import AcmixError, UsageError
 from acmix_nas.hosts import pair
 from acmix_nas.models import merge, plain_form
 
@@ -63,6 +63,7 @@ def settings_for(
 
     Raises:
         AcmixError: It is no model of ours.
+        UsageError: The one size that it is exported for is too small.
     """
     arch = arch_of(model)
     least = max(info["reduction"] for info in stages(model)) + 1
@@ -70,6 +71,11 @@ def settings_for(
     fixed_by = _fixed_by(arch) if dynamic else ()
     if dynamic and not fixed_by:
         size = (max(size[0], least), max(size[1], least))
+    elif min(size) < least:
+        raise UsageError(
+            f"images have at least {least} pixels a side, so that no map is a single pixel; {size[0]} x {size[1]} is "
+            "less. Take a larger input size."
+        )
     return Settings(
         form=form,
         features_only=features_only,
@@ -104,6 +110,8 @@ def stages(model: nn.Module) -> list[dict[str, Any]]:
 def prepared(model: nn.Module, settings: Settings) -> nn.Module:
     """A copy in evaluation mode that computes the outputs in the form of the settings."""
     ours = merge(model) if settings.form == "merged" else copy.deepcopy(model).eval().requires_grad_(False)
+    for tensor in (*ours.parameters(), *ours.buffers()):
+        tensor.data = tensor.data.clone()  # torch.export.save warns of tensors that are a part of another's memory
     return Features(ours) if settings.features_only else ours
 
 

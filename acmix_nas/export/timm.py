@@ -14,8 +14,8 @@ from torch import nn
 
 from acmix_nas import registry
 from acmix_nas.arch import Arch
-from acmix_nas.errors import AcmixError, UsageError
-from acmix_nas.export._check import ExportError, Outputs, Written, largest_difference
+from acmix_nas.errors import UsageError
+from acmix_nas.export._check import ExportError, Outputs, Written, largest_difference, told
 from acmix_nas.export._network import Settings, arch_of
 from acmix_nas.models import named_arch, named_model
 
@@ -88,10 +88,8 @@ def _base(arch: Arch) -> str:
 
 
 def _difference(model: nn.Module, path: Path, settings: Settings) -> float:
-    try:
+    with told("timm does not build the network again"):
         built = timm.create_model(f"local-dir:{path}", pretrained=True).eval()
-    except (AcmixError, RuntimeError, TypeError) as error:
-        raise ExportError(f"timm does not build the network again: {error}") from error
     again, given = built.state_dict(), model.state_dict()
     for name, value in given.items():
         if name not in again or not torch.equal(again[name], value.cpu()):

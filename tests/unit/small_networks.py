@@ -18,12 +18,12 @@ MIXED = {"pvt": (0, 3), "resnet": (1, 3), "san": (1,)}
 
 
 def small_arch(host, **fields):
-    """Few blocks: of Swin two stages of two, so that windows are shifted; of others one a stage, some with ACmix."""
+    """Few blocks: of Swin three in two stages, so that windows are shifted; of others one a stage, some with ACmix."""
     whole = named_arch(NAMED[host])
     both = {"combine": "learned", "conv_kernel": 3, "conv_impl": "full", "conv_init": "shift", **fields}
-    mixers = [stage[0].having(num_heads=stage[0].num_heads or 4).having(**both) for stage in whole.stages]
+    mixers = [stage[0].having(**{"num_heads": stage[0].num_heads or 4, **both}) for stage in whole.stages]
     if host == "swin":
-        stages = [[mixer, mixer] for mixer in mixers[:2]]
+        stages = [[mixers[0]] * 2, [mixers[1]]]
     else:
         stages = [[mixer] if i in MIXED[host] else [Mixer(operator="conv")] for i, mixer in enumerate(mixers)]
     return Arch.canonical(host=host, stages=stages, conv_on=whole.conv_on)

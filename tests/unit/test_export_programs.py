@@ -1,0 +1,97 @@
+"""Every host in both forms as torch.export programs and as ONNX, with open and with fixed sizes."""
+
+import onnxruntime
+import pytest
+import torch
+from small_networks import HOSTS, small_model
+
+from acmix_nas.export import write
+from acmix_nas.export._network import settings_for
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+def maps_of(model, images):
+    with torch.no_grad():
+        return model.forward_intermediates(images, intermediates_only=True)
+
+
+def close(found, expected):
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+
+
+def takes_any_size(model):
+    asked = {"form": "train", "features_only": False, "input_size": None}
+    return settings_for(model, **asked, dynamic=True).dynamic
+
+
+@pytest.mark.parametrize("form", ["train", "merged"])
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_program_of_maps(host, form, tmp_path):
+    model = small_model(host)
+    written = write(
+        model, tmp_path / "maps.pt2", format="torch", form=form, features_only=True, input_size=64, dynamic_size=False
+    )
+    images = torch.randn(4, 3, 64, 64)
+    maps = torch.export.load(tmp_path / "maps.pt2").module()(images)
+    assert list(maps) == list(written.outputs) == [f"stage{i}" for i in range(len(model.feature_info))]
+    for found, expected in zip(maps.values(), maps_of(model, images), strict=True):
+        close(found, expected)
+
+
+def test_a_program_for_any_size(tmp_path):
+    model = small_model("swin")
+    written = write(model, tmp_path / "net.pt2", format="torch")
+    assert written.inputs == {"images": ["batch", 3, "height", "width"]}
+    program = torch.export.load(tmp_path / "net.pt2").module()
+    for size in [(1, 3, written.least, 200), (5, 3, 224, 113), (1, 3, 65, 65)]:
+        images = torch.randn(size)
+        with torch.no_grad():
+            close(program(images), model(images))
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_onnx_for_any_size(host, tmp_path):
+    """Maps smaller than a window and smaller than its shift are among the sizes."""
+    model = small_model(host)
+    written = write(model, tmp_path / "net.onnx", format="onnx", input_size=64)
+    assert [file.name for file in tmp_path.iterdir()] == ["net.onnx"]
+    assert written.dynamic_size == takes_any_size(model)
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
+    sizes = [(1, 5, 9), (1, written.least, 70), (4, 150, 203)] if written.dynamic_size else [(1, 64, 64), (4, 64, 64)]
+    for batch, *size in sizes:
+        images = torch.randn(batch, 3, *size)
+        with torch.no_grad():
+            close(torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0]), model(images))
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_onnx_of_maps_as_trained(host, tmp_path):
+    model = small_model(host)
+    asked = {"form": "train", "features_only": True, "input_size": 64, "dynamic_size": False}
+    written = write(model, tmp_path / "maps.onnx", format="onnx", **asked)
+    for info, shape in zip(model.feature_info, written.outputs.values(), strict=True):
+        assert shape == ["batch", info["num_chs"], 64 // info["reduction"], 64 // info["reduction"]]
+    images = torch.randn(2, 3, 64, 64)
+    session = onnxruntime.InferenceSession(tmp_path / "maps.onnx")
+    found = session.run(list(written.outputs), {"images": images.numpy()})
+    for values, expected in zip(found, maps_of(model, images), strict=True):
+        close(torch.from_numpy(values), expected)
+    with pytest.raises(Exception, match="images"):
+        session.run(None, {"images": torch.randn(1, 3, 96, 64).numpy()})
+
+
+def test_the_paper_form_is_literal(tmp_path):
+    """Its graph has the maps of the light layer, which merging composes away."""
+    model = small_model("resnet")
+    nodes = {}
+    for form in ("paper", "merged"):
+        written = write(model, tmp_path / form, format="onnx", form=form, input_size=64, dynamic_size=False)
+        nodes[form] = written.facts["nodes"]
+    assert nodes["paper"] > nodes["merged"]
