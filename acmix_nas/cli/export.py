@@ -119,7 +119,7 @@ def _print(found: "Found", written: "Written", as_json: bool) -> None:
         **{f"output {name}": _shape(shape) for name, shape in written.outputs.items()},
         "images": f"of {written.least} pixels and more" if written.dynamic_size else "of this size only",
         "checked": f"largest difference {written.difference:.1e} of the largest value, at "
-        + ", ".join("x".join(map(str, images)) for images in written.checked),
+        + ", ".join(f"{batch} of {height}x{width}" for batch, height, width in written.checked),
         **{name: str(value) for name, value in written.facts.items()},
     }
     click.echo(str(written.path))

@@ -88,10 +88,14 @@ def test_onnx_of_maps_as_trained(host, tmp_path):
 
 
 def test_the_paper_form_is_literal(tmp_path):
-    """Its graph has the maps of the light layer, which merging composes away."""
-    model = small_model("resnet")
-    nodes = {}
-    for form in ("paper", "merged"):
-        written = write(model, tmp_path / form, format="onnx", form=form, input_size=64, dynamic_size=False)
-        nodes[form] = written.facts["nodes"]
-    assert nodes["paper"] > nodes["merged"]
+    """No kernel of torch stands for several of its steps."""
+    model = small_model("swin")
+    steps = {}
+    for form in ("paper", "train"):
+        write(model, tmp_path / form, format="torch", form=form, input_size=64, dynamic_size=False)
+        with (tmp_path / form).open("rb") as file:
+            steps[form] = {str(node.target) for node in torch.export.load(file).graph.nodes}
+    fused = "aten.scaled_dot_product_attention.default"
+    assert fused in steps["train"]
+    assert fused not in steps["paper"]
+    assert "aten.softmax.int" in steps["paper"]

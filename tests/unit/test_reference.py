@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 import acmix_nas
 from acmix_nas import ACmix, load_reference
 from acmix_nas.errors import AcmixError
-from acmix_nas.reference import CheckpointError
+from acmix_nas.reference import CheckpointError, load_weights
 
 C_IN, C, N, D = 5, 12, 3, 4
 LOCAL = {
@@ -221,6 +221,38 @@ def test_plain_swin_checkpoints():
     image = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(ours(image), theirs(image), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_weights_by_our_names(tmp_path, suffix):
+    given, module = window_operator(), window_operator()
+    path = write(tmp_path, suffix, given.state_dict())
+    assert load_weights(module, path) is module
+    assert all(torch.equal(value, given.state_dict()[name]) for name, value in module.state_dict().items())
+
+
+def test_weights_by_published_names():
+    given = tensors(LOCAL)
+    module = load_weights(local_operator(), {"model": given})
+    assert torch.equal(module.convolution.kernels.weight, given["dep_conv.weight"])
+
+
+def test_weights_of_hosts_that_were_not_published():
+    arch = acmix_nas.models.named_arch("acmix_san10")
+    models = [acmix_nas.build_model(arch, width=0.125, num_classes=3) for _ in range(2)]
+    without_counts = {k: v for k, v in models[0].state_dict().items() if not k.endswith("num_batches_tracked")}
+    load_weights(models[1], without_counts)
+    assert torch.equal(models[1].head.fc.weight, models[0].head.fc.weight)
+
+
+def test_weights_of_another_module_are_listed():
+    given = {**window_operator().state_dict(), "more": torch.ones(1)}
+    del given["attention.proj.bias"]
+    module = window_operator()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    with pytest.raises(CheckpointError, match=r"missing: attention\.proj\.bias\n  unknown: more\n"):
+        load_weights(module, given)
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
 
 def test_a_resnet_checkpoint_without_batch_counts():
