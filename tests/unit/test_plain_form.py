@@ -59,10 +59,10 @@ def test_counters_see_the_named_formulation(counter, impl):
     assert counter(model, 19) == expected.macs - expected.unseen_macs
 
 
-@pytest.mark.parametrize("attention", ["local", "window", "global"])
+@pytest.mark.parametrize("attention", ["local", "window", "global", "patchwise", "pairwise"])
 def test_both_forms_compile_without_breaks(attention):
     torch.manual_seed(0)
-    model = ACmix(8, attention=attention, combine="learned").eval()
+    model = ACmix(8, attention=attention, attn_kernel=3, combine="learned").eval()
     x = torch.randn(1, 8, 17, 15)
     explained = torch._dynamo.explain(model)(x)
     assert explained.graph_break_count == 0
@@ -70,3 +70,29 @@ def test_both_forms_compile_without_breaks(attention):
     torch.testing.assert_close(compiled(x), model(x))
     with plain_form(model):
         torch.testing.assert_close(compiled(x), model(x))
+
+
+@pytest.mark.parametrize("attention", ["patchwise", "pairwise"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_training_of_a_walk_compiles_without_breaks(attention, stride):
+    torch.manual_seed(0)
+    model = ACmix(8, attention=attention, attn_kernel=3, stride=stride, combine="att").double().train()
+    compiled = copy.deepcopy(model)
+    x = torch.randn(2, 8, 9, 7, dtype=torch.float64)
+    assert torch._dynamo.explain(copy.deepcopy(model))(x).graph_break_count == 0
+    for run in (model, torch.compile(compiled, fullgraph=True, backend="eager")):
+        run(x).square().sum().backward()
+    for ours, theirs in zip(model.parameters(), compiled.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+    for ours, theirs in zip(model.buffers(), compiled.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("attention", ["patchwise", "pairwise"])
+def test_a_walk_is_exported_for_any_batch(attention):
+    torch.manual_seed(0)
+    model = ACmix(8, attention=attention, attn_kernel=3).eval()
+    batch = torch.export.Dim("batch", min=2, max=64)
+    exported = torch.export.export(model, (torch.randn(2, 8, 9, 7),), dynamic_shapes=({0: batch},))
+    x = torch.randn(5, 8, 9, 7)
+    torch.testing.assert_close(exported.module()(x), model(x))

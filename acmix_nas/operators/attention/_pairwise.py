@@ -1,5 +1,6 @@
-"""Pairwise attention's gamma, walked through row by row of the window, forward and backward.
+"""Pairwise attention, walked through row by row of the window, forward and backward.
 
+Keys k come negated, so that a difference is a sum: q + k_j.
 Softmax runs along: a sum so far is scaled down when a larger logit comes. What a row makes is computed again in the
 backward pass, from the logarithm of softmax's denominator, so nothing of a window's size is kept or held.
 Shapes: B batch, H W padded map, h w map of queries, k kernel_size, C channels of v, D of the differences, R of gamma's
@@ -14,24 +15,24 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from acmix_nas.operators.attention._walk import Moments, Window, places, row, shared, wide
+from acmix_nas.operators.attention._walk import Moments, Window, places, shared, wide
 
 Gradients = tuple[torch.Tensor | None, ...]
 
 
 def moments(q_BhwD: torch.Tensor, k_BHWD: torch.Tensor, window: Window) -> Moments:
-    """Statistics of q - k_j over all queries and places."""
-    centre_D = (q_BhwD.mean((0, 1, 2)) - k_BHWD.mean((0, 1, 2))).detach()
+    """Statistics of q + k_j over all queries and places."""
+    centre_D = (q_BhwD.mean((0, 1, 2)) + k_BHWD.mean((0, 1, 2))).detach()
     with _without_autocast(q_BhwD):
         mean_D, square_D = Products.apply(window, q_BhwD - centre_D, k_BHWD, None)
     return Moments(mean_D + centre_D, square_D - mean_D.square(), _pairs(q_BhwD, window))
 
 
 def reduced_moments(q_BhwD: torch.Tensor, k_BHWD: torch.Tensor, weight_RD: torch.Tensor, window: Window) -> Moments:
-    """Statistics of weight @ relu(q - k_j) over all queries and places, which follow from those of its input."""
+    """Statistics of weight @ relu(q + k_j) over all queries and places, which follow from those of its input."""
     middle = window.kernel_size // 2
     middle_BhwD = places(k_BHWD, window, middle)[middle]
-    centre_D = (q_BhwD - middle_BhwD).relu().mean((0, 1, 2)).detach()
+    centre_D = (q_BhwD + middle_BhwD).relu().mean((0, 1, 2)).detach()
     with _without_autocast(q_BhwD):
         mean_D, products_DD = Products.apply(window, q_BhwD - centre_D, k_BHWD, -centre_D)
         variance_R = ((weight_RD @ (products_DD - torch.outer(mean_D, mean_D))) * weight_RD).sum(1)
@@ -40,9 +41,9 @@ def reduced_moments(q_BhwD: torch.Tensor, k_BHWD: torch.Tensor, weight_RD: torch
 
 
 class Products(torch.autograd.Function):
-    """Means over all queries and places of d = max(q - k_j, floor), (D,), and of its products d d^T, (D, D).
+    """Means over all queries and places of d = max(q + k_j, floor), (D,), and of its products d d^T, (D, D).
 
-    Inputs: the window, q (B, h, w, D), k (B, H, W, D), floor (D,), which takes no gradient; without one, d = q - k_j
+    Inputs: the window, q (B, h, w, D), k (B, H, W, D), floor (D,), which takes no gradient; without one, d = q + k_j
     and of the products only the squares are taken, (D,).
     """
 
@@ -73,14 +74,14 @@ class Products(torch.autograd.Function):
                 g_kBhwD = (d_kBhwD @ (gproducts + gproducts.T)).add_(gmean_D).masked_fill_(d_kBhwD <= floor_D, 0)
             gq_BhwD += g_kBhwD.sum(0)
             for gk_BhwD, g_BhwD in zip(places(gk_BHWD, ctx.window, i), g_kBhwD.unbind(), strict=True):
-                gk_BhwD.sub_(g_BhwD)
+                gk_BhwD.add_(g_BhwD)
         return None, gq_BhwD, gk_BHWD, None
 
 
 class Weighing(torch.autograd.Function):
     """The sum over a window of v_j, weighed by the softmax of gamma: (B, h, w, C). Channel c takes channel c mod X.
 
-    gamma = relu(relu(q - k_j) @ weight.T + bias) @ last.T + last_bias. Inputs: the window, q (B, h, w, D),
+    gamma = relu(relu(q + k_j) @ weight.T + bias) @ last.T + last_bias. Inputs: the window, q (B, h, w, D),
     k (B, H, W, D), v (B, H, W, C), weight (R, D), bias (R,), last (X, R), last_bias (X,).
     """
 
@@ -122,7 +123,7 @@ class Weighing(torch.autograd.Function):
             g_kBhwD, *glayers = _through_gamma(glogits_kBhwX.to(v_BHWC.dtype), r_kBhwD, z_kBhwR, layers)
             gq_BhwD += g_kBhwD.sum(0)
             for gk_BhwD, g_BhwD in zip(places(gk_BHWD, ctx.window, i), g_kBhwD.unbind(), strict=True):
-                gk_BhwD.sub_(g_BhwD)
+                gk_BhwD.add_(g_BhwD)
             rows.append(glayers)
         gv_BHWC = gv_BHWSX.flatten(3).to(v_BHWC.dtype)
         return None, gq_BhwD, gk_BHWD, gv_BHWC, *(torch.stack(parts).sum(0) for parts in zip(*rows, strict=True))
@@ -161,9 +162,8 @@ def _through_sum(
 
 
 def _differences(q_BhwD: torch.Tensor, k_BHWD: torch.Tensor, window: Window, i: int) -> torch.Tensor:
-    """Differences q - k_j at row i of the windows, (k, B, h, w, D)."""
-    d_kBhwD = q_BhwD.new_empty(window.kernel_size, *q_BhwD.shape)
-    return torch.sub(q_BhwD, row(k_BHWD, window, i).movedim(3, 0), out=d_kBhwD)
+    """Sums q + k_j at row i of the windows, (k, B, h, w, D): one place behind the other, as few channels need it."""
+    return torch.stack(places(k_BHWD, window, i)).add_(q_BhwD)
 
 
 def _floored(d_kBhwD: torch.Tensor, floor_D: torch.Tensor | None) -> torch.Tensor:

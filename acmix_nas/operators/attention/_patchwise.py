@@ -24,9 +24,9 @@ def moments(x_BHWR: torch.Tensor, window: Window) -> Moments:
     x_BHWR = x_BHWR - centre_R
     sums = torch.stack((x_BHWR.sum(0), x_BHWR.square().sum(0)))
     count = len(x_BHWR)
-    for dim, extent in enumerate(queries(x_BHWR, window), 1):
-        shifted = sums.unfold(dim, window.stride * (extent - 1) + 1, window.dilation)[..., :: window.stride]
-        sums = shifted.narrow(dim, 0, window.kernel_size).sum(-1)
+    for extent in queries(x_BHWR, window):
+        length, offsets = window.stride * (extent - 1) + 1, range(0, window.span, window.dilation)
+        sums = torch.stack([sums[:, first : first + length : window.stride].sum(1) for first in offsets], 2)
         count *= extent
     mean_kkR, square_kkR = sums / count
     return Moments(mean_kkR + centre_R, square_kkR - mean_kkR.square(), count)

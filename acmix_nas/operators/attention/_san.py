@@ -79,7 +79,7 @@ class Norm(nn.BatchNorm1d):
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
-        factor = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
         unbiased = moments.variance.detach() * (moments.number / (moments.number - 1))
         for running, new in ((self.running_mean, moments.mean.detach()), (self.running_var, unbiased)):
-            running.add_(factor * (new - running))
+            step = new - running
+            running.add_(step / self.num_batches_tracked if self.momentum is None else self.momentum * step)

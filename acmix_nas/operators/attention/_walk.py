@@ -67,8 +67,7 @@ def places(x_BHWC: torch.Tensor, window: Window, i: int) -> list[torch.Tensor]:
     """The same, place by place: k views (B, h, w, C)."""
     down, across = (window.stride * (extent - 1) + 1 for extent in queries(x_BHWC, window))
     rows = x_BHWC[:, i * window.dilation : i * window.dilation + down : window.stride]
-    lefts = [j * window.dilation for j in range(window.kernel_size)]
-    return [rows[:, :, left : left + across : window.stride] for left in lefts]
+    return [rows[:, :, j : j + across : window.stride] for j in range(0, window.span, window.dilation)]
 
 
 def wide(x: torch.Tensor) -> torch.Tensor:

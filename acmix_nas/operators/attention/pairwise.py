@@ -74,7 +74,7 @@ class Attention(AttentionMode):
     def _attend_by_rows(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         p_BHW2 = self._positions(k)
         centre = wide(torch.cat((q, p_BHW2[:, :: self.stride, :: self.stride]), -1))
-        others = padded(wide(torch.cat((k, p_BHW2), -1)), self.window)
+        others = padded(-wide(torch.cat((k, p_BHW2), -1)), self.window)
         measured = moments(centre, others, self.window) if self.norm1.measures else None
         scale, shift = self.norm1.scale_and_shift(measured)
         centre, others = scale * centre + shift, scale * others

@@ -3,7 +3,7 @@ import yaml
 from report_records import make_arch, make_record
 from study_pieces import new_study
 
-from acmix_nas.cli.network import find_network
+from acmix_nas.cli.networks import find_arch
 from acmix_nas.errors import SpaceError, StudyError, UsageError
 from acmix_nas.models import named_arch
 
@@ -20,12 +20,12 @@ def best(tmp_path):
 
 
 def test_names_and_files_are_found(best, tmp_path):
-    assert find_network(SWIN, tmp_path) == (SWIN, named_arch(SWIN))
-    assert find_network(str(best), tmp_path) == ("swin_t-001/best", ARCH)
+    assert find_arch(SWIN, tmp_path) == (SWIN, named_arch(SWIN))
+    assert find_arch(str(best), tmp_path) == ("swin_t-001/best", ARCH)
     (tmp_path / "mine").write_text(best.read_text())
-    assert find_network(str(tmp_path / "mine"), tmp_path).name == "mine"
+    assert find_arch(str(tmp_path / "mine"), tmp_path).name == "mine"
     with pytest.raises(SpaceError, match="cannot be read"):
-        find_network("none.yaml", tmp_path)
+        find_arch("none.yaml", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -33,23 +33,23 @@ def test_names_and_files_are_found(best, tmp_path):
     [("acmix_resnet_50", "acmix_resnet50"), ("swin_tiny_patch4_window7_224", SWIN), ("pvt_tny", "acmix_pvt_tiny")],
 )
 def test_close_names_are_told(word, close, tmp_path):
-    with pytest.raises(UsageError, match=f"no network '{word}'; did you mean .*{close}"):
-        find_network(word, tmp_path)
+    with pytest.raises(UsageError, match=f"no model '{word}'; did you mean .*{close}"):
+        find_arch(word, tmp_path)
 
 
 def test_a_word_like_nothing(tmp_path):
     with pytest.raises(UsageError, match=r"`acmix models` lists ours.*STUDY:NUMBER"):
-        find_network("???", tmp_path)
+        find_arch("???", tmp_path)
 
 
 def test_trials_are_found(tmp_path):
     study = new_study(tmp_path, "demo")
     with pytest.raises(StudyError, match="demo has no trial 0; it has none yet"):
-        find_network("demo:0", tmp_path)
+        find_arch("demo:0", tmp_path)
     study.finish(make_record(study.start({}, {}, "paper"), 0.5, arch=ARCH))
-    assert find_network("demo:0", tmp_path) == ("demo:0", ARCH)
-    assert find_network(f"{tmp_path / 'demo'}:0", tmp_path / "elsewhere").arch == ARCH
+    assert find_arch("demo:0", tmp_path) == ("demo:0", ARCH)
+    assert find_arch(f"{tmp_path / 'demo'}:0", tmp_path / "elsewhere").arch == ARCH
     with pytest.raises(StudyError, match="demo has no trial 7; it has 0 to 0"):
-        find_network("demo:7", tmp_path)
+        find_arch("demo:7", tmp_path)
     with pytest.raises(StudyError, match=r"no study 'dem'.*--reports"):
-        find_network("dem:0", tmp_path)
+        find_arch("dem:0", tmp_path)

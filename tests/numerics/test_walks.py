@@ -1,0 +1,172 @@
+"""The fast forms of SAN's modes, which walk over the window: any geometry, the norms' statistics, and what is held."""
+
+import copy
+
+import pytest
+import torch
+from test_forms import check_forms, mixer, randomized, results
+from tolerances import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from acmix_nas.models import merge, plain_form
+from acmix_nas.operators.acmix import build
+
+MODES = ["patchwise", "pairwise"]
+FEW, MANY = 24, 136
+"""Channels of v: weights made for each of them, or for each group of eight."""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+def attention(mode, *, channels=FEW, keys=5, kernel=3, **site):
+    """A mode with narrow keys, behind its projections."""
+    described = mixer(mode, attn_kernel=kernel, combine="att")
+    return randomized(build(described, in_channels=3, out_channels=channels, key_channels=keys, **site))
+
+
+def statistics(module):
+    return {name: value for name, value in module.named_buffers() if "norm" in name}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 3), (7, 8)])
+def test_windows_of_any_geometry(mode, training, stride, size):
+    for kernel, dilation in ((1, 1), (3, 1), (3, 3), (5, 2)):
+        for channels in (FEW, MANY):
+            module = attention(mode, channels=channels, kernel=kernel, stride=stride, dilation=dilation)
+            check_forms(module.train(training), torch.randn(2, 3, *size, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_training_keeps_the_same_statistics(mode, momentum):
+    fast = attention(mode, stride=2).train()
+    for norm in (fast.attention.norm1, fast.attention.norm2):
+        norm.momentum = momentum
+    plain = copy.deepcopy(fast)
+    for _ in range(3):
+        x = 2 + torch.randn(2, 3, 7, 6, dtype=torch.float64)
+        results(fast, x)
+        with plain_form(plain):
+            results(plain, x)
+    before, after = statistics(attention(mode)), statistics(fast)
+    assert len(after) == 6
+    for name, expected in statistics(plain).items():
+        torch.testing.assert_close(after[name], expected, rtol=1e-9, atol=1e-10)
+        assert not torch.equal(after[name], before[name])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_inference_and_frozen_norms_keep_theirs(mode):
+    module = attention(mode).train()
+    module.attention.norm1.eval()
+    before = {name: value.clone() for name, value in statistics(module.attention.norm1).items()}
+    check_forms(module, torch.randn(2, 3, 7, 6, dtype=torch.float64))
+    for name, value in statistics(module.attention.norm1).items():
+        assert torch.equal(value, before[name])
+    module.eval()
+    kept = copy.deepcopy(statistics(module))
+    module(torch.randn(2, 3, 7, 6, dtype=torch.float64))
+    assert all(torch.equal(value, kept[name]) for name, value in statistics(module).items())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_statistics_survive_a_large_mean(mode):
+    """Float32 sums of squares about zero would lose the variance here."""
+    module = attention(mode, keys=4).float().train()
+    module.qkv.bias.data += 1000
+    fast, plain = module.attention, copy.deepcopy(module.attention).double()
+    q, k, v = (1000 + torch.randn(2, 11, 9, channels) for channels in (4, 4, FEW))
+    y = fast(q, k, v)
+    with plain_form(plain):
+        expected = plain(q.double(), k.double(), v.double())
+    torch.testing.assert_close(y.double(), expected, rtol=1e-2, atol=1e-2 * expected.abs().max().item())
+    torch.testing.assert_close(fast.norm1.running_var.double(), plain.norm1.running_var, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_one_value_for_each_channel_is_refused_as_by_torch(mode):
+    module = attention(mode, kernel=1).train()
+    with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
+        module(torch.zeros(1, 3, 1, 1, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("training", [False, True])
+def test_autocast_is_as_exact_as_the_plain_form(mode, training):
+    module = attention(mode).float().train(training)
+    x = torch.randn(2, 3, 9, 8)
+    fast, plain = copy.deepcopy(module), copy.deepcopy(module)
+    exact = results(module.double(), x.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = results(fast, x)
+        with plain_form(plain):
+            literal = results(plain, x)
+    for one, other, expected in zip(ours, literal, exact, strict=True):
+        assert one.dtype == other.dtype
+        error, usual = ((y - expected).abs().max().item() for y in (one, other))
+        assert error <= 2 * usual + 0.02 * max(1, expected.abs().max().item())
+    for name, value in statistics(fast).items():
+        assert_close(value.to(torch.bfloat16), statistics(plain)[name])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("training", [False, True])
+def test_merged_weights_walk_too(mode, training):
+    module = attention(mode)
+    module.train()(torch.randn(2, 3, 7, 6, dtype=torch.float64))
+    merged = merge(module).train(training)
+    assert isinstance(merged.attention.norm2, torch.nn.Identity)
+    x = torch.randn(2, 3, 7, 6, dtype=torch.float64)
+    y = merged(x)
+    with plain_form(merged):
+        assert_close(y, merged(x))
+
+
+class Largest(TorchDispatchMode):
+    """Bytes of the largest tensor that an operation makes."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        made = [x.untyped_storage().nbytes() for x in tree_leaves(result) if isinstance(x, torch.Tensor)]
+        self.bytes = max(self.bytes, *made, 0)
+        return result
+
+
+def held(module, x):
+    """Bytes of the largest tensor, and of all that is kept for the backward pass."""
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with Largest() as largest, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        module(x).sum().backward()
+    return largest.bytes, sum(kept.values())
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("training", [False, True])
+def test_no_tensor_of_a_windows_size_is_held(mode, training):
+    """At most a row of places of the widest map, q - k with positions; a window is seven such rows."""
+    kernel, channels, extent = 7, 64, 13
+    module = attention(mode, channels=channels, keys=channels, kernel=kernel).float().train(training)
+    x = torch.randn(2, 3, extent, extent)
+    row = 4 * kernel * len(x) * extent**2 * (channels + 2)
+    largest, kept = held(module, x)
+    assert largest <= row
+    assert kept <= 3 * row
+    with plain_form(module):
+        largest, kept = held(module, x)
+    assert largest > 0.9 * kernel * row
+    assert kept > 0.9 * kernel * row
