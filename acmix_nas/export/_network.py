@@ -111,7 +111,8 @@ def prepared(model: nn.Module, settings: Settings) -> nn.Module:
     """A copy in evaluation mode that computes the outputs in the form of the settings."""
     ours = merge(model) if settings.form == "merged" else copy.deepcopy(model).eval().requires_grad_(False)
     for tensor in (*ours.parameters(), *ours.buffers()):
-        tensor.data = tensor.data.clone()  # torch.export.save warns of tensors that are a part of another's memory
+        # torch.export.save warns of views: of what is a part of another tensor's memory or lies in another order.
+        tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
     return Features(ours) if settings.features_only else ours
 
 
