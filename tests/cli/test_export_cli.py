@@ -113,8 +113,8 @@ def test_the_size_is_fixed_where_it_must_be(tmp_path, monkeypatch):
         (("acmix_resnet50", "--out", "x"), "Missing option '--format'"),
         (("acmix_resnet50", "--format", "caffe", "--out", "x"), "'caffe' is not one of 'onnx', 'timm', 'torch'"),
         (("acmix_resnet50", "--format", "onnx"), "Missing option '--out'"),
-        (("acmix_resnet50", "--format", "onnx", "--out", "x", "--input-size", "2x3x4"), "a height, or a height and a width"),
-        (("acmix_resnet50", "--format", "onnx", "--out", "x", "--input-size", "0"), "a height, or a height and a width"),
+        (("acmix_resnet50", "--format", "onnx", "--out", "x", "--input-size", "2x3x4"), "an input size is a height"),
+        (("acmix_resnet50", "--format", "onnx", "--out", "x", "--input-size", "0"), "an input size is a height"),
         (("acmix_resnet50", "--format", "onnx", "--out", "x", "--weights", "none.pth"), "does not exist"),
     ],
 )
