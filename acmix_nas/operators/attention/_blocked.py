@@ -41,9 +41,10 @@ def attend(
     down, across = _axis(height, *geometry, k_BHWC.device), _axis(width, *geometry, k_BHWC.device)
     mask_TS = _band(down, across, q_BhwC)
     images = _portion(k_BHWC, down, across)
+    if images is None:
+        return _attend_in_blocks(q_BhwC, k_BHWC, v_BHWC, num_heads, down, across, mask_TS)
     portions = zip(*(torch.split(x, images) for x in (q_BhwC, k_BHWC, v_BHWC)), strict=True)
-    attended = [_attend_in_blocks(q, k, v, num_heads, down, across, mask_TS) for q, k, v in portions]
-    return attended[0] if len(attended) == 1 else torch.cat(attended)
+    return torch.cat([_attend_in_blocks(q, k, v, num_heads, down, across, mask_TS) for q, k, v in portions])
 
 
 def folded(index: torch.Tensor, extent: int) -> torch.Tensor:
@@ -101,14 +102,13 @@ def _band(down: "_Axis", across: "_Axis", like: torch.Tensor) -> torch.Tensor:
     return mask.flatten(2).flatten(0, 1)
 
 
-def _portion(k_BHWC: torch.Tensor, down: "_Axis", across: "_Axis") -> int:
-    """Images that are attended at once, in equal portions; all while sizes are symbols, as in a dynamic export."""
+def _portion(k_BHWC: torch.Tensor, down: "_Axis", across: "_Axis") -> int | None:
+    """Images that are attended at once, in equal portions; None for all, as while sizes are symbols."""
     batch, height, width, channels = k_BHWC.shape
-    if batch == 0 or _is_symbolic(batch, height, width):
-        return batch
+    if _is_symbolic(batch, height, width):
+        return None
     at_most = max(GATHERED // (down.keys.numel() * across.keys.numel() * channels), 1)
-    portions = -(-batch // at_most)
-    return -(-batch // portions)
+    return None if batch <= at_most else -(-batch // -(-batch // at_most))
 
 
 def _is_symbolic(*extents: int) -> bool:
