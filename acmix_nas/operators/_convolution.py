@@ -144,18 +144,22 @@ class ConvolutionPath(TwoForms):
         q_ONkk, kv_OYkk = weight_OMkk[:, : self.num_heads], weight_OMkk[:, self.num_heads :]
         return q_ONkk, _enlarged.summed(kv_OYkk, ratio, self.geometry["dilation"])
 
-    def _convolved_apart(self, maps: Reduced, q_ONkk: torch.Tensor, kv_OYuv: torch.Tensor) -> torch.Tensor:
-        y_BhwO = self._convolved(self._maps(maps.q), q_ONkk)
+    def _convolved_apart(
+        self, maps: Reduced, q_ONkk: torch.Tensor, kv_OYuv: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        y_BhwO = self._convolved(self._maps(maps.q), q_ONkk, bias)
         return y_BhwO + _enlarged.convolved(self._maps(maps.kv).flatten(-2), kv_OYuv, maps.ratio, self.head_dim)
 
     def _maps(self, qkv: torch.Tensor) -> torch.Tensor:
         """(B, H, W, D, M) of M maps of D channels side by side."""
         return torch.unflatten(qkv, -1, (-1, self.head_dim)).transpose(-1, -2)
 
-    def _convolved(self, maps_BHWDX: torch.Tensor, weight_OXkk: torch.Tensor) -> torch.Tensor:
+    def _convolved(
+        self, maps_BHWDX: torch.Tensor, weight_OXkk: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Group convolution of maps that lie channels-last, (B, h, w, O)."""
         x_BYHW = maps_BHWDX.flatten(-2).permute(0, 3, 1, 2)
-        y_BOhw = F.conv2d(x_BYHW, self._for_depths(weight_OXkk), None, **self.geometry, groups=self.head_dim)
+        y_BOhw = F.conv2d(x_BYHW, self._for_depths(weight_OXkk), bias, **self.geometry, groups=self.head_dim)
         return y_BOhw.permute(0, 2, 3, 1)
 
     def _constant(self, kernels_OPkk: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -101,6 +101,7 @@ class ACmix(TwoForms):
         keys = _key_channels(mode, out_channels, site)
         self.widths = [keys, keys, out_channels]
         self.qkv = nn.Linear(in_channels, sum(self.widths))
+        self.mixed: nn.Linear | None = None  # what the light layer makes of x at once; `_merge` may know it
         self.attention = None if mode is None else _attention(mode, out_channels, described, site)
         self.convolution = None if combine == "att" else _convolution(keys, out_channels, described, site)
         self.combine = _combine.build(combine, in_channels, out_channels)
@@ -169,7 +170,7 @@ class ACmix(TwoForms):
         if reduced is arranged:
             qkv = self.qkv(arranged)
             q, k, v = torch.split(qkv, self.widths, -1)
-            return q, k, v, self._placed(qkv, x_BHWI)
+            return q, k, v, self._placed(qkv if self.mixed is None else self.mixed(arranged), x_BHWI)
         q, k, v = self._project_apart(arranged, reduced)
         kv, ratio = torch.cat((k, v), -1), self.attention.enlargement(arranged)
         if ratio and self.convolution is not None and self.convolution.takes_reduced:

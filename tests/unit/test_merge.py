@@ -54,6 +54,18 @@ def test_any_operator_merges(height, width, **described):
     check(module, torch.randn(2, 5, height, width, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("attention", ["local", "window", "global"])
+@pytest.mark.parametrize("combine", ["conv", "learned", "channel", "gated"])
+@pytest.mark.parametrize("fc_bias", [False, True])
+def test_wide_heads_are_mixed_by_the_projections(attention, combine, fc_bias):
+    """Also at the borders, where the zeros come in after the bias of the light layer."""
+    torch.manual_seed(0)
+    module = ACmix(5, 96, num_heads=6, attention=attention, attn_kernel=3, combine=combine, fc_bias=fc_bias)
+    deployed = check(randomized(module), torch.randn(2, 5, 7, 5, dtype=torch.float64))
+    (light,) = [layer for layer in (deployed.mixed, deployed.qkv) if layer is not None and layer.out_features == 16 * 9]
+    assert light.in_features == 5
+
+
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("combine", ["att", "conv", "learned", "channel", "convex", "gated"])
 @pytest.mark.parametrize("impl", ["shift", "learnable", "full"])
