@@ -172,7 +172,7 @@ def _fold_into_projections(operator: ACmix, path: ConvolutionPath) -> None:
     """fc(W x + b) as one linear layer, beside q, k, v or, without attention, in their place."""
     weight_MDI = torch.unflatten(operator.qkv.weight, 0, (-1, path.head_dim))
     bias_MD = torch.unflatten(operator.qkv.bias, 0, (-1, path.head_dim))
-    layer = nn.utils.skip_init(nn.Linear, weight_MDI.shape[-1], path.head_dim * len(path.fc.weight))
+    layer = nn.Linear(weight_MDI.shape[-1], path.head_dim * len(path.fc.weight), device="meta")
     layer.weight = nn.Parameter(torch.einsum("pm,mdi->dpi", path.fc.weight, weight_MDI).flatten(0, 1))
     bias_DP = torch.einsum("pm,md->dp", path.fc.weight, bias_MD)
     layer.bias = nn.Parameter((bias_DP if path.fc.bias is None else bias_DP + path.fc.bias).flatten())
