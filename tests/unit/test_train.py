@@ -15,9 +15,9 @@ from acmix_nas.models import build_model
 from acmix_nas.record import TrialRecord
 from acmix_nas.train import Budget, run_trial, train
 from acmix_nas.train.augment import shift_and_flip
-from acmix_nas.train.loop import DivergedError
 from acmix_nas.train.mixing import watch_mixing
 from acmix_nas.train.recipe import make_optimizer, make_schedule
+from acmix_nas.train.training import DivergedError
 
 PAPER = SPACE.build(SPACE.first["paper"])
 SEEDS = {"init": 3, "order": 5}
