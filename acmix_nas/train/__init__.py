@@ -1,8 +1,19 @@
 """Training: a network and images become a score."""
 
 from acmix_nas.train.checkpoint import ResumeError
-from acmix_nas.train.recipe import Budget
-from acmix_nas.train.training import DivergedError, Progress, Training, train
+from acmix_nas.train.progress import Progress
+from acmix_nas.train.recipe import Budget, RecipeError
+from acmix_nas.train.training import DivergedError, Training, train
 from acmix_nas.train.trial import Setting, run_trial
 
-__all__ = ["Budget", "DivergedError", "Progress", "ResumeError", "Setting", "Training", "run_trial", "train"]
+__all__ = [
+    "Budget",
+    "DivergedError",
+    "Progress",
+    "RecipeError",
+    "ResumeError",
+    "Setting",
+    "Training",
+    "run_trial",
+    "train",
+]

@@ -1,81 +1,48 @@
 """The training loop: one model, one budget, a score after every epoch, and a file to go on from."""
 
 import math
+import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from acmix_nas.data import Images, Splits
+from acmix_nas.data import Splits
 from acmix_nas.errors import AcmixError
-from acmix_nas.train.checkpoint import (
-    below,
-    check_key,
-    load_model,
-    load_optimizer,
-    optimizer_state,
-    prefixed,
-    read_checkpoint,
-    write_checkpoint,
-)
-from acmix_nas.train.feed import Batch, Feed
+from acmix_nas.train.checkpoint import below, check_key, prefixed, read_checkpoint, write_checkpoint
+from acmix_nas.train.feed import Feed
 from acmix_nas.train.mixing import Mixing, watch_mixing
-from acmix_nas.train.recipe import Budget, make_optimizer, make_schedule
+from acmix_nas.train.progress import Progress
+from acmix_nas.train.ranks import rank, same_buffers, total
+from acmix_nas.train.recipe import Budget
+from acmix_nas.train.step import Step
+
+CHECKED = {"cpu": 1, "cuda": 50}
+"""Steps between two looks at the loss: a look waits for all work of the GPU."""
 
 
 class DivergedError(AcmixError):
     """The loss stopped being a number."""
 
 
-@dataclass(slots=True)
-class Progress:
-    """What training has shown so far; it grows while a network trains.
-
-    Attributes:
-        scores: Top-1 accuracy in [0, 1] on the scored split after each epoch.
-        losses: Mean training loss of each epoch.
-        mixing: (alpha, beta) of each block after each epoch.
-        step: Optimizer steps done.
-        steps: Optimizer steps in all.
-        epochs: Epochs in all.
-        started: When the first epoch began, ISO 8601 in UTC.
-        seconds: Wall-clock time of all finished epochs.
-        earlier: The part of it before a resume.
-    """
-
-    scores: list[float] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
-    mixing: list[Mixing] = field(default_factory=list)
-    step: int = 0
-    steps: int = 0
-    epochs: int = 0
-    started: str = ""
-    seconds: float = 0.0
-    earlier: float = 0.0
-
-    def take(self, values: Mapping[str, Any]) -> None:
-        """Takes over what `dataclasses.asdict` said of another one and JSON kept."""
-        for item in fields(self):
-            setattr(self, item.name, values[item.name])
-        self.earlier = self.seconds
-        self.mixing = [tuple(pair if pair is None else (pair[0], pair[1]) for pair in epoch) for epoch in self.mixing]
-
-
 class Training:
     """A network in training, an epoch at a time.
 
     Saved after an epoch and loaded by another process, it goes on to the same bits on the CPU as if it had never
-    stopped: weights, optimizer, schedule, the order of images, augmentation and dropout are all in the file.
+    stopped: weights, their average, optimizer, the order of images, augmentation and dropout are all in the file.
+
+    In processes that `torch.distributed` joins, each trains on its share of every batch and scores its share of the
+    images; losses and scores are those of all.
 
     Args:
         model: Maps (B, C, H, W) images to (B, classes) logits; trained in place.
-        splits: Images; `budget.images` of `splits.train` are there.
+        splits: Images; `budget.images` of `splits.train` are there. They may be larger than `splits.input_size`.
         budget: The recipe.
         split: Images that are scored: "search" or "report".
         order_seed: Seed of the order of images and of augmentation, apart from that of the weights.
@@ -83,6 +50,9 @@ class Training:
         progress: Filled as training goes, so that what was reached is known after an error.
         on_step: Called after every optimizer step.
         key: Further plain values that a checkpoint has to agree with, as which network it is.
+
+    Raises:
+        RecipeError: The device does not do what the recipe wants.
     """
 
     def __init__(
@@ -103,26 +73,25 @@ class Training:
         self.model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.budget = budget
         self.progress = progress or Progress()
-        self.progress.epochs, self.progress.steps = budget.epochs, budget.epochs * budget.steps_per_epoch
-        self._train_images, self._scored = splits.train, scored
+        self.progress.epochs, self.progress.steps = budget.epochs, budget.total_steps
+        self._train_images, self._scored_images = splits.train, scored
         self._device = device
         self._on_step = on_step
         self._generator = torch.Generator().manual_seed(order_seed)
-        self._optimizer = make_optimizer(model, budget)
-        self._schedule = make_schedule(self._optimizer, budget)
+        self._step = Step(model, budget, device)
         self._feed = Feed(splits, budget, device)
-        self._key = {
-            **(key or {}),
-            "budget": budget.to_dict(),
-            "data": splits.to_dict(),
-            "split": split,
-            "order_seed": order_seed,
-        }
+        recipe, data = budget.to_dict(), splits.to_dict()
+        self._key = {**(key or {}), "budget": recipe, "data": data, "split": split, "order_seed": order_seed}
 
     @property
     def done(self) -> bool:
         """Whether all epochs are trained."""
         return len(self.progress.scores) >= self.budget.epochs
+
+    @property
+    def scored(self) -> nn.Module:
+        """The network that is scored: the average of weights where the budget has one, else `model` itself."""
+        return self._step.scored
 
     def epoch(self) -> float:
         """Trains one epoch and scores the network; returns top-1 in [0, 1].
@@ -132,29 +101,34 @@ class Training:
         """
         clock = time.perf_counter()
         self.progress.started = self.progress.started or datetime.now(UTC).isoformat(timespec="seconds")
-        loss = self._pass()
-        top1, mixing = self._score()
+        with _algorithms(self._device, deterministic=self.budget.deterministic):
+            loss = self._pass()
+            top1, mixing = self.score()
         self.progress.losses.append(loss)
         self.progress.scores.append(top1)
         self.progress.mixing.append(mixing)
         self.progress.seconds += time.perf_counter() - clock
         return top1
 
+    @torch.no_grad()
+    def score(self) -> tuple[float, Mixing]:
+        """Top-1 in [0, 1] on the scored split, and (alpha, beta) of each block."""
+        model = self.scored.eval()
+        same_buffers(model)
+        right = torch.zeros((), dtype=torch.int64, device=self._device)
+        with watch_mixing(model) as mixing, self._step.autocast():
+            for pixels, labels in self._feed.in_order(self._scored_images):
+                right += (model(pixels).argmax(1) == labels).sum()
+            return int(total(right)) / len(self._scored_images), mixing()
+
     def save(self, path: Path) -> None:
         """Writes everything that the next epoch depends on, in one step."""
-        optimizer, facts = optimizer_state(self._optimizer)
+        tensors, facts = self._step.state()
         random = {"order": self._generator.get_state(), "torch": torch.get_rng_state()}
         if self._device == "cuda":
             random["cuda"] = torch.cuda.get_rng_state()
-        tensors = {
-            **prefixed("model", self.model.state_dict()),
-            **prefixed("optimizer", optimizer),
-            **prefixed("random", random),
-        }
-        progress, schedule = asdict(self.progress), self._schedule.state_dict()
-        write_checkpoint(
-            path, tensors, {"key": self._key, "progress": progress, "schedule": schedule, "optimizer": facts}
-        )
+        facts |= {"key": self._key, "progress": asdict(self.progress)}
+        write_checkpoint(path, {**tensors, **prefixed("random", random)}, facts)
 
     def load(self, path: Path) -> None:
         """Takes over what `save` wrote, torch's own random state included.
@@ -164,54 +138,73 @@ class Training:
         """
         tensors, facts = read_checkpoint(path)
         check_key(path, facts["key"], self._key)
-        load_model(path, self.model, below("model", tensors))
-        load_optimizer(self._optimizer, below("optimizer", tensors), facts["optimizer"])
-        self._schedule.load_state_dict(facts["schedule"])
+        self._step.load(path, tensors, facts)
         random = below("random", tensors)
         self._generator.set_state(random["order"])
         torch.set_rng_state(random["torch"])
         if self._device == "cuda" and "cuda" in random:
             torch.cuda.set_rng_state(random["cuda"])
         self.progress.take(facts["progress"])
+        if rank():  # the file has the state of the first process; others must not drop the same paths
+            torch.manual_seed(self.progress.step * 1009 + rank())
 
     def _pass(self) -> float:
         """Steps over all images; returns their mean loss."""
         self.model.train()
-        total = 0.0
+        losses = _Losses(self.progress)
         for batch in self._feed.shuffled(self._train_images, self._generator):
-            loss = self._step(batch)
-            if not math.isfinite(loss):
-                raise DivergedError(f"the loss is {loss} at step {self.progress.step} of {self.progress.steps}")
-            self._schedule.step()
-            total += loss * len(batch[1])
+            losses.add(self._step(batch, self.progress.step), batch.counted)
             self.progress.step += 1
+            if self.progress.step % CHECKED[self._device] == 0:
+                losses.check()
             if self._on_step:
                 self._on_step(self.progress)
-        return total / len(self._train_images)
+            if self.progress.step == self.budget.total_steps:
+                break
+        return losses.mean(self._device)
 
-    def _step(self, batch: Batch) -> float:
-        images, labels = batch
-        with self._autocast():
-            logits = self.model(images)
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.budget.label_smoothing)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.budget.clip_norm)
-        self._optimizer.step()
-        return loss.item()
 
-    @torch.no_grad()
-    def _score(self) -> tuple[float, Mixing]:
-        self.model.eval()
-        images: Images = self._scored
-        right = 0
-        with watch_mixing(self.model) as mixing, self._autocast():
-            for pixels, labels in self._feed.in_order(images):
-                right += int((self.model(pixels).argmax(1) == labels).sum())
-            return right / len(images), mixing()
+class _Losses:
+    """Losses of an epoch, left on the device until they are looked at."""
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self._device, torch.bfloat16, enabled=self.budget.precision == "bf16")
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._new: list[tuple[torch.Tensor, int]] = []
+        self._sum, self._count = 0.0, 0
+
+    def add(self, loss: torch.Tensor, count: int) -> None:
+        self._new.append((loss, count))
+
+    def check(self) -> None:
+        first = self._progress.step - len(self._new)
+        values = torch.stack([loss for loss, _ in self._new]).tolist() if self._new else []
+        for step, (value, (_, count)) in enumerate(zip(values, self._new, strict=True), start=first):
+            if not math.isfinite(value):
+                raise DivergedError(f"the loss is {value} at step {step} of {self._progress.steps}")
+            self._sum += value * count
+            self._count += count
+        self._new.clear()
+
+    def mean(self, device: str) -> float:
+        self.check()
+        summed, count = total(torch.tensor([self._sum, self._count], dtype=torch.float64, device=device)).tolist()
+        return float(summed / count)
+
+
+@contextmanager
+def _algorithms(device: str, *, deterministic: bool) -> Iterator[None]:
+    """Torch takes deterministic algorithms, or else the fastest that it finds on a GPU."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = device == "cuda" and not deterministic
+    if deterministic:
+        # https://docs.nvidia.com/cuda/cublas/#results-reproducibility
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]
 
 
 def train(

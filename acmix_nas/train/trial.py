@@ -18,8 +18,9 @@ from acmix_nas.models import build_model
 from acmix_nas.record import TrialRecord
 from acmix_nas.space import Proxy
 from acmix_nas.train.checkpoint import ResumeError
+from acmix_nas.train.progress import Progress
 from acmix_nas.train.recipe import Budget
-from acmix_nas.train.training import Progress, Training, run_epochs
+from acmix_nas.train.training import Training, run_epochs
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +133,7 @@ def _train(
             img_size=setting.proxy.input_size,
             patch_size=setting.proxy.patch_size,
             width=setting.proxy.width,
+            drop_path_rate=setting.budget.drop_path,
         )
         training = Training(
             model,

@@ -10,7 +10,6 @@ from torch import nn
 
 from acmix_nas.models import build_model
 from acmix_nas.train import ResumeError, Training, run_trial, train
-from acmix_nas.train.checkpoint import optimizer_state
 
 PAPER = SPACE.build(SPACE.first["paper"])
 SEEDS = {"init": 3, "order": 5}
@@ -48,7 +47,7 @@ def new(setting, seed=0, **options):
 
 
 def state(training):
-    return {**training.model.state_dict(), **optimizer_state(training._optimizer)[0]}
+    return training._step.state()[0]
 
 
 def test_resuming_after_every_epoch_is_never_having_stopped(setting, tmp_path):
@@ -79,7 +78,7 @@ def test_a_loaded_optimizer_keeps_the_strides_of_its_parameters(setting, tmp_pat
     one.save(tmp_path / "file")
     two = new(setting)
     two.load(tmp_path / "file")
-    for parameter, own in two._optimizer.state.items():
+    for parameter, own in two._step.optimizer.state.items():
         assert own["exp_avg"].stride() == parameter.stride()
 
 
