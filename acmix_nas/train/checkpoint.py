@@ -55,6 +55,18 @@ def read_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:
     return tensors, json.loads(metadata["facts"])
 
 
+def trained_weights(path: Path) -> Tensors | None:
+    """The weights that a training scores, out of its checkpoint; None if the file is another one."""
+    try:
+        with safe_open(path, "pt") as file:
+            if (file.metadata() or {}).get("kind") != FORMAT:
+                return None
+    except (OSError, SafetensorError):
+        return None
+    tensors, _ = read_checkpoint(path)
+    return below("average", tensors) or below("model", tensors)
+
+
 def check_key(path: Path, stored: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     """Refuses the checkpoint of another training.
 

@@ -53,7 +53,7 @@ class Plan(NamedTuple):
     """Which images a process trains on in one step, and how they are changed.
 
     Attributes:
-        index: Their numbers, (B,).
+        numbers: Which ones, (B,).
         shifts: How they move.
         boxes: What is cut out of them, (B, 4); None for all of them.
         factors: How they are recoloured, (B, 3); None for not at all.
@@ -62,7 +62,7 @@ class Plan(NamedTuple):
         whole: As in `Batch`.
     """
 
-    index: torch.Tensor
+    numbers: torch.Tensor
     shifts: Shifts
     boxes: torch.Tensor | None
     factors: torch.Tensor | None
@@ -98,7 +98,7 @@ class Feed:
         plans = self._plans(images, generator)
 
         def pick(plan: Plan) -> tuple[Plan, torch.Tensor]:
-            chosen = images.images[plan.index]
+            chosen = images.images[plan.numbers]
             return plan, chosen.pin_memory() if self.device == "cuda" else chosen
 
         if self.budget.rand_augment:
@@ -109,7 +109,7 @@ class Feed:
         else:  # threads of its own would take the cores from the network
             picked = map(pick, plans)
         for plan, chosen in picked:
-            yield self._finished(plan, chosen, images.labels[plan.index])
+            yield self._finished(plan, chosen, images.labels[plan.numbers])
 
     def in_order(self, images: Images) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """All images and labels as they are, for scoring; of several processes each gets other ones."""
@@ -179,16 +179,16 @@ def _share(plan: Plan) -> Plan:
     """What this process does of a step: every n-th image, or the first one without counting if there are too few."""
     if world() == 1:
         return plan
-    has_one = rank() < len(plan.index)
+    has_one = rank() < len(plan.numbers)
     part = slice(rank(), None, world()) if has_one else slice(0, 1)
-    index = plan.index[part]
+    numbers = plan.numbers[part]
     return plan._replace(
-        index=index,
+        numbers=numbers,
         shifts=Shifts(*(draws[part] for draws in plan.shifts)),
         boxes=None if plan.boxes is None else plan.boxes[part],
         factors=None if plan.factors is None else plan.factors[part],
         seed=plan.seed + rank() * plan.whole,
-        counted=len(index) if has_one else 0,
+        counted=len(numbers) if has_one else 0,
     )
 
 

@@ -19,8 +19,8 @@ class Progress:
         steps: Optimizer steps in all.
         epochs: Epochs in all.
         started: When the first epoch began, ISO 8601 in UTC.
-        seconds: Wall-clock time of all finished epochs.
-        earlier: The part of it before a resume.
+        seconds: Wall-clock time of each epoch.
+        earlier: Time of the epochs before a resume.
     """
 
     scores: list[float] = field(default_factory=list)
@@ -30,12 +30,12 @@ class Progress:
     steps: int = 0
     epochs: int = 0
     started: str = ""
-    seconds: float = 0.0
+    seconds: list[float] = field(default_factory=list)
     earlier: float = 0.0
 
     def take(self, values: Mapping[str, Any]) -> None:
         """Takes over what `dataclasses.asdict` said of another one and JSON kept."""
         for item in fields(self):
             setattr(self, item.name, values[item.name])
-        self.earlier = self.seconds
+        self.earlier = sum(self.seconds)
         self.mixing = [tuple(pair if pair is None else (pair[0], pair[1]) for pair in epoch) for epoch in self.mixing]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.utils import ModelEmaV3
+from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
@@ -42,7 +42,7 @@ class Step:
         self.average = _average(model, budget)
         self._budget = budget
         self._device = device
-        self._scaler = torch.amp.GradScaler("cuda", enabled=budget.precision == "fp16")  # type: ignore[attr-defined]
+        self._scaler = torch.amp.GradScaler("cuda", enabled=budget.precision == "fp16")
         together = DistributedDataParallel(model) if world() > 1 else None
         self._no_sync = nullcontext if together is None else together.no_sync
         forward = model if together is None else together
@@ -109,7 +109,7 @@ class Step:
                 loss = self._loss(images, targets)
                 # Processes average their gradients; this makes it the mean over all images of the step.
                 share = len(images) * world() / batch.whole if batch.counted else 0.0
-                self._scaler.scale(loss * share).backward()
+                self._scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
             mean += loss.detach() * (len(images) / len(batch.images))
         return mean
 

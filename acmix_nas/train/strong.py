@@ -7,15 +7,14 @@ import random
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 from PIL import Image
-from timm.data import Mixup
 from timm.data.auto_augment import rand_augment_transform
+from timm.data.mixup import Mixup
 from timm.data.random_erasing import RandomErasing
-from timm.data.transforms import str_to_pil_interp
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
@@ -53,7 +52,7 @@ class RandAugmented(Dataset[torch.Tensor]):
 
     def __init__(self, images: Images, size: int, recipe: str, mean: tuple[float, ...]) -> None:
         fill = tuple(round(255 * value) for value in (mean if len(mean) == 3 else mean * 3))
-        options = {"translate_const": int(0.45 * size), "img_mean": fill, "interpolation": str_to_pil_interp("bicubic")}
+        options = {"translate_const": int(0.45 * size), "img_mean": fill, "interpolation": Image.Resampling.BICUBIC}
         self._images = images.images
         self._size = size
         self._change = rand_augment_transform(recipe, options)
@@ -78,11 +77,11 @@ class RandAugmented(Dataset[torch.Tensor]):
         def items() -> Iterator[list[Item]]:
             for plan in plans:
                 drawn.append(plan)
-                seeds = range(plan.seed, plan.seed + len(plan.index))
+                seeds = range(plan.seed, plan.seed + len(plan.numbers))
                 assert plan.boxes is not None
-                yield list(zip(plan.index.tolist(), seeds, map(tuple, plan.boxes.tolist()), strict=True))
+                yield list(zip(plan.numbers.tolist(), seeds, map(tuple, plan.boxes.tolist()), strict=True))
 
-        for images in DataLoader(self, batch_sampler=items(), num_workers=workers):  # type: ignore[arg-type]
+        for images in DataLoader(self, batch_sampler=items(), num_workers=workers):
             yield drawn.popleft(), images
 
 
@@ -95,7 +94,7 @@ class Erasing:
     """
 
     def __init__(self, share: float, device: str) -> None:
-        self._erase = RandomErasing(share, mode="pixel", device=device)
+        self._erase: Any = RandomErasing(share, mode="pixel", device=device)  # type: ignore[no-untyped-call]
 
     def __call__(self, images: torch.Tensor, seed: int) -> torch.Tensor:
         """Erases in place, with noise of torch's own generator."""
@@ -115,7 +114,7 @@ class Mixer:
     """
 
     def __init__(self, mixup: float, cutmix: float, label_smoothing: float, classes: int) -> None:
-        self._mix = Mixup(mixup, cutmix, label_smoothing=label_smoothing, num_classes=classes)
+        self._mix = Mixup(mixup, cutmix, label_smoothing=label_smoothing, num_classes=classes)  # type: ignore[no-untyped-call]
         self._smoothing, self._classes = label_smoothing, classes
 
     def __call__(self, images: torch.Tensor, labels: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -107,7 +107,7 @@ class Training:
         self.progress.losses.append(loss)
         self.progress.scores.append(top1)
         self.progress.mixing.append(mixing)
-        self.progress.seconds += time.perf_counter() - clock
+        self.progress.seconds.append(time.perf_counter() - clock)
         return top1
 
     @torch.no_grad()
