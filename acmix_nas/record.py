@@ -8,7 +8,8 @@ from typing import Any, Self
 from acmix_nas.arch import Arch
 from acmix_nas.errors import ArchError, RecordError
 
-STATUSES = ("complete", "failed")
+STATUSES = ("complete", "paused", "pruned", "failed")
+"""All epochs trained; stopped to be gone on with; stopped for good because others were better; ended by an error."""
 SPLITS = ("search", "report")
 KINDS = ("search", "ablate")
 
@@ -84,7 +85,7 @@ class TrialRecord:
 
     Attributes:
         number: Number of the trial in its study, from 0.
-        status: "complete" or "failed".
+        status: One of `STATUSES`.
         arch: The network at full size.
         cost: Cost of that full network, whatever the proxy.
         label: Row of an ablation; in a search, where the trial came from ("plain host", "paper", "random", "tpe").
@@ -135,7 +136,7 @@ class TrialRecord:
 
     @property
     def top1(self) -> float | None:
-        """Accuracy after the last epoch; None if the trial failed."""
+        """Accuracy after the last epoch of the budget; None if the trial did not get there."""
         return self.scores[-1] if self.status == "complete" else None
 
     def to_dict(self) -> dict[str, Any]:

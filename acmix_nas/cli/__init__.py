@@ -16,6 +16,10 @@ COMMANDS = {
     ),
     "ablate": ("acmix_nas.cli.ablate:ablate", "Train the rows of an ablation table with paired seeds and render it."),
     "report": ("acmix_nas.cli.report:report", "Render a study's report again from what is stored."),
+    "train": (
+        "acmix_nas.cli.train:train",
+        "Train a network at full size with its paper's recipe, or score a checkpoint.",
+    ),
     "export": ("acmix_nas.cli.export:export", "Write a network as ONNX, as a torch.export program, or for timm."),
     "models": ("acmix_nas.cli.models:models", "List the models that timm can create."),
     "spaces": ("acmix_nas.cli.spaces:spaces", "List the search spaces, or check one."),

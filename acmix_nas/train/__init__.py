@@ -1,7 +1,19 @@
-"""Proxy training: a network and images become a score."""
+"""Training: a network and images become a score."""
 
-from acmix_nas.train.loop import Progress, train
-from acmix_nas.train.recipe import Budget
+from acmix_nas.train.checkpoint import ResumeError
+from acmix_nas.train.progress import Progress
+from acmix_nas.train.recipe import Budget, RecipeError
+from acmix_nas.train.training import DivergedError, Training, train
 from acmix_nas.train.trial import Setting, run_trial
 
-__all__ = ["Budget", "Progress", "Setting", "run_trial", "train"]
+__all__ = [
+    "Budget",
+    "DivergedError",
+    "Progress",
+    "RecipeError",
+    "ResumeError",
+    "Setting",
+    "Training",
+    "run_trial",
+    "train",
+]

@@ -1,53 +1,137 @@
-"""`Budget`: how long and how a network is trained, with the optimizer and schedule that follow from it."""
+"""`Budget`: how long and how a network is trained, with the optimizer and learning rate that follow from it."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from acmix_nas.errors import AcmixError
+
+OPTIMIZERS = ("adamw", "sgd")
+PRECISIONS = ("fp32", "bf16", "fp16")
+
+
+class RecipeError(AcmixError, ValueError):
+    """A training recipe has values that cannot be trained with."""
+
+    exit_code = 2
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """A training recipe: AdamW, linear warm-up, cosine decay, label smoothing.
+    """A training recipe: how long in epochs or steps, which optimizer, which augmentation.
+
+    Its defaults are those of proxy training: AdamW, linear warm-up, cosine decay, label smoothing, small shifts.
 
     Attributes:
         epochs: Passes over the training images.
         images: Training images in a pass.
-        batch_size: Images in a step.
+        batch_size: Images in an optimizer step, over all processes.
         learning_rate: Peak learning rate.
-        weight_decay: Decoupled weight decay of matrices and kernels; everything else has none.
+        optimizer: "adamw", or "sgd" with momentum.
+        momentum: Of "sgd".
+        weight_decay: Of matrices and kernels; everything else has none. Decoupled in "adamw".
         label_smoothing: Share of the target spread over all classes.
         warmup: Share of the steps over which the learning rate rises.
-        max_shift: Augmentation moves an image by up to this share of its extent; it also flips half of them.
-        clip_norm: Largest norm of the gradient.
-        precision: "bf16" for autocast where the processor has it, or "fp32".
+        steps: Ends the last epoch after so many optimizer steps in all; None for whole epochs.
+        clip_norm: Largest norm of the gradient; None for any.
+        max_shift: An image moves by up to this share of its extent; half of them are mirrored too.
+        crop: Smallest and largest share of an image's area that is cut out and scaled; None for the whole image.
+        jitter: Brightness, contrast and saturation change by up to this share.
+        rand_augment: RandAugment in timm's words, as "rand-m9-mstd0.5-inc1".
+        erase: Share of images of which a rectangle is erased.
+        mixup: alpha of mixup's Beta distribution; 0 for none.
+        cutmix: alpha of cutmix's; 0 for none.
+        ema: Decay of the average of weights that is scored; None for the weights themselves.
+        drop_path: Stochastic depth of the last block.
+        precision: "fp32", or autocast to "bf16", or to "fp16" with scaled gradients on CUDA.
+        accumulate: Parts that a step's images are computed in, one after the other, to need less memory.
+        compile: Whether the network is compiled by torch.compile.
+        deterministic: Whether torch takes deterministic algorithms only.
     """
 
     epochs: int
     images: int
     batch_size: int
     learning_rate: float
+    optimizer: str = "adamw"
+    momentum: float = 0.9
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
     warmup: float = 0.1
+    steps: int | None = None
+    clip_norm: float | None = 5.0
     max_shift: float = 0.1
-    clip_norm: float = 5.0
+    crop: tuple[float, float] | None = None
+    jitter: float = 0.0
+    rand_augment: str | None = None
+    erase: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    ema: float | None = None
+    drop_path: float = 0.0
     precision: str = "fp32"
+    accumulate: int = 1
+    compile: bool = False
+    deterministic: bool = False
+
+    def __post_init__(self) -> None:
+        if wrong := list(self._wrong()):
+            raise RecipeError(f"a training recipe cannot be so: {'; '.join(wrong)}.")
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in an epoch; the last batch may be small."""
         return math.ceil(self.images / self.batch_size)
 
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps in all."""
+        return self.steps or self.epochs * self.steps_per_epoch
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images are mixed with one another."""
+        return bool(self.mixup or self.cutmix)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a record."""
-        return asdict(self)
+        return {**asdict(self), "crop": None if self.crop is None else list(self.crop)}
+
+    def _wrong(self) -> Iterator[str]:
+        """What breaks a rule, one text for each."""
+        for name in ("epochs", "images", "batch_size", "accumulate"):
+            if getattr(self, name) < 1:
+                yield f"{name} is a whole number from 1 up, not {getattr(self, name)}"
+                return
+        for name in ("learning_rate", "momentum", "weight_decay", "max_shift", "jitter", "mixup", "cutmix"):
+            if not getattr(self, name) >= 0:
+                yield f"{name} is 0 or more, not {getattr(self, name)}"
+        for name in ("label_smoothing", "warmup", "erase", "drop_path", "ema"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                yield f"{name} is in [0, 1), not {value}"
+        if self.optimizer not in OPTIMIZERS:
+            yield f"optimizer is one of {', '.join(OPTIMIZERS)}, not {self.optimizer!r}"
+        if self.precision not in PRECISIONS:
+            yield f"precision is one of {', '.join(PRECISIONS)}, not {self.precision!r}"
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            yield f"clip_norm is more than 0, or none, not {self.clip_norm}"
+        if self.crop is not None and not 0 < self.crop[0] <= self.crop[1] <= 1:
+            yield f"crop is two shares of an image's area, as [0.08, 1.0], not {list(self.crop)}"
+        if self.rand_augment is not None and not self.rand_augment.startswith("rand-"):
+            yield f"rand_augment is in timm's words, as rand-m9-mstd0.5-inc1, not {self.rand_augment!r}"
+        most = self.epochs * self.steps_per_epoch
+        if self.steps is not None and not most - self.steps_per_epoch < self.steps <= most:
+            least = most - self.steps_per_epoch + 1
+            yield f"steps end in the last of {self.epochs} epochs, at {least} to {most}, not at {self.steps}"
 
 
 def make_optimizer(model: nn.Module, budget: Budget) -> torch.optim.Optimizer:
-    """AdamW without weight decay on alpha, beta, norms, biases and what the model itself exempts."""
+    """The optimizer, without weight decay on alpha, beta, norms, biases and what the model itself exempts."""
     exempt: set[str] = model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()  # type: ignore[operator]
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
@@ -56,17 +140,15 @@ def make_optimizer(model: nn.Module, budget: Budget) -> torch.optim.Optimizer:
         is_free = parameter.ndim <= 1 or last in ("alpha", "beta") or name in exempt
         (free if is_free else decayed).append(parameter)
     groups = [{"params": decayed, "weight_decay": budget.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    if budget.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=budget.learning_rate, momentum=budget.momentum)
     return torch.optim.AdamW(groups, lr=budget.learning_rate)
 
 
-def make_schedule(optimizer: torch.optim.Optimizer, budget: Budget) -> torch.optim.lr_scheduler.LambdaLR:
-    """Linear rise over the warm-up, then half a cosine to zero; one step of it for each optimizer step."""
-    total = budget.epochs * budget.steps_per_epoch
-    rising = max(1, round(total * budget.warmup))
-
-    def factor(step: int) -> float:
-        if step < rising:
-            return (step + 1) / rising
-        return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+def learning_rate(budget: Budget, step: int) -> float:
+    """The learning rate of a step, from 0: a linear rise over the warm-up, then half a cosine to zero."""
+    rising = max(1, round(budget.total_steps * budget.warmup))
+    if step < rising:
+        return budget.learning_rate * ((step + 1) / rising)
+    share = (step - rising) / max(1, budget.total_steps - rising)
+    return budget.learning_rate * (0.5 * (1 + math.cos(math.pi * share)))

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,8 +17,10 @@ from acmix_nas.errors import AcmixError
 from acmix_nas.models import build_model
 from acmix_nas.record import TrialRecord
 from acmix_nas.space import Proxy
-from acmix_nas.train.loop import Progress, train
+from acmix_nas.train.checkpoint import ResumeError
+from acmix_nas.train.progress import Progress
 from acmix_nas.train.recipe import Budget
+from acmix_nas.train.training import Training, run_epochs
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +56,8 @@ def run_trial(
     label: str,
     seeds: Mapping[str, int],
     on_step: Callable[[Progress], None] | None = None,
+    checkpoint: Path | None = None,
+    until: int | None = None,
 ) -> TrialRecord:
     """Trains one network and records it; a failure is a record too.
 
@@ -63,21 +68,29 @@ def run_trial(
         label: Its row, or where it came from.
         seeds: "init" for the weights, "order" for images and augmentation.
         on_step: Called after every optimizer step.
+        checkpoint: File to go on from if it is there, written after every epoch.
+        until: Epoch to stop after; None for all of the budget.
 
     Returns:
-        The record, with status "failed" and the reason if the loss diverged, memory ran out or anything raised.
-        Only an interrupt passes through.
+        The record: "complete" after all epochs, "paused" if `until` came before, "failed" with the reason if the loss
+        diverged, memory ran out or anything raised. Only an interrupt passes through.
+
+    Raises:
+        ResumeError: The checkpoint is that of another network, budget, data or seeds, or cannot be read.
     """
     progress, error = Progress(), None
-    started, clock = datetime.now(UTC), time.perf_counter()
+    started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     try:
-        _train(arch, setting, seeds, progress, on_step)
+        _train(arch, setting, seeds, progress, on_step, checkpoint, until)
+    except ResumeError:
+        raise
     except Exception as caught:
         error = _reason(caught)
         log.warning("trial %d failed: %s", number, error, exc_info=not isinstance(caught, AcmixError))
+    done = len(progress.scores) == setting.budget.epochs
     return TrialRecord(
         number=number,
-        status="failed" if error else "complete",
+        status="failed" if error else "complete" if done else "paused",
         arch=arch,
         cost=count(arch, setting.input_size),
         label=label,
@@ -90,8 +103,8 @@ def run_trial(
         proxy=setting.proxy.to_dict(),
         data=setting.splits.to_dict(),
         environment=dict(setting.environment),
-        started=started.isoformat(timespec="seconds"),
-        seconds=round(time.perf_counter() - clock, 3),
+        started=progress.started or started,
+        seconds=round(progress.earlier + time.perf_counter() - clock, 3),
         error=error,
     )
 
@@ -108,8 +121,10 @@ def _train(
     seeds: Mapping[str, int],
     progress: Progress,
     on_step: Callable[[Progress], None] | None,
+    checkpoint: Path | None,
+    until: int | None,
 ) -> None:
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if setting.device == "cuda" else []):
         torch.manual_seed(seeds["init"])
         model = build_model(
             setting.proxy.shrink(arch),
@@ -118,8 +133,9 @@ def _train(
             img_size=setting.proxy.input_size,
             patch_size=setting.proxy.patch_size,
             width=setting.proxy.width,
+            drop_path_rate=setting.budget.drop_path,
         )
-        train(
+        training = Training(
             model,
             setting.splits,
             setting.budget,
@@ -128,7 +144,9 @@ def _train(
             device=setting.device,
             progress=progress,
             on_step=on_step,
+            key={"arch": arch.id, "proxy": setting.proxy.to_dict(), "seeds": dict(seeds)},
         )
+        run_epochs(training, checkpoint=checkpoint, until=until)
 
 
 def _reason(error: Exception) -> str:

@@ -1,0 +1,63 @@
+"""A full training in a folder: what each epoch leaves there."""
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from acmix_nas.files import replacing, write_text
+from acmix_nas.train.progress import Progress
+from acmix_nas.train.ranks import rank
+from acmix_nas.train.recipe import Budget, learning_rate
+from acmix_nas.train.training import Training
+
+LAST, BEST, LOG = "last.safetensors", "best.safetensors", "log.csv"
+
+
+def fit(training: Training, folder: Path, *, on_epoch: Callable[[Progress], None] | None = None) -> Progress:
+    """Trains all epochs that are left, keeping the last and the best weights.
+
+    Of several processes the first writes. After each epoch the folder has `last.safetensors`, which `Training.load`
+    goes on from; `best.safetensors`, weights alone, of the epoch that scored best; and `log.csv`.
+
+    Args:
+        training: The training; loaded before if it goes on.
+        folder: Where the files are written; it is there.
+        on_epoch: Called after every epoch, when its files are written.
+
+    Returns:
+        The training's progress.
+    """
+    progress = training.progress
+    while not training.done:
+        best = max(progress.scores, default=-1.0)
+        top1 = training.epoch()
+        if rank() == 0:
+            if top1 > best:
+                save_weights(training, folder / BEST)
+            training.save(folder / LAST)
+            write_text(folder / LOG, epochs_csv(progress, training.budget))
+        if on_epoch is not None:
+            on_epoch(progress)
+    return progress
+
+
+def save_weights(training: Training, path: Path) -> None:
+    """Writes the weights that are scored, by their names alone, as timm and `acmix export --weights` read them."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in training.scored.state_dict().items()}
+    with replacing(path) as temporary:
+        save_file(weights, temporary, {"format": "pt"})
+
+
+def epochs_csv(progress: Progress, budget: Budget) -> str:
+    """A line for each epoch: its number from 1, learning rate of its last step, mean loss, top-1 and seconds."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["epoch", "lr", "loss", "top1", "seconds"])
+    rows = zip(progress.losses, progress.scores, progress.seconds, strict=True)
+    for epoch, (loss, top1, seconds) in enumerate(rows, start=1):
+        last = min(epoch * budget.steps_per_epoch, budget.total_steps) - 1
+        writer.writerow([epoch, f"{learning_rate(budget, last):.6g}", f"{loss:.6f}", f"{top1:.6f}", f"{seconds:.3f}"])
+    return text.getvalue()

@@ -1,0 +1,55 @@
+"""The network that a full training trains: one of ours by its arch, or a model of timm's own by its name."""
+
+from typing import Any
+
+import timm
+from torch import nn
+
+from acmix_nas import registry
+from acmix_nas.arch import Arch
+from acmix_nas.errors import UsageError
+from acmix_nas.models import build_model
+
+
+def build_network(
+    name: str, arch: Arch | None, *, num_classes: int, in_chans: int, input_size: int, drop_path: float
+) -> nn.Module:
+    """Builds a network at full size, with fresh weights.
+
+    Args:
+        name: timm name, where `arch` is None.
+        arch: A network of ours.
+        num_classes: Classes of the head.
+        in_chans: Channels of an image.
+        input_size: Height and width of the images in pixels.
+        drop_path: Stochastic depth of the last block.
+
+    Raises:
+        UsageError: timm does not build its model so.
+    """
+    if arch is not None:
+        return build_model(
+            arch, num_classes=num_classes, in_chans=in_chans, img_size=input_size, drop_path_rate=drop_path
+        )
+    options: dict[str, Any] = {
+        "num_classes": num_classes,
+        "in_chans": in_chans,
+        **({"drop_path_rate": drop_path} if drop_path else {}),
+    }
+    try:
+        model: nn.Module = timm.create_model(name, **options)
+        # Windows and positions of timm's transformers are built for one size.
+        if hasattr(model, "set_input_size"):
+            model = timm.create_model(name, img_size=input_size, **options)
+    except Exception as error:  # timm refuses in ways of its models' own
+        shown = ", ".join(f"{option} {value}" for option, value in options.items())
+        raise UsageError(f"timm does not build {name} with {shown}, images of {input_size} pixels: {error}.") from error
+    return model
+
+
+def usual_drop_path(arch: Arch | None) -> float:
+    """Stochastic depth of the named model that is as deep as an arch; 0 if none is."""
+    if arch is None:
+        return 0.0
+    named = registry.load("hosts", arch.host).MODELS.values()
+    return next((float(model.drop_path_rate) for model in named if model.arch().depths == arch.depths), 0.0)

@@ -1,0 +1,73 @@
+"""One training in several processes: who this one is, and sums over all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+from torch import distributed
+
+PATIENCE = timedelta(hours=2)
+"""Processes wait so long for one another, as for the first to decode the images."""
+
+
+@contextmanager
+def joined(device: str) -> Iterator[None]:
+    """Joins the processes that `torchrun` started, each with a GPU of its own; one process is left as it is."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    if device == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+@contextmanager
+def first_then_others() -> Iterator[None]:
+    """The first process runs the block before the others do, as when it fills a cache."""
+    if rank():
+        distributed.barrier()
+    yield
+    if _together() and not rank():
+        distributed.barrier()
+
+
+def rank() -> int:
+    """Number of this process, from 0; 0 if it is alone."""
+    return distributed.get_rank() if _together() else 0
+
+
+def world() -> int:
+    """Number of processes that train together."""
+    return distributed.get_world_size() if _together() else 1
+
+
+def total(values: torch.Tensor) -> torch.Tensor:
+    """Sum of a tensor over all processes."""
+    if _together():
+        distributed.all_reduce(values)
+    return values
+
+
+def told(text: str) -> str:
+    """The text of the first process, in all of them."""
+    texts = [text]
+    if _together():
+        distributed.broadcast_object_list(texts)
+    return texts[0]
+
+
+def same_buffers(model: torch.nn.Module) -> None:
+    """Gives all processes the buffers of the first: each has seen other images."""
+    if _together():
+        for buffer in model.buffers():
+            distributed.broadcast(buffer, 0)
+
+
+def _together() -> bool:
+    return distributed.is_available() and distributed.is_initialized()

@@ -1,0 +1,131 @@
+"""Recipes of full training: YAML files in `recipes/`, one for each host, or a user's own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from acmix_nas.train.recipe import Budget, RecipeError
+
+FOLDER = Path(__file__).parent / "recipes"
+BESIDE = ("warmup_epochs", "input_size")
+REQUIRED = ("epochs", "batch_size", "learning_rate", "warmup_epochs")
+PLAIN = {"max_shift": 0.0, "clip_norm": None, "weight_decay": 0.0, "label_smoothing": 0.0}
+"""What a file leaves out is off, also where proxy training has it."""
+KINDS: dict[str, type] = {
+    **dict.fromkeys(("epochs", "batch_size", "steps", "accumulate", "input_size"), int),
+    **dict.fromkeys(("optimizer", "rand_augment", "precision"), str),
+    **dict.fromkeys(("compile", "deterministic"), bool),
+}
+"""What a field holds, where it is not a number with a fraction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a recipe file says.
+
+    Attributes:
+        name: Name of the file.
+        values: Fields of `Budget`.
+        input_size: Height and width of the images in pixels; None where it does not say.
+    """
+
+    name: str
+    values: Mapping[str, Any]
+    input_size: int | None
+
+    def budget(self, *, images: int, **changes: Any) -> Budget:
+        """The recipe for so many images, with some fields changed.
+
+        The warm-up keeps its share of the epochs, and the learning rate its ratio to the batch size unless it is given.
+
+        Args:
+            images: Training images.
+            changes: Fields of `Budget`; None leaves a field as it is.
+
+        Raises:
+            RecipeError: The values cannot be trained with.
+        """
+        given = {name: value for name, value in changes.items() if value is not None}
+        values = {**self.values, **given}
+        if "learning_rate" not in given:
+            values["learning_rate"] *= values["batch_size"] / self.values["batch_size"]
+        return Budget(images=images, **values)
+
+    def having(self, **defaults: Any) -> "Recipe":
+        """This recipe with values for fields that its file leaves open."""
+        return replace(self, values={**defaults, **self.values})
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package: those of hosts."""
+    return sorted(file.stem for file in FOLDER.glob("*.yaml"))
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """Reads a recipe.
+
+    Args:
+        name_or_path: A name of `recipe_names`, or the path of a YAML file with fields of `Budget` (without `images`),
+            `warmup_epochs` instead of `warmup`, and at will `input_size`.
+
+    Raises:
+        RecipeError: There is no such file, or it is no such YAML; the message names the fields.
+    """
+    path = Path(name_or_path)
+    file = path if path.suffix in (".yaml", ".yml") or len(path.parts) > 1 else FOLDER / f"{name_or_path}.yaml"
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecipeError(
+            f"there is no recipe {name_or_path!r}; there are {', '.join(recipe_names())}. A file of your own is given "
+            "by its path, ending in .yaml."
+        ) from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise RecipeError(f"the recipe {file} is not read: {' '.join(str(error).split())}.") from error
+    return _recipe(file, values)
+
+
+def _recipe(file: Path, values: object) -> Recipe:
+    known = (*(field.name for field in fields(Budget) if field.name not in ("images", "warmup")), *BESIDE)
+    if not isinstance(values, dict):
+        raise RecipeError(f"the recipe {file} is a mapping of fields to values; it is {values!r}.")
+    unknown = [str(name) for name in values if name not in known]
+    missing = [name for name in REQUIRED if name not in values]
+    wrong = [
+        *([f"unknown fields {', '.join(unknown)} (there are {', '.join(known)})"] if unknown else []),
+        *([f"missing fields {', '.join(missing)}"] if missing else []),
+        *(text for name, value in values.items() if name in known and (text := _misfit(name, value))),
+    ]
+    if wrong:
+        raise RecipeError(f"the recipe {file} has {'; '.join(wrong)}.")
+    rest = {name: value for name, value in values.items() if name not in BESIDE}
+    if rest.get("crop") is not None:
+        rest["crop"] = tuple(rest["crop"])
+    rest["warmup"] = values["warmup_epochs"] / max(1, values["epochs"])
+    recipe = Recipe(file.stem, {**PLAIN, **rest}, values.get("input_size"))
+    recipe.budget(images=values["batch_size"])  # refuses what cannot be, before images are read
+    return recipe
+
+
+def _misfit(name: str, value: Any) -> str:
+    """What is wrong with the kind of a value; empty if nothing is."""
+    if value is None and name not in REQUIRED:
+        return ""
+    if name == "crop":
+        fits = isinstance(value, list) and len(value) == 2 and all(isinstance(share, int | float) for share in value)
+        return "" if fits else f"crop {value!r}, which is no list of two numbers"
+    kind = KINDS.get(name, float)
+    if kind is float:
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+    else:
+        fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+    words = {
+        int: "whole number",
+        float: "number (1e-4 is text in YAML, 0.0001 a number)",
+        str: "word",
+        bool: "yes or no",
+    }
+    return "" if fits else f"{name} {value!r}, which is no {words[kind]}"

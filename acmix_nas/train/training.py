@@ -1,0 +1,269 @@
+"""The training loop: one model, one budget, a score after every epoch, and a file to go on from."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from acmix_nas.data import Splits
+from acmix_nas.errors import AcmixError
+from acmix_nas.train.checkpoint import below, check_key, prefixed, read_checkpoint, write_checkpoint
+from acmix_nas.train.feed import Feed
+from acmix_nas.train.mixing import Mixing, watch_mixing
+from acmix_nas.train.progress import Progress
+from acmix_nas.train.ranks import rank, same_buffers, total
+from acmix_nas.train.recipe import Budget
+from acmix_nas.train.step import Step
+
+CHECKED = {"cpu": 1, "cuda": 50}
+"""Steps between two looks at the loss: a look waits for all work of the GPU."""
+
+
+class DivergedError(AcmixError):
+    """The loss stopped being a number."""
+
+
+class Training:
+    """A network in training, an epoch at a time.
+
+    Saved after an epoch and loaded by another process, it goes on to the same bits on the CPU as if it had never
+    stopped: weights, their average, optimizer, the order of images, augmentation and dropout are all in the file.
+
+    In processes that `torch.distributed` joins, each trains on its share of every batch and scores its share of the
+    images; losses and scores are those of all.
+
+    Args:
+        model: Maps (B, C, H, W) images to (B, classes) logits; trained in place.
+        splits: Images; `budget.images` of `splits.train` are there. They may be larger than `splits.input_size`.
+        budget: The recipe.
+        split: Images that are scored: "search" or "report".
+        order_seed: Seed of the order of images and of augmentation, apart from that of the weights.
+        device: "cpu" or "cuda".
+        progress: Filled as training goes, so that what was reached is known after an error.
+        on_step: Called after every optimizer step.
+        key: Further plain values that a checkpoint has to agree with, as which network it is.
+
+    Raises:
+        RecipeError: The device does not do what the recipe wants.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        splits: Splits,
+        budget: Budget,
+        *,
+        split: str = "search",
+        order_seed: int = 0,
+        device: str = "cpu",
+        progress: Progress | None = None,
+        on_step: Callable[[Progress], None] | None = None,
+        key: Mapping[str, Any] | None = None,
+    ) -> None:
+        scored = splits.search if split == "search" else splits.report
+        assert scored is not None, "the report split was not loaded"
+        self.model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.budget = budget
+        self.progress = progress or Progress()
+        self.progress.epochs, self.progress.steps = budget.epochs, budget.total_steps
+        self._train_images, self._scored_images = splits.train, scored
+        self._device = device
+        self._on_step = on_step
+        self._generator = torch.Generator().manual_seed(order_seed)
+        self._step = Step(model, budget, device)
+        self._feed = Feed(splits, budget, device)
+        recipe, data = budget.to_dict(), splits.to_dict()
+        self._key = {**(key or {}), "budget": recipe, "data": data, "split": split, "order_seed": order_seed}
+
+    @property
+    def done(self) -> bool:
+        """Whether all epochs are trained."""
+        return len(self.progress.scores) >= self.budget.epochs
+
+    @property
+    def scored(self) -> nn.Module:
+        """The network that is scored: the average of weights where the budget has one, else `model` itself."""
+        return self._step.scored
+
+    def epoch(self) -> float:
+        """Trains one epoch and scores the network; returns top-1 in [0, 1].
+
+        Raises:
+            DivergedError: The loss is not finite.
+        """
+        clock = time.perf_counter()
+        self.progress.started = self.progress.started or datetime.now(UTC).isoformat(timespec="seconds")
+        with _algorithms(self._device, deterministic=self.budget.deterministic):
+            loss = self._pass()
+            top1, mixing = self.score()
+        self.progress.losses.append(loss)
+        self.progress.scores.append(top1)
+        self.progress.mixing.append(mixing)
+        self.progress.seconds.append(time.perf_counter() - clock)
+        return top1
+
+    @torch.no_grad()
+    def score(self) -> tuple[float, Mixing]:
+        """Top-1 in [0, 1] on the scored split, and (alpha, beta) of each block."""
+        model = self.scored.eval()
+        same_buffers(model)
+        right = torch.zeros((), dtype=torch.int64, device=self._device)
+        with watch_mixing(model) as mixing, self._step.autocast():
+            for pixels, labels in self._feed.in_order(self._scored_images):
+                right += (model(pixels).argmax(1) == labels).sum()
+            return int(total(right)) / len(self._scored_images), mixing()
+
+    def save(self, path: Path) -> None:
+        """Writes everything that the next epoch depends on, in one step."""
+        tensors, facts = self._step.state()
+        random = {"order": self._generator.get_state(), "torch": torch.get_rng_state()}
+        if self._device == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state()
+        facts |= {"key": self._key, "progress": asdict(self.progress)}
+        write_checkpoint(path, {**tensors, **prefixed("random", random)}, facts)
+
+    def load(self, path: Path) -> None:
+        """Takes over what `save` wrote, torch's own random state included.
+
+        Raises:
+            ResumeError: The file cannot be read, or is of another network, budget, data or seed; it says which.
+        """
+        tensors, facts = read_checkpoint(path)
+        check_key(path, facts["key"], self._key)
+        self._step.load(path, tensors, facts)
+        random = below("random", tensors)
+        self._generator.set_state(random["order"])
+        torch.set_rng_state(random["torch"])
+        if self._device == "cuda" and "cuda" in random:
+            torch.cuda.set_rng_state(random["cuda"])
+        self.progress.take(facts["progress"])
+        if rank():  # the file has the state of the first process; others must not drop the same paths
+            torch.manual_seed(self.progress.step * 1009 + rank())
+
+    def _pass(self) -> float:
+        """Steps over all images; returns their mean loss."""
+        self.model.train()
+        losses = _Losses(self.progress)
+        for batch in self._feed.shuffled(self._train_images, self._generator):
+            losses.add(self._step(batch, self.progress.step), batch.counted)
+            self.progress.step += 1
+            if self.progress.step % CHECKED[self._device] == 0:
+                losses.check()
+            if self._on_step:
+                self._on_step(self.progress)
+            if self.progress.step == self.budget.total_steps:
+                break
+        return losses.mean(self._device)
+
+
+class _Losses:
+    """Losses of an epoch, left on the device until they are looked at."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._new: list[tuple[torch.Tensor, int]] = []
+        self._sum, self._count = 0.0, 0
+
+    def add(self, loss: torch.Tensor, count: int) -> None:
+        self._new.append((loss, count))
+
+    def check(self) -> None:
+        first = self._progress.step - len(self._new)
+        values = torch.stack([loss for loss, _ in self._new]).tolist() if self._new else []
+        for step, (value, (_, count)) in enumerate(zip(values, self._new, strict=True), start=first):
+            if not math.isfinite(value):
+                raise DivergedError(f"the loss is {value} at step {step} of {self._progress.steps}")
+            self._sum += value * count
+            self._count += count
+        self._new.clear()
+
+    def mean(self, device: str) -> float:
+        self.check()
+        summed, count = total(torch.tensor([self._sum, self._count], dtype=torch.float64, device=device)).tolist()
+        return float(summed / count)
+
+
+@contextmanager
+def _algorithms(device: str, *, deterministic: bool) -> Iterator[None]:
+    """Torch takes deterministic algorithms, or else the fastest that it finds on a GPU."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = device == "cuda" and not deterministic
+    if deterministic:
+        # https://docs.nvidia.com/cuda/cublas/#results-reproducibility
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]
+
+
+def train(
+    model: nn.Module,
+    splits: Splits,
+    budget: Budget,
+    *,
+    split: str = "search",
+    order_seed: int = 0,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    on_step: Callable[[Progress], None] | None = None,
+    checkpoint: Path | None = None,
+) -> Progress:
+    """Trains a model in place through all epochs of its budget.
+
+    Args:
+        model: As of `Training`, and so are the others.
+        splits: Images.
+        budget: The recipe.
+        split: Images that are scored.
+        order_seed: Seed of order and augmentation.
+        device: "cpu" or "cuda".
+        progress: Filled as training goes.
+        on_step: Called after every optimizer step.
+        checkpoint: File that training goes on from if it is there, written after every epoch.
+
+    Returns:
+        `progress`.
+
+    Raises:
+        DivergedError: The loss is not finite.
+        ResumeError: The checkpoint is that of another training.
+    """
+    training = Training(
+        model,
+        splits,
+        budget,
+        split=split,
+        order_seed=order_seed,
+        device=device,
+        progress=progress,
+        on_step=on_step,
+    )
+    run_epochs(training, checkpoint=checkpoint)
+    return training.progress
+
+
+def run_epochs(training: Training, *, checkpoint: Path | None = None, until: int | None = None) -> None:
+    """Trains epoch after epoch.
+
+    Args:
+        training: The training.
+        checkpoint: File to go on from if it is there, written after every epoch.
+        until: Epoch to stop after; None for all.
+    """
+    if checkpoint is not None and checkpoint.exists():
+        training.load(checkpoint)
+    while not training.done and (until is None or len(training.progress.scores) < until):
+        training.epoch()
+        if checkpoint is not None:
+            training.save(checkpoint)

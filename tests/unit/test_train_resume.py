@@ -1,0 +1,174 @@
+"""Stopping: a training that goes on from its file is the one that never stopped, to the bit."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from study_pieces import SPACE, small_setting
+from torch import nn
+
+from acmix_nas.models import build_model
+from acmix_nas.train import ResumeError, Training, run_trial, train
+
+PAPER = SPACE.build(SPACE.first["paper"])
+SEEDS = {"init": 3, "order": 5}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def setting():
+    setting = small_setting(images=96)
+    return replace(setting, budget=replace(setting.budget, epochs=3))
+
+
+class Dropping(nn.Module):
+    """A small network with what a checkpoint has to know: buffers, kernels, dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 4, 3, stride=4), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5))
+        self.head = nn.Linear(4 * 7 * 7, 10)
+
+    def forward(self, x):
+        return self.head(self.body(x).flatten(1))
+
+
+def new(setting, seed=0, **options):
+    torch.manual_seed(seed)
+    return Training(Dropping(), setting.splits, setting.budget, **options)
+
+
+def state(training):
+    return training._step.state()[0]
+
+
+def test_resuming_after_every_epoch_is_never_having_stopped(setting, tmp_path):
+    whole = new(setting)
+    while not whole.done:
+        whole.epoch()
+    file = tmp_path / "last.safetensors"
+    first = new(setting)
+    first.epoch()
+    first.save(file)
+    for _ in range(2):
+        torch.rand(3)  # other use of the random state between
+        other = new(setting, seed=9)
+        other.load(file)
+        other.epoch()
+        other.save(file)
+    assert other.done
+    assert other.progress.scores == whole.progress.scores
+    assert other.progress.losses == whole.progress.losses
+    assert other.progress.step == whole.progress.step == whole.progress.steps
+    expected = state(whole)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in state(other).items())
+
+
+def test_a_loaded_optimizer_keeps_the_strides_of_its_parameters(setting, tmp_path):
+    one = new(setting)
+    one.epoch()
+    one.save(tmp_path / "file")
+    two = new(setting)
+    two.load(tmp_path / "file")
+    for parameter, own in two._step.optimizer.state.items():
+        assert own["exp_avg"].stride() == parameter.stride()
+
+
+def test_a_trial_in_rungs_is_the_trial_in_one(setting, tmp_path):
+    whole = run_trial(PAPER, setting, number=0, label="", seeds=SEEDS)
+    file = tmp_path / "trial.safetensors"
+    rungs = [
+        run_trial(PAPER, setting, number=0, label="", seeds=SEEDS, checkpoint=file, until=until)
+        for until in (1, 2, None)
+    ]
+    assert [record.status for record in rungs] == ["paused", "paused", "complete"]
+    assert [record.top1 for record in rungs] == [None, None, whole.top1]
+    assert [len(record.scores) for record in rungs] == [1, 2, 3]
+    assert rungs[0].scores == whole.scores[:1]
+    for name in ("scores", "losses", "mixing"):
+        assert getattr(rungs[2], name) == getattr(whole, name)
+    assert rungs[0].started == rungs[2].started
+    assert rungs[2].seconds > rungs[1].seconds > rungs[0].seconds
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+def test_a_trial_at_its_rung_trains_nothing(setting, tmp_path):
+    file = tmp_path / "trial.safetensors"
+    options = {"number": 0, "label": "", "seeds": SEEDS, "checkpoint": file, "until": 1}
+    first = run_trial(PAPER, setting, **options)
+    steps = []
+    again = run_trial(PAPER, setting, **options, on_step=steps.append)
+    assert (again.status, again.scores, steps) == ("paused", first.scores, [])
+
+
+def test_an_interrupt_in_an_epoch_keeps_the_one_before(setting, tmp_path):
+    file = tmp_path / "trial.safetensors"
+    options = {"number": 0, "label": "", "seeds": SEEDS, "checkpoint": file}
+
+    def interrupt(progress):
+        if progress.step == setting.budget.steps_per_epoch + 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(PAPER, setting, **options, on_step=interrupt)
+    resumed = run_trial(PAPER, setting, **options)
+    assert resumed.losses == run_trial(PAPER, setting, number=0, label="", seeds=SEEDS).losses
+
+
+def test_train_goes_on_from_its_checkpoint(setting, tmp_path):
+    file = tmp_path / "file"
+    torch.manual_seed(0)
+    done = train(Dropping(), setting.splits, setting.budget, checkpoint=file)
+    steps = []
+    again = train(Dropping(), setting.splits, setting.budget, checkpoint=file, on_step=steps.append)
+    assert (again.scores, steps) == (done.scores, [])
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"seeds": {"init": 4, "order": 5}}, "seeds.init 3, not 4"),
+        ({"seeds": {"init": 3, "order": 6}}, "seeds.order 5, not 6"),
+        ({"arch": SPACE.build(SPACE.first["plain host"])}, "arch "),
+        ({"learning_rate": 1.0}, "budget.learning_rate 0.002, not 1.0"),
+    ],
+)
+def test_the_checkpoint_of_another_training_is_one_error(setting, tmp_path, changed, said):
+    file = tmp_path / "trial.safetensors"
+    run_trial(PAPER, setting, number=0, label="", seeds=SEEDS, checkpoint=file, until=1)
+    rate = changed.get("learning_rate", setting.budget.learning_rate)
+    other = replace(setting, budget=replace(setting.budget, learning_rate=rate))
+    with pytest.raises(ResumeError, match="another training") as caught:
+        run_trial(
+            changed.get("arch", PAPER),
+            other,
+            number=0,
+            label="",
+            seeds=changed.get("seeds", SEEDS),
+            checkpoint=file,
+        )
+    assert said in str(caught.value)
+
+
+def test_files_that_are_no_checkpoint_are_refused(setting, tmp_path):
+    broken, weights = tmp_path / "broken", tmp_path / "weights.safetensors"
+    broken.write_bytes(b"\x80\x04\x95")
+    save_file({"a": torch.zeros(1)}, weights)
+    for file in (broken, weights, tmp_path / "nowhere"):
+        with pytest.raises(ResumeError, match="not read as the checkpoint"):
+            new(setting).load(file)
+
+
+def test_weights_of_another_network_are_refused(setting, tmp_path):
+    new(setting).save(tmp_path / "file")
+    model = build_model(PAPER, num_classes=10, in_chans=1, img_size=28, patch_size=4, width=0.25)
+    with pytest.raises(ResumeError, match="another network"):
+        Training(model, setting.splits, setting.budget).load(tmp_path / "file")
