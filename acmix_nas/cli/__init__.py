@@ -17,6 +17,7 @@ COMMANDS = {
     "ablate": ("acmix_nas.cli.ablate:ablate", "Train the rows of an ablation table with paired seeds and render it."),
     "report": ("acmix_nas.cli.report:report", "Render a study's report again from what is stored."),
     "export": ("acmix_nas.cli.export:export", "Write a network as ONNX, as a torch.export program, or for timm."),
+    "data": ("acmix_nas.cli.data:data", "Look at images to train on, and make proxy subsets of them."),
     "models": ("acmix_nas.cli.models:models", "List the models that timm can create."),
     "spaces": ("acmix_nas.cli.spaces:spaces", "List the search spaces, or check one."),
     "doctor": ("acmix_nas.cli.doctor:doctor", "Show versions, devices, disk, and whether they work."),
