@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from acmix_nas.data.draw import Indices
 from acmix_nas.data.source import Part
@@ -175,6 +175,8 @@ def available_memory() -> int | None:
 
 def broken_reason(error: Exception) -> str:
     """Why an image is broken, in one line."""
+    if isinstance(error, UnidentifiedImageError):  # its own message names the object in memory
+        return "UnidentifiedImageError: no kind of image that Pillow reads"
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 

@@ -39,12 +39,12 @@ def absolute(spec: str | PathLike[str]) -> str:
 
 
 def _nothing(spec: str, kinds: list[ModuleType]) -> str:
-    rule = "a source is one of: " + "; ".join(kind.LAYOUT for kind in kinds)
+    rule = "a source of images is one of\n" + "".join(f"  - {kind.LAYOUT}\n" for kind in kinds)
     path = Path(spec)
     if not path.exists():
-        return f"there is no folder or file {spec}; {rule}. Check the path."
+        return f"there is no folder or file {spec}. Check the path; {rule}".rstrip()
     if path.is_file():
-        return f"{rule}; the file {spec} is none of them."
+        return f"{rule}The file {spec} is none of them."
     found = sorted(entry.name + "/" * entry.is_dir() for entry in path.iterdir())
     shown = f"{', '.join(found[:8])}{', ...' if len(found) > 8 else ''}" if found else "nothing"
-    return f"{rule}; {spec} has {shown}. Move or link the images into one of these layouts."
+    return f"{rule}{spec} has {shown}. Move or link the images into one of these layouts."

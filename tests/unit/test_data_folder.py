@@ -109,10 +109,10 @@ def test_the_fingerprint_changes_with_the_files_and_not_with_the_place(tmp_path)
 def test_other_layouts_are_told(tmp_path):
     with pytest.raises(DataError, match=r"there is no folder .*nowhere"):
         load(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"train/CLASS/.*; .* has nothing"):
+    with pytest.raises(DataError, match=r"(?s)train/CLASS/.* has nothing"):
         load(tmp_path)
     save_image(tmp_path / "cats" / "0.png", 0)
-    with pytest.raises(DataError, match=r"val, valid, validation, test .* has cats/"):
+    with pytest.raises(DataError, match=r"(?s)val, valid, validation, test .* has cats/"):
         load(tmp_path)
 
 
@@ -122,6 +122,9 @@ def test_empty_loose_single_and_unknown_classes_are_told(tmp_path):
     with pytest.raises(DataError, match=r"no images in .*train"):
         load(tmp_path)
     save_image(tmp_path / "train" / "one" / "0.png", 0)
+    with pytest.raises(DataError, match=r"no images in .*val"):
+        load(tmp_path)
+    save_image(tmp_path / "val" / "one" / "0.png", 0)
     with pytest.raises(DataError, match=r"two classes or more; .* has one only"):
         load(tmp_path)
     save_image(tmp_path / "train" / "two" / "0.png", 0)
