@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from acmix_nas.cli.fidelity import fidelity
 from acmix_nas.cli.options import command_line, json_option
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ def data() -> None:
       acmix data subset --data ~/imagenet --classes 100 --images-per-class 200 --size 144 --out in100
       acmix search --space swin_t --data in100
     """
+
+
+data.add_command(fidelity)
 
 
 @data.command()

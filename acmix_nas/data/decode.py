@@ -155,8 +155,8 @@ def check_memory(count: int, size: int) -> None:
     if have is not None and need > 0.8 * have:
         raise DataError(
             f"decoded images are kept in memory: {count} images of {size} x {size} pixels need {need / 1e9:.1f} GB, "
-            f"{have / 1e9:.1f} GB are free. Take fewer images or a smaller input size, or all images of a store made with "
-            "`acmix data subset`, which stay on disk."
+            f"{have / 1e9:.1f} GB are free. Take fewer images or a smaller input size, or make a store with `acmix "
+            "data subset` and take all its images, which stay on disk."
         )
 
 

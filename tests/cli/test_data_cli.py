@@ -1,6 +1,9 @@
 """`acmix data` as it is typed."""
 
 import json
+import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -79,7 +82,7 @@ def test_a_subset_is_a_source(images, tmp_path):
     assert found["fingerprint"] == index["fingerprint"]
     again = json.loads(run(*words, "--search-images", 10, "--json"))
     assert again["images"] == {"train": 18, "search": 10, "report": 6}
-    with pytest.raises(DataError, match="one of another command: .*seed = 0, now 1"):
+    with pytest.raises(DataError, match=r"one of another command: .*seed = 0, now 1"):
         run(*words, "--search-images", 10, "--seed", 1)
 
 
@@ -118,3 +121,32 @@ def test_a_search_takes_a_store(images, tmp_path, monkeypatch):
     assert found["trials"][0]["status"] == "complete"
     assert found["trials"][0]["data"]["name"] == "store"
     assert found["study"]["settings"]["asked"]["data"] == str(tmp_path / "store")
+
+
+QUICKER = {
+    "describe": [],
+    "subset": ["--classes", "2", "--size", "64"],
+    "fidelity": ["--archs", "4", "--proxy", "cpu", "--proxy-images", "32", "--epochs", "1", "--epochs-large", "2"],
+    "search": ["--trials", "1", "--epochs", "1", "--proxy", "cpu", "--proxy-images", "32"],
+}
+"""The last of an option given twice counts: the same commands, with less to compute."""
+
+
+@pytest.mark.slow
+def test_every_command_and_example_of_the_page_runs(images, tmp_path):
+    page = (Path(__file__).parent.parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
+    images.rename(tmp_path / "imagenet")
+    blocks = re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL)
+    commands = [shlex.split(line.replace("~", str(tmp_path))) for block in blocks for line in block.splitlines()]
+    assert len(commands) == 6
+    root = Path(__file__).parent.parent.parent
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
+    for _, *words in commands:
+        quicker = QUICKER[words[1] if words[0] == "data" else words[0]]
+        line = [sys.executable, "-m", "acmix_nas", *words, *quicker]
+        done = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (line, done.stderr)
+    (example,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    line = [sys.executable, "-W", "error", "-c", example]
+    done = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.stdout == "('Dress', 'Pullover', 'Trouser') torch.Size([150, 3, 32, 32])\n", done.stderr

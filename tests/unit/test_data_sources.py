@@ -301,7 +301,7 @@ def test_a_missing_library_is_told_with_the_command_that_installs_it(tmp_path, m
 class FakeTorchvision:
     """What torchvision's in-memory data sets have, without their download."""
 
-    classes = list(CLASSES)
+    classes = CLASSES
 
     def __init__(self, root, train, download):
         if not download:

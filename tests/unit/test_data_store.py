@@ -220,7 +220,7 @@ def test_the_store_of_another_command_is_refused_with_what_differs(tmp_path, sou
 def test_another_source_in_the_same_folder_is_refused(tmp_path, source):
     half_store(tmp_path / "store", source)
     other = open_source(make_folder(tmp_path / "other", files(train=13)))
-    with pytest.raises(DataError, match="source = .*fingerprint"):
+    with pytest.raises(DataError, match=r"source = .*fingerprint"):
         write_store(plan_subset(other, size=5), tmp_path / "store")
 
 
