@@ -21,6 +21,7 @@ COMMANDS = {
         "Train a network at full size with its paper's recipe, or score a checkpoint.",
     ),
     "export": ("acmix_nas.cli.export:export", "Write a network as ONNX, as a torch.export program, or for timm."),
+    "data": ("acmix_nas.cli.data:data", "Look at images to train on, and make proxy subsets of them."),
     "models": ("acmix_nas.cli.models:models", "List the models that timm can create."),
     "spaces": ("acmix_nas.cli.spaces:spaces", "List the search spaces, or check one."),
     "doctor": ("acmix_nas.cli.doctor:doctor", "Show versions, devices, disk, and whether they work."),

@@ -38,10 +38,10 @@ reports_option = click.option(
 _STUDY_OPTIONS = [
     click.option(
         "--data",
-        type=click.Path(path_type=Path),
+        metavar="SOURCE",
         envvar="ACMIX_DATA",
-        help="Folder of images, train/CLASS/* and val/CLASS/*. Default: the embedded Fashion-MNIST subset. "
-        "Environment: ACMIX_DATA.",
+        help="Images: a folder with train/CLASS/* and val/CLASS/*, a store of `acmix data subset`, or another source "
+        "that `acmix data describe` takes. Default: the embedded Fashion-MNIST subset. Environment: ACMIX_DATA.",
     ),
     click.option(
         "--epochs", type=click.IntRange(min=1), help="Passes over the training images; the proxy's own by default."

@@ -11,9 +11,9 @@ from types import FrameType
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from acmix_nas.cli.console import results
+from acmix_nas.cli.decoding import decoding as decoding
 from acmix_nas.cli.display import StudyDisplay
 from acmix_nas.record import TrialRecord
 from acmix_nas.report import front, render, study_table, table_text
@@ -26,22 +26,6 @@ log = logging.getLogger(__name__)
 
 FAILED_TRIALS = 3
 INTERRUPTED = 130
-
-
-@contextmanager
-def decoding(console: Console) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar for the decoding of images, shown once there is something to decode."""
-    bar = Progress(
-        TextColumn("decoding images"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
-    task = bar.add_task("images", total=None, visible=False)
-    with bar:
-        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 
 def run_study(
@@ -105,6 +89,7 @@ def _announce(study: Study, setting: Setting, console: Console) -> None:
     ]
     if splits.embedded:
         lines.append("These images are Fashion-MNIST, not ImageNet: they show that things work, not what is best.")
+    lines += [f"Note: {note}." for note in splits.notes]
     if splits.skipped:
         lines.append(f"{len(splits.skipped)} images cannot be decoded and are left out; log.txt names them.")
     for path, reason in splits.skipped:

@@ -1,5 +1,28 @@
 """Labelled images for training: sources, the three disjoint splits, and the subsets that proxies train on."""
 
+from acmix_nas.data.decode import Progress
+from acmix_nas.data.describe import Description, describe
+from acmix_nas.data.open import absolute, open_source
+from acmix_nas.data.source import Part, Source
 from acmix_nas.data.splits import Images, Splits, load_splits
+from acmix_nas.data.store import Index, read_index
+from acmix_nas.data.subset import Plan, plan_subset
+from acmix_nas.data.write import write_store
 
-__all__ = ["Images", "Splits", "load_splits"]
+__all__ = [
+    "Description",
+    "Images",
+    "Index",
+    "Part",
+    "Plan",
+    "Progress",
+    "Source",
+    "Splits",
+    "absolute",
+    "describe",
+    "load_splits",
+    "open_source",
+    "plan_subset",
+    "read_index",
+    "write_store",
+]

@@ -1,68 +1,163 @@
-"""Decodes image files into one uint8 tensor, in threads, skipping and naming broken files."""
+"""Decodes images into uint8 tensors, in threads, naming broken ones and counting unusual ones."""
 
 import os
 import struct
 import warnings
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from acmix_nas.data.draw import Indices
+from acmix_nas.data.source import Part
 from acmix_nas.errors import DataError
 
 BROKEN_SHARE = 0.01
 """A source with a larger share of unreadable files is refused."""
 
+Progress = Callable[[int, int], None]
+
 _BATCH = 32
-"""Files that a thread decodes in one go: a million tasks of their own would cost a gigabyte."""
+"""Images that a thread decodes in one go: a million tasks of their own would cost a gigabyte."""
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 """What Pillow raises for files that are no images, or end too early."""
+_ORIENTATION = 0x0112
+"""The EXIF field; 1 is upright."""
 
 
-def decode(
-    paths: list[Path], *, input_size: int, progress: Callable[[int, int], None] | None = None
-) -> tuple[torch.Tensor, dict[int, str]]:
+@dataclass(slots=True)
+class Decoded:
+    """Images of one part.
+
+    Attributes:
+        images: uint8 (N, 3, size, size); zero where broken.
+        broken: Reason for each place that could not be decoded.
+        traits: How many of the others were of which unusual kind, by the names of `traits_of`.
+    """
+
+    images: torch.Tensor
+    broken: dict[int, str] = field(default_factory=dict)
+    traits: Counter[str] = field(default_factory=Counter)
+
+    def kept(self) -> Indices:
+        """The places that were decoded."""
+        return np.setdiff1d(np.arange(len(self.images)), np.array(list(self.broken), dtype=np.int64))
+
+
+def decode(part: Part, chosen: Indices, *, input_size: int, progress: Callable[[int], None] | None = None) -> Decoded:
     """Decodes images as RGB: shorter side scaled to `input_size`, the centre cut out, turned as EXIF says.
 
     Args:
-        paths: The files.
+        part: The images.
+        chosen: Which of them.
         input_size: Height and width of the result in pixels.
-        progress: Called with (images done, images in all), in the calling thread.
-
-    Returns:
-        Images, uint8 (N, 3, input_size, input_size), and the reason for each index that could not be decoded (its
-        pixels are zero).
+        progress: Called with how many more images are done, in the calling thread.
 
     Raises:
-        DataError: The result does not fit into memory, or more than one file in a hundred is broken.
+        DataError: The result does not fit into memory.
     """
-    _check_memory(len(paths), input_size)
-    images = torch.zeros((len(paths), 3, input_size, input_size), dtype=torch.uint8)
-    broken: dict[int, str] = {}
-    with warnings.catch_warnings(), ThreadPoolExecutor(_threads()) as pool:
-        # Pillow warns of odd metadata in files that it decodes well.
-        warnings.filterwarnings("ignore", module="PIL")
-        starts = range(0, len(paths), _BATCH)
-        for start, reasons in zip(
-            starts, pool.map(lambda start: _decode_batch(images, paths, start), starts), strict=True
-        ):
-            broken |= reasons
+    check_memory(len(chosen), input_size)
+    images = torch.zeros((len(chosen), 3, input_size, input_size), dtype=torch.uint8)
+    decoded = Decoded(images)
+    starts = range(0, len(chosen), _BATCH)
+    with _threads() as pool:
+        for batch in pool.map(lambda start: _decode_batch(images, part, chosen, start), starts):
+            decoded.broken |= batch.broken
+            decoded.traits += batch.traits
             if progress is not None:
-                progress(min(start + _BATCH, len(paths)), len(paths))
-    _check_broken(paths, broken)
-    return images, broken
+                progress(len(batch.images))
+    return decoded
 
 
-def decode_image(path: Path, input_size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """One image as uint8 (input_size, input_size, 3)."""
-    with Image.open(path) as image:
-        # For JPEG, decodes at the smallest of the sizes 1/1, 1/2, 1/4, 1/8 that is large enough.
-        image.draft("RGB", (input_size, input_size))
-        upright = _to_rgb(ImageOps.exif_transpose(image))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """One image as it is stored.
+
+    Attributes:
+        width: In pixels.
+        height: In pixels.
+        format: Of the file; "pixels" for an image that is stored decoded.
+        mode: Pillow's name of the kind of pixels.
+        traits: What is unusual, by the names of `traits_of`.
+    """
+
+    width: int
+    height: int
+    format: str
+    mode: str
+    traits: tuple[str, ...]
+
+
+def inspect(part: Part, chosen: Indices) -> Iterator[tuple[int, Look | str]]:
+    """Decodes images at their full size and forgets the pixels.
+
+    Yields:
+        The index of each, and what was seen or why it cannot be decoded.
+    """
+    with _threads() as pool:
+        yield from zip(chosen.tolist(), pool.map(lambda index: _look(part, index), chosen.tolist()), strict=True)
+
+
+def decode_image(image: Image.Image, input_size: int) -> npt.NDArray[np.uint8]:
+    """One opened image as uint8 (input_size, input_size, 3)."""
+    # For JPEG, decodes at the smallest of the sizes 1/1, 1/2, 1/4, 1/8 that is large enough.
+    image.draft("RGB", (input_size, input_size))
+    upright = _to_rgb(ImageOps.exif_transpose(image))
     return np.asarray(ImageOps.fit(upright, (input_size, input_size), Image.Resampling.BICUBIC))
+
+
+def traits_of(image: Image.Image) -> tuple[str, ...]:
+    """What is unusual in how an opened image is stored; decoding turns each of these into 8-bit RGB."""
+    found = {
+        "greyscale": image.mode in ("1", "L", "LA") or image.mode.startswith("I"),
+        "cmyk": image.mode == "CMYK",
+        "palette": image.mode in ("P", "PA"),
+        "sixteen_bit": image.mode.startswith("I"),
+        "transparent": "transparency" in image.info or image.mode in ("LA", "PA", "RGBA", "La", "RGBa"),
+        "exif_rotated": image.getexif().get(_ORIENTATION, 1) != 1,
+    }
+    return tuple(name for name, is_so in found.items() if is_so)
+
+
+def check_broken(reasons: list[str], total: int, allowed: float = BROKEN_SHARE, fix: str = "") -> None:
+    """Refuses too many broken images.
+
+    Args:
+        reasons: "file (reason)" of each broken image.
+        total: Number of images.
+        allowed: Share of them that may be broken.
+        fix: A further way out.
+
+    Raises:
+        DataError: There are more.
+    """
+    if len(reasons) > allowed * total:
+        raise DataError(
+            f"at most {allowed:.0%} of the images may be unreadable; {len(reasons)} of {total} are: "
+            f"{'; '.join(reasons[:5])}{'; ...' if len(reasons) > 5 else ''}. Repair or remove them{fix}."
+        )
+
+
+def check_memory(count: int, size: int) -> None:
+    """Refuses decoded images, `count` of `size` x `size` pixels, that do not fit into memory.
+
+    Raises:
+        DataError: They do not.
+    """
+    need, have = count * 3 * size**2, available_memory()
+    if have is not None and need > 0.8 * have:
+        raise DataError(
+            f"decoded images are kept in memory: {count} images of {size} x {size} pixels need {need / 1e9:.1f} GB, "
+            f"{have / 1e9:.1f} GB are free. Take fewer images or a smaller input size, or make a store with `acmix "
+            "data subset` and take all its images, which stay on disk."
+        )
 
 
 def available_memory() -> int | None:
@@ -78,18 +173,42 @@ def available_memory() -> int | None:
         return free
 
 
-def _decode_batch(images: torch.Tensor, paths: list[Path], start: int) -> dict[int, str]:
-    reasons = ((index, _decode_into(images[index], paths[index])) for index in range(start, len(paths))[:_BATCH])
-    return {index: reason for index, reason in reasons if reason is not None}
+def broken_reason(error: Exception) -> str:
+    """Why an image is broken, in one line."""
+    if isinstance(error, UnidentifiedImageError):  # its own message names the object in memory
+        return "UnidentifiedImageError: no kind of image that Pillow reads"
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def _decode_into(image: torch.Tensor, path: Path) -> str | None:
+def _decode_batch(images: torch.Tensor, part: Part, chosen: Indices, start: int) -> Decoded:
+    batch = Decoded(images[start : start + _BATCH])
+    for place in range(len(batch.images)):
+        try:
+            with part.open(int(chosen[start + place])) as image:
+                traits = traits_of(image)
+                pixels = decode_image(image, images.shape[-1])
+        except _BROKEN as error:
+            batch.broken[start + place] = broken_reason(error)
+        else:
+            batch.images[place].copy_(torch.from_numpy(pixels.copy()).permute(2, 0, 1))
+            batch.traits.update(traits)
+    return batch
+
+
+def _look(part: Part, index: int) -> Look | str:
     try:
-        pixels = decode_image(path, image.shape[-1])
+        with part.open(index) as image:
+            look = Look(
+                width=image.width,
+                height=image.height,
+                format=image.format or "pixels",
+                mode=image.mode,
+                traits=traits_of(image),
+            )
+            image.load()
     except _BROKEN as error:
-        return f"{type(error).__name__}: {error}"
-    image.copy_(torch.from_numpy(pixels.copy()).permute(2, 0, 1))
-    return None
+        return broken_reason(error)
+    return look
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -100,23 +219,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _threads() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _check_memory(count: int, input_size: int) -> None:
-    need, have = count * 3 * input_size**2, available_memory()
-    if have is not None and need > 0.8 * have:
-        raise DataError(
-            f"decoded images are kept in memory: {count} images of {input_size} x {input_size} pixels need "
-            f"{need / 1e9:.1f} GB, {have / 1e9:.1f} GB are free. Take fewer images or a smaller input size."
-        )
-
-
-def _check_broken(paths: list[Path], broken: dict[int, str]) -> None:
-    if len(broken) > BROKEN_SHARE * len(paths):
-        shown = "; ".join(f"{paths[index]} ({reason})" for index, reason in list(broken.items())[:5])
-        raise DataError(
-            f"at most {BROKEN_SHARE:.0%} of the images may be unreadable; {len(broken)} of {len(paths)} are: {shown}"
-            f"{'; ...' if len(broken) > 5 else ''}. Repair or remove them."
-        )
+@contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    """A thread for each core; an interrupt drops what was not begun."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with warnings.catch_warnings(), ThreadPoolExecutor(cores) as pool:
+        # Pillow warns of odd metadata in files that it decodes well.
+        warnings.filterwarnings("ignore", module="PIL")
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

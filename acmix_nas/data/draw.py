@@ -64,6 +64,42 @@ def draw_balanced(labels: Indices, size: int | None, seed: int) -> Indices:
     return _first(rank.astype(np.float64), labels, size, seed)
 
 
+def draw_per_class(labels: Indices, size: int | None, seed: int) -> Indices:
+    """Draws `size` images of each class, all of a class that has fewer.
+
+    The images of a larger draw with the same seed contain those of the smaller one.
+
+    Args:
+        labels: Class of each image, (N,).
+        size: How many images of a class; None for all.
+        seed: Seed of the draw.
+
+    Returns:
+        Their indices, ascending.
+    """
+    rank, _ = _rank_in_class(labels, seed, stream=1)
+    return np.flatnonzero(rank < (len(labels) if size is None else size))
+
+
+def draw_classes(num_classes: int, size: int, seed: int) -> Indices:
+    """Draws classes; a larger draw with the same seed contains the smaller one.
+
+    Args:
+        num_classes: How many there are.
+        size: How many to draw.
+        seed: Seed of the draw.
+
+    Returns:
+        Their numbers, ascending.
+
+    Raises:
+        DataError: `size` is below two or above `num_classes`.
+    """
+    if not 2 <= size <= num_classes:
+        raise DataError(f"a subset has 2 to all {num_classes} classes of its source; {size} were asked for.")
+    return np.sort(np.random.default_rng([seed, 3]).permutation(num_classes)[:size])
+
+
 def _rank_in_class(labels: Indices, seed: int, *, stream: int) -> tuple[Indices, Indices]:
     """Place of each image in a random order of its class, and how many images its class has."""
     shuffled = np.random.default_rng([seed, stream]).permutation(len(labels))

@@ -1,26 +1,22 @@
 """The three disjoint splits of a source: train, search (held out of the training images) and report."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
-from acmix_nas.data.decode import decode
+from acmix_nas.data.decode import Progress, check_broken, check_memory, decode
 from acmix_nas.data.draw import Indices, draw_balanced, draw_held_out
-from acmix_nas.data.embedded import load_embedded
-from acmix_nas.data.folder import list_folder
+from acmix_nas.data.open import open_source
+from acmix_nas.data.pixels import Pixels, measure_moments, resize
+from acmix_nas.data.source import Part, Source
 from acmix_nas.errors import DataError
 
 SEARCH_SHARE = 6
 """One of so many training images is held out for the search split."""
 SEARCH_MOST = 5000
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +24,8 @@ class Images:
     """Labelled images.
 
     Attributes:
-        images: uint8 (N, C, H, W).
+        images: uint8 (N, C, S, S), read only where they are mapped from a store. S is the splits' input size; images
+            of a store stay at the store's size, which may be larger.
         labels: int64 (N,).
     """
 
@@ -47,16 +44,17 @@ class Splits:
         train: Images to train on.
         search: Images of the source's training part that search, pruning and fidelity read.
         report: The source's validation images; None unless asked for.
-        name: "fashion_mnist (embedded)", or the name of the folder.
+        name: "fashion_mnist (embedded)", or the name of the source.
         fingerprint: 16 hexadecimal digits that tell sources apart.
         classes: Names of the classes; the label is the index.
         in_chans: 1 for grey, 3 for RGB.
-        input_size: Height and width in pixels.
-        mean: Of each channel over the train images, in [0, 1].
-        std: Of each channel over the train images, in [0, 1].
+        input_size: Height and width in pixels that a network takes.
+        mean: Of each channel over the train images (of a store: all of its train images), in [0, 1].
+        std: Of each channel over the same images, in [0, 1].
         embedded: Whether these are the images that come with the package.
         seed: Seed of the draws.
         skipped: (path, reason) of each file that could not be decoded.
+        notes: What a reader of the results should know of the images.
     """
 
     train: Images
@@ -72,6 +70,7 @@ class Splits:
     embedded: bool
     seed: int
     skipped: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain facts for a record: which source, which draw, how many images."""
@@ -88,6 +87,42 @@ class Splits:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Which images are drawn.
+
+    Attributes:
+        train_images: How many images to train on; None for all.
+        search_images: Size of the search split; None for `held_out_size`, or all that the source holds out itself.
+        seed: Seed of the draws.
+        at_most: Whether a source with fewer than `train_images` gives all it has; else that is an error.
+    """
+
+    train_images: int | None
+    search_images: int | None
+    seed: int
+    at_most: bool
+
+    def train_and_search(self, source: Source) -> tuple[Indices, Indices]:
+        """Indices into the train part, and into the search part or, where the source has none, the train part."""
+        labels = source.train.labels
+        if source.search is not None:
+            return self._train(labels), draw_balanced(source.search.labels, self.search_images, self.seed)
+        size = held_out_size(labels) if self.search_images is None else self.search_images
+        search = draw_held_out(labels, size, self.seed)
+        rest = np.setdiff1d(np.arange(len(labels)), search)
+        return rest[self._train(labels[rest])], search
+
+    def _train(self, labels: Indices) -> Indices:
+        size = self.train_images
+        return draw_balanced(labels, None if self.at_most and size and size > len(labels) else size, self.seed)
+
+
+def held_out_size(labels: Indices) -> int:
+    """Images of a search split where no number is given: a sixth of all, 5,000 at most, one of each class at least."""
+    return max(len(np.unique(labels)), min(SEARCH_MOST, len(labels) // SEARCH_SHARE))
+
+
 def load_splits(
     source: str | PathLike[str] | None,
     *,
@@ -102,16 +137,18 @@ def load_splits(
     """Draws the splits of a source and decodes the drawn images.
 
     The search split depends on the seed alone, never on `train_images`; a larger `train_images` contains the smaller
-    one. The draws are stratified by class.
+    one. The draws are stratified by class. Images of a store are mapped from disk and stay at the store's size; those
+    of a store with fewer pixels than `input_size` are enlarged in memory, and `notes` says so.
 
     Args:
-        source: None for the embedded images, or a folder with train/CLASS/* and val/CLASS/*.
+        source: None for the embedded images, or what `open_source` takes: a folder with train/CLASS/* and val/CLASS/*,
+            a store of `acmix data subset`, tar or Parquet files, shards, or a name with a prefix.
         input_size: Height and width in pixels.
         train_images: How many images to train on, equally many of each class as far as possible; None for all.
         seed: Seed of the draws.
         with_report: Whether the report split is read too.
-        search_images: Size of the search split; None for a sixth of the source's training images, 5,000 at most
-            (embedded: all of its 2,000).
+        search_images: Size of the search split; None for a sixth of the source's training images, 5,000 at most, or
+            all that the source itself holds out (a store; embedded: 2,000).
         at_most: Whether a source with fewer than `train_images` gives all it has; else that is an error.
         progress: Called with (images decoded, images in all).
 
@@ -122,117 +159,66 @@ def load_splits(
         raise DataError(f"input_size is a number of pixels from 1 up; it is {input_size}.")
     if seed < 0:
         raise DataError(f"the seed of a draw is a whole number from 0 up; it is {seed}.")
-    draw = _Draw(train_images, search_images, seed, with_report, at_most)
-    if source is None:
-        return _load_embedded(input_size, draw)
-    return _load_folder(Path(source), input_size, draw, progress)
-
-
-@dataclass(frozen=True, slots=True)
-class _Draw:
-    """Which images are drawn; the names are those of `load_splits`."""
-
-    train_images: int | None
-    search_images: int | None
-    seed: int
-    with_report: bool
-    at_most: bool
-
-    def train(self, labels: Indices) -> Indices:
-        size = self.train_images
-        return draw_balanced(labels, None if self.at_most and size and size > len(labels) else size, self.seed)
-
-    def train_and_search(self, labels: Indices, num_classes: int) -> tuple[Indices, Indices]:
-        size = self.search_images
-        if size is None:
-            size = max(num_classes, min(SEARCH_MOST, len(labels) // SEARCH_SHARE))
-        search = draw_held_out(labels, size, self.seed)
-        rest = np.setdiff1d(np.arange(len(labels)), search)
-        return rest[self.train(labels[rest])], search
-
-
-def _load_embedded(input_size: int, draw: _Draw) -> Splits:
-    source = load_embedded()
-
-    def pick(split: str, chosen: Indices) -> Images:
-        pixels = torch.from_numpy(source.images[split][chosen]).unsqueeze(1)
-        return Images(images=_resize(pixels, input_size), labels=torch.from_numpy(source.labels[split][chosen]))
-
-    train = pick("train", draw.train(source.labels["train"]))
-    mean, std = _mean_and_std(train.images)
+    opened = open_source(source)
+    train, search = Draw(train_images, search_images, seed, at_most).train_and_search(opened)
+    chosen = [(opened.train, train), (opened.search or opened.train, search)]
+    if with_report:
+        chosen.append((opened.validation, np.arange(len(opened.validation.labels))))
+    reader = _Reader(input_size, sum(len(indices) for _, indices in chosen), progress)
+    images = [reader.read(part, indices) for part, indices in chosen]
+    check_broken([f"{path} ({reason})" for path, reason in reader.skipped], reader.total)
+    mean, std = getattr(opened.train, "moments", None) or measure_moments(images[0].images)
     return Splits(
-        train=train,
-        search=pick("search", draw_balanced(source.labels["search"], draw.search_images, draw.seed)),
-        report=pick("report", np.arange(len(source.labels["report"]))) if draw.with_report else None,
-        name="fashion_mnist (embedded)",
-        fingerprint=source.sha256[:16],
-        classes=source.classes,
-        in_chans=1,
+        train=images[0],
+        search=images[1],
+        report=images[2] if with_report else None,
+        name=opened.name,
+        fingerprint=opened.fingerprint,
+        classes=opened.classes,
+        in_chans=images[0].images.shape[1],
         input_size=input_size,
         mean=mean,
         std=std,
-        embedded=True,
-        seed=draw.seed,
+        embedded=opened.kind == "embedded",
+        seed=seed,
+        skipped=tuple(reader.skipped),
+        notes=tuple(reader.notes),
     )
 
 
-def _load_folder(root: Path, input_size: int, draw: _Draw, progress: Progress | None) -> Splits:
-    listing = list_folder(root)
-    train, search = draw.train_and_search(listing.train.labels, len(listing.classes))
-    report = np.arange(len(listing.validation.labels) if draw.with_report else 0)
-    paths = [listing.train.paths[i] for i in (*train, *search)] + [listing.validation.paths[i] for i in report]
-    labels = np.concatenate(
-        [listing.train.labels[train], listing.train.labels[search], listing.validation.labels[report]]
-    )
-    images, broken = decode(paths, input_size=input_size, progress=progress)
-    parts = _cut(images, labels, broken, [len(train), len(search), len(report)])
-    mean, std = _mean_and_std(parts[0].images)
-    return Splits(
-        train=parts[0],
-        search=parts[1],
-        report=parts[2] if draw.with_report else None,
-        name=root.resolve().name,
-        fingerprint=listing.fingerprint,
-        classes=listing.classes,
-        in_chans=3,
-        input_size=input_size,
-        mean=mean,
-        std=std,
-        embedded=False,
-        seed=draw.seed,
-        skipped=tuple((str(paths[index]), reason) for index, reason in sorted(broken.items())),
-    )
+class _Reader:
+    """Reads images of parts: decodes them, or takes pixels as they are."""
 
+    def __init__(self, input_size: int, total: int, progress: Progress | None) -> None:
+        self.input_size = input_size
+        self.total = total
+        self.done = 0
+        self.progress = progress
+        self.skipped: list[tuple[str, str]] = []
+        self.notes: dict[str, None] = {}
 
-def _cut(images: torch.Tensor, labels: Indices, broken: dict[int, str], sizes: list[int]) -> list[Images]:
-    """The decoded images as consecutive parts of these sizes, broken ones left out."""
-    parts, start = [], 0
-    for size in sizes:
-        kept = [index for index in range(start, start + size) if index not in broken]
-        whole = len(kept) == size
-        pixels = images[start : start + size] if whole else images[kept]  # a slice needs no second copy
-        parts.append(Images(images=pixels, labels=torch.from_numpy(labels[kept])))
-        start += size
-    return parts
+    def read(self, part: Part, chosen: Indices) -> Images:
+        if isinstance(part, Pixels):
+            return Images(images=self._take(part, chosen), labels=torch.from_numpy(part.labels[chosen]))
+        decoded = decode(part, chosen, input_size=self.input_size, progress=self._advance)
+        self.skipped += [(part.name(int(chosen[place])), why) for place, why in sorted(decoded.broken.items())]
+        kept = decoded.kept()
+        # Where nothing is broken, the images need no second copy.
+        images = decoded.images[torch.from_numpy(kept)] if decoded.broken else decoded.images
+        return Images(images=images, labels=torch.from_numpy(part.labels[chosen[kept]]))
 
+    def _take(self, part: Pixels, chosen: Indices) -> torch.Tensor:
+        size = part.images.shape[-1]
+        is_whole = len(chosen) == len(part.images)
+        if part.mapped and size >= self.input_size and is_whole:
+            return part.images
+        check_memory(len(chosen), max(size, self.input_size))
+        images = part.images if is_whole else part.images[torch.from_numpy(chosen)]
+        if part.mapped and size < self.input_size:
+            self.notes[f"the store has images of {size} px; they are enlarged to {self.input_size} px"] = None
+        return images if part.mapped and size >= self.input_size else resize(images, self.input_size)
 
-def _resize(images: torch.Tensor, size: int) -> torch.Tensor:
-    if images.shape[-1] == size:
-        return images
-    parts = [
-        F.interpolate(part.float(), size=(size, size), mode="bilinear", antialias=True).round().clamp(0, 255).byte()
-        for part in torch.split(images, 1000)
-    ]
-    return torch.cat(parts)
-
-
-def _mean_and_std(images: torch.Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    total, squares = torch.zeros(images.shape[1]).double(), torch.zeros(images.shape[1]).double()
-    for part in torch.split(images, 64):
-        values = part.double() / 255
-        total += values.sum((0, 2, 3))
-        squares += values.square().sum((0, 2, 3))
-    count = images.numel() / images.shape[1]
-    mean = total / count
-    std = (squares / count - mean.square()).clamp(min=0).sqrt().clamp(min=1 / 255)  # images of one flat colour
-    return tuple(mean.tolist()), tuple(std.tolist())
+    def _advance(self, more: int) -> None:
+        self.done += more
+        if self.progress is not None:
+            self.progress(self.done, self.total)

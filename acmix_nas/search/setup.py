@@ -10,7 +10,7 @@ import torch
 
 from acmix_nas import __version__
 from acmix_nas.cost.environment import environment, supports_bf16
-from acmix_nas.data import load_splits
+from acmix_nas.data import absolute, load_splits
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.record import StudyHeader
 from acmix_nas.search.study import DATABASE, Study, check_same, newest_name, next_name, study_folder
@@ -28,7 +28,7 @@ class Asked:
         out: Folder of study folders.
         study: Name of the study.
         resume: Whether to go on with it.
-        data: Folder of images; None for the embedded ones.
+        data: A source of images, as `acmix_nas.data.open_source` takes it; None for the embedded ones.
         seed: Seed of draws, weights and order.
         epochs: Passes over the training images.
         proxy: Name of the space's proxy.
@@ -39,7 +39,7 @@ class Asked:
     out: Path
     study: str | None = None
     resume: bool = False
-    data: Path | None = None
+    data: str | None = None
     seed: int | None = None
     epochs: int | None = None
     proxy: str | None = None
@@ -49,7 +49,7 @@ class Asked:
     def remembered(self) -> dict[str, Any]:
         """What a study keeps of this, so that it can be resumed without saying it again."""
         kept = {"seed": self.seed, "epochs": self.epochs, "proxy": self.proxy, "proxy_images": self.proxy_images}
-        return {**kept, "data": None if self.data is None else str(self.data.resolve())}
+        return {**kept, "data": None if self.data is None else absolute(self.data)}
 
 
 def open_study(
@@ -164,8 +164,7 @@ def _find(asked: Asked, name: str) -> tuple[Study | None, Asked]:
     stored = study.header.settings["asked"]
     said = {key: value for key, value in asdict(asked).items() if value is not None}
     known = {key: value for key, value in stored.items() if value is not None}
-    merged = {**asdict(asked), **known, **said}
-    return study, Asked(**{**merged, "data": Path(merged["data"]) if merged["data"] else None})
+    return study, Asked(**{**asdict(asked), **known, **said})
 
 
 def _pick_proxy(space: Space, asked: Asked, device: str) -> Proxy:

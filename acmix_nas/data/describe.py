@@ -1,0 +1,142 @@
+"""`describe`: what a source has, its images looked at by a seeded sample."""
+
+from collections import Counter
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from acmix_nas.data.decode import Progress, inspect
+from acmix_nas.data.draw import Indices
+from acmix_nas.data.source import Part, Source
+
+SAMPLE = 2000
+"""Images that are looked at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Images of one split.
+
+    Attributes:
+        images: How many.
+        classes: How many classes have one or more.
+        least: Images of the smallest class that has any.
+        median: Of the images of those classes.
+        most: Images of the largest class.
+    """
+
+    images: int
+    classes: int
+    least: int
+    median: float
+    most: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """Widths or heights in pixels."""
+
+    least: int
+    median: float
+    most: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What was found.
+
+    Attributes:
+        kind: Kind of source.
+        name: Its name.
+        fingerprint: 16 hexadecimal digits that tell sources apart.
+        classes: Names of the classes.
+        splits: By name, those that the source itself has.
+        sampled: Images that were decoded to see whether they can be; what follows is of these.
+        widths: In pixels; None where none can be decoded.
+        heights: In pixels; None where none can be decoded.
+        formats: File formats, by how many images.
+        modes: Pillow's modes of pixels, by how many images.
+        traits: How many images are greyscale, CMYK, turned by EXIF and so on.
+        broken: (file, reason) of each that cannot be decoded.
+    """
+
+    kind: str
+    name: str
+    fingerprint: str
+    classes: tuple[str, ...]
+    splits: dict[str, Counts]
+    sampled: int
+    widths: Extent | None
+    heights: Extent | None
+    formats: dict[str, int]
+    modes: dict[str, int]
+    traits: dict[str, int]
+    broken: tuple[tuple[str, str], ...]
+
+
+def describe(source: Source, *, sample: int = SAMPLE, seed: int = 0, progress: Progress | None = None) -> Description:
+    """Counts the images of a source and decodes a sample of them.
+
+    Args:
+        source: The source.
+        sample: How many images to decode; all of a source that has fewer.
+        seed: Seed of the draw.
+        progress: Called with (images done, images in all).
+    """
+    parts = {"train": source.train, "validation": source.validation}
+    if source.search is not None:
+        parts = {"train": source.train, "search": source.search, "validation": source.validation}
+    drawn = _draw([len(part.labels) for part in parts.values()], sample, seed)
+    total, done = sum(map(len, drawn)), 0
+    seen, broken = [], []
+    for part, chosen in zip(parts.values(), drawn, strict=True):
+        for index, looked in inspect(part, chosen):
+            done += 1
+            if isinstance(looked, str):
+                broken.append((part.name(index), looked))
+            else:
+                seen.append(looked)
+            if progress is not None:
+                progress(done, total)
+    return Description(
+        kind=source.kind,
+        name=source.name,
+        fingerprint=source.fingerprint,
+        classes=source.classes,
+        splits={name: _count(part) for name, part in parts.items()},
+        sampled=total,
+        widths=_extent([look.width for look in seen]),
+        heights=_extent([look.height for look in seen]),
+        formats=_by_number([look.format for look in seen]),
+        modes=_by_number([look.mode for look in seen]),
+        traits=_by_number([trait for look in seen for trait in look.traits]),
+        broken=tuple(broken),
+    )
+
+
+def _draw(sizes: list[int], sample: int, seed: int) -> list[Indices]:
+    """Indices into each part, ascending, in proportion to the parts' sizes."""
+    total = sum(sizes)
+    chosen = np.sort(np.random.default_rng(seed).permutation(total)[:sample])
+    starts = np.cumsum([0, *sizes])
+    return [chosen[(chosen >= start) & (chosen < start + n)] - start for start, n in zip(starts, sizes, strict=False)]
+
+
+def _count(part: Part) -> Counts:
+    counts = np.unique(part.labels, return_counts=True)[1]
+    return Counts(
+        images=len(part.labels),
+        classes=len(counts),
+        least=int(counts.min()),
+        median=float(np.median(counts)),
+        most=int(counts.max()),
+    )
+
+
+def _extent(values: list[int]) -> Extent | None:
+    return Extent(least=min(values), median=float(median(values)), most=max(values)) if values else None
+
+
+def _by_number(values: list[str]) -> dict[str, int]:
+    return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))

@@ -1,0 +1,64 @@
+"""A part of a source whose images are decoded already: an array in memory or mapped from disk."""
+
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from acmix_nas.data.draw import Indices
+
+Moments = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation of each channel, of pixels in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pixels:
+    """Decoded images: a `Part` that is read without decoding.
+
+    Attributes:
+        images: uint8 (N, C, H, W).
+        labels: Class of each image, (N,).
+        where: Name of what they come from.
+        moments: Mean and standard deviation where they are known.
+        mapped: Whether they are mapped from disk: too many to be copied, and read only.
+    """
+
+    images: torch.Tensor
+    labels: Indices
+    where: str
+    moments: Moments | None = None
+    mapped: bool = False
+
+    def name(self, index: int) -> str:
+        """Its number."""
+        return f"{self.where}, image {index}"
+
+    def open(self, index: int) -> Image.Image:
+        """The image as Pillow's."""
+        pixels = self.images[index].permute(1, 2, 0).contiguous().numpy()
+        return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def resize(images: torch.Tensor, size: int) -> torch.Tensor:
+    """Square uint8 images (N, C, H, H) at another extent."""
+    if images.shape[-1] == size:
+        return images
+    parts = [
+        F.interpolate(part.float(), size=(size, size), mode="bilinear", antialias=True).round().clamp(0, 255).byte()
+        for part in torch.split(images, 1000)
+    ]
+    return torch.cat(parts)
+
+
+def measure_moments(images: torch.Tensor) -> Moments:
+    """Mean and standard deviation of each channel of uint8 images (N, C, H, W)."""
+    total, squares = torch.zeros(images.shape[1]).double(), torch.zeros(images.shape[1]).double()
+    for part in torch.split(images, 64):
+        values = part.double() / 255
+        total += values.sum((0, 2, 3))
+        squares += values.square().sum((0, 2, 3))
+    count = images.numel() / images.shape[1]
+    mean = total / count
+    std = (squares / count - mean.square()).clamp(min=0).sqrt().clamp(min=1 / 255)  # images of one flat colour
+    return tuple(mean.tolist()), tuple(std.tolist())

@@ -1,0 +1,97 @@
+"""`Source`: labelled images listed and not yet decoded, whatever they lie in."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from acmix_nas.data.draw import Indices
+from acmix_nas.errors import DataError
+
+VALIDATION = ("val", "valid", "validation", "test")
+"""What the validation part of a source may be called, the first that is there being taken."""
+
+
+class Part(Protocol):
+    """Images of one part of a source.
+
+    Threads open images at the same time; they are asked for in rising order, more or less.
+    """
+
+    @property
+    def labels(self) -> Indices:
+        """Class of each image, (N,)."""
+
+    def name(self, index: int) -> str:
+        """Where an image lies, for messages."""
+
+    def open(self, index: int) -> Image.Image:
+        """An image, its pixels not yet decoded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A source before anything is decoded.
+
+    Attributes:
+        kind: Name of the module in `data/sources/` that reads it.
+        name: Short name for headers and captions.
+        classes: Names of the classes; the label is the index.
+        train: Images to train on.
+        validation: Images of the validation part.
+        search: Images that the source itself holds out of `train`; None where they are to be drawn.
+        fingerprint: 16 hexadecimal digits that tell sources apart.
+    """
+
+    kind: str
+    name: str
+    classes: tuple[str, ...]
+    train: Part
+    validation: Part
+    fingerprint: str
+    search: Part | None = None
+
+    def __post_init__(self) -> None:
+        """Checks what every source must have: two classes or more, and training images of every class of the others."""
+        if len(self.classes) < 2:
+            raise DataError(
+                f"classification needs two classes or more; {self.name} has {', '.join(self.classes)} only."
+            )
+        for part, what in ((self.train, "train"), (self.validation, "validation")):
+            if not len(part.labels):
+                raise DataError(f"{self.name} has no images in its {what} part.")
+            if part.labels.min() < 0 or part.labels.max() >= len(self.classes):
+                raise DataError(
+                    f"the labels of {self.name} are 0 to {len(self.classes) - 1}; its {what} part has "
+                    f"{part.labels.min()} to {part.labels.max()}. A part without labels (-1) cannot be used."
+                )
+        trained = np.bincount(self.train.labels, minlength=len(self.classes)) > 0
+        check_classes(
+            [name for name, has in zip(self.classes, trained, strict=True) if has],
+            [self.classes[label] for label in np.unique(self.validation.labels)],
+            f"the validation part of {self.name}",
+        )
+
+
+def check_classes(train: Sequence[str], validation: Sequence[str], where: str) -> None:
+    """Refuses a source with validation images of classes that nothing is trained on.
+
+    Raises:
+        DataError: The message names those classes.
+    """
+    if unknown := sorted(set(validation) - set(train)):
+        raise DataError(
+            f"each class of {where} needs training images; {len(unknown)} have none: "
+            f"{', '.join(unknown[:5])}{', ...' if len(unknown) > 5 else ''}. Add them to its train part or remove them."
+        )
+
+
+def digest(pieces: Iterable[str | bytes]) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of some pieces, read one after the other."""
+    hashed = hashlib.sha256()
+    for piece in pieces:
+        hashed.update(piece.encode(errors="surrogateescape") if isinstance(piece, str) else piece)
+    return hashed.hexdigest()[:16]

@@ -1,0 +1,37 @@
+"""The images that come with the package, taken where no source is named."""
+
+import torch
+
+from acmix_nas.data.embedded import load_embedded
+from acmix_nas.data.pixels import Pixels
+from acmix_nas.data.source import Source
+
+LAYOUT = "embedded, the Fashion-MNIST subset that comes with acmix-nas"
+
+
+def matches(spec: str) -> bool:
+    """Whether the embedded images are asked for by their name."""
+    return spec == "embedded"
+
+
+def open_source(spec: str) -> Source:
+    """Unpacks the embedded images.
+
+    Raises:
+        DataError: They are damaged.
+    """
+    source = load_embedded()
+
+    def part(split: str) -> Pixels:
+        pixels = torch.from_numpy(source.images[split]).unsqueeze(1)
+        return Pixels(images=pixels, labels=source.labels[split], where=f"embedded {split}")
+
+    return Source(
+        kind="embedded",
+        name="fashion_mnist (embedded)",
+        classes=source.classes,
+        train=part("train"),
+        search=part("search"),
+        validation=part("report"),
+        fingerprint=source.sha256[:16],
+    )

@@ -1,0 +1,176 @@
+"""Fidelity of a proxy: rank correlations, the sample, and what is stored."""
+
+import json
+from dataclasses import asdict, replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from study_pieces import SPACE, tiny_space
+
+from acmix_nas.cost import count
+from acmix_nas.errors import StudyError, UsageError
+from acmix_nas.record import TrialRecord
+from acmix_nas.search import fidelity as module
+from acmix_nas.search.fidelity import find_fidelity, measure_fidelity, prepare_fidelity, sample_archs
+from acmix_nas.search.rank import agreement
+
+PROXY = replace(SPACE.proxies["cpu"], input_size=28, patch_size=4, epochs=1, images=20)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+def prepared(out, space=SPACE, proxy=PROXY, **values):
+    return prepare_fidelity(space, proxy, data=None, out=out, device="cpu", **values)
+
+
+@pytest.fixture
+def trained(monkeypatch) -> list[tuple[str, str]]:
+    """(label, arch id) of every training, which is not done: the score follows from parameters and epochs."""
+    done = []
+
+    def run_trial(arch, setting, *, number, label, seeds, on_step=None):
+        done.append((label, arch.id))
+        cost = count(arch, 224)
+        top1 = 1 / (1 + cost.params / 1e8) if label == "large" else 1 / (1 + cost.macs / 1e10)
+        return TrialRecord(
+            number=number,
+            status="complete",
+            arch=arch,
+            cost=cost,
+            label=label,
+            split=setting.split,
+            scores=(0.0,) * (setting.budget.epochs - 1) + (top1,),
+            losses=(1.0,) * setting.budget.epochs,
+            mixing=(),
+            seeds=seeds,
+            budget=setting.budget.to_dict(),
+            proxy=setting.proxy.to_dict(),
+            data=setting.splits.to_dict(),
+            environment={},
+            started="",
+            seconds=0.0,
+        )
+
+    monkeypatch.setattr(module, "run_trial", run_trial)
+    return done
+
+
+@settings(max_examples=8)
+@given(order=st.permutations(range(8)))
+def test_correlations_are_those_of_their_definitions(order):
+    found = agreement(range(8), order)
+    squares = sum((i - j) ** 2 for i, j in enumerate(order))
+    pairs = [np.sign(order[j] - order[i]) for i, j in combinations(range(8), 2)]
+    assert found.spearman.value == pytest.approx(1 - 6 * squares / (8 * 63))
+    assert found.kendall.value == pytest.approx(np.mean(pairs))
+    for part in (found.spearman, found.kendall):
+        assert -1 - 1e-9 <= part.low <= part.high <= 1 + 1e-9
+
+
+def test_intervals_hold_the_estimate_are_seeded_and_narrow_with_more_pairs():
+    generator = np.random.default_rng(0)
+    values = generator.normal(size=200)
+    noisy = values + generator.normal(size=200)
+    few, many = agreement(values[:10], noisy[:10]), agreement(values, noisy)
+    for part in (few.spearman, many.spearman, many.kendall):
+        assert part.low <= part.value <= part.high
+    assert many.spearman.high - many.spearman.low < few.spearman.high - few.spearman.low
+    assert agreement(values[:10], noisy[:10]) == few != agreement(values[:10], noisy[:10], seed=1)
+
+
+def test_values_that_are_all_the_same_order_nothing():
+    found = agreement([1, 1, 1, 1], [1, 2, 3, 4])
+    assert (found.spearman.value, found.spearman.low, found.spearman.high) == (0, 0, 0)
+
+
+def test_the_sample_is_nested_seeded_and_without_twins():
+    small, large = (sample_archs(SPACE, PROXY, count, 3) for count in (5, 12))
+    assert small == large[:5]
+    assert len({PROXY.shrink(arch) for arch in large}) == 12
+    assert small != sample_archs(SPACE, PROXY, 5, 4)
+    with pytest.raises(UsageError, match=r"tells \d+ apart in .*; 40 were asked for\. Give fewer --archs"):
+        sample_archs(tiny_space(), PROXY, 40, 0)
+
+
+def test_each_network_is_trained_twice_once(tmp_path, trained):
+    found = measure_fidelity(prepared(tmp_path), archs=5)
+    archs = [arch.id for arch in sample_archs(SPACE, PROXY, 5, 0)]
+    assert trained == [(label, arch) for arch in archs for label in ("cheap", "large")]
+    assert (found.archs, found.failed, found.cheap["epochs"], found.large["epochs"]) == (5, 0, 1, 3)
+    assert found.agreements["params"].spearman.value == pytest.approx(-1)
+    again = measure_fidelity(prepared(tmp_path), archs=5)
+    assert again == found
+    assert len(trained) == 10
+    more = measure_fidelity(prepared(tmp_path), archs=6)
+    assert (more.archs, len(trained)) == (6, 12)
+    measure_fidelity(prepared(tmp_path, epochs_large=7), archs=5)
+    assert [label for label, _ in trained[12:]] == ["large"] * 5
+
+
+def test_an_interrupt_keeps_what_is_stored_and_a_torn_line_is_trained_again(tmp_path, trained):
+    trainings, calls = prepared(tmp_path), []
+
+    def begin(number, count, name):
+        calls.append(number)
+        if number == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure_fidelity(trainings, archs=4, begin=begin)
+    records = trainings.folder / "records.jsonl"
+    assert len(records.read_text().splitlines()) == 5
+    records.write_text(records.read_text()[:-30])
+    assert not list(trainings.folder.glob("summary-*"))
+    measure_fidelity(trainings, archs=4)
+    assert len(trained) == 5 + 4
+    assert [TrialRecord.from_json(line).number for line in records.read_text().splitlines()] == list(range(8))
+
+
+def test_a_search_finds_what_was_measured_for_the_same_space_proxy_and_images(tmp_path, trained):
+    trainings = prepared(tmp_path)
+    fingerprint = trainings.settings["cheap"].splits.fingerprint
+    assert find_fidelity(tmp_path, SPACE, PROXY, fingerprint) is None
+    few, many = (measure_fidelity(trainings, archs=count) for count in (4, 6))
+    assert find_fidelity(tmp_path, SPACE, PROXY, fingerprint) == many != few
+    assert find_fidelity(tmp_path, SPACE, replace(PROXY, epochs=2), fingerprint) is None
+    assert find_fidelity(tmp_path, SPACE, replace(PROXY, images=21), fingerprint) is None
+    assert find_fidelity(tmp_path, tiny_space(), PROXY, fingerprint) is None
+    assert find_fidelity(tmp_path, SPACE, PROXY, "0" * 16) is None
+
+
+def test_failed_networks_are_left_out_and_too_few_are_told(tmp_path, trained, monkeypatch):
+    run = module.run_trial
+    bad = {arch.id for arch in sample_archs(SPACE, PROXY, 5, 0)[:1]}
+
+    def failing(arch, setting, **values):
+        record = run(arch, setting, **values)
+        return replace(record, status="failed", scores=(), error="out of memory") if arch.id in bad else record
+
+    monkeypatch.setattr(module, "run_trial", failing)
+    with pytest.raises(StudyError, match="4 networks or more; 3 were trained. The first failed: out of memory"):
+        measure_fidelity(prepared(tmp_path), archs=4)
+    found = measure_fidelity(prepared(tmp_path), archs=5)
+    assert (found.archs, found.failed) == (4, 1)
+
+
+def test_the_large_training_must_be_larger(tmp_path):
+    with pytest.raises(UsageError, match=r"more images than the proxy's 1 x 20; 1 x 20 is not more"):
+        prepared(tmp_path, epochs_large=1)
+    assert prepared(tmp_path, epochs_large=1, images_large=30).settings["large"].budget.images == 30
+
+
+@pytest.mark.slow
+def test_networks_are_really_trained(tmp_path):
+    found = measure_fidelity(prepared(tmp_path, epochs_large=2), archs=4)
+    assert (found.archs, found.failed) == (4, 0)
+    records = [json.loads(line) for line in next(tmp_path.rglob("records.jsonl")).read_text().splitlines()]
+    assert [len(record["scores"]) for record in records] == [1, 2] * 4
+    assert {record["split"] for record in records} == {"search"}
+    assert json.loads(next(tmp_path.rglob("summary-*.json")).read_text()) == json.loads(json.dumps(asdict(found)))

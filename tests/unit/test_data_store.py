@@ -1,0 +1,421 @@
+"""Subsets and stores: the draw, the round trip, and what a kill, a full disk or another command leaves."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from data_trees import CLASSES, files, make_folder, packed, picture
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from acmix_nas.data import load_splits, open_source, plan_subset, read_index, write_store
+from acmix_nas.data import write as write_module
+from acmix_nas.data.class_lists import choose_classes, list_names
+from acmix_nas.data.decode import decode_image, traits_of
+from acmix_nas.data.pixels import Pixels
+from acmix_nas.data.source import Source
+from acmix_nas.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> Source:
+    return open_source(make_folder(tmp_path_factory.mktemp("source")))
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def drawn_source(counts: list[int]) -> Source:
+    """Images of one pixel, whose labels are shuffled."""
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
+    part = Pixels(images=torch.zeros(len(labels), 3, 1, 1, dtype=torch.uint8), labels=labels, where="")
+    names = tuple(f"class{number}" for number in range(len(counts)))
+    return Source(kind="test", name="test", classes=names, train=part, validation=part, fingerprint="0" * 16)
+
+
+COUNTS = st.lists(st.integers(3, 30), min_size=3, max_size=7)
+SEEDS = st.integers(0, 2**31)
+
+
+@given(counts=COUNTS, seed=SEEDS, data=st.data())
+def test_splits_of_a_subset_are_disjoint_stratified_and_of_the_chosen_classes(counts, seed, data):
+    origin = drawn_source(counts)
+    classes = data.draw(st.integers(2, len(counts)))
+    each = data.draw(st.integers(1, 30))
+    plan = plan_subset(origin, classes=str(classes), images_per_class=each, size=1, seed=seed)
+    train, search = plan.splits["train"], plan.splits["search"]
+    assert len(plan.classes) == classes
+    assert not set(train.chosen) & set(search.chosen)
+    for number, name in enumerate(plan.classes):
+        old = origin.classes.index(name)
+        held_out = int((search.labels == number).sum())
+        assert 1 <= held_out < counts[old]
+        assert (train.labels == number).sum() == min(each, counts[old] - held_out)
+    for planned in plan.splits.values():
+        names = [origin.classes[label] for label in planned.part.labels[planned.chosen]]
+        assert names == [plan.classes[label] for label in planned.labels]
+
+
+@given(counts=COUNTS, seed=SEEDS, data=st.data())
+def test_a_larger_subset_contains_the_smaller(counts, seed, data):
+    origin = drawn_source(counts)
+    few = data.draw(st.integers(1, 10))
+    many = data.draw(st.integers(few, 30))
+    small, large = (plan_subset(origin, images_per_class=each, size=1, seed=seed) for each in (few, many))
+    assert set(small.splits["train"].chosen) <= set(large.splits["train"].chosen)
+    np.testing.assert_array_equal(small.splits["search"].chosen, large.splits["search"].chosen)
+    fewer = data.draw(st.integers(2, len(counts)))
+    assert set(choose_classes(str(fewer), origin.classes, seed)) <= set(choose_classes(None, origin.classes, seed))
+
+
+def test_a_store_has_the_images_that_decoding_gives(tmp_path, source):
+    plan = plan_subset(source, images_per_class=5, size=6, seed=3)
+    index = write_store(plan, tmp_path / "store", command="acmix data subset --seed 3")
+    assert index == read_index(tmp_path / "store")
+    assert index.images == {"train": 15, "search": 6, "report": 6}
+    assert (index.classes, index.command, index.broken) == (CLASSES, "acmix data subset --seed 3", ())
+    splits = load_splits(tmp_path / "store", input_size=6, train_images=None, seed=0, with_report=True)
+    for name in ("train", "search", "report"):
+        planned, images = plan.splits[name], getattr(splits, name)
+        assert images.labels.tolist() == planned.labels.tolist()
+        for place, pixels in zip(planned.chosen, images.images, strict=True):
+            expected = decode_image(planned.part.open(int(place)), 6)
+            np.testing.assert_array_equal(pixels.permute(1, 2, 0).numpy(), expected)
+    values = splits.train.images.double() / 255
+    assert splits.mean == pytest.approx(values.mean((0, 2, 3)).tolist())
+    assert splits.std == pytest.approx(values.std((0, 2, 3), correction=0).tolist())
+    assert (splits.name, splits.in_chans, splits.notes) == ("store", 3, ())
+
+
+def test_a_store_is_mapped_and_drawn_by_index(tmp_path, source):
+    write_store(plan_subset(source, size=6), tmp_path / "store")
+    whole = load_splits(tmp_path / "store", input_size=5, train_images=None, seed=0, with_report=False)
+    assert whole.train.images.shape == (30, 3, 6, 6)
+    assert whole.input_size == 5
+    maps = Path("/proc/self/maps").read_text()
+    assert f"{tmp_path}/store/train.images.bin" in maps
+    some = load_splits(tmp_path / "store", input_size=5, train_images=9, seed=0, with_report=False)
+    assert some.train.labels.bincount().tolist() == [3, 3, 3]
+    everything = {image.numpy().tobytes() for image in whole.train.images}
+    assert {image.numpy().tobytes() for image in some.train.images} < everything
+    assert torch.equal(some.search.images, whole.search.images)
+
+
+def test_a_small_store_is_enlarged_and_says_so(tmp_path, source):
+    write_store(plan_subset(source, size=4), tmp_path / "store")
+    splits = load_splits(tmp_path / "store", input_size=9, train_images=9, seed=0, with_report=False)
+    assert splits.train.images.shape == (9, 3, 9, 9)
+    assert splits.notes == ("the store has images of 4 px; they are enlarged to 9 px",)
+
+
+@given(size=st.integers(1, 9), chunk=st.integers(1, 40), each=st.integers(1, 12), seed=SEEDS)
+def test_chunks_leave_no_trace(tmp_path_factory, source, size, chunk, each, seed):
+    folder = tmp_path_factory.mktemp("stores")
+    plan = plan_subset(source, images_per_class=each, size=size, seed=seed)
+    write_store(plan, folder / "one")
+    write_store(plan, folder / "two", chunk=chunk)
+    assert content(folder / "one") == content(folder / "two")
+
+
+class Killed(BaseException):
+    pass
+
+
+@given(data=st.data())
+def test_an_interrupted_store_goes_on_to_the_same_bytes(tmp_path_factory, source, data):
+    folder = tmp_path_factory.mktemp("stores")
+    plan = plan_subset(source, size=5)
+    write_store(plan, folder / "whole", chunk=4)
+
+    def stop_at(chunk: int):
+        calls = iter(range(100))
+
+        def progress(done: int, total: int) -> None:
+            if next(calls) == chunk:
+                raise Killed
+
+        return progress
+
+    for chunk in data.draw(st.lists(st.integers(0, 3), max_size=3)):
+        with pytest.raises(Killed):
+            write_store(plan, folder / "torn", chunk=4, progress=stop_at(chunk))
+        with pytest.raises(DataError, match=r"half written; finish it with the same command: acmix data subset"):
+            open_source(folder / "torn")
+        # A kill may come in the middle of a write, before it is counted.
+        written = sorted((folder / "torn").glob("*.images.bin"))[-1]
+        with written.open("ab") as file:
+            file.write(b"\xff" * data.draw(st.integers(0, 100)))
+        with (folder / "torn" / "progress.jsonl").open("a") as file:
+            file.write(data.draw(st.sampled_from(["", '{"split": "tr'])))
+    write_store(plan, folder / "torn", chunk=4)
+    assert content(folder / "torn") == content(folder / "whole")
+
+
+KILLED = """
+    import os, signal, sys
+    from acmix_nas.data import open_source, plan_subset, write_store
+    left = iter(range(3))
+    def progress(done, total):
+        if next(left, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+    write_store(plan_subset(open_source(sys.argv[1]), size=5), __import__("pathlib").Path(sys.argv[2]), chunk=4,
+                progress=progress)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_process_leaves_a_store_that_goes_on(tmp_path):
+    make_folder(tmp_path / "source")
+    run = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path / "source"), str(tmp_path / "torn")]
+    codes = [subprocess.run(run, check=False).returncode for _ in range(5)]
+    assert codes == [-signal.SIGKILL] * 3 + [0, 0]
+    write_store(plan_subset(open_source(tmp_path / "source"), size=5), tmp_path / "whole")
+    assert content(tmp_path / "torn") == content(tmp_path / "whole")
+
+
+def test_the_same_command_again_changes_nothing(tmp_path, source):
+    plan = plan_subset(source, size=5)
+    first = write_store(plan, tmp_path / "store")
+    times = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "store").iterdir()}
+    assert write_store(plan, tmp_path / "store") == first
+    assert times == {file.name: file.stat().st_mtime_ns for file in (tmp_path / "store").iterdir()}
+
+
+def half_store(folder: Path, source: Source) -> None:
+    def stop(done: int, total: int) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        write_store(plan_subset(source, size=5), folder, progress=stop)
+
+
+@pytest.mark.parametrize("make", [half_store, lambda folder, source: write_store(plan_subset(source, size=5), folder)])
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"size": 6}, "size = 5, now 6"),
+        ({"size": 5, "seed": 1}, "seed = 0, now 1"),
+        ({"size": 5, "classes": "2"}, "classes = .*, now"),
+        ({"size": 5, "images_per_class": 3}, "images_per_class = None, now 3"),
+    ],
+)
+def test_the_store_of_another_command_is_refused_with_what_differs(tmp_path, source, make, asked, message):
+    make(tmp_path / "store", source)
+    before = content(tmp_path / "store")
+    with pytest.raises(DataError, match=rf"one of another command: .*{message}.* Choose another --out"):
+        write_store(plan_subset(source, **asked), tmp_path / "store")
+    assert content(tmp_path / "store") == before
+
+
+def test_another_source_in_the_same_folder_is_refused(tmp_path, source):
+    half_store(tmp_path / "store", source)
+    other = open_source(make_folder(tmp_path / "other", files(train=13)))
+    with pytest.raises(DataError, match=r"source = .*fingerprint"):
+        write_store(plan_subset(other, size=5), tmp_path / "store")
+
+
+def test_a_folder_with_other_things_is_refused(tmp_path, source):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(DataError, match=r"empty folder; .* has thesis\.tex"):
+        write_store(plan_subset(source, size=5), tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"cannot be written: .*Choose another --out"):
+        write_store(plan_subset(source, size=5), tmp_path / "file" / "store")
+
+
+def test_two_processes_do_not_write_one_store(tmp_path, source):
+    def second(done: int, total: int) -> None:
+        with pytest.raises(DataError, match="another process writes the store"):
+            write_store(plan_subset(source, size=5), tmp_path / "store")
+
+    write_store(plan_subset(source, size=5), tmp_path / "store", progress=second)
+
+
+def test_a_full_disk_is_told_and_the_command_goes_on_later(tmp_path, source, monkeypatch):
+    plan = plan_subset(source, size=5)
+    write_store(plan, tmp_path / "whole", chunk=4)
+    write, left = os.write, iter(range(5))
+
+    def full(file: int, piece: memoryview) -> int:
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(file, piece[:100])
+
+    monkeypatch.setattr(write_module.os, "write", full)
+    with pytest.raises(DataError, match=r"the disk of .*store is full: nothing is free\. Free some and run the same"):
+        write_store(plan, tmp_path / "store", chunk=4)
+    monkeypatch.undo()
+    write_store(plan, tmp_path / "store", chunk=4)
+    assert content(tmp_path / "store") == content(tmp_path / "whole")
+
+
+def test_too_little_space_is_told_before_anything_is_decoded(tmp_path, source, monkeypatch):
+    monkeypatch.setattr(write_module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    with pytest.raises(DataError, match=r"is full: 0\.00 GB are needed, 0\.00 GB free"):
+        write_store(plan_subset(source, size=50), tmp_path / "store")
+    assert not list((tmp_path / "store").glob("*.bin"))
+
+
+def change_index(folder: Path, **values) -> None:
+    facts = json.loads((folder / "index.json").read_text())
+    (folder / "index.json").write_text(json.dumps({**facts, **values}))
+
+
+def cut(folder: Path) -> None:
+    file = folder / "train.images.bin"
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            lambda folder: change_index(folder, version=2),
+            r"version 1; .* has version 2\. Make it again with: acmix data",
+        ),
+        (lambda folder: change_index(folder, size=None), r"index\.json is damaged"),
+        (lambda folder: change_index(folder, images={"train": 3}), r"index\.json is damaged"),
+        (cut, r"train\.images\.bin has 2250 bytes; it has 2249"),
+        (lambda folder: (folder / "search.images.bin").unlink(), r"search\.images\.bin has .* bytes; it has None"),
+        (lambda folder: (folder / "train.labels.npy").unlink(), r"no labels of train"),
+        (lambda folder: np.save(folder / "train.labels.npy", np.zeros(3)), r"labels of another split than train"),
+    ],
+)
+def test_a_damaged_store_is_refused(tmp_path, source, damage, message):
+    write_store(plan_subset(source, size=5), tmp_path)
+    damage(tmp_path)
+    with pytest.raises(DataError, match=message):
+        open_source(tmp_path)
+
+
+def test_a_torn_progress_file_never_counts_what_is_not_there(tmp_path, source):
+    half_store(tmp_path, source)
+    (tmp_path / "train.images.bin").write_bytes(b"")
+    with pytest.raises(DataError, match=r"lost what progress\.jsonl counts"):
+        write_store(plan_subset(source, size=5), tmp_path)
+
+
+def save_odd(path: Path, kind: str) -> None:
+    image = picture(7, size=(20, 16))
+    if kind == "exif_rotated":
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        image.save(path.with_suffix(".jpg"), exif=exif)
+    elif kind == "cmyk":
+        image.convert("CMYK").save(path.with_suffix(".jpg"))
+    elif kind == "sixteen_bit":
+        Image.fromarray(np.full((9, 9), 30_000, dtype=np.uint16)).save(path.with_suffix(".png"))
+    else:
+        image.convert({"greyscale": "L", "palette": "P", "transparent": "RGBA"}[kind]).save(path.with_suffix(".png"))
+
+
+@pytest.mark.parametrize("kind", ["greyscale", "cmyk", "palette", "transparent", "sixteen_bit", "exif_rotated"])
+def test_unusual_images_are_decoded_and_counted(tmp_path, kind):
+    save_odd(tmp_path / "a", kind)
+    (file,) = tmp_path.iterdir()
+    traits = {kind, "greyscale"} if kind == "sixteen_bit" else {kind}
+    assert set(traits_of(Image.open(file))) == traits
+    make_folder(tmp_path / "source")
+    file.rename(tmp_path / "source" / "val" / "ant" / file.name)
+    index = write_store(plan_subset(open_source(tmp_path / "source"), size=5), tmp_path / "store")
+    assert index.traits == {"train": {}, "search": {}, "report": dict.fromkeys(sorted(traits), 1)}
+    assert index.images["report"] == 7
+
+
+@pytest.mark.parametrize("bad", [b"", b"no image", packed(3)[:100], b"<html></html>"])
+def test_broken_images_are_counted_and_too_many_refused_until_they_are_allowed(tmp_path, bad):
+    source = open_source(make_folder(tmp_path / "source", {**files(), "val/bee/1.png": bad}))
+    plan = plan_subset(source, size=5)
+    with pytest.raises(DataError, match=r"at most 1% .* 1 of 42 are: .*bee/1\.png .*--allow-broken"):
+        write_store(plan, tmp_path / "store")
+    index = write_store(plan, tmp_path / "store", allow_broken=0.05)
+    [(name, reason)] = index.broken
+    assert name.endswith("val/bee/1.png")
+    assert "Error: " in reason
+    assert index.images == {"train": 30, "search": 6, "report": 5}
+    splits = load_splits(tmp_path / "store", input_size=5, train_images=None, seed=0, with_report=True)
+    assert splits.report.labels.tolist() == [0, 0, 1, 2, 2]
+    assert splits.report.images.flatten(1).any(1).all()
+
+
+def test_a_class_with_fewer_images_gives_all_and_is_noted(tmp_path):
+    content = {name: value for name, value in files().items() if "ant" not in name or name[-5] in "01"}
+    plan = plan_subset(open_source(make_folder(tmp_path, content)), images_per_class=5, size=5)
+    assert np.bincount(plan.splits["train"].labels).tolist() == [1, 5, 5]
+    assert plan.notes == ("1 classes have fewer than 5 images to train on and give all they have, 1 at least",)
+
+
+def test_classes_by_number_name_and_file(tmp_path):
+    ids = open_ids()
+    (tmp_path / "mine.txt").write_text("# two\nn02099601  # golden retriever\n\nn01440764\n")
+    (tmp_path / "mine.yaml").write_text("classes: [n02099601, n01440764]")
+    assert [ids[i] for i in choose_classes("imagenette", ids, 0)][:2] == ["n01440764", "n02102040"]
+    assert [ids[i] for i in choose_classes(str(tmp_path / "mine.txt"), ids, 0)] == ["n01440764", "n02099601"]
+    assert [ids[i] for i in choose_classes(str(tmp_path / "mine.yaml"), ids, 0)] == ["n01440764", "n02099601"]
+    assert len(choose_classes("37", ids, 0)) == 37
+    assert set(choose_classes("37", ids, 0)) != set(choose_classes("37", ids, 1))
+    assert len(choose_classes(None, ids, 0)) == 1000
+
+
+def open_ids() -> tuple[str, ...]:
+    from timm.data import ImageNetInfo
+
+    return tuple(ImageNetInfo("imagenet-1k").label_names())
+
+
+@pytest.mark.parametrize(("name", "size"), [("imagenette", 10), ("imagewoof", 10), ("imagenet-100", 100)])
+def test_named_lists_are_classes_of_imagenet_whatever_the_source_calls_them(name, size):
+    from timm.data import ImageNetInfo
+
+    chosen = choose_classes(name, open_ids(), 0)
+    assert len(chosen) == size
+    words = tuple(ImageNetInfo("imagenet-1k").label_descriptions())
+    numbers = tuple(str(number) for number in range(1000))
+    for classes in (words, numbers):
+        np.testing.assert_array_equal(choose_classes(name, classes, 0), chosen)
+    assert name in list_names()
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("1", "2 to all 3 classes .*; 1 were"),
+        ("4", "2 to all 3 classes .*; 4 were"),
+        ("imagenette", r"has each class of imagenette; 10 of 10 are missing: n01440764, .*classes are ant, bee, cow\."),
+        ("missing.txt", "a number, one of imagenet-100, imagenette, imagewoof, or a file"),
+    ],
+)
+def test_classes_that_cannot_be_chosen(asked, message):
+    with pytest.raises(DataError, match=message):
+        choose_classes(asked, CLASSES, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "message"),
+    [
+        ("ant\n", "a.txt", "two classes or more; .* names ant"),
+        ("", "a.txt", "names none"),
+        ("{", "a.yaml", "is not YAML"),
+        ("classes: [1, 2]", "a.yaml", "quote names that are numbers"),
+    ],
+)
+def test_lists_that_name_no_classes(tmp_path, text, name, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=message):
+        choose_classes(str(tmp_path / name), CLASSES, 0)
+
+
+@pytest.mark.parametrize("values", [{"size": 0}, {"images_per_class": 0}, {"search_images": 0}])
+def test_values_that_mean_nothing(source, values):
+    with pytest.raises(DataError, match="a whole number from 1 up; it is 0"):
+        plan_subset(source, **{"size": 5, **values})
