@@ -8,13 +8,15 @@ from rich.table import Table as RichTable
 from acmix_nas.files import write_text
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import ablation, best, document, page, picture, trials
+from acmix_nas.report.latex import as_latex
 from acmix_nas.report.pareto import front
-from acmix_nas.report.table import Table, as_csv, as_latex, as_rich, as_text
+from acmix_nas.report.table import Table, as_csv, as_rich, as_text
+from acmix_nas.report.view import View
 
-__all__ = ["ablation_table", "front", "render", "search_table", "study_table", "table_text"]
+__all__ = ["View", "ablation_table", "front", "render", "search_table", "study_table", "table_text"]
 
 
-def render(folder: Path, header: StudyHeader, records: Sequence[TrialRecord]) -> list[Path]:
+def render(folder: Path, header: StudyHeader, records: Sequence[TrialRecord], view: View | None = None) -> list[Path]:
     """Writes report.html, report.md, table.tex, trials.csv, trials.jsonl, pareto.svg and best.yaml.
 
     The same records always give the same bytes. Each file is replaced in one step. Without a complete trial there is
@@ -24,15 +26,17 @@ def render(folder: Path, header: StudyHeader, records: Sequence[TrialRecord]) ->
         folder: The study's folder; made if missing.
         header: What holds for all trials.
         records: The trials, in any order.
+        view: Which columns the table has; the usual ones if None.
 
     Returns:
         The files written.
 
     Raises:
-        RecordError: Complete trials differ in split, data fingerprint or budget.
+        RecordError: Complete trials differ in split, data fingerprint, proxy or budget.
+        UsageError: The table has no such column.
     """
     records = sorted(records, key=lambda record: record.number)
-    table = study_table(header, records)
+    table = study_table(header, records, view)
     svg = picture.draw(header, records)
     texts = {
         "report.html": page.build(header, records, table, svg),
@@ -55,12 +59,12 @@ def render(folder: Path, header: StudyHeader, records: Sequence[TrialRecord]) ->
 
 def search_table(header: StudyHeader, records: Sequence[TrialRecord]) -> RichTable:
     """The Pareto front of a search, for a terminal."""
-    return as_rich(trials.front_table(header, _sorted(records)))
+    return as_rich(View().of(trials.front_table(header, _sorted(records))))
 
 
 def ablation_table(header: StudyHeader, records: Sequence[TrialRecord]) -> RichTable:
     """The rows of an ablation with mean, spread and difference to the baseline, for a terminal."""
-    return as_rich(ablation.build(header, _sorted(records)))
+    return as_rich(View().of(ablation.build(header, _sorted(records))))
 
 
 def table_text(header: StudyHeader, records: Sequence[TrialRecord]) -> str:
@@ -68,10 +72,10 @@ def table_text(header: StudyHeader, records: Sequence[TrialRecord]) -> str:
     return as_text(study_table(header, records))
 
 
-def study_table(header: StudyHeader, records: Sequence[TrialRecord]) -> Table:
-    """The neutral table of either kind of study."""
+def study_table(header: StudyHeader, records: Sequence[TrialRecord], view: View | None = None) -> Table:
+    """The neutral table of either kind of study, with the columns of a view."""
     build = trials.front_table if header.kind == "search" else ablation.build
-    return build(header, _sorted(records))
+    return (view or View()).of(build(header, _sorted(records)))
 
 
 def _sorted(records: Sequence[TrialRecord]) -> list[TrialRecord]:
