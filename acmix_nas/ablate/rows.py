@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import TypeAlias
 
 from acmix_nas.ablate.change import Changes, change, read_changes, read_field
@@ -13,7 +14,7 @@ from acmix_nas.space.document import Node
 
 BASE = "base"
 """The row that changes nothing."""
-MOST_ROWS = 200
+MOST_ROWS = 1000
 PLAIN = "plain host"
 """The first network of a space whose blocks are the host's own."""
 
@@ -51,10 +52,6 @@ def read_rows(top: Mapping[str, Node], space: Space, base: Arch) -> dict[str, Ro
         rows |= made
     elif "combine" in top:
         raise top["combine"].error("says how axes are combined, and there is no `axes`.")
-    if len(rows) > MOST_ROWS:
-        raise top["axes" if "axes" in top else "rows"].error(
-            f"a table has at most {MOST_ROWS} rows; these are {len(rows)}. Take fewer options, or one-at-a-time."
-        )
     return rows
 
 
@@ -73,6 +70,10 @@ def _made(node: Node, combine: Node | None, space: Space, base: Arch) -> dict[st
     axes = list(_axes(node, space))
     how = combine.text(["grid", "one-at-a-time"]) if combine else "grid"
     if how == "grid":
+        if (count := prod(map(len, axes))) > MOST_ROWS:
+            raise node.error(
+                f"a table has at most {MOST_ROWS} rows; these are {count}. Take fewer options, or one-at-a-time."
+            )
         sets = [_joined(options) for options in product(*(axis.items() for axis in axes))]
         return {name: Row(_changed(node, space, base, changes), node) for name, changes in sets}
     rows = {BASE: Row(base, node)}

@@ -14,6 +14,7 @@ from acmix_nas.ablate import run as module
 from acmix_nas.ablate.reuse import open_source
 from acmix_nas.ablate.run import ablate, check_rows
 from acmix_nas.arch import Arch
+from acmix_nas.data import Images
 from acmix_nas.errors import SpaceError, StudyError
 from acmix_nas.record import StudyHeader
 from acmix_nas.search import Study
@@ -22,7 +23,10 @@ from acmix_nas.search import Study
 @pytest.fixture(scope="module")
 def setting():
     torch.set_num_threads(1)
-    return small_setting(split="report")
+    whole = small_setting(split="report", images=64)
+    scored = whole.splits.report
+    few = Images(images=scored.images[:100], labels=scored.labels[:100])
+    return replace(whole, splits=replace(whole.splits, report=few))
 
 
 @pytest.fixture
@@ -162,6 +166,7 @@ EMPTY = {("conv_on", "resnet"), ("conv_on", "san"), ("conv_on", "pvt"), ("window
 """Tables whose fields have no effect on a host."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["swin", "resnet", "san", "pvt"])
 @pytest.mark.parametrize("name", files.space_names("ablations"))
 def test_every_table_builds_on_every_host_at_every_proxy(name, host, setting):
@@ -170,10 +175,13 @@ def test_every_table_builds_on_every_host_at_every_proxy(name, host, setting):
             load_ablation(name, host=host)
         return
     table = load_ablation(name, host=host)
-    few = dict(list(table.rows.items())[:12])
-    proxies = table.space.proxies.values()
-    for proxy in proxies:
-        check_rows(replace(table, rows=few), replace(setting, proxy=proxy))
+    few = replace(table, rows=dict(list(table.rows.items())[:: max(1, len(table.rows) // 4)]))
+    for proxy in table.space.proxies.values():
+        if (name, host) == ("heads", "san"):
+            with pytest.raises(SpaceError, match="cannot be built: num_heads divides"):
+                check_rows(few, replace(setting, proxy=proxy))
+        else:
+            check_rows(few, replace(setting, proxy=proxy))
 
 
 @given(st.data())

@@ -59,8 +59,8 @@ def test_a_real_latex_takes_the_tables(tmp_path: Path) -> None:
     ]
     odd = [study_table(*poisoned(text), View(columns=("row", "mean", "n"))) for text in HOSTILE]
     body = "\n\\clearpage\n".join(as_latex(table) for table in [*tables, *odd])
-    document = f"\\documentclass{{article}}\n\\usepackage{{booktabs,siunitx}}\n\\begin{{document}}\n{body}\n\\end{{document}}\n"
-    (tmp_path / "paper.tex").write_text(document, encoding="utf-8")
+    head = "\\documentclass{article}\n\\usepackage{booktabs,siunitx}\n\\begin{document}\n"
+    (tmp_path / "paper.tex").write_text(f"{head}{body}\n\\end{{document}}\n", encoding="utf-8")
     run = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
     done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, errors="replace")
     assert done.returncode == 0, done.stdout[-3000:]

@@ -42,8 +42,8 @@ def test_arch_ids_are_those_of_the_named_networks() -> None:
 
 
 def test_each_acmix_gains_on_its_host_as_published() -> None:
-    gains = {"ResNet-26": 2.5, "ResNet-38": 1.4, "ResNet-50": 0.9, "SAN-10": 0.5, "SAN-15": 0.4, "SAN-19": 0.5, "PVT-T": 2.9,
-             "PVT-S": 1.9, "Swin-T": 0.6, "Swin-S": 0.5}  # fmt: skip
+    gains = {"ResNet-26": 2.5, "ResNet-38": 1.4, "ResNet-50": 0.9, "SAN-10": 0.5, "SAN-15": 0.4, "SAN-19": 0.5,
+             "PVT-T": 2.9, "PVT-S": 1.9, "Swin-T": 0.6, "Swin-S": 0.5}  # fmt: skip
     top1 = {model.name.removesuffix(" patchwise"): model.top1_percent for model in published()}
     assert {name: round(top1[f"{name}-ACmix"] - top1[name], 1) for name in gains} == gains
 
