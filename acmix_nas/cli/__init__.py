@@ -16,6 +16,7 @@ COMMANDS = {
     ),
     "ablate": ("acmix_nas.cli.ablate:ablate", "Train the rows of an ablation table with paired seeds and render it."),
     "report": ("acmix_nas.cli.report:report", "Render a study's report again from what is stored."),
+    "repeat": ("acmix_nas.cli.repeat:repeat", "Train a recorded trial again and say whether it came out the same."),
     "export": ("acmix_nas.cli.export:export", "Write a network as ONNX, as a torch.export program, or for timm."),
     "models": ("acmix_nas.cli.models:models", "List the models that timm can create."),
     "spaces": ("acmix_nas.cli.spaces:spaces", "List the search spaces, or check one."),

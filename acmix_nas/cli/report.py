@@ -51,31 +51,62 @@ def view_options(command: Command) -> Command:
     return wrapped  # type: ignore[return-value]
 
 
+def parse_formats(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...]:
+    """Forms of pictures with commas between."""
+    forms = tuple(part.strip() for part in text.split(",")) if text else ()
+    wrong = [form for form in forms if form not in ("svg", "pdf", "png")]
+    if wrong:
+        raise click.BadParameter(f"pictures are svg, pdf or png, with commas between; {wrong[0]!r} is none of them.")
+    return forms
+
+
 @click.command()
-@click.argument("study")
+@click.argument("studies", metavar="STUDY...", nargs=-1, required=True)
 @view_options
+@click.option(
+    "--figures",
+    metavar="svg,pdf,png",
+    callback=parse_formats,
+    help="Also write pictures for a paper into figures/ in these forms.",
+)
 @click.option("--open", "opens", is_flag=True, help="Open report.html in the browser.")
 @out_option
 @json_option
-def report(study: str, view: dict[str, Any], opens: bool, out: Path, as_json: bool) -> None:
-    """Render a study's report again from what is stored.
+def report(
+    studies: tuple[str, ...], view: dict[str, Any], figures: tuple[str, ...], opens: bool, out: Path, as_json: bool
+) -> None:
+    """Render a study's report again from what is stored, or compare several studies.
 
     STUDY is the name of a study in --out, or the path of its folder. Writes report.html, report.md, table.tex,
     trials.csv, trials.jsonl, pareto.svg and best.yaml into the folder and prints the table. Trains nothing.
+
+    Several studies are rendered together, into a folder of --out named after them. They need the same data, split,
+    proxy, budget and input size of the costs; otherwise the command says what differs.
 
     \b
     Examples:
       acmix report swin_t-001 --open
       acmix report combine-001 --columns row,mean,difference,params --format latex
       acmix report combine-001 --compare published
+      acmix report swin_t-001 swin_t-002
+      acmix report combine-001 --figures pdf
       acmix report swin_t-001 --json | jq .front
     """
-    from acmix_nas.report import View, render
+    from acmix_nas.report import View, render, render_together
     from acmix_nas.search.study import load
 
-    folder, shown = find_folder(study, out), View(**view)
-    header, records = load(folder)
-    files = render(folder, header, records, shown)
+    shown, folders = View(**view), [find_folder(study, out) for study in studies]
+    if len(folders) == 1:
+        folder = folders[0]
+        header, records = load(folder)
+        files = render(folder, header, records, shown)
+    else:
+        folder, header, records = render_together(out, [load(each) for each in folders], shown)
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+    if figures:
+        from acmix_nas.report.figures import draw_figures
+
+        files = [*files, *draw_figures(folder, header, records, figures)]
     if as_json:
         click.echo(json.dumps(_as_json(header, records, files, shown), allow_nan=False))
     else:

@@ -18,6 +18,7 @@ from acmix_nas.record import TrialRecord
 from acmix_nas.report import View, front, render
 from acmix_nas.search.run import Watcher
 from acmix_nas.search.study import Study, at_work
+from acmix_nas.train import Progress as Training
 from acmix_nas.train import Setting
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,22 @@ def decoding(console: Console) -> Iterator[Callable[[int, int], None]]:
     task = bar.add_task("images", total=None, visible=False)
     with bar:
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+
+
+@contextmanager
+def stepping(console: Console, what: str) -> Iterator[Callable[[Training], None]]:
+    """A progress bar for the optimizer steps of one training."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+    task = bar.add_task(what, total=None)
+    with bar:
+        yield lambda training: bar.update(task, completed=training.step, total=training.steps)
 
 
 def run_study(

@@ -1,19 +1,20 @@
 """A study folder from stored records alone: page, tables, picture, best network. No network is built."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 
 from rich.table import Table as RichTable
 
 from acmix_nas.files import write_text
 from acmix_nas.record import StudyHeader, TrialRecord
-from acmix_nas.report import ablation, best, document, page, picture, trials
+from acmix_nas.report import ablation, best, document, page, picture, together, trials
 from acmix_nas.report.latex import as_latex
 from acmix_nas.report.pareto import front
 from acmix_nas.report.table import Table, as_csv, as_rich, as_text
 from acmix_nas.report.view import View
 
-__all__ = ["View", "ablation_table", "front", "render", "search_table", "study_table", "table_text"]
+__all__ = ["View", "ablation_table", "front", "render", "render_together", "search_table", "study_table", "table_text"]
 
 
 def render(folder: Path, header: StudyHeader, records: Sequence[TrialRecord], view: View | None = None) -> list[Path]:
@@ -35,26 +36,69 @@ def render(folder: Path, header: StudyHeader, records: Sequence[TrialRecord], vi
         RecordError: Complete trials differ in split, data fingerprint, proxy or budget.
         UsageError: The table has no such column.
     """
-    records = sorted(records, key=lambda record: record.number)
-    table = study_table(header, records, view)
-    svg = picture.draw(header, records)
-    texts = {
-        "report.html": page.build(header, records, table, svg),
-        "report.md": document.build(header, records, table),
-        "table.tex": as_latex(table),
-        "trials.csv": as_csv(trials.trial_table(header, records)),
-        "trials.jsonl": "".join(f"{record.to_json()}\n" for record in records),
-        "pareto.svg": svg,
-    }
+    records = _sorted(records)
+    commands = {record.number: _repeating(header.name, record.number, folder.parent) for record in records}
+    texts = _texts(header, records, view, commands)
+    texts["trials.jsonl"] = "".join(f"{record.to_json()}\n" for record in records)
     chosen = best.choose(header, records)
     if chosen is None:
         (folder / "best.yaml").unlink(missing_ok=True)
     else:
         texts["best.yaml"] = best.best_yaml(header, records, chosen)
+    return _write(folder, texts)
+
+
+def render_together(
+    out: Path, studies: Sequence[tuple[StudyHeader, Sequence[TrialRecord]]], view: View | None = None
+) -> tuple[Path, StudyHeader, list[TrialRecord]]:
+    """Compares studies: report.html, report.md, table.tex, trials.csv and pareto.svg of all their trials together.
+
+    Args:
+        out: Folder of study folders; the files get a folder there named after the studies.
+        studies: Header and trials of each, two or more.
+        view: Which columns the table has; the usual ones if None.
+
+    Returns:
+        The folder, and what holds for all trials with the trials, numbered through.
+
+    Raises:
+        RecordError: The studies are of two kinds, or complete trials differ in split, data, proxy, budget or the size
+            that costs are counted at.
+        UsageError: The table has no such column.
+    """
+    header, records, origins = together.merge(studies)
+    commands = {number: _repeating(name, trial, out) for number, (name, trial) in origins.items()}
+    folder = out / together.folder_name([header.name for header, _ in studies])
+    _write(folder, _texts(header, records, view, commands))
+    return folder, header, records
+
+
+def _texts(
+    header: StudyHeader, records: Sequence[TrialRecord], view: View | None, commands: Mapping[int, str]
+) -> dict[str, str]:
+    """The files of a report by name."""
+    table = study_table(header, records, view)
+    svg = picture.draw(header, records)
+    return {
+        "report.html": page.build(header, records, table, svg, commands),
+        "report.md": document.build(header, records, table),
+        "table.tex": as_latex(table),
+        "trials.csv": as_csv(trials.trial_table(header, records)),
+        "pareto.svg": svg,
+    }
+
+
+def _write(folder: Path, texts: Mapping[str, str]) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_text(folder / name, _encodable(text))
     return [folder / name for name in texts]
+
+
+def _repeating(study: str, number: int, out: Path) -> str:
+    """The command that trains a trial again."""
+    where = "" if out == Path("reports") else f" --out {quote(str(out))}"
+    return f"acmix repeat {quote(study)} {number}{where}"
 
 
 def search_table(header: StudyHeader, records: Sequence[TrialRecord]) -> RichTable:
