@@ -17,8 +17,8 @@ def explained(records: Sequence[TrialRecord]) -> dict[str, float]:
     """stages.S.FIELD -> omega squared of the one-way analysis of variance of top-1 by that field, largest first.
 
     omega^2 = (SS_between - df MS_within) / (SS_total + MS_within) (Hays 1963), which is 0 on average where a field has
-    no effect; negative ones are shown as 0. Choices are confounded where a sampler takes them together, and a field that
-    has no effect beside another (a kernel without its path) counts as a value of its own.
+    no effect; negative ones are shown as 0. Choices are confounded where a sampler takes them together, and a field
+    that has no effect beside another (a kernel without its path) counts as a value of its own.
     """
     scored = [record for record in complete(records) if record.shared_with is None]
     if len(scored) < LEAST:

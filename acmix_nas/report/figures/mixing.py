@@ -12,6 +12,7 @@ from acmix_nas.report.picture import BLUE, FAINT, GREY, VERMILLION
 
 SIZE = (7.0, 4.8)
 MOST = 8
+ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
 STARTS = {
     "beta": (1.0, 0.5),
     "convex": (0.5, 0.5),
@@ -41,17 +42,17 @@ def draw(figure: Any, name: str, trials: Sequence[TrialRecord]) -> None:
     blocks = range(len(trials[0].mixing[-1]))
     starts = _starts(trials[0])
     for side, (text, color, marker, line) in enumerate(
-        (("|α| attention", BLUE, "o", "-"), ("|β| convolution", VERMILLION, "s", "--"))
+        ((f"|{ALPHA}| attention", BLUE, "o", "-"), ("|β| convolution", VERMILLION, "s", "--"))
     ):
         values = [_band([abs(pair[side]) for pair in pairs]) for pairs in _pairs(trials)]
         _draw_line(above, blocks, values, [None if s is None else s[side] for s in starts], (color, marker, line, text))
     ratios = [_band([log(abs(a) / abs(b)) for a, b in pairs if a and b]) for pairs in _pairs(trials)]
     zero = [None if s is None else log(s[0] / s[1]) for s in starts]
-    _draw_line(below, blocks, ratios, zero, ("black", "D", "-", "log |α / β|"))
+    _draw_line(below, blocks, ratios, zero, ("black", "D", "-", f"log |{ALPHA} / β|"))
     below.axhline(0, color=GREY, linewidth=1)
     above.set_ylabel("weight after training")
     above.legend(frameon=False, fontsize=8.5, ncols=2, loc="best")
-    below.set_ylabel("log |α / β|")
+    below.set_ylabel(f"log |{ALPHA} / β|")
     below.set_xlabel("block of the trained network, first to last; lines between stages")
     band = (
         f"band: 95 % over {len(trials)} seeds" if len(trials) > 1 else "one seed: no band, so no block is called moved"
@@ -70,7 +71,7 @@ def _learns(record: TrialRecord) -> bool:
 
 
 def _starts(record: TrialRecord) -> list[tuple[float, float] | None]:
-    """alpha and beta of each trained block before training; None where they are fixed."""
+    """(alpha, beta) of each trained block before training; None where they are fixed."""
     depths = record.proxy.get("depths")
     depths = depths if isinstance(depths, list | tuple) else record.arch.depths
     rules = [
