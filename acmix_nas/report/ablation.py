@@ -83,7 +83,7 @@ def _cells(row: Row, claims: Claims) -> tuple[Cell, ...]:
 def _gain(gain: Difference | None) -> Cell:
     if gain is None:
         return NOTHING
-    text = f"{100 * gain.mean:+.2f}".replace("-", MINUS)
+    text = f"{100 * gain.mean:+.2f}".replace("-0.00", "+0.00").replace("-", MINUS)
     width = "" if gain.half_width is None else f" ± {100 * gain.half_width:.2f}"
     return Cell(text + width, gain.mean)
 

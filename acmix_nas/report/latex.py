@@ -1,6 +1,7 @@
 """The table in LaTeX: booktabs rules, numbers aligned at the decimal point by siunitx."""
 
 import re
+import textwrap
 from dataclasses import dataclass
 
 from acmix_nas.report import escape
@@ -24,7 +25,7 @@ def as_latex(table: Table) -> str:
         "\\begin{table}",
         "  \\centering",
         "  \\footnotesize",
-        "  \\setlength{\\tabcolsep}{3pt}",
+        "  \\setlength{\\tabcolsep}{2.4pt}",
         "  \\sisetup{mode=text, reset-text-series=false, retain-explicit-plus, group-digits=none}",
         f"  \\caption{{{caption}}}",
         f"  \\label{{tab:{table.name}}}",
@@ -70,7 +71,10 @@ class _Printed:
     @property
     def heading(self) -> str:
         """Its title, where siunitx aligns it as text."""
-        title = escape.latex(self.column.narrow_title)
+        lines = [escape.latex(line) for line in textwrap.wrap(self.column.narrow_title, 8, break_long_words=False)]
+        side = "r" if self.column.numeric else "l"
+        stacked = r" \\ ".join(lines)
+        title = stacked if len(lines) == 1 else f"\\shortstack[{side}]{{{stacked}}}"
         return f"{{{title}}}" if self.aligned else title
 
     def cell(self, cell: Cell) -> str:
