@@ -20,6 +20,7 @@ COMMANDS = {
         "acmix_nas.cli.train:train",
         "Train a network at full size with its paper's recipe, or score a checkpoint.",
     ),
+    "repeat": ("acmix_nas.cli.repeat:repeat", "Train a recorded trial again and say whether it came out the same."),
     "export": ("acmix_nas.cli.export:export", "Write a network as ONNX, as a torch.export program, or for timm."),
     "data": ("acmix_nas.cli.data:data", "Look at images to train on, and make proxy subsets of them."),
     "models": ("acmix_nas.cli.models:models", "List the models that timm can create."),

@@ -1,42 +1,84 @@
 """`acmix ablate`: a table of networks, each row trained with paired seeds."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from acmix_nas.cli.options import command_line, study_options
+from acmix_nas.cli.report import find_folder, view_options
+
+if TYPE_CHECKING:
+    from acmix_nas.ablate import Ablation
+    from acmix_nas.ablate.reuse import Source
+    from acmix_nas.train import Setting
 
 
 @click.command()
 @click.argument("table", metavar="NAME|FILE")
 @click.option(
+    "--base",
+    metavar="ARCH",
+    help="Network that the rows change: a timm name, a best.yaml, STUDY:TRIAL, or a first network of the space "
+    '("paper", "plain host"). Default: the table\'s own.',
+)
+@click.option(
+    "--host",
+    help="Host or space to make the table for; mixers of another host are carried there stage by stage, and what "
+    "cannot be carried is listed. Default: the host of --base, else the table's own.",
+)
+@click.option(
     "--seeds",
     type=click.IntRange(1, 1000),
-    default=3,
-    show_default=True,
-    help="Seeds of each row; with --resume the total.",
+    help="Seeds of each row; with --resume the total.  [default: the table's, mostly 3]",
 )
+@click.option(
+    "--reuse",
+    multiple=True,
+    metavar="STUDY",
+    help="Take cells that this study has trained with the same network, data, budget, seeds and versions. Repeatable.",
+)
+@view_options
 @study_options
-def ablate(table: str, seeds: int, as_json: bool, **asked: Any) -> int:
+def ablate(
+    table: str,
+    base: str | None,
+    host: str | None,
+    seeds: int | None,
+    reuse: tuple[str, ...],
+    view: Mapping[str, Any],
+    as_json: bool,
+    **asked: Any,
+) -> int:
     """Train the rows of an ablation table with paired seeds and render it.
 
-    NAME is combine (nine rules for alpha and beta) or shift (implementations of shift-and-sum); FILE is a YAML file of
-    your own. Scores are read on the report split, which no search reads.
+    NAME is a table of the package: combine, conv_on, heads, kernel, neighbours, path, placement, shift or window; FILE
+    is a YAML file of your own (docs/ablate.md). Scores are read on the report split, which no search reads. More seeds
+    or rows later (--resume) train only the new cells.
 
     \b
     Examples:
       acmix ablate combine
-      acmix ablate shift --seeds 5 --epochs 4
-      acmix ablate combine --study combine-001 --resume --seeds 10
+      acmix ablate kernel --host resnet --seeds 5 --epochs 4
+      acmix ablate neighbours --base reports/demo/best.yaml
+      acmix ablate shift --study shift-001 --resume --seeds 10 --reuse combine-001
     """
-    from acmix_nas.ablate import ablate as run
-    from acmix_nas.ablate import load_ablation
+    ablation = _load(table, base, host, asked["out"])
+    seeds = seeds or ablation.seeds
+    if not asked["resume"]:
+        asked = _with_budget(asked, ablation.budget)
+
+    # What follows loads torch, which takes seconds: a wrong file is told before.
+    from acmix_nas.ablate.run import ablate as run
     from acmix_nas.cli.console import progress
     from acmix_nas.cli.study import decoding, run_study
+    from acmix_nas.report import View
     from acmix_nas.search.setup import Asked, open_study
 
-    ablation = load_ablation(table)
     console = progress()
+    for note in ablation.notes:
+        console.print(note, markup=False, soft_wrap=True)
     with decoding(console) as on_image:
         study, setting = open_study(
             Asked(**asked),
@@ -45,18 +87,49 @@ def ablate(table: str, seeds: int, as_json: bool, **asked: Any) -> int:
             name=ablation.name,
             baseline=ablation.baseline,
             rows=tuple(ablation.rows),
-            fixed={"rows": {name: arch.to_dict() for name, arch in ablation.rows.items()}},
-            kept={},
+            fixed={},
+            kept={
+                "rows": {name: arch.to_dict() for name, arch in ablation.rows.items()},
+                "base": ablation.base.to_dict(),
+                "notes": list(ablation.notes),
+            },
             command=command_line(),
             progress=on_image,
         )
+    sources = _sources(reuse, asked["out"], setting)
+    options = "".join(f" {name} {value}" for name, value in (("--base", base), ("--host", host)) if value)
     return run_study(
         study,
         setting,
         console,
         total=seeds * len(ablation.rows),
-        again=f"acmix ablate {table}",
+        again=f"acmix ablate {table}{options}",
         more=f"--seeds {2 * seeds}",
         as_json=as_json,
-        run=lambda watcher: run(study, ablation, setting, seeds=seeds, watcher=watcher),
+        view=View(**view),
+        run=lambda watcher: run(study, ablation, setting, seeds=seeds, watcher=watcher, sources=sources),
     )
+
+
+def _load(table: str, base: str | None, host: str | None, out: Path) -> "Ablation":
+    """The table; a base is looked for among the first networks of its space before it is one from elsewhere."""
+    from acmix_nas.ablate import load_ablation, table_space
+    from acmix_nas.cli.networks import find_arch
+
+    if base is None or base in table_space(table, host=host).first:
+        return load_ablation(table, base=base, host=host)
+    return load_ablation(table, base=find_arch(base, out).arch, host=host)
+
+
+def _with_budget(asked: dict[str, Any], budget: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked, and what the table's file says where nothing was."""
+    names = {"proxy": "proxy", "epochs": "epochs", "proxy_images": "images"}
+    said = {name: budget.get(key) for name, key in names.items() if asked[name] is None}
+    return {**asked, **said}
+
+
+def _sources(studies: Sequence[str], out: Path, setting: "Setting") -> list["Source"]:
+    from acmix_nas.ablate.reuse import open_source
+    from acmix_nas.search.study import load
+
+    return [open_source(*load(find_folder(name, out)), setting) for name in studies]

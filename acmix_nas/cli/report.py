@@ -2,43 +2,118 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from acmix_nas.cli.options import json_option, out_option
 from acmix_nas.errors import StudyError
-from acmix_nas.record import StudyHeader, TrialRecord
+
+if TYPE_CHECKING:
+    from acmix_nas.record import StudyHeader, TrialRecord
+    from acmix_nas.report import View
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_VIEW_OPTIONS = [
+    click.option(
+        "--columns",
+        metavar="A,B,C",
+        help="Columns of the table, in this order. An unknown one lists those there are.",
+    ),
+    click.option(
+        "--compare",
+        type=click.Choice(["published"]),
+        help="Put the paper's params, MACs and top-1 beside the measured ones, marked as published.",
+    ),
+    click.option(
+        "--format",
+        "form",
+        type=click.Choice(["rich", "plain", "markdown", "latex", "html", "csv", "json"]),
+        help="Form of the table on stdout.  [default: rich on a terminal, plain in a pipe]",
+    ),
+]
+
+
+def view_options(command: Command) -> Command:
+    """Options of how a table is shown; the command gets them as `view`, fields of `acmix_nas.report.View`."""
+
+    @wraps(command)
+    def wrapped(*args: Any, columns: str | None, compare: str | None, form: str | None, **values: Any) -> Any:
+        keys = tuple(key.strip() for key in columns.split(",") if key.strip()) if columns else ()
+        return command(*args, view={"columns": keys, "compare": compare, "form": form}, **values)
+
+    for option in reversed(_VIEW_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped  # type: ignore[return-value]
+
+
+def parse_formats(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...]:
+    """Forms of pictures with commas between."""
+    forms = tuple(part.strip() for part in text.split(",")) if text else ()
+    wrong = [form for form in forms if form not in ("svg", "pdf", "png")]
+    if wrong:
+        raise click.BadParameter(f"pictures are svg, pdf or png, with commas between; {wrong[0]!r} is none of them.")
+    return forms
 
 
 @click.command()
-@click.argument("study")
+@click.argument("studies", metavar="STUDY...", nargs=-1, required=True)
+@view_options
+@click.option(
+    "--figures",
+    metavar="svg,pdf,png",
+    callback=parse_formats,
+    help="Also write pictures for a paper into figures/ in these forms.",
+)
+@click.option("--open", "opens", is_flag=True, help="Open report.html in the browser.")
 @out_option
 @json_option
-def report(study: str, out: Path, as_json: bool) -> None:
-    """Render a study's report again from what is stored.
+def report(
+    studies: tuple[str, ...], view: dict[str, Any], figures: tuple[str, ...], opens: bool, out: Path, as_json: bool
+) -> None:
+    """Render a study's report again from what is stored, or compare several studies.
 
     STUDY is the name of a study in --out, or the path of its folder. Writes report.html, report.md, table.tex,
     trials.csv, trials.jsonl, pareto.svg and best.yaml into the folder and prints the table. Trains nothing.
 
+    Several studies are rendered together, into a folder of --out named after them. They need the same data, split,
+    proxy, budget and input size of the costs; otherwise the command says what differs.
+
     \b
     Examples:
-      acmix report swin_t-001
-      acmix report /shared/runs/combine-003
+      acmix report swin_t-001 --open
+      acmix report combine-001 --columns row,mean,difference,params --format latex
+      acmix report combine-001 --compare published
+      acmix report swin_t-001 swin_t-002
+      acmix report combine-001 --figures pdf
       acmix report swin_t-001 --json | jq .front
     """
-    from acmix_nas.report import render
+    from acmix_nas.report import View, render, render_together
     from acmix_nas.search.study import load
 
-    folder = find_folder(study, out)
-    header, records = load(folder)
-    files = render(folder, header, records)
-    if as_json:
-        click.echo(json.dumps(_as_json(header, records, files), allow_nan=False))
+    shown, folders = View(**view), [find_folder(study, out) for study in studies]
+    if len(folders) == 1:
+        folder = folders[0]
+        header, records = load(folder)
+        files = render(folder, header, records, shown)
     else:
-        _print_table(header, records)
-        click.echo("\n" + "\n".join(str(file) for file in files))
+        folder, header, records = render_together(out, [load(each) for each in folders], shown)
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+    if figures:
+        from acmix_nas.report.figures import draw_figures
+
+        files = [*files, *draw_figures(folder, header, records, figures)]
+    if as_json:
+        click.echo(json.dumps(_as_json(header, records, files, shown), allow_nan=False))
+    else:
+        print_table(header, records, shown)
+        click.echo("\n" + "\n".join(str(file) for file in files), err=shown.form is not None)
+    if opens:
+        click.launch((folder / "report.html").resolve().as_uri())
 
 
 def find_folder(study: str, out: Path, option: str = "--out") -> Path:
@@ -60,23 +135,32 @@ def find_folder(study: str, out: Path, option: str = "--out") -> Path:
     raise StudyError(f"there is no study {study!r} in {out}; {known}. Another folder is named with {option}.")
 
 
-def _print_table(header: StudyHeader, records: Sequence[TrialRecord]) -> None:
-    from acmix_nas.report import ablation_table, search_table, table_text
+def print_table(header: "StudyHeader", records: "Sequence[TrialRecord]", view: "View") -> None:
+    """Prints a study's table on stdout as the view says."""
+    from acmix_nas.report import study_table
+    from acmix_nas.report.table import as_rich
+    from acmix_nas.report.view import FORMS
 
-    if not sys.stdout.isatty():
-        click.echo(table_text(header, records))
-        return
-    from acmix_nas.cli.console import results
+    table = study_table(header, records, view)
+    form = view.form or ("rich" if sys.stdout.isatty() else "plain")
+    if form == "rich":
+        from acmix_nas.cli.console import results
 
-    results().print((search_table if header.kind == "search" else ablation_table)(header, records))
+        results().print(as_rich(table))
+    else:
+        click.echo(FORMS[form](table))
 
 
-def _as_json(header: StudyHeader, records: Sequence[TrialRecord], files: Sequence[Path]) -> dict[str, object]:
-    from acmix_nas.report import front
+def _as_json(
+    header: "StudyHeader", records: "Sequence[TrialRecord]", files: Sequence[Path], view: "View"
+) -> dict[str, object]:
+    from acmix_nas.report import front, study_table
+    from acmix_nas.report.table import as_json
 
     return {
         "header": header.to_dict(),
         "records": [record.to_dict() for record in records],
         "front": [record.number for record in front(records)],
+        "table": json.loads(as_json(study_table(header, records, view))),
         "files": [str(file) for file in files],
     }

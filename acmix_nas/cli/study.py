@@ -3,7 +3,6 @@
 import json
 import logging
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,21 +10,38 @@ from types import FrameType
 
 import click
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from acmix_nas.cli.console import results
 from acmix_nas.cli.decoding import decoding as decoding
 from acmix_nas.cli.display import StudyDisplay
+from acmix_nas.cli.report import print_table
 from acmix_nas.record import TrialRecord
-from acmix_nas.report import front, render, study_table, table_text
-from acmix_nas.report.table import as_rich
+from acmix_nas.report import View, front, render
 from acmix_nas.search.run import Watcher
 from acmix_nas.search.study import Study, at_work
+from acmix_nas.train import Progress as Training
 from acmix_nas.train import Setting
 
 log = logging.getLogger(__name__)
 
 FAILED_TRIALS = 3
 INTERRUPTED = 130
+
+
+@contextmanager
+def stepping(console: Console, what: str) -> Iterator[Callable[[Training], None]]:
+    """A progress bar for the optimizer steps of one training."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+    task = bar.add_task(what, total=None)
+    with bar:
+        yield lambda training: bar.update(task, completed=training.step, total=training.steps)
 
 
 def run_study(
@@ -38,6 +54,7 @@ def run_study(
     more: str,
     as_json: bool,
     run: Callable[[Watcher], object],
+    view: View | None = None,
 ) -> int:
     """Runs a study and renders its report, also after an interrupt.
 
@@ -50,6 +67,7 @@ def run_study(
         more: Options that let it grow.
         as_json: Whether the results are one JSON object.
         run: Runs the trials, telling the watcher.
+        view: How the table is shown.
 
     Returns:
         The exit code: 0 done, 3 done with failed trials, 130 interrupted.
@@ -67,9 +85,9 @@ def run_study(
         records = study.records()
         if not code and any(record.status == "failed" for record in records):
             code = FAILED_TRIALS
-        files = render(study.folder, study.header, records)
+        files = render(study.folder, study.header, records, view)
         log.info("%d trials stored, report rendered", len(records))
-    _show_results(study, records, as_json=as_json)
+    _show_results(study, records, view or View(), as_json=as_json)
     failed = [record for record in records if record.status == "failed"]
     lines = [f"{len(failed)} of {len(records)} trials failed; the first: {failed[0].error}"] if failed else []
     lines += ["", f"written to {study.folder}: {', '.join(sorted(file.name for file in files))}"]
@@ -99,17 +117,15 @@ def _announce(study: Study, setting: Setting, console: Console) -> None:
         console.print(line, markup=False, soft_wrap=True)
 
 
-def _show_results(study: Study, records: list[TrialRecord], *, as_json: bool) -> None:
+def _show_results(study: Study, records: list[TrialRecord], view: View, *, as_json: bool) -> None:
     header = study.header
     if as_json:
         best = [record.number for record in front(records)]
         trials = [record.to_dict() for record in records]
         facts = {"study": header.to_dict(), "folder": str(study.folder), "front": best, "trials": trials}
         click.echo(json.dumps(facts))
-    elif sys.stdout.isatty():
-        results().print(as_rich(study_table(header, records)))
     else:
-        click.echo(table_text(header, records))
+        print_table(header, records, view)
 
 
 def _next_commands(study: Study, again: str, more: str, *, interrupted: bool) -> list[str]:

@@ -1,20 +1,23 @@
 """A study folder from stored records alone: page, tables, picture, best network. No network is built."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 
 from rich.table import Table as RichTable
 
 from acmix_nas.files import write_text
 from acmix_nas.record import StudyHeader, TrialRecord
-from acmix_nas.report import ablation, best, document, page, picture, trials
+from acmix_nas.report import ablation, best, document, page, picture, together, trials
+from acmix_nas.report.latex import as_latex
 from acmix_nas.report.pareto import front
-from acmix_nas.report.table import Table, as_csv, as_latex, as_rich, as_text
+from acmix_nas.report.table import Table, as_csv, as_rich, as_text
+from acmix_nas.report.view import View
 
-__all__ = ["ablation_table", "front", "render", "search_table", "study_table", "table_text"]
+__all__ = ["View", "ablation_table", "front", "render", "render_together", "search_table", "study_table", "table_text"]
 
 
-def render(folder: Path, header: StudyHeader, records: Sequence[TrialRecord]) -> list[Path]:
+def render(folder: Path, header: StudyHeader, records: Sequence[TrialRecord], view: View | None = None) -> list[Path]:
     """Writes report.html, report.md, table.tex, trials.csv, trials.jsonl, pareto.svg and best.yaml.
 
     The same records always give the same bytes. Each file is replaced in one step. Without a complete trial there is
@@ -24,43 +27,88 @@ def render(folder: Path, header: StudyHeader, records: Sequence[TrialRecord]) ->
         folder: The study's folder; made if missing.
         header: What holds for all trials.
         records: The trials, in any order.
+        view: Which columns the table has; the usual ones if None.
 
     Returns:
         The files written.
 
     Raises:
-        RecordError: Complete trials differ in split, data fingerprint or budget.
+        RecordError: Complete trials differ in split, data fingerprint, proxy or budget.
+        UsageError: The table has no such column.
     """
-    records = sorted(records, key=lambda record: record.number)
-    table = study_table(header, records)
-    svg = picture.draw(header, records)
-    texts = {
-        "report.html": page.build(header, records, table, svg),
-        "report.md": document.build(header, records, table),
-        "table.tex": as_latex(table),
-        "trials.csv": as_csv(trials.trial_table(header, records)),
-        "trials.jsonl": "".join(f"{record.to_json()}\n" for record in records),
-        "pareto.svg": svg,
-    }
+    records = _sorted(records)
+    commands = {record.number: _repeating(header.name, record.number, folder.parent) for record in records}
+    texts = _texts(header, records, view, commands)
+    texts["trials.jsonl"] = "".join(f"{record.to_json()}\n" for record in records)
     chosen = best.choose(header, records)
     if chosen is None:
         (folder / "best.yaml").unlink(missing_ok=True)
     else:
         texts["best.yaml"] = best.best_yaml(header, records, chosen)
+    return _write(folder, texts)
+
+
+def render_together(
+    out: Path, studies: Sequence[tuple[StudyHeader, Sequence[TrialRecord]]], view: View | None = None
+) -> tuple[Path, StudyHeader, list[TrialRecord]]:
+    """Compares studies: report.html, report.md, table.tex, trials.csv and pareto.svg of all their trials together.
+
+    Args:
+        out: Folder of study folders; the files get a folder there named after the studies.
+        studies: Header and trials of each, two or more.
+        view: Which columns the table has; the usual ones if None.
+
+    Returns:
+        The folder, and what holds for all trials with the trials, numbered through.
+
+    Raises:
+        RecordError: The studies are of two kinds, or complete trials differ in split, data, proxy, budget or the size
+            that costs are counted at.
+        UsageError: The table has no such column.
+    """
+    header, records, origins = together.merge(studies)
+    commands = {number: _repeating(name, trial, out) for number, (name, trial) in origins.items()}
+    folder = out / together.folder_name([header.name for header, _ in studies])
+    _write(folder, _texts(header, records, view, commands))
+    return folder, header, records
+
+
+def _texts(
+    header: StudyHeader, records: Sequence[TrialRecord], view: View | None, commands: Mapping[int, str]
+) -> dict[str, str]:
+    """The files of a report by name."""
+    table = study_table(header, records, view)
+    svg = picture.draw(header, records)
+    return {
+        "report.html": page.build(header, records, table, svg, commands),
+        "report.md": document.build(header, records, table),
+        "table.tex": as_latex(table),
+        "trials.csv": as_csv(trials.trial_table(header, records)),
+        "pareto.svg": svg,
+    }
+
+
+def _write(folder: Path, texts: Mapping[str, str]) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_text(folder / name, _encodable(text))
     return [folder / name for name in texts]
 
 
+def _repeating(study: str, number: int, out: Path) -> str:
+    """The command that trains a trial again."""
+    where = "" if out == Path("reports") else f" --out {quote(str(out))}"
+    return f"acmix repeat {quote(study)} {number}{where}"
+
+
 def search_table(header: StudyHeader, records: Sequence[TrialRecord]) -> RichTable:
     """The Pareto front of a search, for a terminal."""
-    return as_rich(trials.front_table(header, _sorted(records)))
+    return as_rich(View().of(trials.front_table(header, _sorted(records))))
 
 
 def ablation_table(header: StudyHeader, records: Sequence[TrialRecord]) -> RichTable:
     """The rows of an ablation with mean, spread and difference to the baseline, for a terminal."""
-    return as_rich(ablation.build(header, _sorted(records)))
+    return as_rich(View().of(ablation.build(header, _sorted(records))))
 
 
 def table_text(header: StudyHeader, records: Sequence[TrialRecord]) -> str:
@@ -68,10 +116,10 @@ def table_text(header: StudyHeader, records: Sequence[TrialRecord]) -> str:
     return as_text(study_table(header, records))
 
 
-def study_table(header: StudyHeader, records: Sequence[TrialRecord]) -> Table:
-    """The neutral table of either kind of study."""
+def study_table(header: StudyHeader, records: Sequence[TrialRecord], view: View | None = None) -> Table:
+    """The neutral table of either kind of study, with the columns of a view."""
     build = trials.front_table if header.kind == "search" else ablation.build
-    return build(header, _sorted(records))
+    return (view or View()).of(build(header, _sorted(records)))
 
 
 def _sorted(records: Sequence[TrialRecord]) -> list[TrialRecord]:

@@ -14,7 +14,7 @@ def check_comparable(header: StudyHeader, records: Iterable[TrialRecord]) -> Non
     """Refuses trials whose accuracies cannot stand in one table.
 
     Raises:
-        RecordError: Two complete trials differ in split, data fingerprint or budget.
+        RecordError: Two complete trials differ in split, data fingerprint, proxy or budget.
     """
     scored = complete(records)
     for record in scored:
@@ -24,6 +24,8 @@ def check_comparable(header: StudyHeader, records: Iterable[TrialRecord]) -> Non
                 f"{header.split} images; one table has one split: keep them in two studies."
             )
         _check_same(scored[0], record, "data fingerprint", _fingerprint(scored[0]), _fingerprint(record))
+        for name in sorted({*scored[0].proxy, *record.proxy}, key=str):
+            _check_same(scored[0], record, f"proxy {name}", scored[0].proxy.get(name), record.proxy.get(name))
         for name in sorted({*scored[0].budget, *record.budget}, key=str):
             _check_same(scored[0], record, f"budget {name}", scored[0].budget.get(name), record.budget.get(name))
 

@@ -2,29 +2,34 @@
 
 import base64
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from acmix_nas.arch import Arch, Mixer
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import ablation
 from acmix_nas.report.describe import arch_text, stage_texts, varying
 from acmix_nas.report.facts import NOT_IMAGENET, facts, is_embedded
+from acmix_nas.report.latex import as_latex
 from acmix_nas.report.pareto import COSTS, chosen_cost, complete, front
 from acmix_nas.report.picture import cost_label
 from acmix_nas.report.table import Table
 from acmix_nas.report.trials import REFERENCES, split_title
 
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPTS = ("chart.js", "accuracy.js", "curves.js", "mixing.js", "table.js", "page.js")
+SCRIPTS = ("chart.js", "accuracy.js", "curves.js", "mixing.js", "table.js", "trial.js", "page.js")
 
 SCRIPT_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
-def build(header: StudyHeader, records: Sequence[TrialRecord], table: Table, svg: str) -> str:
+def build(
+    header: StudyHeader, records: Sequence[TrialRecord], table: Table, svg: str, commands: Mapping[int, str]
+) -> str:
     """The page of either kind of study.
 
     Args:
@@ -32,6 +37,7 @@ def build(header: StudyHeader, records: Sequence[TrialRecord], table: Table, svg
         records: The trials, by number.
         table: The front or the ablation table.
         svg: pareto.svg, shown where scripts are off.
+        commands: Number of each trial -> the command that repeats it.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -55,7 +61,7 @@ def build(header: StudyHeader, records: Sequence[TrialRecord], table: Table, svg
         svg=base64.b64encode(svg.encode("utf-8", "backslashreplace")).decode(),
         style=_asset("style.css"),
         script=Markup("\n").join(_asset(name) for name in SCRIPTS),
-        study=_script_json(_study(header, records, shown)),
+        study=_script_json({**_study(header, records, shown, commands), "latex": as_latex(table)}),
     )
 
 
@@ -74,9 +80,19 @@ def _script_json(values: dict[str, Any]) -> Markup:
     return Markup(json.dumps(values, allow_nan=False, sort_keys=True).translate(SCRIPT_ESCAPES))
 
 
-def _study(header: StudyHeader, records: Sequence[TrialRecord], shown: frozenset[str]) -> dict[str, Any]:
+def _study(
+    header: StudyHeader, records: Sequence[TrialRecord], shown: frozenset[str], commands: Mapping[int, str]
+) -> dict[str, Any]:
     best = {cost: {record.number for record in front(records, cost)} for cost in COSTS}
-    scored = complete(records)
+    scored, mixers = complete(records), _Mixers()
+    trials = [
+        {
+            **_trial(record, shown, {cost: record.number in best[cost] for cost in COSTS}),
+            "blocks": mixers.places(record.arch),
+            "command": commands.get(record.number, ""),
+        }
+        for record in records
+    ]
     return {
         "kind": header.kind,
         "split": header.split,
@@ -86,8 +102,27 @@ def _study(header: StudyHeader, records: Sequence[TrialRecord], shown: frozenset
         "baseline": header.baseline,
         "references": list(REFERENCES),
         "best": _best_number(header, records),
-        "trials": [_trial(record, shown, {cost: record.number in best[cost] for cost in COSTS}) for record in records],
+        "trials": trials,
+        "mixers": mixers.texts,
     }
+
+
+class _Mixers:
+    """The different mixers of a study, each once: a thousand networks are made of a few."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self._known: dict[Mixer, int] = {}
+
+    def places(self, arch: Arch) -> list[list[int]]:
+        """A network's blocks as places in `texts`."""
+        return [[self._place(mixer) for mixer in stage] for stage in arch.stages]
+
+    def _place(self, mixer: Mixer) -> int:
+        if mixer not in self._known:
+            self._known[mixer] = len(self.texts)
+            self.texts.append(json.dumps(mixer.to_dict()))  # JSON is YAML's flow style
+        return self._known[mixer]
 
 
 def _trial(record: TrialRecord, shown: frozenset[str], on_front: dict[str, bool]) -> dict[str, Any]:
@@ -102,7 +137,12 @@ def _trial(record: TrialRecord, shown: frozenset[str], on_front: dict[str, bool]
         "top1": record.top1,
         **{cost: getattr(record.cost, cost) for cost in COSTS},
         "front": on_front,
+        "host": record.arch.host,
+        "conv_on": record.arch.conv_on,
         "scores": list(record.scores),
+        "losses": [round(loss, 5) if math.isfinite(loss) else None for loss in record.losses],
+        "started": record.started,
+        "device": str(record.environment.get("device_name") or record.environment.get("device") or ""),
         "mixing": list(record.mixing[-1]) if record.mixing else [],
         "seeds": dict(record.seeds),
         "seconds": record.seconds,

@@ -1,7 +1,9 @@
 """One neutral table; the terminal, Markdown, LaTeX, CSV and HTML all show this one."""
 
 import csv
+import html
 import io
+import json
 import textwrap
 from dataclasses import dataclass
 from typing import Literal
@@ -25,6 +27,7 @@ class Column:
         wrap: Whether its cells may break over lines.
         printed: Whether it is shown on paper, where width is scarce.
         paper_width: Share of a printed line that its cells break over; 0 for their own width.
+        usual: Whether it is shown where no columns are named.
     """
 
     key: str
@@ -34,18 +37,12 @@ class Column:
     wrap: bool = False
     printed: bool = True
     paper_width: float = 0
+    usual: bool = True
 
     @property
     def narrow_title(self) -> str:
         """The shortest heading."""
         return self.short or self.title
-
-    @property
-    def latex_align(self) -> str:
-        """The column in the argument of tabular."""
-        if self.paper_width:
-            return f"p{{{self.paper_width:g}\\linewidth}}"
-        return "r" if self.numeric else "l"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +65,7 @@ class Table:
         rows: One cell for each column, in every row.
         caption: What was measured, on what, with what budget.
         notes: Sentences below the table.
+        arch_ids: `Arch.id` of each row; empty where rows are no networks.
     """
 
     name: str
@@ -76,6 +74,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     caption: str = ""
     notes: tuple[str, ...] = ()
+    arch_ids: tuple[str | None, ...] = ()
 
 
 NOTHING = Cell("-")
@@ -123,34 +122,6 @@ def as_markdown(table: Table) -> str:
     return "\n\n".join([text, *(escape.markdown(note) for note in table.notes)])
 
 
-def as_latex(table: Table) -> str:
-    """A table environment for a document that has the package booktabs."""
-    columns = [column for column in table.columns if column.printed]
-    align = "".join(column.latex_align for column in columns)
-    heading = " & ".join(escape.latex(column.narrow_title) for column in columns)
-    rows = [_latex_row(table.columns, row) for row in table.rows]
-    caption = " ".join(escape.latex(text) for text in (table.caption, *table.notes) if text)
-    lines = [
-        "% needs \\usepackage{booktabs}",
-        "\\begin{table}",
-        "  \\centering",
-        "  \\footnotesize",
-        "  \\setlength{\\tabcolsep}{3pt}",
-        f"  \\caption{{{caption}}}",
-        f"  \\label{{tab:{table.name}}}",
-        "  \\smallskip",
-        f"  \\begin{{tabular}}{{@{{}}{align}@{{}}}}",
-        "    \\toprule",
-        f"    {heading} \\\\",
-        "    \\midrule",
-        *(f"    {row}" for row in rows),
-        "    \\bottomrule",
-        "  \\end{tabular}",
-        "\\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
 def as_csv(table: Table) -> str:
     """The values of the table, the keys of its columns in the first line."""
     stream = io.StringIO()
@@ -164,17 +135,51 @@ def as_csv(table: Table) -> str:
     return stream.getvalue()
 
 
+def as_json(table: Table) -> str:
+    """The values of the table as one JSON object: title, caption, notes, columns, and a mapping for each row."""
+    keys = [column.key for column in table.columns]
+    rows = [
+        {key: cell.value if cell.value is not None else _said(cell) for key, cell in zip(keys, row, strict=True)}
+        for row in table.rows
+    ]
+    facts = {"title": table.title, "caption": table.caption, "notes": list(table.notes)}
+    columns = [{"key": column.key, "title": column.title} for column in table.columns]
+    return json.dumps({**facts, "columns": columns, "rows": rows}, allow_nan=False)
+
+
+def as_html(table: Table) -> str:
+    """A table element with caption and notes, to be put into a page; every text is escaped."""
+    heading = "".join(f'<th scope="col"{_side(column)}>{_html(column.title)}</th>' for column in table.columns)
+    lines = [
+        "<tr>" + "".join(_html_cell(column, cell) for column, cell in zip(table.columns, row, strict=True)) + "</tr>"
+        for row in table.rows
+    ]
+    body = "\n".join(f"    {line}" for line in lines)
+    notes = "".join(f"\n<p>{_html(note)}</p>" for note in table.notes)
+    caption = f"<caption>{_html(table.title)}. {_html(table.caption)}</caption>"
+    return (
+        f"<table>\n  {caption}\n  <thead><tr>{heading}</tr></thead>\n  <tbody>\n{body}\n  </tbody>\n</table>{notes}\n"
+    )
+
+
+def _said(cell: Cell) -> str | None:
+    """What a cell without a value says; None if nothing."""
+    return None if cell == NOTHING else cell.text
+
+
+def _html(text: str) -> str:
+    return html.escape(escape.plain(text))
+
+
+def _side(column: Column) -> str:
+    return ' style="text-align: right"' if column.numeric else ""
+
+
+def _html_cell(column: Column, cell: Cell) -> str:
+    text = _html(cell.text)
+    return f"<td{_side(column)}>{f'<strong>{text}</strong>' if cell.bold else text}</td>"
+
+
 def _markdown_cell(cell: Cell) -> str:
     text = escape.markdown(cell.text)
     return f"**{text}**" if cell.bold else text
-
-
-def _latex_row(columns: tuple[Column, ...], row: tuple[Cell, ...]) -> str:
-    cells = [(column, _latex_cell(cell)) for column, cell in zip(columns, row, strict=True) if column.printed]
-    ragged = [f"\\raggedright {text}" if column.paper_width else text for column, text in cells]
-    return " & ".join(ragged) + r" \\"
-
-
-def _latex_cell(cell: Cell) -> str:
-    text = escape.latex(cell.text)
-    return f"\\textbf{{{text}}}" if cell.bold else text

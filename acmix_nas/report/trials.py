@@ -26,6 +26,7 @@ def front_table(header: StudyHeader, records: Sequence[TrialRecord]) -> Table:
     others = [record for record in complete(records) if record.label in REFERENCES and record not in best]
     shown = varying(record.arch for record in records)
     ranked = [(str(rank), record) for rank, record in enumerate(best, start=1)]
+    ids = [record.arch_id for record in (*best, *others)]
     return Table(
         name=label(header.name),
         title=f"Pareto front of {header.name}: {header.space} of {header.host}, {header.split} images",
@@ -33,6 +34,7 @@ def front_table(header: StudyHeader, records: Sequence[TrialRecord]) -> Table:
         rows=tuple(_front_cells(rank, record, shown) for rank, record in [*ranked, *(("-", item) for item in others)]),
         caption=caption(header, records),
         notes=tuple(_notes(header, records, best)),
+        arch_ids=tuple(ids),
     )
 
 

@@ -1,16 +1,21 @@
-"""Ablation tables: each row one change of a base network, cells with paired seeds."""
+"""Ablation tables: from a file to networks, and from networks to cells with paired seeds."""
 
 from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from study_pieces import Onlooker, small_setting
 
-from acmix_nas import ablate as module
 from acmix_nas import files
-from acmix_nas.ablate import ablate, load_ablation
-from acmix_nas.arch import COMBINE, CONV_IMPL
-from acmix_nas.errors import SpaceError
+from acmix_nas.ablate import load_ablation
+from acmix_nas.ablate import run as module
+from acmix_nas.ablate.reuse import open_source
+from acmix_nas.ablate.run import ablate, check_rows
+from acmix_nas.arch import Arch
+from acmix_nas.data import Images
+from acmix_nas.errors import SpaceError, StudyError
 from acmix_nas.record import StudyHeader
 from acmix_nas.search import Study
 
@@ -18,20 +23,26 @@ from acmix_nas.search import Study
 @pytest.fixture(scope="module")
 def setting():
     torch.set_num_threads(1)
-    return small_setting(split="report")
+    whole = small_setting(split="report", images=64)
+    scored = whole.splits.report
+    few = Images(images=scored.images[:100], labels=scored.labels[:100])
+    return replace(whole, splits=replace(whole.splits, report=few))
 
 
 @pytest.fixture
 def two_rows(monkeypatch):
     """The table `shift` with two of its rows; timing full networks has tests of its own."""
     monkeypatch.setattr(module, "throughputs", lambda archs, **_options: dict.fromkeys(archs, 10.0))
-    table = load_ablation("shift")
-    return replace(table, rows={name: table.rows[name] for name in ("shift", "full")})
+    return rows_of(load_ablation("shift"), "shift", "full")
 
 
-def study_of(table, out, seed=0):
+def rows_of(table, *names):
+    return replace(table, rows={name: table.rows[name] for name in names}, baseline=names[0])
+
+
+def study_of(table, out, seed=0, name=None):
     header = StudyHeader(
-        name=table.name,
+        name=name or table.name,
         kind="ablate",
         space=table.name,
         host="swin",
@@ -39,23 +50,9 @@ def study_of(table, out, seed=0):
         baseline=table.baseline,
         rows=tuple(table.rows),
         seed=seed,
+        settings={"rows": {name: arch.to_dict() for name, arch in table.rows.items()}},
     )
     return Study.create(out, header)
-
-
-@pytest.mark.parametrize("name", files.space_names("ablations"))
-def test_every_table_reads_and_its_rows_are_different_networks(name):
-    table = load_ablation(name)
-    assert table.baseline in table.rows
-    assert table.summary
-    assert len({arch.id for arch in table.rows.values()}) == len(table.rows)
-
-
-def test_combine_has_the_nine_rules_and_shift_the_four_implementations():
-    rules = [{mixer.combine for mixer in arch.mixers} for arch in load_ablation("combine").rows.values()]
-    assert rules == [{rule} for rule in COMBINE]
-    impls = [{mixer.conv_impl for mixer in arch.mixers} for arch in load_ablation("shift").rows.values()]
-    assert impls == [*({impl} for impl in CONV_IMPL), {"full"}]
 
 
 def test_cells_are_paired_by_seed_and_read_on_the_report_split(tmp_path, setting, two_rows):
@@ -66,13 +63,28 @@ def test_cells_are_paired_by_seed_and_read_on_the_report_split(tmp_path, setting
     assert {record.environment["throughput_img_per_s"] for record in study.records()} == {10.0}
 
 
-def test_more_seeds_later_train_only_the_new_cells(tmp_path, setting, two_rows):
+def test_more_seeds_and_rows_later_train_only_the_new_cells(tmp_path, setting, two_rows):
     study = study_of(two_rows, tmp_path)
     ablate(study, two_rows, setting, seeds=1, watcher=Onlooker())
     before, later = study.records(), Onlooker()
     ablate(study, two_rows, setting, seeds=2, watcher=later)
-    assert later.ended == [2, 3]
-    assert study.records()[:2] == before
+    assert later.begun == [(2, "shift, seed 1"), (3, "full, seed 1")]
+    grown, last = rows_of(load_ablation("shift"), "shift", "learnable", "full"), Onlooker()
+    ablate(Study.open(study.folder), grown, setting, seeds=2, watcher=last)
+    assert last.begun == [(4, "learnable, seed 0"), (5, "learnable, seed 1")]
+    opened = Study.open(study.folder)
+    assert opened.records()[:2] == before
+    assert opened.header.rows == ("shift", "full", "learnable")
+
+
+def test_a_row_keeps_its_network_and_a_study_its_baseline(tmp_path, setting, two_rows):
+    study = study_of(two_rows, tmp_path)
+    other = replace(two_rows, rows={**two_rows.rows, "full": load_ablation("shift").rows["learnable"]})
+    with pytest.raises(StudyError, match="another network as row 'full'"):
+        ablate(study, other, setting, seeds=1, watcher=Onlooker())
+    with pytest.raises(StudyError, match="begun with the baseline 'shift', now it is 'full'"):
+        ablate(study, replace(two_rows, baseline="full"), setting, seeds=1, watcher=Onlooker())
+    assert study.trials() == []
 
 
 def test_an_interrupted_cell_is_trained_again(tmp_path, setting, two_rows):
@@ -84,20 +96,106 @@ def test_an_interrupted_cell_is_trained_again(tmp_path, setting, two_rows):
     assert [record.label for record in study.records()] == ["shift", "full"]
 
 
+def test_cells_of_another_study_are_taken_over(tmp_path, setting, two_rows):
+    first = study_of(two_rows, tmp_path)
+    ablate(first, two_rows, setting, seeds=1, watcher=Onlooker())
+    again = replace(two_rows, name="again", rows={"one": two_rows.rows["full"], "two": two_rows.rows["shift"]})
+    again = replace(again, baseline="two")
+    second = study_of(again, tmp_path)
+    source = open_source(first.header, first.records(), setting)
+    ablate(second, again, replace(setting, budget=None), seeds=1, watcher=Onlooker(), sources=[source])
+    taken = {record.label: record for record in second.records()}
+    assert taken["one"].scores == first.records()[1].scores
+    assert taken["one"].environment["reused_from"] == "shift:1"
+    assert [record.number for record in second.records()] == [0, 1]
+
+
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("changes", "said"),
     [
-        ("space: swin_t", "space: swin_x", "no space"),
-        ("base: paper", "base: mine", "base"),
-        ("baseline: shift", "baseline: none", "baseline"),
-        ("{conv_impl: learnable}", "{conv_impl: fft}", "conv_impl"),
-        ("{conv_impl: learnable}", "{kernel: 3}", "kernel"),
+        ({"split": "search"}, "split"),
+        (
+            {"environment": {"device_name": "another"}},
+            r"environment.device_name = \"test\", this table has \"another\"",
+        ),
+        ({"budget": "epochs"}, "budget.epochs = 1, this table has 2"),
+        ({"proxy": "width"}, "proxy.width"),
     ],
 )
-def test_a_wrong_table_is_one_error(tmp_path, old, new, said):
-    text = files.find_space("shift", "ablations").read_text(encoding="utf-8")
-    assert old in text
-    file = tmp_path / "mine.yaml"
-    file.write_text(text.replace(old, new, 1))
-    with pytest.raises(SpaceError, match=said):
-        load_ablation(file)
+def test_cells_that_do_not_match_are_refused(tmp_path, setting, two_rows, changes, said):
+    study = study_of(two_rows, tmp_path)
+    ablate(study, rows_of(two_rows, "shift"), setting, seeds=1, watcher=Onlooker())
+    if changes.get("budget"):
+        changes = {"budget": replace(setting.budget, epochs=2)}
+    elif changes.get("proxy"):
+        changes = {"proxy": replace(setting.proxy, width=0.5)}
+    with pytest.raises(StudyError, match=said):
+        open_source(study.header, study.records(), replace(setting, **changes))
+
+
+def test_a_study_without_a_trial_gives_nothing(tmp_path, setting, two_rows):
+    with pytest.raises(StudyError, match="no complete trial"):
+        open_source(study_of(two_rows, tmp_path).header, [], setting)
+
+
+def test_rows_with_the_same_proxy_network_share_a_score(tmp_path, setting, monkeypatch):
+    monkeypatch.setattr(module, "throughputs", lambda archs, **_options: dict.fromkeys(archs, 10.0))
+    table = rows_of(load_ablation("window"), "attn_kernel 7", "attn_kernel 9")
+    small = {setting.proxy.shrink(arch) for arch in table.rows.values()}
+    assert len(small) == 1, "the maps of this proxy have no room for the larger window"
+    study = study_of(table, tmp_path)
+    ablate(study, table, setting, seeds=2, watcher=Onlooker())
+    first, second, third, fourth = study.records()
+    assert (second.shared_with, fourth.shared_with) == (first.number, third.number)
+    assert second.scores == first.scores
+    assert second.arch != first.arch
+
+
+def test_a_row_that_cannot_be_built_is_told_before_anything_trains(tmp_path, setting, two_rows):
+    broken = {**two_rows.rows, "odd": with_heads(two_rows.rows["full"], 5)}
+    with pytest.raises(SpaceError, match=r"row 'odd' of shift cannot be built: .*5.*Leave it out"):
+        check_rows(replace(two_rows, rows=broken), setting)
+
+
+def with_heads(arch, num_heads):
+    stages = [[mixer.having(num_heads=num_heads) for mixer in stage] for stage in arch.stages]
+    return Arch.canonical(host=arch.host, stages=stages, conv_on=arch.conv_on)
+
+
+EMPTY = {("conv_on", "resnet"), ("conv_on", "san"), ("conv_on", "pvt"), ("window", "pvt")}
+"""Tables whose fields have no effect on a host."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("host", ["swin", "resnet", "san", "pvt"])
+@pytest.mark.parametrize("name", files.space_names("ablations"))
+def test_every_table_builds_on_every_host_at_every_proxy(name, host, setting):
+    if (name, host) in EMPTY:
+        with pytest.raises(SpaceError, match="nothing can be compared"):
+            load_ablation(name, host=host)
+        return
+    table = load_ablation(name, host=host)
+    few = replace(table, rows=dict(list(table.rows.items())[:: max(1, len(table.rows) // 4)]))
+    for proxy in table.space.proxies.values():
+        if (name, host) == ("heads", "san"):
+            with pytest.raises(SpaceError, match="cannot be built: num_heads divides"):
+                check_rows(few, replace(setting, proxy=proxy))
+        else:
+            check_rows(few, replace(setting, proxy=proxy))
+
+
+@given(st.data())
+def test_a_carried_network_keeps_what_the_host_knows(data):
+    from acmix_nas.ablate.carry import carry
+    from acmix_nas.space import load_space
+
+    names = data.draw(st.permutations(["swin_t", "resnet26", "san10", "pvt_tiny"]))
+    source, target = load_space(names[0]), load_space(names[1])
+    base = source.build(source.sample(lambda choice: data.draw(st.sampled_from(choice.options))))
+    arch, lost = carry(base, target, source.widths)
+    assert (arch.host, arch.depths) == (target.host, target.depths)
+    assert lost
+    for mixer, original in zip(reversed(arch.stages), reversed(base.stages), strict=False):
+        if original[0].operator == "acmix":
+            kept = ("combine", "conv_kernel", "conv_impl", "conv_init")
+            assert [getattr(mixer[0], name) for name in kept] == [getattr(original[0], name) for name in kept]

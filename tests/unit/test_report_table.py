@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from acmix_nas.report import escape
-from acmix_nas.report.table import Cell, Column, Table, as_csv, as_latex, as_markdown, as_rich, as_text
+from acmix_nas.report.latex import as_latex
+from acmix_nas.report.table import Cell, Column, Table, as_csv, as_markdown, as_rich, as_text
 
 SPECIAL = set("&%$#_{}~^\\")
 ESCAPED = re.compile(

@@ -6,7 +6,8 @@ let axis = study.kind === "ablate" ? "rows" : study.cost;
 function drawAccuracy() {
   const box = document.getElementById("accuracy");
   if (!done.length) return box.replaceChildren(html("p", "No trial is complete."));
-  return axis === "rows" ? drawRows(box) : drawCosts(box);
+  axis === "rows" ? drawRows(box) : drawCosts(box);
+  return tabStops(box);
 }
 
 function drawCosts(box) {

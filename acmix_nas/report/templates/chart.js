@@ -110,7 +110,7 @@ function hideTip() { tip.hidden = true; }
 
 // Makes a mark answer to mouse and keyboard: the tip on hover, the trial on click.
 function lively(node, trial, at) {
-  node.setAttribute("tabindex", "0");
+  node.setAttribute("tabindex", "-1");
   node.setAttribute("role", "button");
   node.setAttribute("aria-label", describe(trial).replaceAll("\n", ", "));
   const show = (event) => showTip(describe(trial), at ? at(event) : node.getBoundingClientRect());
@@ -121,11 +121,27 @@ function lively(node, trial, at) {
   node.addEventListener("click", () => select(trial.number, node));
   node.addEventListener("keydown", (event) => {
     if (event.key === "Escape") hideTip();
-    if (event.key !== "Enter" && event.key !== " ") return;
-    event.preventDefault();
-    select(trial.number, node);
+    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (step) walkMarks(node, step);
+    if (event.key === "Enter" || event.key === " ") select(trial.number, node);
+    if (step || event.key === "Enter" || event.key === " ") event.preventDefault();
   });
   return node;
+}
+
+// The first mark of a picture is reached by the tab key, the others by arrow keys, in the order of the trials.
+function tabStops(node) {
+  const first = node.querySelector("[data-number]");
+  if (first) first.setAttribute("tabindex", "0");
+}
+
+function walkMarks(node, step) {
+  const marks = [...node.closest("svg").querySelectorAll("[data-number]")].sort((a, b) => a.dataset.number - b.dataset.number);
+  const next = marks[marks.indexOf(node) + step];
+  if (!next) return;
+  node.setAttribute("tabindex", "-1");
+  next.setAttribute("tabindex", "0");
+  next.focus();
 }
 
 function mark(trial, x, y, full, r = 5.5) {

@@ -10,6 +10,7 @@ function drawCurves() {
   axisY(node, y, left, right, TOP1);
   axisX(node, x, bottom, "epoch", Math.min(epochs, 12), true);
   for (const trial of trained) node.append(curve(trial, x, y));
+  tabStops(box);
   nameReferences(node, trained.filter((trial) => look(trial).reference), x, y);
   document.getElementById("curve-legend").replaceChildren(...legendEntries());
   return undefined;

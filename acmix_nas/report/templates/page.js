@@ -1,6 +1,14 @@
 // One trial is chosen at a time; every picture and the table show it.
 let chosen = null;
 
+// The trial panel is beside the picture on a wide page, and far from the table on a narrow one: go there.
+function open(number, source) {
+  select(number, source);
+  history.replaceState(null, "", `#trial-${number}`);
+  const panel = document.querySelector(".trial"), box = panel.getBoundingClientRect();
+  if (box.top < 0 || box.top > innerHeight / 2) panel.scrollIntoView({ block: "start" });
+}
+
 function select(number, source) {
   chosen = study.trials.find((trial) => trial.number === number);
   showTrial();
@@ -12,28 +20,16 @@ function select(number, source) {
 }
 
 function highlight() {
-  for (const node of document.querySelectorAll("[data-number]")) {
-    const same = chosen !== null && node.dataset.number === String(chosen.number);
-    if (node.tagName === "TR") node.setAttribute("aria-selected", String(same));
-    else node.classList.toggle("chosen", same);
-    if (node.tagName === "g") node.querySelector(".curve").classList.toggle("chosen", same);
+  for (const node of document.querySelectorAll(".chosen[data-number], .chosen .chosen, [aria-selected=true]")) {
+    node.classList.remove("chosen");
+    if (node.tagName === "TR") node.setAttribute("aria-selected", "false");
   }
-}
-
-function showTrial() {
-  document.getElementById("trial-title").textContent = `Trial ${chosen.number}, ${chosen.label}`;
-  const list = html("dl", ""), seeds = Object.entries(chosen.seeds).map(([name, seed]) => `${name} ${seed}`);
-  const shared = chosen.shared === null ? "" : ` (score of trial ${chosen.shared})`;
-  const entries = [
-    chosen.status === "complete" ? ["top-1", percent(chosen.top1) + shared] : ["failed", chosen.error || "no reason recorded"],
-    ["MACs", `${giga(chosen.macs)}, deployed ${giga(chosen.macs_deploy)}`],
-    ["params", mega(chosen.params)],
-    ...chosen.stages.map((text, i) => [`stage ${i + 1}`, text]),
-    ["seeds", seeds.join(", ") || "-"],
-    ["arch id", chosen.arch_id],
-  ];
-  for (const [name, text] of entries) list.append(html("dt", name), html("dd", text));
-  document.getElementById("trial").replaceChildren(list);
+  if (chosen === null) return;
+  for (const node of document.querySelectorAll(`[data-number="${chosen.number}"]`)) {
+    if (node.tagName === "TR") node.setAttribute("aria-selected", "true");
+    else node.classList.add("chosen");
+    if (node.tagName === "g") node.querySelector(".curve").classList.add("chosen");
+  }
 }
 
 for (const node of document.querySelectorAll(".scripted")) node.hidden = false;
@@ -42,6 +38,8 @@ drawChoice();
 drawAccuracy();
 drawLegend();
 drawCurves();
-if (study.trials.length) select(study.best === null ? study.trials[0].number : study.best);
+document.getElementById("copies").append(copyButton("copy LaTeX", () => study.latex));
+const linked = study.trials.find((trial) => `#trial-${trial.number}` === location.hash);
+if (study.trials.length) select(linked ? linked.number : study.best === null ? study.trials[0].number : study.best);
 else document.querySelector(".trial").hidden = true;
 addEventListener("scroll", hideTip, { passive: true });

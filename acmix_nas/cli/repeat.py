@@ -1,0 +1,66 @@
+"""`acmix repeat`: a recorded trial once more, from its record."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from acmix_nas.cli.options import json_option, out_option
+from acmix_nas.cli.report import find_folder
+from acmix_nas.errors import StudyError
+
+
+@click.command()
+@click.argument("study")
+@click.argument("trial", type=click.IntRange(min=0))
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    envvar="ACMIX_DATA",
+    help="Folder of the trial's images, if they have moved. Environment: ACMIX_DATA.",
+)
+@click.option(
+    "--device", type=click.Choice(["cpu", "cuda"]), help="Where to train.  [default: the kind of device of the record]"
+)
+@out_option
+@json_option
+def repeat(study: str, trial: int, data: Path | None, device: str | None, out: Path, as_json: bool) -> int:
+    """Train a recorded trial again with its seeds and say whether it came out the same.
+
+    STUDY is the name of a study in --out or the path of its folder, TRIAL a number in it. The exit code is 0 if every
+    score is equal, or if the difference is one that two trainings show by chance (the 95 % interval is printed), else
+    1. Nothing is stored.
+
+    \b
+    Examples:
+      acmix repeat swin_t-001 7
+      acmix repeat combine-001 0 --data /data/imagenet
+    """
+    from acmix_nas.search.study import load
+
+    header, records = load(find_folder(study, out))
+    found = {record.number: record for record in records}
+    if trial not in found:
+        have = f"it has {min(found)} to {max(found)}" if found else "it has none yet"
+        raise StudyError(f"the study {header.name} has no trial {trial}; {have}.")
+    record = found[trial]
+
+    from acmix_nas.ablate.repeat import changed_environment, compare, setting_of
+    from acmix_nas.ablate.repeat import repeat as run
+    from acmix_nas.cli.console import progress
+    from acmix_nas.cli.study import decoding, stepping
+
+    console = progress()
+    with decoding(console) as on_image:
+        setting = setting_of(header, record, data=data, device=device, on_image=on_image)
+    with stepping(console, f"trial {trial}: {record.label}") as on_step:
+        again = run(record, setting, on_step)
+    comparison, changed = compare(record, again, records), changed_environment(record, again)
+    for name, (then, now) in changed.items():
+        console.print(f"{name} was {then}, is {now}", markup=False, soft_wrap=True)
+    if as_json:
+        click.echo(json.dumps({"study": header.name, "trial": trial, **asdict(comparison), "changed": changed}))
+    else:
+        click.echo(f"{header.name}, trial {trial}, {record.label}: {comparison.message}")
+    return 0 if comparison.within else 1

@@ -1,0 +1,116 @@
+"""What is claimed of the rows of an ablation, and what keeps a claim from being made."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from acmix_nas.record import StudyHeader
+from acmix_nas.report.intervals import MIN_SEEDS, Difference, best_rows, differences, seed_correlation
+from acmix_nas.report.rows import Row
+from acmix_nas.report.signs import holm, seeds_needed, sign_flip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """The statistics of a table.
+
+    Attributes:
+        baseline: The row that others are compared with.
+        claimed: Rows that something may be claimed of: no seed failed, and the scores are their own.
+        gains: Row -> difference to the baseline.
+        best: Rows that cannot be told apart from the best.
+        p: Row -> Holm's p of the sign-flip test, for rows with enough seeds.
+        needed: Seeds that such a p needs.
+        correlation: Of two rows with the same seeds.
+        twins: Rows whose scores a shared baseline has.
+        blocked: Whether nothing can be claimed because of the baseline.
+    """
+
+    baseline: str | None
+    claimed: frozenset[str]
+    gains: Mapping[str, Difference]
+    best: frozenset[str]
+    p: Mapping[str, float]
+    needed: int
+    correlation: float | None
+    twins: frozenset[str]
+    blocked: bool
+
+    @classmethod
+    def of(cls, header: StudyHeader, found: Sequence[Row]) -> "Claims":
+        """The statistics of these rows."""
+        scores = {row.name: row.scores for row in found}
+        base = next((row for row in found if row.name == header.baseline), None)
+        twins = _twins(base, found)
+        claimed = frozenset(
+            row.name
+            for row in found
+            if row.trials and not row.failed and row.name not in twins and (not row.shared or row is base)
+        )
+        gains = differences(scores, header.baseline, claimed)
+        compared = [name for name in gains if name in claimed] if header.baseline in claimed else []
+        needed = seeds_needed(max(1, len(compared)))
+        tests = {
+            name: value
+            for name in compared
+            if gains[name].pairs >= needed and (value := _test(scores, header.baseline, name)) is not None
+        }
+        complete = len(tests) == len(compared)
+        return cls(
+            baseline=header.baseline,
+            claimed=claimed,
+            gains=gains,
+            best=best_rows(scores, claimed),
+            p=holm(tests) if complete else {},
+            needed=needed,
+            correlation=seed_correlation(scores, claimed),
+            twins=twins,
+            blocked=base is not None and base.name not in claimed,
+        )
+
+    @property
+    def has_p(self) -> bool:
+        """Whether there is a p to show."""
+        return bool(self.p)
+
+    def verdict(self, row: Row) -> str:
+        """What is said of a row: "better", "worse", "not distinguishable", or why nothing is."""
+        if row.failed:
+            return "no claim: failed seeds"
+        if row.name == self.baseline:
+            return "baseline"
+        if not row.trials:
+            return "no trial"
+        if row.shared or row.name in self.twins:
+            return "same proxy network"
+        if self.blocked:
+            return "no claim: baseline failed"
+        gain = self.gains.get(row.name)
+        return "no pair" if gain is None else gain.verdict
+
+    def notes(self) -> list[str]:
+        """How the tests stand, in sentences."""
+        notes = []
+        if self.best:
+            notes.append("Bold: not distinguishable from the best row (95 %).")
+        else:
+            notes.append(f"Nothing is bold: that needs n >= {MIN_SEEDS} seeds.")
+        if self.correlation is not None:
+            notes.append(f"Rows with the same seed correlate by {self.correlation:.2f} (intraclass).")
+        if self.p:
+            notes.append("p: exact sign-flip test of the paired differences, Holm's correction over the rows.")
+        else:
+            notes.append(f"p unavailable: the exact sign-flip test with Holm's correction needs n >= {self.needed}.")
+        return notes
+
+
+def _twins(base: Row | None, found: Sequence[Row]) -> frozenset[str]:
+    """Rows whose scores a shared baseline has: compared with them, nothing could differ."""
+    if base is None or not base.shared:
+        return frozenset()
+    numbers = {record.shared_with for record in base.trials}
+    return frozenset(row.name for row in found if row is not base and any(t.number in numbers for t in row.trials))
+
+
+def _test(scores: Mapping[str, Mapping[object, float]], baseline: str | None, row: str) -> float | None:
+    base = scores[baseline or ""]
+    return sign_flip([value - base[seed] for seed, value in scores[row].items() if seed in base])

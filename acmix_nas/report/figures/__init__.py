@@ -1,0 +1,95 @@
+"""Pictures for a paper, each in SVG, PDF or PNG: told apart by the colour-blind and in grey print."""
+
+import io
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from acmix_nas.files import replacing
+from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.report.escape import label
+from acmix_nas.report.figures import curves, differences, families, importance, mixing
+from acmix_nas.report.pareto import complete
+from acmix_nas.report.picture import STYLE
+
+FORMATS = ("svg", "pdf", "png")
+FOLDER = "figures"
+DPI = 220
+
+Draw = Callable[[Any], None]
+"""Draws on an empty matplotlib figure."""
+
+
+def draw_figures(
+    folder: Path, header: StudyHeader, records: Sequence[TrialRecord], formats: Sequence[str] = FORMATS
+) -> list[Path]:
+    """Writes a study's pictures into `folder`/figures.
+
+    - accuracy-macs, accuracy-params: the trials, below the published families on the same cost axis;
+    - curves: accuracy by epoch, one curve with its band for each row or label;
+    - mixing, or mixing-ROW for each row that learns them: |alpha|, |beta| and log |alpha / beta| by depth;
+    - importance (search): how much of the accuracies' variance each choice explains;
+    - intervals (ablation): differences to the baseline.
+
+    The same records give the same SVG bytes.
+
+    Args:
+        folder: The study's folder.
+        header: What holds for all trials.
+        records: The trials; without a complete one there is no picture.
+        formats: Some of "svg", "pdf", "png".
+
+    Returns:
+        The files written.
+    """
+    if not complete(records):
+        return []
+    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, (size, draw) in _figures(header, records).items():
+        for form in formats:
+            path = folder / FOLDER / f"{name}.{form}"
+            _write(path, size, draw)
+            written.append(path)
+    return written
+
+
+def _figures(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, tuple[tuple[float, float], Draw]]:
+    """Name -> size in inches and what draws it."""
+    found: dict[str, tuple[tuple[float, float], Draw]] = {}
+    for cost in ("macs", "params"):
+        found[f"accuracy-{cost}"] = families.SIZE, _bound(families.draw, header, records, cost)
+    found["curves"] = curves.SIZE, _bound(curves.draw, header, records)
+    groups = mixing.groups(header, records)
+    for name, trials in groups.items():
+        suffix = "" if len(groups) == 1 else f"-{label(name)}"
+        found[f"mixing{suffix}"] = mixing.SIZE, _bound(mixing.draw, name, trials)
+    if header.kind == "search":
+        shares = importance.explained(records)
+        if shares:
+            found["importance"] = importance.size(shares), _bound(importance.draw, header, shares)
+    else:
+        gains = differences.gains(header, records)
+        if gains:
+            found["intervals"] = differences.size(gains), _bound(differences.draw, header, gains)
+    return found
+
+
+def _bound(draw: Callable[..., None], *values: Any) -> Draw:
+    return lambda figure: draw(figure, *values)
+
+
+def _write(path: Path, size: tuple[float, float], draw: Draw) -> None:
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({**STYLE, "pdf.fonttype": 42}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure)
+        form, buffer = path.suffix[1:], io.BytesIO()
+        none = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None}, "png": {}}[form]
+        figure.savefig(buffer, format=form, dpi=DPI, metadata=none)
+    with replacing(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())

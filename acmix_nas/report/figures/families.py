@@ -1,0 +1,79 @@
+"""Accuracy against a cost: the published families above, the trials of a study below, on one cost axis."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.report.escape import plain
+from acmix_nas.report.pareto import complete, cost_of, front, score
+from acmix_nas.report.picture import BLUE, FAINT, GREEN, GREY, ORANGE, VERMILLION, cost_label
+from acmix_nas.report.published import Published, published, source
+
+SIZE = (7.0, 6.6)
+LOOKS = {
+    "ResNet": ("o", BLUE, "-"),
+    "SAN": ("^", GREEN, "--"),
+    "PVT": ("s", ORANGE, "-."),
+    "Swin": ("D", VERMILLION, ":"),
+}
+"""Family -> marker, colour, line: any one of them is enough to tell it."""
+
+
+def draw(figure: Any, header: StudyHeader, records: Sequence[TrialRecord], cost: str) -> None:
+    """Two panels, since accuracies of proxy training and of full training on ImageNet share no axis."""
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    for family in LOOKS:
+        _draw_family(above, family, cost)
+    above.set_ylabel("published top-1 on ImageNet, %")
+    above.set_title(
+        f"Published ({source()}): filled with ACmix, open plain host or attention alone",
+        fontsize=8.5,
+        color=GREY,
+        loc="left",
+    )
+    above.legend(frameon=False, fontsize=8.5, ncols=4, loc="lower right")
+    _draw_study(below, header, records, cost)
+    for axes in (above, below):
+        axes.grid(color=FAINT, linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.margins(x=0.05, y=0.14)
+
+
+def _value(model: Published, cost: str) -> float | None:
+    return model.params_m if cost == "params" else model.macs_g
+
+
+def _draw_family(axes: Any, family: str, cost: str) -> None:
+    marker, color, line = LOOKS[family]
+    for form in ("acmix", "plain", "attention"):
+        models = [model for model in published() if (model.family, model.form) == (family, form)]
+        known = [(value, model.top1_percent) for model in models if (value := _value(model, cost)) is not None]
+        if not known:
+            continue
+        axes.plot(
+            *zip(*sorted(known), strict=True),
+            marker=marker,
+            color=color,
+            linestyle=line if form == "acmix" else "none",
+            linewidth=1.2,
+            markersize=7 if form == "acmix" else 6,
+            markerfacecolor=color if form == "acmix" else "white",
+            label=family if form == "acmix" else None,
+        )
+
+
+def _draw_study(axes: Any, header: StudyHeader, records: Sequence[TrialRecord], cost: str) -> None:
+    scored, unit = complete(records), 1e6 if cost == "params" else 1e9
+    best = {record.number for record in front(records, cost)} if header.kind == "search" else set()
+    inside = [record for record in scored if record.number not in best]
+    for group, face, name in ((inside, "white", "trials"), ([r for r in scored if r.number in best], "black", "front")):
+        points = [(cost_of(record, cost) / unit, 100 * score(record)) for record in group]
+        if points:
+            axes.scatter(
+                *zip(*points, strict=True), s=26, facecolors=face, edgecolors="black", linewidths=0.9, label=name
+            )
+    if best:
+        axes.legend(frameon=False, fontsize=8.5, loc="lower right")
+    axes.set_xlabel(cost_label(cost, scored))
+    axes.set_ylabel(f"top-1, {header.split} images, %")
+    axes.set_title(f"Measured here: {plain(header.name)}, proxy training", fontsize=8.5, color=GREY, loc="left")

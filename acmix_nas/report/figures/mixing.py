@@ -1,0 +1,134 @@
+"""|alpha|, |beta| and log |alpha / beta| by depth, with the band of the seeds; for any host."""
+
+from collections.abc import Sequence
+from math import log
+from statistics import fmean, stdev
+from typing import Any
+
+from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.report.escape import plain
+from acmix_nas.report.pareto import chosen_cost, complete, front
+from acmix_nas.report.picture import BLUE, FAINT, GREY, VERMILLION
+
+SIZE = (7.0, 4.8)
+MOST = 8
+ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
+STARTS = {
+    "beta": (1.0, 0.5),
+    "convex": (0.5, 0.5),
+    "learned": (0.5, 0.5),
+    "channel": (0.5, 0.5),
+    "gated": (0.5, 0.5),
+}
+"""Rules that learn alpha or beta -> their values before training."""
+
+Band = tuple[float, float, float]
+"""Mean, lower and upper end over the seeds."""
+
+
+def groups(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, list[TrialRecord]]:
+    """Rows whose blocks learn their weights, with their seeds; of a search the best trial alone. At most `MOST`."""
+    if header.kind == "search":
+        best = [record for record in front(records, chosen_cost(header)) if _learns(record)][:1]
+        return {f"trial {record.number}": [record] for record in best}
+    learning = [record for record in complete(records) if _learns(record) and record.shared_with is None]
+    names = list(dict.fromkeys(record.label for record in learning))[:MOST]
+    return {name: [record for record in learning if record.label == name] for name in names}
+
+
+def draw(figure: Any, name: str, trials: Sequence[TrialRecord]) -> None:
+    """Weights above, their log ratio below; an open mark has not moved from its start as far as the seeds tell."""
+    above, below = figure.subplots(2, 1, sharex=True)
+    blocks = range(len(trials[0].mixing[-1]))
+    starts = _starts(trials[0])
+    for side, (text, color, marker, line) in enumerate(
+        ((f"|{ALPHA}| attention", BLUE, "o", "-"), ("|β| convolution", VERMILLION, "s", "--"))
+    ):
+        values = [_band([abs(pair[side]) for pair in pairs]) for pairs in _pairs(trials)]
+        _draw_line(above, blocks, values, [None if s is None else s[side] for s in starts], (color, marker, line, text))
+    ratios = [_band([log(abs(a) / abs(b)) for a, b in pairs if a and b]) for pairs in _pairs(trials)]
+    zero = [None if s is None else log(s[0] / s[1]) for s in starts]
+    _draw_line(below, blocks, ratios, zero, ("black", "D", "-", f"log |{ALPHA} / β|"))
+    below.axhline(0, color=GREY, linewidth=1)
+    above.set_ylabel("weight after training")
+    above.legend(frameon=False, fontsize=8.5, ncols=2, loc="best")
+    below.set_ylabel(f"log |{ALPHA} / β|")
+    below.set_xlabel("block of the trained network, first to last; lines between stages")
+    band = (
+        f"band: 95 % over {len(trials)} seeds" if len(trials) > 1 else "one seed: no band, so no block is called moved"
+    )
+    above.set_title(f"{plain(name)}; {band}; open: not moved from its start", fontsize=8.5, color=GREY, loc="left")
+    _mark_stages(trials[0], (above, below))
+
+
+def moved(band: Band, start: float | None) -> bool:
+    """Whether the band of the seeds leaves out the value before training."""
+    return start is not None and not band[1] <= start <= band[2]
+
+
+def _learns(record: TrialRecord) -> bool:
+    return bool(record.mixing) and any(start is not None for start in _starts(record)) and any(record.mixing[-1])
+
+
+def _starts(record: TrialRecord) -> list[tuple[float, float] | None]:
+    """(alpha, beta) of each trained block before training; None where they are fixed."""
+    depths = record.proxy.get("depths")
+    depths = depths if isinstance(depths, list | tuple) else record.arch.depths
+    rules = [
+        stage[round(index * (len(stage) - 1) / max(1, depth - 1)) if depth > 1 else 0].combine
+        for stage, depth in zip(record.arch.stages, depths, strict=True)
+        for index in range(depth)
+    ]
+    count = len(record.mixing[-1]) if record.mixing else 0
+    if len(rules) != count:  # a record of whole networks
+        rules = [mixer.combine for mixer in record.arch.mixers]
+    return [STARTS.get(rule or "") for rule in rules][:count]
+
+
+def _pairs(trials: Sequence[TrialRecord]) -> list[list[tuple[float, float]]]:
+    """(alpha, beta) of every seed, for each block."""
+    return [
+        [pair for pair in column if pair is not None] for column in zip(*(t.mixing[-1] for t in trials), strict=True)
+    ]
+
+
+def _band(values: Sequence[float]) -> Band | None:
+    """Mean and Student's 95 % interval over seeds; of one seed everything, since it tells nothing of the spread."""
+    if not values:
+        return None
+    mean = fmean(values)
+    if len(values) == 1:
+        return mean, float("-inf"), float("inf")
+    from acmix_nas.report.intervals import quantile
+
+    half = quantile(((1.0,),), len(values) - 1) * stdev(values) / len(values) ** 0.5
+    return mean, mean - half, mean + half
+
+
+def _draw_line(
+    axes: Any, blocks: range, bands: list[Band | None], starts: list[float | None], look: tuple[str, str, str, str]
+) -> None:
+    color, marker, line, text = look
+    known = [(block, band) for block, band in zip(blocks, bands, strict=True) if band is not None]
+    if not known:
+        return
+    places = [block + 1 for block, _ in known]
+    axes.plot(places, [band[0] for _, band in known], color=color, linestyle=line, linewidth=1.4, zorder=2)
+    for block, band in known:
+        if band[1] > float("-inf"):
+            axes.plot([block + 1] * 2, band[1:], color=color, linewidth=5, alpha=0.25, solid_capstyle="butt", zorder=1)
+    faces = [color if moved(band, starts[block] if block < len(starts) else None) else "white" for block, band in known]
+    axes.scatter(
+        places, [band[0] for _, band in known], marker=marker, s=30, facecolors=faces, edgecolors=color, zorder=3
+    )
+    axes.plot([], [], color=color, marker=marker, linestyle=line, label=text)
+
+
+def _mark_stages(record: TrialRecord, panels: Sequence[Any]) -> None:
+    depths = record.proxy.get("depths")
+    ends = [sum(depths[: i + 1]) for i in range(len(depths) - 1)] if isinstance(depths, list | tuple) else []
+    for axes in panels:
+        axes.grid(axis="y", color=FAINT, linewidth=0.6)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        for end in ends:
+            axes.axvline(end + 0.5, color=GREY, linewidth=0.8, linestyle=(0, (2, 3)))

@@ -1,0 +1,83 @@
+"""Published params, MACs and top-1 beside measured ones, always marked as published."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from acmix_nas.report.table import NOTHING, Cell, Column, Table
+
+FILE = Path(__file__).with_name("published.yaml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """One network of a published figure.
+
+    Attributes:
+        name: As the paper calls it.
+        family: Its host.
+        form: "acmix", "plain" or "attention".
+        params_m: Parameters in millions; None where it is not given.
+        macs_g: Multiply-adds in 10^9.
+        top1_percent: On ImageNet.
+        arch_id: `Arch.id` of the same network here.
+    """
+
+    name: str
+    family: str
+    form: str
+    params_m: float | None
+    macs_g: float
+    top1_percent: float
+    arch_id: str
+
+
+@cache
+def published() -> tuple[Published, ...]:
+    """All networks of published.yaml."""
+    return tuple(Published(**entry) for entry in _document()["models"])
+
+
+def source() -> str:
+    """Where the numbers are from, in a few words."""
+    return str(_document()["source"])
+
+
+def with_published(table: Table) -> Table:
+    """The table with three more columns: the published numbers of the rows whose network was published."""
+    known = {model.arch_id: model for model in published()}
+    found = [known.get(arch_id or "") for arch_id in table.arch_ids]
+    columns = (
+        Column(key="published_params", title="published params M", short="publ. params", numeric=True),
+        Column(key="published_macs", title="published MACs G @224", short="publ. MACs", numeric=True),
+        Column(key="published_top1", title="published ImageNet top-1 %", short="publ. top-1 %", numeric=True),
+    )
+    rows = tuple((*row, *_cells(model)) for row, model in zip(table.rows, found, strict=True))
+    return replace(table, columns=(*table.columns, *columns), rows=rows, notes=(*table.notes, *_notes(found)))
+
+
+def _cells(model: Published | None) -> tuple[Cell, Cell, Cell]:
+    if model is None:
+        return NOTHING, NOTHING, NOTHING
+    params = NOTHING if model.params_m is None else Cell(f"{model.params_m:g}", model.params_m)
+    return params, Cell(f"{model.macs_g:g}", model.macs_g), Cell(f"{model.top1_percent:.1f}", model.top1_percent)
+
+
+def _notes(found: Iterable[Published | None]) -> list[str]:
+    names = [model.name for model in dict.fromkeys(found) if model is not None]
+    if not names:
+        return ["Published: no row of this table is a network of the paper."]
+    return [
+        f"Published: {', '.join(names)} as in {source()}, trained in full on ImageNet; not comparable with accuracies "
+        "of proxy training."
+    ]
+
+
+@cache
+def _document() -> dict[str, Any]:
+    values: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    return values

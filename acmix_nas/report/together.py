@@ -1,0 +1,85 @@
+"""Several studies as one: which may stand side by side, and how their trials are told apart."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+from acmix_nas.errors import RecordError
+from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.report.facts import check_comparable
+from acmix_nas.report.pareto import complete
+
+LONGEST = 120
+"""Characters of a folder's name."""
+
+Study = tuple[StudyHeader, Sequence[TrialRecord]]
+
+
+def merge(studies: Sequence[Study]) -> tuple[StudyHeader, list[TrialRecord], dict[int, tuple[str, int]]]:
+    """The trials of all studies, numbered through, under one header.
+
+    In a search a trial's label becomes the name of its study; rows of an ablation become STUDY: ROW, and the baseline
+    is that of the first study. Seeds stay, so rows of different studies are paired where their seeds are the same.
+
+    Args:
+        studies: Header and trials of each.
+
+    Returns:
+        Header, trials, and for each number the study and the number it has there.
+
+    Raises:
+        RecordError: They cannot be compared; the message says what differs.
+    """
+    headers = [header for header, _ in studies]
+    first = headers[0]
+    _check_same("kind", [(header.name, header.kind) for header in headers])
+    _check_same("split", [(header.name, header.split) for header in headers])
+    sizes = [(header.name, str(record.cost.input_size)) for header, found in studies for record in complete(found)]
+    _check_same("input size of the costs", sizes)
+    _check_names([header.name for header in headers])
+    records: list[TrialRecord] = []
+    origins: dict[int, tuple[str, int]] = {}
+    for header, found in studies:
+        numbers = {record.number: len(records) + index for index, record in enumerate(found)}
+        for record in found:
+            number = numbers[record.number]
+            shared = None if record.shared_with is None else numbers.get(record.shared_with)
+            name = header.name if header.kind == "search" else f"{header.name}: {record.label}"
+            records.append(replace(record, number=number, label=name, shared_with=shared))
+            origins[number] = (header.name, record.number)
+    merged = StudyHeader(
+        name=" + ".join(header.name for header in headers),
+        kind=first.kind,
+        space=", ".join(dict.fromkeys(header.space for header in headers)),
+        host=", ".join(dict.fromkeys(header.host for header in headers)),
+        split=first.split,
+        objectives=first.objectives,
+        baseline=None if first.baseline is None else f"{first.name}: {first.baseline}",
+        rows=tuple(f"{header.name}: {row}" for header in headers for row in header.rows),
+        command=" ".join(["acmix report", *(header.name for header in headers)]),
+        version=first.version,
+    )
+    check_comparable(merged, records)
+    return merged, records, origins
+
+
+def folder_name(names: Sequence[str]) -> str:
+    """A folder named after studies."""
+    text = "+".join(Path(name).name for name in names)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}-{sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _check_same(what: str, values: Sequence[tuple[str, str]]) -> None:
+    for name, value in values:
+        if value != values[0][1]:
+            raise RecordError(
+                f"{values[0][0]} and {name} differ in {what}: {values[0][1]} and {value}; they cannot stand in one "
+                "report: render each by itself."
+            )
+
+
+def _check_names(names: Sequence[str]) -> None:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise RecordError(f"two of the studies are named {twice!r}; a study is compared with others, not with itself.")

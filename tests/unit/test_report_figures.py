@@ -1,0 +1,93 @@
+"""Pictures for a paper: which there are, what they say, and that they are the same twice."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from report_records import COMBINES, make_ablation, make_failed, make_mixing, make_search
+
+from acmix_nas.report.figures import draw_figures, importance, mixing
+from acmix_nas.report.published import published
+
+
+def names(files: list[Path]) -> set[str]:
+    return {file.name for file in files}
+
+
+def test_a_search_has_its_pictures(tmp_path: Path) -> None:
+    files = draw_figures(tmp_path, *make_search(), formats=["svg"])
+    expected = {f"{name}.svg" for name in ("accuracy-macs", "accuracy-params", "curves", "importance")}
+    assert names(files) - {"mixing.svg"} == expected
+    assert all(file.read_text().startswith("<?xml") for file in files)
+
+
+def test_an_ablation_has_its_pictures_in_every_form_and_twice_the_same(tmp_path: Path) -> None:
+    header, records = make_ablation(seeds=3)
+    files = draw_figures(tmp_path / "a", header, records)
+    assert names(files) == {
+        f"{name}.{form}"
+        for name in ("accuracy-macs", "accuracy-params", "curves", "mixing", "intervals")
+        for form in ("svg", "pdf", "png")
+    }
+    heads = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}
+    assert all(file.read_bytes().startswith(heads[file.suffix[1:]]) for file in files)
+    again = draw_figures(tmp_path / "b", header, records, formats=["svg"])
+    assert [f.read_bytes() for f in again] == [f.read_bytes() for f in files if f.suffix == ".svg"]
+
+
+@pytest.mark.parametrize("records", [[], [make_failed(0)]], ids=["none", "failed"])
+def test_without_a_complete_trial_there_is_no_picture(records: list[object], tmp_path: Path) -> None:
+    assert draw_figures(tmp_path, make_search()[0], records) == []  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_with_markup_are_text(tmp_path: Path) -> None:
+    header, records = make_ablation(seeds=2)
+    text = "$\\frac{1}{0}$ <b> {{7*7}} ../x"
+    odd = [replace(record, label=text if record.label == "att" else record.label) for record in records]
+    files = draw_figures(tmp_path, replace(header, name=text, rows=(), baseline=text), odd, formats=["svg"])
+    assert {file.parent for file in files} == {tmp_path / "figures"}
+
+
+def test_a_weight_has_moved_when_its_band_leaves_out_the_start() -> None:
+    band = mixing._band([0.5, 0.5001, 0.4999])
+    assert band is not None
+    assert not mixing.moved(band, 0.5)
+    assert mixing.moved(mixing._band([0.6, 0.61, 0.605]), 0.5)  # type: ignore[arg-type]
+    assert not mixing.moved(mixing._band([0.9]), 0.5)  # type: ignore[arg-type]
+    assert mixing._band([]) is None
+
+
+def test_the_band_is_students() -> None:
+    mean, low, high = mixing._band([0.1, 0.2, 0.3])  # type: ignore[misc]
+    assert mean == pytest.approx(0.2)
+    assert high - mean == pytest.approx(mean - low) == pytest.approx(4.303 * 0.1 / 3**0.5, rel=0.02)
+
+
+def test_rows_that_learn_their_weights_are_shown() -> None:
+    header, records = make_ablation(seeds=2)
+    assert list(mixing.groups(header, records)) == ["learned"]
+    fixed = [replace(r, mixing=make_mixing(r.arch, 6)) for r in records if r.label in COMBINES[:2]]
+    assert mixing.groups(header, fixed) == {}
+
+
+def test_omega_squared_by_example() -> None:
+    """Two groups of four, means 1 and 3, within 1: SS_b 8, SS_w 8, so (8 - 4/3) / (16 + 4/3)."""
+    values, scores = ["a"] * 4 + ["b"] * 4, [0.0, 0.0, 2.0, 2.0, 2.0, 2.0, 4.0, 4.0]
+    assert importance._omega(values, scores) == pytest.approx((8 - 8 / 6) / (16 + 8 / 6))
+    assert importance._omega(["a", "b"] * 4, [0.0, 0.0, 1.0, 1.0] * 2) == 0.0
+
+
+def test_few_trials_tell_no_importance() -> None:
+    assert importance.explained(make_search(count=5)[1]) == {}
+    found = importance.explained(make_search(count=40)[1])
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+    assert all(re.fullmatch(r"stages\.\d\.\w+", name) for name in found)
+
+
+def test_every_family_of_the_paper_has_a_look() -> None:
+    from acmix_nas.report.figures.families import LOOKS
+
+    assert {model.family for model in published()} == set(LOOKS)
+    assert len({look[0] for look in LOOKS.values()}) == len({look[2] for look in LOOKS.values()}) == len(LOOKS)
