@@ -170,7 +170,9 @@ class ACmix(TwoForms):
         if reduced is arranged:
             qkv = self.qkv(arranged)
             q, k, v = torch.split(qkv, self.widths, -1)
-            return q, k, v, self._placed(qkv if self.mixed is None else self.mixed(arranged), x_BHWI)
+            if self.mixed is not None:
+                return q, k, v, self.mixed(self._placed(arranged, x_BHWI))
+            return q, k, v, self._placed(qkv, x_BHWI)
         q, k, v = self._project_apart(arranged, reduced)
         kv, ratio = torch.cat((k, v), -1), self.attention.enlargement(arranged)
         if ratio and self.convolution is not None and self.convolution.takes_reduced:
@@ -180,7 +182,10 @@ class ACmix(TwoForms):
     def _placed(self, qkv: torch.Tensor, x_BHWI: torch.Tensor) -> torch.Tensor:
         """An arranged map as the convolution path sees it: cut to the input, rolled back if `conv_on` says so."""
         assert self.attention is not None
-        qkv = qkv[:, : x_BHWI.shape[1], : x_BHWI.shape[2]]
+        (height, width), (rows, columns) = x_BHWI.shape[1:3], qkv.shape[1:3]
+        if any(type(extent) is not int for extent in (rows, columns)) or (rows, columns) != (height, width):
+            # Cut by padding, which copies: strides of a view would tie an exported program to the sizes of its example.
+            qkv = nn.functional.pad(qkv, (0, 0, 0, width - columns, 0, height - rows))
         return self.attention.restore(qkv) if self.conv_on == "image" else qkv
 
     def _combined(

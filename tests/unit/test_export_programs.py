@@ -4,9 +4,14 @@ import onnxruntime
 import pytest
 import torch
 from small_networks import HOSTS, small_model
+from torch.export import Dim
 
+from acmix_nas.arch import Mixer
 from acmix_nas.export import write
 from acmix_nas.export._network import settings_for
+from acmix_nas.export._program import _without_guesses
+from acmix_nas.models import merge
+from acmix_nas.operators.acmix import build
 
 pytestmark = pytest.mark.slow
 
@@ -99,3 +104,27 @@ def test_the_paper_form_is_literal(tmp_path):
     assert fused in steps["train"]
     assert fused not in steps["paper"]
     assert "aten.softmax.int" in steps["paper"]
+
+
+@pytest.mark.parametrize("conv_on", ["rolled", "image"])
+def test_light_layers_in_the_projections_take_any_size(conv_on):
+    """Sizes that windows divide and that they do not, whichever the example had."""
+    mixer = Mixer.canonical(
+        attention="window",
+        attn_kernel=7,
+        num_heads=5,
+        combine="learned",
+        conv_kernel=3,
+        conv_impl="full",
+        conv_init="shift",
+    )
+    sites = {"in_channels": 80, "out_channels": 80, "map_size": (28, 28), "shifted": True, "conv_on": conv_on}
+    operator = merge(build(mixer, **sites))
+    assert operator.mixed is not None
+    size = Dim.DYNAMIC(min=8)
+    with _without_guesses(), torch.no_grad():
+        dynamic = ({0: Dim.DYNAMIC, 2: size, 3: size},)
+        program = torch.export.export(operator, (torch.randn(2, 80, 28, 36),), dynamic_shapes=dynamic).module()
+    for height, width in ((28, 36), (28, 28), (9, 15)):
+        x = torch.randn(3, 80, height, width)
+        close(program(x), operator(x))
