@@ -108,6 +108,15 @@ def test_bf16_is_near_fp32_and_not_the_same(setting):
     torch.testing.assert_close(rough, exact, atol=0.05, rtol=0)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler about itself
+def test_a_compiled_network_steps_alike(setting):
+    plain = Step(network(), setting.budget, "cpu")
+    compiled = Step(network(), replace(setting.budget, compile=True), "cpu")
+    torch.testing.assert_close(compiled(batch(), 0), plain(batch(), 0))
+    assert compiled.state()[0].keys() == plain.state()[0].keys()
+
+
 def test_fp16_needs_a_gpu(setting):
     with pytest.raises(RecipeError, match="fp16 needs a CUDA device"):
         Training(network(), setting.splits, replace(setting.budget, precision="fp16"))
