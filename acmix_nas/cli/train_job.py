@@ -61,7 +61,11 @@ class Asked:
     def completed(self, stored: Mapping[str, Any]) -> "Asked":
         """This, with what was said before where nothing is said now."""
         said = {item.name: getattr(self, item.name) for item in fields(self)}
-        before = {name: value for name, value in stored.items() if value is not None and not said[name]}
+        before = {
+            name: value
+            for name, value in stored.items()
+            if value is not None and (said[name] is None or said[name] is False)
+        }
         merged = replace(self, **before)
         return replace(merged, data=None if merged.data is None else Path(merged.data))
 

@@ -63,8 +63,8 @@ class RandAugmented(Dataset[torch.Tensor]):
         pixels = self._images[index].permute(1, 2, 0).numpy()
         mode = "RGB" if pixels.shape[-1] == 3 else "L"
         picture = Image.fromarray(pixels if mode == "RGB" else pixels[..., 0]).convert("RGB")
-        box = (left, top, left + width, top + height)
-        picture = picture.resize((self._size, self._size), Image.Resampling.BILINEAR, box)
+        picture = picture.crop((left, top, left + width, top + height))
+        picture = picture.resize((self._size, self._size), Image.Resampling.BILINEAR)
         with seeded(seed):
             picture = self._change(picture)
         changed = np.array(picture.convert(mode))

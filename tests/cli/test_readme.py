@@ -15,6 +15,7 @@ QUICKER = {
     "search": ["--trials", "2", "--epochs", "1", "--proxy", "cpu", "--proxy-images", "64"],
     "ablate": ["--seeds", "1", "--epochs", "1", "--proxy-images", "64"],
     "profile": ["--batch-size", "1", "--input-size", "64", "--time-limit", "0.2"],
+    "train": ["--epochs", "1", "--images", "16", "--input-size", "32"],
     "export": ["--input-size", "64"],
 }
 """The last of an option given twice counts: the same commands, with less to compute."""

@@ -72,6 +72,38 @@ def test_resuming_after_every_epoch_is_never_having_stopped(setting, tmp_path):
     assert all(torch.equal(tensor, expected[name]) for name, tensor in state(other).items())
 
 
+EVERYTHING = {
+    "crop": (0.3, 1.0),
+    "jitter": 0.3,
+    "rand_augment": "rand-m9-mstd0.5-inc1",
+    "erase": 0.5,
+    "mixup": 0.8,
+    "cutmix": 1.0,
+    "ema": 0.2,
+    "drop_path": 0.3,
+    "accumulate": 2,
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        EVERYTHING,
+        {"optimizer": "sgd", "deterministic": True},
+        pytest.param({"precision": "bf16"}, marks=pytest.mark.slow),  # most processors emulate it
+    ],
+)
+def test_resuming_is_the_same_whatever_the_recipe_asks(setting, tmp_path, change):
+    setting = replace(setting, budget=replace(setting.budget, epochs=2, **change))
+    file = tmp_path / "trial.safetensors"
+    whole = run_trial(PAPER, setting, number=0, label="", seeds=SEEDS)
+    run_trial(PAPER, setting, number=0, label="", seeds=SEEDS, checkpoint=file, until=1)
+    resumed = run_trial(PAPER, setting, number=0, label="", seeds=SEEDS, checkpoint=file)
+    assert whole.error is None
+    for name in ("scores", "losses", "mixing"):
+        assert getattr(resumed, name) == getattr(whole, name)
+
+
 def test_a_loaded_optimizer_keeps_the_strides_of_its_parameters(setting, tmp_path):
     one = new(setting)
     one.epoch()

@@ -1,0 +1,182 @@
+"""What a network is fed: every image once, the same images whoever prepares them, shared without overlap."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from study_pieces import small_setting
+
+from acmix_nas.data import Images
+from acmix_nas.train import feed as feed_module
+from acmix_nas.train.feed import AHEAD, Feed, Plan, ahead
+from acmix_nas.train.strong import Erasing, Mixer, RandAugmented, seeded
+
+
+@pytest.fixture(scope="module")
+def setting():
+    return small_setting(images=50)
+
+
+def larger(splits, extent=40):
+    """The same source with images that are stored larger than they are trained on."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (13, 3, extent, extent), dtype=torch.uint8, generator=generator)
+    part = Images(images=images, labels=torch.arange(13) % 10)
+    return replace(splits, train=part, search=part, in_chans=3, mean=(0.5,) * 3, std=(0.25,) * 3)
+
+
+def batches(splits, budget, seed=0):
+    return list(Feed(splits, budget, "cpu").shuffled(splits.train, torch.Generator().manual_seed(seed)))
+
+
+def test_every_image_comes_once_an_epoch(setting):
+    budget = replace(setting.budget, max_shift=0.0, batch_size=16)
+    fed = batches(setting.splits, budget)
+    assert [len(batch.images) for batch in fed] == [16, 16, 16, 2]
+    labels = torch.cat([batch.targets for batch in fed])
+    assert labels.bincount().tolist() == setting.splits.train.labels.bincount().tolist()
+    assert not torch.equal(labels, setting.splits.train.labels)
+
+
+def test_images_that_are_not_changed_are_the_stored_ones(setting):
+    budget = replace(setting.budget, max_shift=0.0, batch_size=50)
+    (batch,) = batches(setting.splits, budget)
+    splits = setting.splits
+    pixels = (batch.images * splits.std[0] + splits.mean[0]) * 255
+    stored = splits.train.images.float()
+    for image in pixels:
+        apart = torch.minimum((stored - image).abs().amax((1, 2, 3)), (stored.flip(-1) - image).abs().amax((1, 2, 3)))
+        assert apart.min() < 1e-3
+
+
+@pytest.mark.parametrize("change", [{}, {"crop": (0.3, 1.0)}, {"rand_augment": "rand-m9"}, {"jitter": 0.4}])
+def test_larger_images_are_scaled_to_what_the_network_takes(setting, change):
+    splits = larger(setting.splits)
+    budget = replace(setting.budget, images=13, batch_size=8, **change)
+    first, last = batches(splits, budget)
+    assert (first.images.shape, last.images.shape) == ((8, 3, 28, 28), (5, 3, 28, 28))
+    assert first.images.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(first.images, batches(splits, budget)[0].images)
+    assert not torch.equal(first.images, batches(splits, budget, seed=1)[0].images)
+    (scored, labels), *rest = Feed(splits, budget, "cpu").in_order(splits.search)
+    assert (scored.shape, rest) == ((13, 3, 28, 28), [])
+    assert torch.equal(labels, splits.search.labels)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_share_every_batch_without_overlap(setting, monkeypatch, world):
+    splits = larger(setting.splits)
+    budget = replace(setting.budget, images=13, batch_size=6, crop=(0.3, 1.0), jitter=0.4)
+    alone = batches(splits, budget)
+    monkeypatch.setattr(feed_module, "world", lambda: world)
+    shares = []
+    for number in range(world):
+        monkeypatch.setattr(feed_module, "rank", lambda number=number: number)
+        shares.append(batches(splits, budget))
+    for whole, *parts in zip(alone, *shares, strict=True):
+        assert sum(part.counted for part in parts) == whole.whole == len(whole.images)
+        for number, part in enumerate(parts):
+            expected = whole.images[number::world] if part.counted else whole.images[:1]
+            torch.testing.assert_close(part.images, expected)
+    assert [part[-1].counted for part in shares] == [1] + [0] * (world - 1)
+
+
+def test_what_is_scored_is_shared_without_overlap(setting, monkeypatch):
+    monkeypatch.setattr(feed_module, "EVAL_BATCH", 7)
+    monkeypatch.setattr(feed_module, "world", lambda: 3)
+    seen = []
+    for number in range(3):
+        monkeypatch.setattr(feed_module, "rank", lambda number=number: number)
+        fed = Feed(setting.splits, setting.budget, "cpu").in_order(setting.splits.search)
+        seen += [labels for _, labels in fed]
+    assert torch.cat(seen).bincount().tolist() == setting.splits.search.labels.bincount().tolist()
+
+
+def test_what_is_made_ahead_comes_in_order_and_no_earlier_than_needed():
+    asked = []
+
+    def items():
+        for item in range(20):
+            asked.append(item)
+            yield item
+
+    made = ahead(lambda item: item * item, items())
+    assert next(made) == 0
+    assert len(asked) == AHEAD + 1
+    assert list(made) == [item * item for item in range(1, 20)]
+
+
+def test_an_error_ahead_is_raised_where_its_item_is_due():
+    made = ahead(lambda item: 1 // item, [1, 1, 0, 1])
+    assert [next(made), next(made)] == [1, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(made)
+
+
+def test_seeded_leaves_the_generators_of_the_process_alone():
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    expected = random.random(), np.random.rand()  # noqa: NPY002
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    with seeded(5):
+        first = random.random(), np.random.rand()  # noqa: NPY002
+    with seeded(5):
+        assert (random.random(), np.random.rand()) == first  # noqa: NPY002
+    assert (random.random(), np.random.rand()) == expected  # noqa: NPY002
+
+
+def plans(images, seed=3):
+    for start in (0, 4):
+        numbers = torch.arange(start, start + 4)
+        boxes = torch.tensor([[2, 1, 20, 30]] * 4)
+        yield Plan(numbers, None, boxes, None, seed + start, 4, 4)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_rand_augment_is_that_of_the_seed(setting, channels):
+    images = Images(images=larger(setting.splits).train.images[:8, :channels], labels=torch.arange(8))
+    changed = RandAugmented(images, 28, "rand-m9-mstd0.5-inc1", (0.5,) * channels)
+    one, same = (torch.cat([made for _, made in changed.batches(plans(images), 0)]) for _ in range(2))
+    other = torch.cat([made for _, made in changed.batches(plans(images, seed=99), 0)])
+    assert (one.shape, one.dtype) == ((8, channels, 28, 28), torch.uint8)
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python 3.12 on a fork beside threads
+def test_how_many_processes_rand_augment_changes_nothing(setting):
+    images = larger(setting.splits).train
+    changed = RandAugmented(images, 28, "rand-m9-mstd0.5-inc1", (0.5,) * 3)
+    alone, two = (torch.cat([made for _, made in changed.batches(plans(images), workers)]) for workers in (0, 2))
+    assert torch.equal(alone, two)
+
+
+def test_mixing_keeps_images_and_targets_together():
+    labels = torch.tensor([0, 1, 2, 3, 4])
+    images = torch.eye(5)[labels][:, :, None, None].repeat(1, 1, 8, 8)  # the mean of channel c is the share of class c
+    for seed in range(12):
+        mixed, targets = Mixer(0.8, 1.0, 0.0, 5)(images.clone(), labels, seed)
+        torch.testing.assert_close(mixed.mean((2, 3)), targets)
+        assert torch.equal(mixed[-1], images[-1])  # odd: nothing to mix it with
+    torch.testing.assert_close(targets.sum(1), torch.ones(5))
+    again, _ = Mixer(0.8, 1.0, 0.0, 5)(images.clone(), labels, seed)
+    assert torch.equal(mixed, again)
+
+
+def test_targets_of_mixed_images_are_smoothed():
+    _, targets = Mixer(0.8, 0.0, 0.1, 4)(torch.zeros(3, 1, 2, 2), torch.tensor([0, 0, 0]), 0)
+    torch.testing.assert_close(targets, torch.tensor([[0.925, 0.025, 0.025, 0.025]] * 3))
+
+
+def test_erasing_replaces_a_rectangle_of_some_images():
+    images = Erasing(0.5, "cpu")(torch.full((60, 3, 16, 16), 9.0), 0)
+    changed = (images != 9).any(1)
+    erased = changed.any((1, 2))
+    assert 15 < erased.sum() < 45
+    for mask in changed[erased]:
+        rows, columns = mask.any(1).sum(), mask.any(0).sum()
+        assert mask.sum() == rows * columns
