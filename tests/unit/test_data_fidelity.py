@@ -154,7 +154,7 @@ def test_failed_networks_are_left_out_and_too_few_are_told(tmp_path, trained, mo
         return replace(record, status="failed", scores=(), error="out of memory") if arch.id in bad else record
 
     monkeypatch.setattr(module, "run_trial", failing)
-    with pytest.raises(StudyError, match="4 networks or more; 3 were trained. The first failed: out of memory"):
+    with pytest.raises(StudyError, match=r"4 networks or more; 3 were trained. The first failed: out of memory"):
         measure_fidelity(prepared(tmp_path), archs=4)
     found = measure_fidelity(prepared(tmp_path), archs=5)
     assert (found.archs, found.failed) == (4, 1)
