@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from study_pieces import SPACE, tiny_space
 
 from acmix_nas.cost import count
@@ -74,10 +75,22 @@ def test_correlations_are_those_of_their_definitions(order):
         assert -1 - 1e-9 <= part.low <= part.high <= 1 + 1e-9
 
 
+@settings(max_examples=15)
+@given(pairs=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=4, max_size=9))
+def test_correlations_with_ties_are_scipy_s(pairs):
+    first, second = map(list, zip(*pairs, strict=True))
+    found = agreement(first, second)
+    if len({*first}) > 1 and len({*second}) > 1:
+        assert found.spearman.value == pytest.approx(stats.spearmanr(first, second).statistic)
+        assert found.kendall.value == pytest.approx(stats.kendalltau(first, second).statistic)
+    else:
+        assert (found.spearman.value, found.kendall.value) == (0, 0)
+
+
 def test_intervals_hold_the_estimate_are_seeded_and_narrow_with_more_pairs():
     generator = np.random.default_rng(0)
-    values = generator.normal(size=200)
-    noisy = values + generator.normal(size=200)
+    values = generator.normal(size=60)
+    noisy = values + generator.normal(size=60)
     few, many = agreement(values[:10], noisy[:10]), agreement(values, noisy)
     for part in (few.spearman, many.spearman, many.kendall):
         assert part.low <= part.value <= part.high
