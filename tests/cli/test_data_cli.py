@@ -148,3 +148,13 @@ def test_every_command_and_example_of_the_page_runs(images, tmp_path, monkeypatc
     capsys.readouterr()
     exec(compile(example, "docs/data.md", "exec"), {})
     assert capsys.readouterr().out == "('Pullover', 'Sneaker', 'Bag') torch.Size([150, 3, 32, 32])\n"
+
+
+def test_an_interrupt_says_how_to_go_on(images, tmp_path, monkeypatch):
+    def interrupted(*args, **values):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("acmix_nas.data.write_store", interrupted)
+    result = CliRunner().invoke(acmix, ["data", "subset", "--data", str(images), "--out", str(tmp_path / "store")])
+    assert result.exit_code == 1  # click's own; main() makes it 130
+    assert "interrupted; the same command goes on" in result.stderr

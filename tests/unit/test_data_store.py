@@ -75,7 +75,10 @@ def test_a_larger_subset_contains_the_smaller(counts, seed, data):
     assert set(small.splits["train"].chosen) <= set(large.splits["train"].chosen)
     np.testing.assert_array_equal(small.splits["search"].chosen, large.splits["search"].chosen)
     fewer = data.draw(st.integers(2, len(counts)))
-    assert set(choose_classes(str(fewer), origin.classes, seed)) <= set(choose_classes(None, origin.classes, seed))
+    more = data.draw(st.integers(fewer, len(counts)))
+    classes = [set(choose_classes(str(count), origin.classes, seed)) for count in (fewer, more)]
+    assert classes[0] <= classes[1]
+    assert list(map(len, classes)) == [fewer, more]
 
 
 def test_a_store_has_the_images_that_decoding_gives(tmp_path, source):
