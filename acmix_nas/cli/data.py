@@ -125,8 +125,12 @@ def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, **
         plan = plan_subset(open_source(source), **asked)
     for note in plan.notes:
         console.print(f"Note: {note}.", markup=False, soft_wrap=True)
-    with decoding(console) as on_image:
-        index = write_store(plan, out, command=command_line(), allow_broken=allow_broken, progress=on_image)
+    try:
+        with decoding(console) as on_image:
+            index = write_store(plan, out, command=command_line(), allow_broken=allow_broken, progress=on_image)
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command goes on after the last whole chunk.")
+        raise
     if as_json:
         click.echo(json.dumps({"folder": str(out), **asdict(index)}))
     else:

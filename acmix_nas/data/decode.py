@@ -107,8 +107,10 @@ def inspect(part: Part, chosen: Indices) -> Iterator[tuple[int, Look | str]]:
 
 def decode_image(image: Image.Image, input_size: int) -> npt.NDArray[np.uint8]:
     """One opened image as uint8 (input_size, input_size, 3)."""
-    # For JPEG, decodes at the smallest of the sizes 1/1, 1/2, 1/4, 1/8 that is large enough.
-    image.draft("RGB", (input_size, input_size))
+    # Lets JPEG be decoded at 1/2, 1/4 or 1/8 of its size, which averages blocks. Of photographs decoded at 64 and 112
+    # pixels, values then differ from those of a full decoding by 0.9 and 0.6 of 255 if twice the size is kept for
+    # resampling, and by 2.2 if the size itself is; it takes a tenth longer.
+    image.draft("RGB", (2 * input_size, 2 * input_size))
     upright = _to_rgb(ImageOps.exif_transpose(image))
     return np.asarray(ImageOps.fit(upright, (input_size, input_size), Image.Resampling.BICUBIC))
 

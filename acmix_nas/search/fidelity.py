@@ -3,8 +3,7 @@
 import hashlib
 import json
 import logging
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +18,7 @@ from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.files import write_text
 from acmix_nas.record import TrialRecord
 from acmix_nas.search.rank import Agreement, Interval, agreement
+from acmix_nas.search.record_file import append_record, read_records
 from acmix_nas.space import Proxy, Space
 from acmix_nas.train import Budget, Progress, Setting, run_trial
 
@@ -170,7 +170,7 @@ def measure_fidelity(
         StudyError: Fewer than four networks were trained to the end twice.
     """
     trainings.folder.mkdir(parents=True, exist_ok=True)
-    stored = {_key(record): record for record in _read_records(trainings.folder / RECORDS)}
+    stored = {_key(record): record for record in read_records(trainings.folder / RECORDS)}
     sample = sample_archs(trainings.space, trainings.settings[CHEAP].proxy, archs, trainings.seed)
     pairs: list[dict[str, TrialRecord]] = []
     for index, arch in enumerate(sample):
@@ -183,7 +183,7 @@ def measure_fidelity(
                     begin(number, 2 * len(sample), f"{label} {arch.id}")
                 seeds = {"init": trainings.seed, "order": trainings.seed}
                 record = run_trial(arch, setting, number=number, label=label, seeds=seeds, on_step=on_step)
-                _append(trainings.folder / RECORDS, record)
+                append_record(trainings.folder / RECORDS, record)
             pairs[-1][label] = record
     found = _summarise(trainings, pairs)
     name = hashlib.sha256(json.dumps([found.cheap, found.large, found.proxy, found.seed, archs]).encode()).hexdigest()
@@ -298,21 +298,3 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values as JSON gives them back."""
     plain: dict[str, Any] = json.loads(json.dumps(values))
     return plain
-
-
-def _read_records(file: Path) -> Iterator[TrialRecord]:
-    """The stored records; a last line that a kill tore is cut off."""
-    if not file.is_file():
-        return
-    text = file.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        write_text(file, whole)
-    yield from map(TrialRecord.from_json, whole.splitlines())
-
-
-def _append(file: Path, record: TrialRecord) -> None:
-    with file.open("a", encoding="utf-8") as stream:
-        stream.write(record.to_json() + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())

@@ -1,7 +1,6 @@
 """Fidelity of a proxy: rank correlations, the sample, and what is stored."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from study_pieces import SPACE, tiny_space
 
 from acmix_nas.cost import count
@@ -74,10 +74,22 @@ def test_correlations_are_those_of_their_definitions(order):
         assert -1 - 1e-9 <= part.low <= part.high <= 1 + 1e-9
 
 
+@settings(max_examples=15)
+@given(pairs=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=4, max_size=9))
+def test_correlations_with_ties_are_scipy_s(pairs):
+    first, second = map(list, zip(*pairs, strict=True))
+    found = agreement(first, second)
+    if len({*first}) > 1 and len({*second}) > 1:
+        assert found.spearman.value == pytest.approx(stats.spearmanr(first, second).statistic)
+        assert found.kendall.value == pytest.approx(stats.kendalltau(first, second).statistic)
+    else:
+        assert (found.spearman.value, found.kendall.value) == (0, 0)
+
+
 def test_intervals_hold_the_estimate_are_seeded_and_narrow_with_more_pairs():
     generator = np.random.default_rng(0)
-    values = generator.normal(size=200)
-    noisy = values + generator.normal(size=200)
+    values = generator.normal(size=60)
+    noisy = values + generator.normal(size=60)
     few, many = agreement(values[:10], noisy[:10]), agreement(values, noisy)
     for part in (few.spearman, many.spearman, many.kendall):
         assert part.low <= part.value <= part.high
@@ -154,7 +166,7 @@ def test_failed_networks_are_left_out_and_too_few_are_told(tmp_path, trained, mo
         return replace(record, status="failed", scores=(), error="out of memory") if arch.id in bad else record
 
     monkeypatch.setattr(module, "run_trial", failing)
-    with pytest.raises(StudyError, match="4 networks or more; 3 were trained. The first failed: out of memory"):
+    with pytest.raises(StudyError, match=r"4 networks or more; 3 were trained. The first failed: out of memory"):
         measure_fidelity(prepared(tmp_path), archs=4)
     found = measure_fidelity(prepared(tmp_path), archs=5)
     assert (found.archs, found.failed) == (4, 1)
@@ -164,13 +176,3 @@ def test_the_large_training_must_be_larger(tmp_path):
     with pytest.raises(UsageError, match=r"more images than the proxy's 1 x 20; 1 x 20 is not more"):
         prepared(tmp_path, epochs_large=1)
     assert prepared(tmp_path, epochs_large=1, images_large=30).settings["large"].budget.images == 30
-
-
-@pytest.mark.slow
-def test_networks_are_really_trained(tmp_path):
-    found = measure_fidelity(prepared(tmp_path, epochs_large=2), archs=4)
-    assert (found.archs, found.failed) == (4, 0)
-    records = [json.loads(line) for line in next(tmp_path.rglob("records.jsonl")).read_text().splitlines()]
-    assert [len(record["scores"]) for record in records] == [1, 2] * 4
-    assert {record["split"] for record in records} == {"search"}
-    assert json.loads(next(tmp_path.rglob("summary-*.json")).read_text()) == json.loads(json.dumps(asdict(found)))
