@@ -9,10 +9,11 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
+    import numpy.typing as npt
 
 MIN_SEEDS = 3
 """Below this number of seeds nothing is claimed and nothing is bold."""
@@ -145,8 +146,8 @@ class _Fit:
     """Estimates of the row effects, their covariance at unit variance, and the pooled variance."""
 
     rows: list[str]
-    effects: "np.ndarray[tuple[int], np.dtype[np.float64]]"
-    covariance: "np.ndarray[tuple[int, int], np.dtype[np.float64]]"
+    effects: "npt.NDArray[np.floating[Any]]"
+    covariance: "npt.NDArray[np.floating[Any]]"
     spread: float
     freedom: int
 
