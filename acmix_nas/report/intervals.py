@@ -161,7 +161,8 @@ class _Fit:
             contrast[line, self.rows.index(other)] = 1
         covariance = contrast @ self.covariance @ contrast.T
         errors = np.sqrt(np.diag(covariance))
-        scaled = np.round(covariance / np.outer(errors, errors), 6)
+        order = np.argsort(np.round(errors, 9), kind="stable")  # rows with as many seeds alike: one quantile for all
+        scaled = np.round(covariance / np.outer(errors, errors), 6)[np.ix_(order, order)]
         together = quantile(tuple(map(tuple, scaled.tolist())), self.freedom, two_sided=two_sided)
         return (contrast @ self.effects).tolist(), (self.spread * errors).tolist(), together
 
