@@ -1,6 +1,7 @@
 """`acmix ablate`: a table of networks, each row trained with paired seeds."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,10 +9,12 @@ import click
 
 from acmix_nas.cli.options import command_line, study_options
 from acmix_nas.cli.report import find_folder, view_options
+from acmix_nas.errors import AcmixError
 
 if TYPE_CHECKING:
     from acmix_nas.ablate import Ablation
     from acmix_nas.ablate.reuse import Source
+    from acmix_nas.search import Study
     from acmix_nas.train import Setting
 
 
@@ -71,6 +74,7 @@ def ablate(
 
     # What follows loads torch, which takes seconds: a wrong file is told before.
     from acmix_nas.ablate.run import ablate as run
+    from acmix_nas.ablate.run import check_rows
     from acmix_nas.cli.console import progress
     from acmix_nas.cli.study import decoding, run_study
     from acmix_nas.report import View
@@ -96,7 +100,13 @@ def ablate(
             command=command_line(),
             progress=on_image,
         )
-    sources = _sources(reuse, asked["out"], setting)
+    try:
+        check_rows(ablation, setting)
+        sources = _sources(reuse, asked["out"], setting)
+    except AcmixError:
+        if not asked["resume"]:
+            _discard(study)
+        raise
     options = "".join(f" {name} {value}" for name, value in (("--base", base), ("--host", host)) if value)
     return run_study(
         study,
@@ -126,6 +136,15 @@ def _with_budget(asked: dict[str, Any], budget: Mapping[str, Any]) -> dict[str, 
     names = {"proxy": "proxy", "epochs": "epochs", "proxy_images": "images"}
     said = {name: budget.get(key) for name, key in names.items() if asked[name] is None}
     return {**asked, **said}
+
+
+def _discard(study: "Study") -> None:
+    """Takes a study without trials away again, so that its name is free for the next try."""
+    from acmix_nas.search.study import DATABASE
+
+    (study.folder / DATABASE).unlink()
+    with suppress(OSError):  # other files lie there
+        study.folder.rmdir()
 
 
 def _sources(studies: Sequence[str], out: Path, setting: "Setting") -> list["Source"]:

@@ -73,6 +73,7 @@ def test_a_table_of_ones_own_grows_and_is_reused(tmp_path: Path, call: Callable[
     assert [trial["environment"]["reused_from"] for trial in told["trials"]] == ["a:0", "a:1", "a:2"]
     with pytest.raises(StudyError, match=r"budget.epochs = 1, this table has 2"):
         call("ablate", table, *QUICK, "--epochs", 2, "--study", "c", "--reuse", "a")
+    assert not Path("reports/c").exists()
     with pytest.raises(UsageError, match="there is no column 'top2'"):
         call("report", "a", "--columns", "row,top2")
     assert "att" in call("report", "a", "b", "--format", "markdown")[1]
