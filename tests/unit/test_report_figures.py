@@ -43,6 +43,13 @@ def test_without_a_complete_trial_there_is_no_picture(records: list[object], tmp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
+def test_one_seed_is_drawn_without_a_band(tmp_path: Path) -> None:
+    header, records = make_ablation(seeds=1)
+    files = draw_figures(tmp_path, header, [r for r in records if r.status == "complete"], formats=["svg"])
+    assert "mixing.svg" in names(files)
+
+
 def test_names_with_markup_are_text(tmp_path: Path) -> None:
     header, records = make_ablation(seeds=2)
     text = "$\\frac{1}{0}$ <b> {{7*7}} ../x"
