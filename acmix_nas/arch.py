@@ -89,7 +89,7 @@ class Mixer:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields that have an effect."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

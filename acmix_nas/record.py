@@ -141,7 +141,8 @@ class TrialRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, the `arch_id` first."""
-        return {"arch_id": self.arch_id, **asdict(self), "arch": self.arch.to_dict()}
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {"arch_id": self.arch_id, **values, "arch": self.arch.to_dict(), "cost": asdict(self.cost)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -99,7 +99,7 @@ class _Bearer:
         extent = mixer.attn_kernel
         if extent is not None and (mode == "window" or extent % 2):
             return {"attention": mode, "attn_kernel": extent}
-        own = max((int(option) for option in self._options("attn_kernel")), default=7)
+        own = max((option for option in self._options("attn_kernel") if isinstance(option, int)), default=7)
         self.lose(f"attn_kernel {'of the whole map' if extent is None else extent} became {own}")
         return {"attention": mode, "attn_kernel": own}
 

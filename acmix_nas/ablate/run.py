@@ -56,10 +56,8 @@ def ablate(
         sources: Other studies whose cells may be taken.
 
     Raises:
-        SpaceError: A row cannot be built, at full size or as its proxy.
         StudyError: The study has another network under a row's name, or another baseline.
     """
-    check_rows(ablation, setting)
     extend(study, ablation)
     cells = _Cells(study, setting, watcher, _throughputs(study, ablation, setting, watcher), sources)
     for left in study.running():

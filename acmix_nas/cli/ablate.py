@@ -1,6 +1,7 @@
 """`acmix ablate`: a table of networks, each row trained with paired seeds."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,10 +9,14 @@ import click
 
 from acmix_nas.cli.options import command_line, study_options
 from acmix_nas.cli.report import find_folder, view_options
+from acmix_nas.errors import AcmixError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from acmix_nas.ablate import Ablation
     from acmix_nas.ablate.reuse import Source
+    from acmix_nas.search import Study
     from acmix_nas.train import Setting
 
 
@@ -72,31 +77,19 @@ def ablate(
     # What follows loads torch, which takes seconds: a wrong file is told before.
     from acmix_nas.ablate.run import ablate as run
     from acmix_nas.cli.console import progress
-    from acmix_nas.cli.study import decoding, run_study
+    from acmix_nas.cli.study import run_study
     from acmix_nas.report import View
-    from acmix_nas.search.setup import Asked, open_study
 
     console = progress()
     for note in ablation.notes:
         console.print(note, markup=False, soft_wrap=True)
-    with decoding(console) as on_image:
-        study, setting = open_study(
-            Asked(**asked),
-            ablation.space,
-            kind="ablate",
-            name=ablation.name,
-            baseline=ablation.baseline,
-            rows=tuple(ablation.rows),
-            fixed={},
-            kept={
-                "rows": {name: arch.to_dict() for name, arch in ablation.rows.items()},
-                "base": ablation.base.to_dict(),
-                "notes": list(ablation.notes),
-            },
-            command=command_line(),
-            progress=on_image,
-        )
-    sources = _sources(reuse, asked["out"], setting)
+    study, setting = _open(ablation, asked, console)
+    try:
+        sources = _checked(ablation, setting, reuse, asked["out"])
+    except AcmixError:
+        if not asked["resume"]:
+            _discard(study)
+        raise
     options = "".join(f" {name} {value}" for name, value in (("--base", base), ("--host", host)) if value)
     return run_study(
         study,
@@ -128,8 +121,44 @@ def _with_budget(asked: dict[str, Any], budget: Mapping[str, Any]) -> dict[str, 
     return {**asked, **said}
 
 
-def _sources(studies: Sequence[str], out: Path, setting: "Setting") -> list["Source"]:
+def _open(ablation: "Ablation", asked: dict[str, Any], console: "Console") -> tuple["Study", "Setting"]:
+    """The study of the table, made or resumed."""
+    from acmix_nas.cli.study import decoding
+    from acmix_nas.search.setup import Asked, open_study
+
+    with decoding(console) as on_image:
+        return open_study(
+            Asked(**asked),
+            ablation.space,
+            kind="ablate",
+            name=ablation.name,
+            baseline=ablation.baseline,
+            rows=tuple(ablation.rows),
+            fixed={},
+            kept={
+                "rows": {name: arch.to_dict() for name, arch in ablation.rows.items()},
+                "base": ablation.base.to_dict(),
+                "notes": list(ablation.notes),
+            },
+            command=command_line(),
+            progress=on_image,
+        )
+
+
+def _checked(ablation: "Ablation", setting: "Setting", reuse: Sequence[str], out: Path) -> list["Source"]:
+    """The studies that cells are taken from, once every row is known to build."""
     from acmix_nas.ablate.reuse import open_source
+    from acmix_nas.ablate.run import check_rows
     from acmix_nas.search.study import load
 
-    return [open_source(*load(find_folder(name, out)), setting) for name in studies]
+    check_rows(ablation, setting)
+    return [open_source(*load(find_folder(name, out)), setting) for name in reuse]
+
+
+def _discard(study: "Study") -> None:
+    """Takes a study without trials away again, so that its name is free for the next try."""
+    from acmix_nas.search.study import DATABASE
+
+    (study.folder / DATABASE).unlink()
+    with suppress(OSError):  # other files lie there
+        study.folder.rmdir()

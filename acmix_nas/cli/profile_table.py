@@ -13,6 +13,7 @@ from acmix_nas.cli.where_table import where_table
 from acmix_nas.cost.compare import Ratio
 from acmix_nas.report import escape
 from acmix_nas.report import table as tables
+from acmix_nas.report.latex import as_latex
 from acmix_nas.report.table import NOTHING, Cell, Column, Table
 
 Row = Mapping[str, Any]
@@ -97,7 +98,7 @@ def _print_one(table: Table, form_at: str) -> None:
 def _rendered(table: Table, form_at: str) -> str:
     if form_at == "markdown":
         return f"{escape.markdown(table.title)}\n\n{tables.as_markdown(table)}"
-    render = {"plain": tables.as_text, "latex": tables.as_latex, "csv": tables.as_csv}[form_at]
+    render = {"plain": tables.as_text, "latex": as_latex, "csv": tables.as_csv}[form_at]
     return render(table).rstrip("\n")
 
 

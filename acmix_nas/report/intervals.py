@@ -9,10 +9,11 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
+    import numpy.typing as npt
 
 MIN_SEEDS = 3
 """Below this number of seeds nothing is claimed and nothing is bold."""
@@ -145,8 +146,8 @@ class _Fit:
     """Estimates of the row effects, their covariance at unit variance, and the pooled variance."""
 
     rows: list[str]
-    effects: "np.ndarray[tuple[int], np.dtype[np.float64]]"
-    covariance: "np.ndarray[tuple[int, int], np.dtype[np.float64]]"
+    effects: "npt.NDArray[np.floating[Any]]"
+    covariance: "npt.NDArray[np.floating[Any]]"
     spread: float
     freedom: int
 
@@ -160,7 +161,8 @@ class _Fit:
             contrast[line, self.rows.index(other)] = 1
         covariance = contrast @ self.covariance @ contrast.T
         errors = np.sqrt(np.diag(covariance))
-        scaled = np.round(covariance / np.outer(errors, errors), 6)
+        order = np.argsort(np.round(errors, 9), kind="stable")  # rows with as many seeds alike: one quantile for all
+        scaled = np.round(covariance / np.outer(errors, errors), 6)[np.ix_(order, order)]
         together = quantile(tuple(map(tuple, scaled.tolist())), self.freedom, two_sided=two_sided)
         return (contrast @ self.effects).tolist(), (self.spread * errors).tolist(), together
 

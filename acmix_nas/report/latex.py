@@ -54,7 +54,8 @@ class _Printed:
         """How this column of a table is printed."""
         column = table.columns[index]
         numbers = [match for row in table.rows if (match := _number(row[index])) is not None]
-        if column.paper_width or not column.numeric or not numbers:
+        spread = any("±" in row[index].text for row in table.rows)
+        if column.paper_width or not column.numeric or spread or not numbers:
             return cls(column, "")
         sign = "+" if any(match[1] for match in numbers) else ""
         whole = max(len(match[2].replace(",", "")) for match in numbers)

@@ -1,26 +1,33 @@
 """`acmix ablate` as a user types it."""
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from acmix_nas.ablate import run
+from acmix_nas.cli import acmix
 from acmix_nas.cli.ablate import ablate as command
-from acmix_nas.errors import AcmixError, SpaceError, UsageError
+from acmix_nas.errors import AcmixError, SpaceError, StudyError, UsageError
+from acmix_nas.record import TrialRecord
 
 QUICK = ["--epochs", "1", "--proxy-images", "32", "--proxy", "cpu", "--device", "cpu"]
 
 
-def acmix(*words: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": os.environ.get("PYTHONPATH", str(Path(__file__).parents[2]))}
-    run = [sys.executable, "-m", "acmix_nas", *map(str, words)]
-    done = subprocess.run(run, cwd=cwd, env=env, capture_output=True, text=True)
-    assert done.returncode == code, done.stderr
-    return done
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., object]:
+    """Runs a command in an empty folder: its exit code and what it prints. Timing has tests of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "throughputs", lambda archs, **_options: dict.fromkeys(archs, 10.0))
+
+    def called(*words: object) -> tuple[int, str]:
+        capsys.readouterr()
+        code = acmix.main([str(word) for word in words], standalone_mode=False)
+        return int(code or 0), capsys.readouterr().out
+
+    return called
 
 
 def test_help_names_its_options() -> None:
@@ -47,21 +54,46 @@ def test_a_wrong_call_is_told_before_anything_is_made(
 
 
 @pytest.mark.slow
-def test_a_table_of_ones_own_grows_and_is_reused(tmp_path: Path) -> None:
+def test_a_table_of_ones_own_grows_and_is_reused(tmp_path: Path, call: Callable[..., tuple[int, str]]) -> None:
     """Rows, seeds, another study's cells, columns, forms and a refusal, in one go."""
     table = tmp_path / "mine.yaml"
     table.write_text("space: swin_t\nbase: paper\nbaseline: att\naxes: {combine: [att, conv]}\nseeds: 1\n")
-    acmix("ablate", table, *QUICK, "--study", "a", cwd=tmp_path)
-    table.write_text(table.read_text().replace("[att, conv]", "[att, conv, half]"))
+    call("ablate", table, *QUICK, "--study", "a")
+    table.write_text(table.read_text().replace("[att, conv]", "[att, conv, '{{7*7}}']"))
+    with pytest.raises(SpaceError, match="combine is one of"):
+        call("ablate", table, "--resume", "--study", "a")
+    table.write_text(table.read_text().replace("'{{7*7}}'", "half"))
     view = ["--columns", "row,n,verdict", "--format", "csv"]
-    grown = acmix("ablate", table, "--resume", "--study", "a", "--seeds", 2, *view, cwd=tmp_path)
-    assert grown.stdout.splitlines() == [
+    code, text = call("ablate", table, "--resume", "--study", "a", "--seeds", 2, *view)
+    assert code == 0
+    assert text.splitlines() == [
         "row,n,verdict", "att,2,baseline", "conv,2,needs n >= 3", "half,2,needs n >= 3", ""
     ]  # fmt: skip
-    told = json.loads(acmix("ablate", table, *QUICK, "--study", "b", "--reuse", "a", "--json", cwd=tmp_path).stdout)
-    origins = [trial["environment"]["reused_from"] for trial in told["trials"]]
-    assert origins == ["a:0", "a:1", "a:2"]
-    refused = acmix("ablate", table, *QUICK, "--epochs", 2, "--study", "c", "--reuse", "a", cwd=tmp_path, code=1)
-    assert "budget.epochs = 1, this table has 2" in refused.stderr
-    wrong = acmix("report", "a", "--columns", "row,top2", cwd=tmp_path, code=2)
-    assert "there is no column 'top2'" in wrong.stderr
+    told = json.loads(call("ablate", table, *QUICK, "--study", "b", "--reuse", "a", "--json")[1])
+    assert [trial["environment"]["reused_from"] for trial in told["trials"]] == ["a:0", "a:1", "a:2"]
+    with pytest.raises(StudyError, match=r"budget.epochs = 1, this table has 2"):
+        call("ablate", table, *QUICK, "--epochs", 2, "--study", "c", "--reuse", "a")
+    assert not Path("reports/c").exists()
+    with pytest.raises(UsageError, match="there is no column 'top2'"):
+        call("report", "a", "--columns", "row,top2")
+    assert "att" in call("report", "a", "b", "--format", "markdown")[1]
+
+
+@pytest.mark.slow
+def test_a_failed_cell_blocks_its_row_and_the_command_says_so(
+    call: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = run.run_trial
+
+    def failing(arch: object, setting: object, **options: object) -> TrialRecord:
+        if options["label"] == "image" and dict(options["seeds"])["init"] == 1:  # type: ignore[call-overload]
+            options["on_step"] = lambda progress: 1 / 0
+        return train(arch, setting, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run, "run_trial", failing)
+    code, text = call("ablate", "conv_on", *QUICK, "--seeds", 2, "--format", "json")
+    assert code == 3
+    table = json.loads(text)
+    assert [row["verdict"] for row in table["rows"]] == ["baseline", "no claim: failed seeds"]
+    assert "Failed seeds: image (1). Nothing is claimed of these rows." in table["notes"]
+    assert Path("reports/conv_on-001/report.html").is_file()

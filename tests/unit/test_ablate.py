@@ -11,6 +11,7 @@ from study_pieces import Onlooker, small_setting
 from acmix_nas import files
 from acmix_nas.ablate import load_ablation
 from acmix_nas.ablate import run as module
+from acmix_nas.ablate.carry import carry
 from acmix_nas.ablate.reuse import open_source
 from acmix_nas.ablate.run import ablate, check_rows
 from acmix_nas.arch import Arch
@@ -18,6 +19,7 @@ from acmix_nas.data import Images
 from acmix_nas.errors import SpaceError, StudyError
 from acmix_nas.record import StudyHeader
 from acmix_nas.search import Study
+from acmix_nas.space import load_space
 
 
 @pytest.fixture(scope="module")
@@ -184,13 +186,12 @@ def test_every_table_builds_on_every_host_at_every_proxy(name, host, setting):
             check_rows(few, replace(setting, proxy=proxy))
 
 
+SPACES = [load_space(name) for name in ("swin_t", "resnet26", "san10", "pvt_tiny")]
+
+
 @given(st.data())
 def test_a_carried_network_keeps_what_the_host_knows(data):
-    from acmix_nas.ablate.carry import carry
-    from acmix_nas.space import load_space
-
-    names = data.draw(st.permutations(["swin_t", "resnet26", "san10", "pvt_tiny"]))
-    source, target = load_space(names[0]), load_space(names[1])
+    source, target = data.draw(st.permutations(SPACES))[:2]
     base = source.build(source.sample(lambda choice: data.draw(st.sampled_from(choice.options))))
     arch, lost = carry(base, target, source.widths)
     assert (arch.host, arch.depths) == (target.host, target.depths)

@@ -123,6 +123,7 @@ def test_buttons_put_text_on_the_clipboard(opened: Any, tmp_path: Path) -> None:
     assert page.evaluate("navigator.clipboard.readText()") == (tmp_path / "table.tex").read_text()
 
 
+@pytest.mark.slow
 def test_a_thousand_trials_are_no_burden(opened: Any, tmp_path: Path) -> None:
     render(tmp_path, *make_search(count=1000))
     assert (tmp_path / "report.html").stat().st_size < MOST_BYTES
@@ -134,6 +135,7 @@ def test_a_thousand_trials_are_no_burden(opened: Any, tmp_path: Path) -> None:
     assert page.locator("#trial-title").inner_text() == "Trial 0, plain host"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize("make", [make_search, make_ablation], ids=["search", "ablate"])
 def test_nothing_sticks_out_of_the_page(width: int, make: Any, opened: Any, tmp_path: Path) -> None:
@@ -143,6 +145,7 @@ def test_nothing_sticks_out_of_the_page(width: int, make: Any, opened: Any, tmp_
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.slow
 def test_dark_and_light_are_both_legible(opened: Any, tmp_path: Path) -> None:
     """Text on its ground has a contrast of at least 4.5 to 1 (WCAG 2.1, AA)."""
     render(tmp_path, *make_search())

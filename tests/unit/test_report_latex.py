@@ -33,7 +33,7 @@ def test_numbers_are_aligned_by_siunitx() -> None:
 
 
 def test_a_column_without_plain_numbers_is_set_to_the_right() -> None:
-    text = numbers("+0.50 ± 0.21", "baseline")
+    text = numbers("+0.50 ± 0.21", "baseline", "+0.40")
     assert "@{}lr@{}" in text
     assert r"r0 & +0.50 $\pm$ 0.21 \\" in text
 

@@ -29,7 +29,7 @@ def explained(records: Sequence[TrialRecord]) -> dict[str, float]:
     for stage in range(depth):
         for name in asdict(scored[0].arch.stages[stage][0]):
             values = [tuple(getattr(mixer, name) for mixer in record.arch.stages[stage]) for record in scored]
-            if len(set(values)) > 1:
+            if len({value for stage_values in values for value in stage_values} - {None}) > 1:
                 found[f"stages.{stage}.{name}"] = _omega(values, scores)
     return dict(sorted(found.items(), key=lambda item: -item[1])[:MOST])
 

@@ -51,7 +51,8 @@ def draw(figure: Any, name: str, trials: Sequence[TrialRecord]) -> None:
     _draw_line(below, blocks, ratios, zero, ("black", "D", "-", f"log |{ALPHA} / β|"))
     below.axhline(0, color=GREY, linewidth=1)
     above.set_ylabel("weight after training")
-    above.legend(frameon=False, fontsize=8.5, ncols=2, loc="best")
+    above.legend(frameon=False, fontsize=8.5, ncols=2, loc="upper center")
+    above.margins(y=0.22)
     below.set_ylabel(f"log |{ALPHA} / β|")
     below.set_xlabel("block of the trained network, first to last; lines between stages")
     band = (

@@ -11,12 +11,12 @@ function drawAccuracy() {
 }
 
 function drawCosts(box) {
-  const width = 720, height = 560, left = 48, right = 704, bottom = 508, unit = axis === "params" ? 1e6 : 1e9;
+  const width = fit(box, 720), height = Math.min(560, width + 60), left = 48, right = width - 16, bottom = height - 52, unit = axis === "params" ? 1e6 : 1e9;
   const node = canvas(box, width, height, "Accuracy against cost, one mark for each trial");
   const x = scale(range(done.map((trial) => trial[axis] / unit), 0.06), left, right);
   const y = scale(range(done.map((trial) => 100 * trial.top1), 0.09), bottom, 34);
   axisY(node, y, left, right, TOP1);
-  axisX(node, x, bottom, study.costs[axis]);
+  axisX(node, x, bottom, study.costs[axis], width < 500 ? 4 : 6);
   const place = (trial) => [x(trial[axis] / unit), y(100 * trial.top1)];
   const best = done.filter((trial) => trial.front[axis]).sort((a, b) => a[axis] - b[axis]);
   if (study.kind === "search") {
@@ -38,15 +38,15 @@ function drawCosts(box) {
 
 function drawRows(box) {
   const rows = study.rows.map((name) => [name, done.filter((trial) => trial.label === name)]);
-  const left = Math.min(230, 30 + 7.2 * Math.max(...rows.map(([name]) => name.length + (name === study.baseline ? 11 : 0)))), right = 704;
+  const width = fit(box, 720), left = Math.min(230, 0.42 * width, 30 + 7.2 * Math.max(...rows.map(([name]) => name.length + (name === study.baseline ? 11 : 0)))), right = width - 16;
   const step = Math.max(40, Math.min(72, 420 / rows.length)), bottom = step * (rows.length - 0.4);
-  const node = canvas(box, 720, bottom + 52, "Accuracy by row, one mark for each seed");
+  const node = canvas(box, width, bottom + 52, "Accuracy by row, one mark for each seed");
   const x = scale(range(done.map((trial) => 100 * trial.top1), 0.06), left, right);
-  axisX(node, x, bottom, TOP1);
+  axisX(node, x, bottom, TOP1, width < 500 ? 3 : 6);
   rows.forEach(([name, trials], i) => {
     const y = step * (i + 0.3), values = trials.map((trial) => 100 * trial.top1);
     const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
-    const shown = name.length > 28 ? `${name.slice(0, 27)}…` : name;
+    const most = Math.floor((left - 30) / 6.6), shown = name.length > most ? `${name.slice(0, most - 1)}…` : name;
     node.append(svg("line", { class: "grid", x1: left, x2: right, y1: y, y2: y }));
     node.append(label(shown + (name === study.baseline ? " (baseline)" : ""), left - 12, y + 4, { "text-anchor": "end", class: "name" }));
     if (!values.length) return node.append(label("no complete trial", left + 6, y - 5));

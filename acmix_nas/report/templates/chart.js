@@ -1,6 +1,7 @@
 // What all pictures share: elements, scales, axes, marks, the tip.
 const study = JSON.parse(document.getElementById("study").textContent);
 const done = study.trials.filter((trial) => trial.status === "complete");
+const byNumber = new Map(study.trials.map((trial) => [String(trial.number), trial]));
 const SHAPES = ["circle", "triangle", "down", "cross", "diamond", "square"];
 
 function svg(name, attributes = {}, children = []) {
@@ -108,25 +109,37 @@ function showTip(text, box) {
 }
 function hideTip() { tip.hidden = true; }
 
-// Makes a mark answer to mouse and keyboard: the tip on hover, the trial on click.
-function lively(node, trial, at) {
+// A mark or a curve that stands for a trial; `listen` makes those in a box answer.
+function lively(node, trial) {
+  node.dataset.number = trial.number;
   node.setAttribute("tabindex", "-1");
   node.setAttribute("role", "button");
-  node.setAttribute("aria-label", describe(trial).replaceAll("\n", ", "));
-  const show = (event) => showTip(describe(trial), at ? at(event) : node.getBoundingClientRect());
-  node.addEventListener("mousemove", show);
-  node.addEventListener("focus", () => showTip(describe(trial), node.getBoundingClientRect()));
-  node.addEventListener("mouseleave", hideTip);
-  node.addEventListener("blur", hideTip);
-  node.addEventListener("click", () => select(trial.number, node));
-  node.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") hideTip();
-    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-    if (step) walkMarks(node, step);
-    if (event.key === "Enter" || event.key === " ") select(trial.number, node);
-    if (step || event.key === "Enter" || event.key === " ") event.preventDefault();
-  });
+  node.setAttribute("aria-label", `trial ${trial.number}, ${trial.label}: ${percent(trial.top1)}`);
   return node;
+}
+
+// The tip on hover and focus, the trial on click and Enter, arrow keys to the next mark; one listener for all marks.
+function listen(box) {
+  const found = (event) => event.target.closest && event.target.closest("[data-number]");
+  const trialOf = (node) => byNumber.get(node.dataset.number);
+  box.addEventListener("mousemove", (event) => {
+    const node = found(event);
+    if (!node) return hideTip();
+    const at = node.tagName === "g" ? { left: event.clientX, width: 0, top: event.clientY, bottom: event.clientY } : node.getBoundingClientRect();
+    return showTip(describe(trialOf(node)), at);
+  });
+  box.addEventListener("mouseleave", hideTip);
+  box.addEventListener("focusin", (event) => { if (found(event)) showTip(describe(trialOf(found(event))), found(event).getBoundingClientRect()); });
+  box.addEventListener("focusout", hideTip);
+  box.addEventListener("click", (event) => { if (found(event)) select(trialOf(found(event)).number, found(event)); });
+  box.addEventListener("keydown", (event) => {
+    const node = found(event), step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (event.key === "Escape") hideTip();
+    if (!node || !(step || event.key === "Enter" || event.key === " ")) return;
+    event.preventDefault();
+    if (step) walkMarks(node, step);
+    else select(trialOf(node).number, node);
+  });
 }
 
 // The first mark of a picture is reached by the tab key, the others by arrow keys, in the order of the trials.
@@ -147,7 +160,11 @@ function walkMarks(node, step) {
 function mark(trial, x, y, full, r = 5.5) {
   const node = outline(look(trial).shape, x, y, r);
   node.setAttribute("class", full ? "mark full" : "mark");
-  node.dataset.number = trial.number;
   node.style.color = look(trial).color;
   return lively(node, trial);
+}
+
+// The width a picture is drawn for: that of its box, so that its text stays legible on a phone.
+function fit(box, most) {
+  return Math.max(320, Math.min(most, box.clientWidth || most));
 }

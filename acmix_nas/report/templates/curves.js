@@ -3,17 +3,26 @@ function drawCurves() {
   const box = document.getElementById("curves");
   const trained = study.trials.filter((trial) => trial.scores.length && trial.shared === null);
   if (!trained.length) return box.replaceChildren(html("p", "No trial has a score yet."));
-  const left = 48, right = 1090, bottom = 300, epochs = Math.max(...trained.map((trial) => trial.scores.length));
-  const node = canvas(box, 1180, 352, "Accuracy by epoch, one curve for each trial");
+  const width = fit(box, 1180), left = 48, right = width - 90, bottom = 300, epochs = Math.max(...trained.map((trial) => trial.scores.length));
+  const node = canvas(box, width, 352, "Accuracy by epoch, one curve for each trial");
   const x = scale(epochs > 1 ? [1, epochs] : [0.5, 1.5], left, right);
   const y = scale(range(trained.flatMap((trial) => trial.scores).map((score) => 100 * score), 0.05), bottom, 30);
   axisY(node, y, left, right, TOP1);
-  axisX(node, x, bottom, "epoch", Math.min(epochs, 12), true);
-  for (const trial of trained) node.append(curve(trial, x, y));
-  tabStops(box);
+  axisX(node, x, bottom, "epoch", Math.min(epochs, width < 500 ? 5 : 12), true);
+  const drawn = svg("g");
+  node.append(drawn);
+  drawSome(drawn, trained, x, y);
   nameReferences(node, trained.filter((trial) => look(trial).reference), x, y);
   document.getElementById("curve-legend").replaceChildren(...legendEntries());
   return undefined;
+}
+
+// A thousand curves take a while: a hundred at a time, so that the page answers meanwhile.
+function drawSome(group, trials, x, y) {
+  group.append(...trials.slice(0, 100).map((trial) => curve(trial, x, y)));
+  if (trials.length > 100) return setTimeout(() => drawSome(group, trials.slice(100), x, y));
+  tabStops(group);
+  return highlight();
 }
 
 // Names at the ends of the curves, moved apart where they would touch.
@@ -32,7 +41,6 @@ function curve(trial, x, y) {
   const d = `M${trial.scores.map((score, i) => `${x(i + 1)} ${y(100 * score)}`).join("L")}`;
   const line = svg("path", { class: "curve", d }), group = svg("g", {}, [svg("path", { class: "catch", d }), line]);
   group.style.color = look(trial).color;
-  group.dataset.number = trial.number;
   if (trial.scores.length === 1) group.append(mark(trial, x(1), y(100 * trial.scores[0]), true, 4));
-  return lively(group, trial, (event) => ({ left: event.clientX, width: 0, top: event.clientY, bottom: event.clientY }));
+  return lively(group, trial);
 }

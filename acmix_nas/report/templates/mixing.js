@@ -3,14 +3,14 @@ function drawMixing(trial) {
   const box = document.getElementById("mixing");
   const pairs = trial.mixing.map((pair) => pair && pair.map(Math.abs));
   if (!pairs.some(Boolean)) return box.replaceChildren(html("p", "No block of this trial mixes two paths.", { class: "note" }));
-  const node = canvas(box, 470, 372, "Weights of attention and convolution by block");
-  const x = scale([0.4, pairs.length + 0.6], 40, 462);
+  const width = fit(box, 470), end = width - 8, node = canvas(box, width, 372, "Weights of attention and convolution by block");
+  const x = scale([0.4, pairs.length + 0.6], 40, end);
   const y = scale([0, Math.max(...pairs.flatMap((pair) => pair || [])) * 1.08 || 1], 166, 34);
   stages(node, trial, pairs.length, x);
-  axisY(node, y, 40, 462, "", 4);
+  axisY(node, y, 40, end, "", 4);
   drawWeights(node, pairs, 0, x, y, "var(--c0)", "|α| attention", "circle");
   drawWeights(node, pairs, 1, x, y, "var(--c1)", "|β| convolution", "square");
-  drawRatio(node, pairs, x);
+  drawRatio(node, pairs, x, end);
   return undefined;
 }
 
@@ -43,12 +43,12 @@ function drawWeights(node, pairs, side, x, y, color, name, shape) {
   node.append(group);
 }
 
-function drawRatio(node, pairs, x) {
+function drawRatio(node, pairs, x, end) {
   const logs = pairs.map((pair) => (pair && pair[0] > 0 && pair[1] > 0 ? Math.log(pair[0] / pair[1]) : null));
   const reach = Math.max(0.2, ...logs.map((value) => Math.abs(value || 0))) * 1.15, y = scale([-reach, reach], 326, 212);
-  axisY(node, y, 40, 462, "log |α / β|", 4);
-  node.append(svg("line", { class: "axis", x1: 40, x2: 462, y1: y(0), y2: y(0), "stroke-width": 1.5 }));
-  node.append(label("more attention ↑", 462, 200, { "text-anchor": "end" }));
+  axisY(node, y, 40, end, "log |α / β|", 4);
+  node.append(svg("line", { class: "axis", x1: 40, x2: end, y1: y(0), y2: y(0), "stroke-width": 1.5 }));
+  node.append(label("more attention ↑", end, 200, { "text-anchor": "end" }));
   logs.forEach((value, i) => {
     if (value === null) return;
     const color = value >= 0 ? "var(--c0)" : "var(--c1)", shaped = outline(value >= 0 ? "circle" : "square", x(i + 1), y(value), 4);

@@ -32,14 +32,28 @@ function highlight() {
   }
 }
 
+function drawAll() {
+  drawAccuracy();
+  drawLegend();
+  drawCurves();
+  if (chosen !== null) drawMixing(chosen);
+  highlight();
+}
+
 for (const node of document.querySelectorAll(".scripted")) node.hidden = false;
 prepareTable();
 drawChoice();
-drawAccuracy();
-drawLegend();
-drawCurves();
 document.getElementById("copies").append(copyButton("copy LaTeX", () => study.latex));
+for (const name of ["accuracy", "curves"]) listen(document.getElementById(name));
 const linked = study.trials.find((trial) => `#trial-${trial.number}` === location.hash);
 if (study.trials.length) select(linked ? linked.number : study.best === null ? study.trials[0].number : study.best);
 else document.querySelector(".trial").hidden = true;
+drawAll();
 addEventListener("scroll", hideTip, { passive: true });
+let width = innerWidth, resized = null;
+addEventListener("resize", () => {
+  if (innerWidth === width) return;
+  width = innerWidth;
+  clearTimeout(resized);
+  resized = setTimeout(drawAll, 120);
+});

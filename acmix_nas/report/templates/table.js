@@ -1,6 +1,5 @@
 // The table of trials: sort by a click on a heading, filter by text, open a row. Arrow keys walk through the rows.
 const table = document.getElementById("trials"), body = table.tBodies[0];
-const byNumber = new Map(study.trials.map((trial) => [String(trial.number), trial]));
 const texts = new Map();
 
 function value(row, column) {

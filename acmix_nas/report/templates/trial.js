@@ -63,8 +63,8 @@ function showTrial() {
 
 function ownCurve(trial) {
   if (trial.scores.length < 2) return [];
-  const box = html("div", "", { class: "chart own" }), bottom = 84, left = 40, right = 462;
-  const node = canvas(box, 470, 122, `Accuracy of trial ${trial.number} by epoch`);
+  const box = html("div", "", { class: "chart own" }), width = fit(document.getElementById("mixing"), 470), bottom = 84, left = 40, right = width - 8;
+  const node = canvas(box, width, 122, `Accuracy of trial ${trial.number} by epoch`);
   const x = scale([1, trial.scores.length], left, right), y = scale(range(trial.scores.map((score) => 100 * score), 0.08), bottom, 18);
   axisY(node, y, left, right, "top-1 %", 3);
   axisX(node, x, bottom, "epoch", Math.min(trial.scores.length, 8), true);
