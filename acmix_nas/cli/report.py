@@ -28,16 +28,19 @@ def report(study: str, out: Path, as_json: bool) -> None:
       acmix report /shared/runs/combine-003
       acmix report swin_t-001 --json | jq .front
     """
+    from acmix_nas.cli.final_report import show_finals
     from acmix_nas.report import render
     from acmix_nas.search.study import load
 
     folder = find_folder(study, out)
     header, records = load(folder)
     files = render(folder, header, records)
+    finals = show_finals(folder, header)
     if as_json:
         click.echo(json.dumps(_as_json(header, records, files), allow_nan=False))
     else:
         _print_table(header, records)
+        click.echo(f"\n{finals}" if finals else "", nl=bool(finals))
         click.echo("\n" + "\n".join(str(file) for file in files))
 
 

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from acmix_nas.cli.console import results
 from acmix_nas.cli.display import StudyDisplay
+from acmix_nas.cli.final_report import show_finals
 from acmix_nas.cli.follow import Follower
 from acmix_nas.record import TrialRecord
 from acmix_nas.report import front, render, study_table, table_text
@@ -85,6 +86,7 @@ def run_study(
         if not code and any(record.status == "failed" for record in records):
             code = FAILED_TRIALS
         files = render(study.folder, study.header, records)
+        show_finals(study.folder, study.header)
         log.info("%d trials stored, report rendered", len(records))
     _show_results(study, records, as_json=as_json)
     failed = [record for record in records if record.status == "failed"]

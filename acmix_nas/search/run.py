@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Protocol
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -10,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from acmix_nas.arch import Arch
 from acmix_nas.record import TrialRecord
 from acmix_nas.search.executors import Executor, Job, Outcome
+from acmix_nas.search.executors._jobs import failed_record
 from acmix_nas.search.executors.serial import Serial
 from acmix_nas.search.objectives import Prices, values_of
 from acmix_nas.search.proposals import Proposals
@@ -205,7 +205,7 @@ class _Driver:
             lost = self._study.lose_worker(job.number)
             log.warning("trial %d lost its worker: %s", job.number, outcome.lost)
             if lost >= MOST_LOST:
-                self._store(self._given_up(job, f"{outcome.lost}; {lost} times in all"), total)
+                self._store(failed_record(job, self._setting, f"{outcome.lost}; {lost} times in all"), total)
         elif outcome.record is not None:
             self._store(outcome.record, total)
 
@@ -260,28 +260,6 @@ class _Driver:
             values=values_of(self._study.header.objectives, top1, record.cost),
             params=trial.params,
             distributions=trial.distributions,
-        )
-
-    def _given_up(self, job: Job, error: str) -> TrialRecord:
-        setting = self._setting
-        return TrialRecord(
-            number=job.number,
-            status="failed",
-            arch=job.arch,
-            cost=self._prices(job.arch),
-            label=job.label,
-            split=setting.split,
-            scores=(),
-            losses=(),
-            mixing=(),
-            seeds=dict(job.seeds),
-            budget=setting.budget.to_dict(),
-            proxy=setting.proxy.to_dict(),
-            data=setting.splits.to_dict(),
-            environment=dict(setting.environment),
-            started=datetime.now(UTC).isoformat(timespec="seconds"),
-            seconds=0.0,
-            error=error,
         )
 
     def _step(self, number: int, progress: Progress) -> None:

@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 
+from acmix_nas.cost import count
 from acmix_nas.record import TrialRecord
 from acmix_nas.search.executors import Job
 from acmix_nas.train import Progress, ResumeError, Setting, run_trial
@@ -55,3 +57,26 @@ def run_job(job: Job, setting: Setting, on_step: Callable[[Progress], None]) -> 
             log.warning("trial %d is trained from its start: %s", job.number, error)
             job.checkpoint.unlink(missing_ok=True)
     raise AssertionError("a training without a checkpoint cannot be refused one")
+
+
+def failed_record(job: Job, setting: Setting, error: str) -> TrialRecord:
+    """The record of a job that no worker could finish."""
+    return TrialRecord(
+        number=job.number,
+        status="failed",
+        arch=job.arch,
+        cost=count(job.arch, setting.input_size),
+        label=job.label,
+        split=setting.split,
+        scores=(),
+        losses=(),
+        mixing=(),
+        seeds=dict(job.seeds),
+        budget=setting.budget.to_dict(),
+        proxy=setting.proxy.to_dict(),
+        data=setting.splits.to_dict(),
+        environment=dict(setting.environment),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=0.0,
+        error=error,
+    )
