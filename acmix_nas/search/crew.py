@@ -64,8 +64,8 @@ def _chosen(gpus: str, visible: list[str]) -> list[str]:
     if gpus == "all":
         return visible
     try:
-        return [visible[int(number)] for number in gpus.split(",") if int(number) >= 0]
-    except (ValueError, IndexError):
+        return [dict(enumerate(visible))[int(number)] for number in gpus.split(",")]
+    except (ValueError, KeyError):
         raise UsageError(
             f"--gpus is all, none, or numbers from 0 to {len(visible) - 1} with commas between; it is {gpus!r}."
         ) from None
