@@ -163,7 +163,7 @@ def _parameter(name: str, one: BaseDistribution) -> Parameter:
     kin = (type(one).__name__, one.low, one.high, one.log)
     if one.step is None:
         return Parameter(name=name, size=None, ordered=True, kin=kin)
-    size = int(round((one.high - one.low) / one.step)) + 1
+    size = round((one.high - one.low) / one.step) + 1
     return Parameter(name=name, size=size, ordered=True, low=one.low, step=one.step, log=one.log, kin=kin)
 
 

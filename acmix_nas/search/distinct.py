@@ -38,9 +38,9 @@ class DistinctSampler(ProposingSampler):
         inner.before_trial(study, trial)
         for _ in range(TRIES):
             row = self._ask(inner, study, trial, known)
-            if again or not repeats(row[None], known.rows)[0]:
+            if again or not repeats(row[None], known.seen)[0]:
                 return row
-        return fresh(known.domain, known.rows, rng)
+        return fresh(known.domain, known.seen, rng)
 
     def _ask(self, inner: BaseSampler, study: Study, trial: FrozenTrial, known: Situation) -> Array:
         params = inner.sample_relative(study, trial, inner.infer_relative_search_space(study, trial))

@@ -64,10 +64,11 @@ class HammingGPSampler(ProposingSampler):
             {objective_index(study, key): self._exact(known.axes, f) for key, f in self._costs.items()},
             {key: self._exact(known.axes, f) for key, f in self._limits.items()},
             self._memory,
+            known.seen,
         )
         rng = np.random.default_rng([self._seed, trial.number])
         if len(task.rows) < self._starts and not again:
-            return fresh(task.domain, task.rows, rng)
+            return fresh(task.domain, task.seen, rng)
         return propose(task, rng, again=again)
 
     def _exact(self, axes: Axes, function: Function) -> Exact:

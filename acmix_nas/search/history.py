@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +64,7 @@ def task_of(
     costs: Mapping[int, Exact],
     limits: Mapping[str, Exact],
     memory: Memory,
+    refused: Array | None = None,
 ) -> Task:
     """What is known of a search.
 
@@ -79,6 +79,7 @@ def task_of(
         costs: Index of an objective -> its exact function of bare rows.
         limits: Key of a constraint -> its exact function of bare rows.
         memory: Kept between calls.
+        refused: Further bare rows not to be proposed.
     """
     rows = Rows.of(trial_rows)
     states = [trial.state for trial in trials]
@@ -106,6 +107,7 @@ def task_of(
         running=running,
         objectives=objectives,
         constraints=[*_constraints(trials, rows, limits), *_failures(states, rows)],
+        refused=refused,
         fits=memory.fits,
     )
 

@@ -20,7 +20,7 @@ from acmix_nas.search.gp.parameter import Array
 from acmix_nas.space import Space
 
 PROPOSAL = "acmix:proposal"
-"""System attribute of a trial: the levels proposed to it, for trials that are proposed to before it has taken them."""
+"""System attribute of a trial: what was proposed to it, for trials that are proposed to before it has taken them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,15 @@ class Situation:
         domain: The rows there are.
         trials: The other trials that began, by number.
         rows: (T, D) their bare rows; of a running one what was proposed to it.
+        seen: (S, D) bare rows not to be proposed: these, and proposals that a study did not take as they were, because
+            a parameter's range had changed.
     """
 
     axes: Axes
     domain: Domain
     trials: Sequence[FrozenTrial]
     rows: Array
+    seen: Array
 
 
 class ProposingSampler(BaseSampler):
@@ -85,18 +88,19 @@ class ProposingSampler(BaseSampler):
                 row = self._propose(study, trial, known, again=True)
             assert row is not None
             levels = known.domain.bare(row[None])[0] if self._space else row
-            proposal = {name: float(level) for name, level in zip(axes.distributions, levels, strict=True)}
-            proposal = {name: level for name, level in proposal.items() if level == level}
-            study._storage.set_trial_system_attr(trial._trial_id, PROPOSAL, proposal)
-        return {name: value for name, value in axes.params(levels).items() if name in search_space}
+            params = axes.params(levels)
+            study._storage.set_trial_system_attr(trial._trial_id, PROPOSAL, params)
+        return {name: value for name, value in params.items() if name in search_space}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """A random value for a parameter that no trial asked for before."""
+        """A random value for a parameter that no trial asked for before, or whose range is not what it was."""
         rng = np.random.default_rng([self._seed, trial.number, crc32(param_name.encode())])
         (parameter,) = Axes({param_name: param_distribution}).parameters
-        return from_level(param_distribution, float(parameter.draw(rng, 1)[0]))
+        values = [from_level(param_distribution, float(level)) for level in parameter.draw(rng, TRIES)]
+        tried = [other.params for other in _others(study, trial)]
+        return next((value for value in values if {**trial.params, param_name: value} not in tried), values[0])
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         """Stops `study.optimize` when all there is was tried."""
@@ -105,7 +109,7 @@ class ProposingSampler(BaseSampler):
         if not axes.distributions or any(parameter.size is None for parameter in axes.parameters):
             return
         known = self._situation(axes, trials, None)
-        if unseen(known.domain, known.rows, np.random.default_rng(0)) is None:
+        if unseen(known.domain, known.seen, np.random.default_rng(0)) is None:
             try:
                 study.stop()
             except RuntimeError:  # asked and told by hand: there is no loop to stop
@@ -123,9 +127,11 @@ class ProposingSampler(BaseSampler):
         else:
             complete = np.array([trial.state == TrialState.COMPLETE for trial in trials], dtype=bool)
             domain = domain_of_trials(axes, rows[asked], complete, held)
-        return Situation(axes, domain, trials, rows[asked])
+        refused = [_proposed(axes, trial) for trial in trials if trial.state.is_finished()]
+        return Situation(axes, domain, trials, rows[asked], np.concatenate([rows[asked], *refused]))
 
 
+TRIES = 20
 _STARTED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
 
 
@@ -136,11 +142,19 @@ def _others(study: Study, trial: FrozenTrial) -> list[FrozenTrial]:
 
 def _row(axes: Axes, trial: FrozenTrial) -> Array:
     row = axes.row(trial.params)
-    proposal = trial.system_attrs.get(PROPOSAL) if trial.state == TrialState.RUNNING else None
-    if not proposal:
+    if trial.state != TrialState.RUNNING or PROPOSAL not in trial.system_attrs:
         return row
-    expected = np.array([proposal.get(name, np.nan) for name in axes.distributions])
-    return np.where(np.isnan(row), expected, row)
+    return np.where(np.isnan(row), axes.row(trial.system_attrs[PROPOSAL]), row)
+
+
+def _proposed(axes: Axes, trial: FrozenTrial) -> Array:
+    """(1, D) what was proposed for the parameters that the trial asked for, or (0, D) if it took it."""
+    if PROPOSAL not in trial.system_attrs:
+        return np.empty((0, len(axes.parameters)))
+    row = axes.row(trial.params)
+    levels = np.where(np.isnan(row), np.nan, axes.row(trial.system_attrs[PROPOSAL]))
+    same = np.array_equal(row, levels, equal_nan=True)
+    return np.where(np.isnan(levels), row, levels)[None][: 0 if same else 1]
 
 
 def _held(axes: Axes, trial: FrozenTrial) -> Array | None:

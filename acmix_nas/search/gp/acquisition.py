@@ -14,7 +14,7 @@ CHUNK = 4_000_000
 
 
 def log_expected_improvement(mean: Array, deviation: Array, best: float) -> Array:
-    """log E[max(f - best, 0)], f ~ N(mean, deviation^2): log of s (phi(z) + z Phi(z)), z = (mean - best) / s.
+    """Log E[max(f - best, 0)], f ~ N(mean, deviation^2): log of s (phi(z) + z Phi(z)), z = (mean - best) / s.
 
     Mockus 1978; in logarithms (Ament 2023), for far from the best it is too small to rank by.
     """
@@ -26,7 +26,7 @@ def log_expected_improvement(mean: Array, deviation: Array, best: float) -> Arra
 
 
 def log_probability_below(mean: Array, deviation: Array, limit: float) -> Array:
-    """log P(f <= limit), f ~ N(mean, deviation^2)."""
+    """Log P(f <= limit), f ~ N(mean, deviation^2)."""
     return np.log(np.maximum(_normal_cdf((limit - mean) / deviation), 1e-300))
 
 

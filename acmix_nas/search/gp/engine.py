@@ -39,6 +39,7 @@ class Task:
         running: (N,) rows whose values are still to come.
         objectives: What is maximised.
         constraints: What is to be at most 0.
+        refused: (S, D) further bare rows not to be proposed.
         fits: Where hyperparameters are kept; only saves time.
     """
 
@@ -48,7 +49,13 @@ class Task:
     running: Mask
     objectives: Sequence[Quantity]
     constraints: Sequence[Quantity] = ()
+    refused: Array | None = None
     fits: dict[bytes, Hyper] = field(default_factory=dict)
+
+    @property
+    def seen(self) -> Array:
+        """Bare rows not to be proposed."""
+        return self.rows if self.refused is None else np.concatenate([self.rows, self.refused])
 
 
 def propose(task: Task, rng: np.random.Generator, *, again: bool = False) -> Array | None:
@@ -62,13 +69,14 @@ def propose(task: Task, rng: np.random.Generator, *, again: bool = False) -> Arr
     if sum(
         objective.exact is not None or (~np.isnan(objective.values)).sum() > 1 for objective in task.objectives
     ) < len(task.objectives):
-        return task.domain.draw(rng, 1)[0] if again else fresh(task.domain, task.rows, rng)
+        return task.domain.draw(rng, 1)[0] if again else fresh(task.domain, task.seen, rng)
     pool, worth = _candidates(task, rng)
+    seen = task.seen
     for index in np.argsort(-worth, kind="stable"):
-        if again or not repeats(pool[index : index + 1], task.rows)[0]:
+        if again or not repeats(pool[index : index + 1], seen)[0]:
             row: Array = pool[index]
             return row
-    return fresh(task.domain, task.rows, rng)
+    return fresh(task.domain, task.seen, rng)
 
 
 def fresh(domain: Domain, seen: Array, rng: np.random.Generator) -> Array | None:

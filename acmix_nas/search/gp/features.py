@@ -1,8 +1,8 @@
 """Rows as features: the Hamming distance over weighted choices is a squared distance between feature vectors.
 
-With w_m the weight of feature m, the kernel's distance of two rows is sum_m w_m (F_m - F'_m)^2. A nominal choice has one
-feature for each option, 1/sqrt(2) where it is taken: two rows that differ in it are (w_a + w_b) / 2 apart, so that every
-option has its own say. An ordered choice has its position in [0, 1]. Being without effect is a level of its own.
+With w_m the weight of feature m, the kernel's distance of two rows is sum_m w_m (F_m - F'_m)^2. A nominal choice has
+one feature for each option, 1/sqrt(2) where it is taken: two rows that differ in it are (w_a + w_b) / 2 apart, so that
+every option has its own say. An ordered choice has its position in [0, 1]. Being without effect is a level of its own.
 """
 
 from collections.abc import Hashable, Sequence

@@ -44,6 +44,7 @@ class Gates:
         return cls(tuple(trees))
 
     def __call__(self, full: Array) -> Mask:
+        """Which levels of full rows are expected to have an effect."""
         bare = full.copy()
         for column, tree in enumerate(self.trees):
             bare[~_follow(tree, bare), column] = np.nan

@@ -4,7 +4,6 @@ Rasmussen and Williams 2006, algorithm 2.1 and section 5.4.1; the weights are ma
 """
 
 from dataclasses import dataclass
-from math import log
 
 import numpy as np
 
@@ -112,7 +111,7 @@ def negative_log_posterior(
 
 def _hyper(features: Features, x: Array) -> Hyper:
     weights = np.exp(np.clip(features.base + features.loadings @ x[:-2], -15.0, 7.0))
-    signal, noise = np.exp(np.clip(x[-2:] + (log(SIGNAL), log(NOISE)), -12.0, 5.0))
+    signal, noise = np.exp(np.clip(x[-2:] + np.log((SIGNAL, NOISE)), -12.0, 5.0))
     return Hyper(weights, float(signal), float(noise) + LEAST_NOISE)
 
 

@@ -12,7 +12,7 @@ def normal_scores(values: Array) -> Array:
 
     A surrogate of ranks is not led astray by a few networks that fail to train.
     """
-    distinct, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
     ranks = np.cumsum(count) - (count - 1) / 2.0
     normal = NormalDist()
     return np.array([normal.inv_cdf((rank - 0.5) / len(values)) for rank in ranks])[place]

@@ -66,6 +66,7 @@ class Worth:
         return np.asarray(self.measured[order[: max(count, min(2 * count, int(front.sum())))]])
 
     def __call__(self, full: Array) -> Array:
+        """What measuring full rows would be worth."""
         bare = self._task.domain.bare(full)
         points = self._features.encode(bare)
         worth = np.zeros(len(full))
