@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 
 from acmix_nas.search.gp import Domain, Parameter
 from acmix_nas.search.gp.gates import Gates
-from acmix_nas.search.gp.parameter import Array, Mask
+from acmix_nas.search.gp.parameter import DIGITS, Array, Mask
 from acmix_nas.space import Choice, Space, Values
 
 
@@ -146,14 +146,14 @@ def _to_level(one: BaseDistribution) -> Callable[[Any], float]:
     if isinstance(one, CategoricalDistribution):
         return one.to_internal_repr
     assert isinstance(one, IntDistribution | FloatDistribution)
-    low, step = one.low, one.step
-    if step is not None:
-        return lambda value: float(round((value - low) / step))
-    if one.high == low:
+    if one.step is not None:
+        step = one.step
+        return lambda value: float(round((value - one.low) / step))
+    if one.high == one.low:
         return lambda value: 0.0
     if one.log:
-        return lambda value: (log(value) - log(low)) / (log(one.high) - log(low))
-    return lambda value: (value - low) / (one.high - low)
+        return lambda value: round(log(value / one.low) / log(one.high / one.low), DIGITS)
+    return lambda value: round((value - one.low) / (one.high - one.low), DIGITS)
 
 
 def _parameter(name: str, one: BaseDistribution) -> Parameter:
@@ -173,8 +173,7 @@ def _wider(old: BaseDistribution, new: BaseDistribution) -> BaseDistribution:
         low, high = min(old.low, new.low), max(old.high, new.high)
         return IntDistribution(low, high, log=new.log, step=new.step)
     if isinstance(old, FloatDistribution) and isinstance(new, FloatDistribution):
-        low, high = min(old.low, new.low), max(old.high, new.high)
-        return FloatDistribution(low, high, log=new.log, step=new.step)
+        return FloatDistribution(min(old.low, new.low), max(old.high, new.high), log=new.log, step=new.step)
     return new
 
 

@@ -1,6 +1,6 @@
 """Optuna's samplers, asked again when they repeat themselves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from optuna.samplers import BaseSampler
@@ -50,7 +50,7 @@ class DistinctSampler(ProposingSampler):
         row = known.axes.row(params)
         return np.where(np.isnan(known.domain.held), row, known.domain.held)
 
-    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: object) -> None:
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         """Lets the inner sampler take note, and stops `study.optimize` when all there is was tried."""
         self._make(0).after_trial(study, trial, state, values)
         super().after_trial(study, trial, state, None)

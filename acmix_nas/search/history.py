@@ -85,8 +85,9 @@ def task_of(
     states = [trial.state for trial in trials]
     measured = np.array([state == TrialState.COMPLETE for state in states], dtype=bool)
     values = np.full((len(trials), len(directions)), np.nan)
-    for index in np.flatnonzero(measured):
-        values[index] = np.clip(trials[index].values, -HUGE, HUGE)
+    for index, trial in enumerate(trials):
+        if measured[index]:
+            values[index] = np.clip(trial.values, -HUGE, HUGE)
     values *= directions
     pruned = np.array([state == TrialState.PRUNED for state in states], dtype=bool)
     modelled = [index for index in range(len(directions)) if index not in costs]
@@ -124,18 +125,17 @@ def pruned_values(trials: Sequence[FrozenTrial], values: Array, pruned: Mask, di
         pruned: (T,) which are pruned.
         direction: 1 if reported values are better the larger they are, else -1.
     """
-    complete = [index for index in np.flatnonzero(~np.isnan(values)) if trials[index].intermediate_values]
+    complete = [(trial, value) for trial, value in zip(trials, values, strict=True) if value == value]
     found = []
-    for index in np.flatnonzero(pruned):
-        reported = trials[index].intermediate_values
-        step = max(reported, default=None)
-        peers = [other for other in complete if step in trials[other].intermediate_values]
-        if step is None or len(peers) < 2 or not np.isfinite(reported[step]):
+    for trial in (trial for trial, is_pruned in zip(trials, pruned, strict=True) if is_pruned):
+        step = max(trial.intermediate_values, default=-1)
+        peers = [(other, value) for other, value in complete if step in other.intermediate_values]
+        if len(peers) < 2 or not np.isfinite(trial.intermediate_values[step]):
             found.append(np.nan)
             continue
-        then = direction * np.array([trials[other].intermediate_values[step] for other in peers])
-        share = float((then < direction * reported[step]).mean())
-        found.append(float(np.quantile(values[peers], min(share, 0.5))))
+        then = direction * np.array([other.intermediate_values[step] for other, _ in peers])
+        share = float((then < direction * trial.intermediate_values[step]).mean())
+        found.append(float(np.quantile([value for _, value in peers], min(share, 0.5))))
     return np.array(found)
 
 

@@ -62,10 +62,12 @@ class ProposingSampler(BaseSampler):
         """The full row to try next; None if all were tried, unless one may come again."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_axes")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.RLock())
+        self.__dict__.update(state)
+        self._axes = axes_of_space(self._space) if self._space else None
+        self._lock = threading.RLock()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """All parameters known: those of the space, or all that the study's trials asked for."""
@@ -127,8 +129,9 @@ class ProposingSampler(BaseSampler):
         else:
             complete = np.array([trial.state == TrialState.COMPLETE for trial in trials], dtype=bool)
             domain = domain_of_trials(axes, rows[asked], complete, held)
+        rows = _without_latent(domain, axes, trials, rows[asked])
         refused = [_proposed(axes, trial) for trial in trials if trial.state.is_finished()]
-        return Situation(axes, domain, trials, rows[asked], np.concatenate([rows[asked], *refused]))
+        return Situation(axes, domain, trials, rows, np.concatenate([rows, *refused]))
 
 
 TRIES = 20
@@ -145,6 +148,16 @@ def _row(axes: Axes, trial: FrozenTrial) -> Array:
     if trial.state != TrialState.RUNNING or PROPOSAL not in trial.system_attrs:
         return row
     return np.where(np.isnan(row), axes.row(trial.system_attrs[PROPOSAL]), row)
+
+
+def _without_latent(domain: Domain, axes: Axes, trials: Sequence[FrozenTrial], rows: Array) -> Array:
+    """Leaves out of running trials' rows what was proposed to them but is not expected to be asked for."""
+    running = [index for index, trial in enumerate(trials) if trial.state == TrialState.RUNNING]
+    for index in running:
+        row = rows[index]
+        active = domain.active(np.nan_to_num(row)[None])[0] | ~np.isnan(axes.row(trials[index].params))
+        rows[index] = np.where(active, row, np.nan)
+    return rows
 
 
 def _proposed(axes: Axes, trial: FrozenTrial) -> Array:

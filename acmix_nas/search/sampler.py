@@ -145,6 +145,10 @@ def _asked(
 ) -> Values:
     """What a sampler of Optuna's proposes, in a study in memory."""
     study = optuna.create_study(sampler=make_sampler(sampler, seed, space=space), directions=list(directions))
+    if len(directions) > 1:  # Optuna's samplers take no pruned trials there
+        trials = [trial for trial in trials if trial.state != TrialState.PRUNED] + [
+            _failed(trial) for trial in trials if trial.state == TrialState.PRUNED
+        ]
     study.add_trials(trials)
     return space.sample(_suggest(study.ask()))
 
@@ -176,6 +180,10 @@ def _plain(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         )
         complete += trial.state == TrialState.COMPLETE
     return plain
+
+
+def _failed(trial: FrozenTrial) -> FrozenTrial:
+    return create_trial(state=TrialState.FAIL, params=trial.params, distributions=trial.distributions)
 
 
 def _suggest(trial: optuna.Trial) -> Callable[[Choice], Value]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from acmix_nas.search.gp.parameter import Array, Mask
 
-BOX_SAMPLES = 4000
+BOX_SAMPLES = 1000
 """Points that estimate a hypervolume of three or more objectives."""
 CHUNK = 4_000_000
 """At most so many comparisons are held at once."""
@@ -38,9 +38,10 @@ def normal_draws(rng: np.random.Generator, draws: int, columns: int) -> Array:
 
 def pareto(values: Array) -> Mask:
     """Which points (N, K) no other dominates; of equal ones all."""
-    least = (values[:, None] <= values[None]).all(axis=2)
-    less = (values[:, None] < values[None]).any(axis=2)
-    return ~(least & less).any(axis=1)
+    dominated = np.zeros(len(values), dtype=bool)
+    for value in values:
+        dominated |= (values <= value).all(axis=1) & (values < value).any(axis=1)
+    return ~dominated
 
 
 def hypervolume(values: Array, reference: Array) -> float:
@@ -85,8 +86,16 @@ def _improvement_by_sampling(points: Array, front: Array, reference: Array, rng:
         samples = samples[~(samples <= point).all(axis=1)]
     part = max(1, CHUNK // max(1, samples.size))
     pieces = [points[start : start + part] for start in range(0, len(points), part)]
-    hits = [(samples[None] <= piece[:, None]).all(axis=2).sum(axis=1) for piece in pieces]
+    hits = [_dominates(piece, samples).sum(axis=1) for piece in pieces]
     return np.concatenate(hits) * (float(np.prod(top - reference)) / BOX_SAMPLES)
+
+
+def _dominates(points: Array, samples: Array) -> Mask:
+    """(C, S) whether a point is at least a sample in every objective."""
+    inside = np.ones((len(points), len(samples)), dtype=bool)
+    for column in range(points.shape[1]):
+        inside &= samples[:, column] <= points[:, column, None]
+    return inside
 
 
 def _normal_cdf(z: Array) -> Array:

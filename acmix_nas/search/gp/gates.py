@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from acmix_nas.search.gp.parameter import Array, Mask, Parameter
+from acmix_nas.search.gp.parameter import Array, Indices, Mask, Parameter
 
 THRESHOLDS = 16
 """Split points tried on an ordered parameter at most."""
@@ -89,7 +89,7 @@ def _tests(parameters: Sequence[Parameter], bare: Array) -> list[_Test]:
     return tests
 
 
-def _grow(tests: list[_Test], answers: Mask, allowed: Mask, wanted: Mask, rows: Array) -> "_Split | bool":
+def _grow(tests: list[_Test], answers: Mask, allowed: Mask, wanted: Mask, rows: Indices) -> "_Split | bool":
     """The tree that tells which of the rows have the parameter; a leaf is the more frequent answer."""
     here = wanted[rows]
     share = float(here.mean()) if len(here) else 1.0

@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Indices = NDArray[np.intp]
 
 ALL_LEVELS = 32
 """With more levels than this an axis is sampled, not enumerated."""
+DIGITS = 12
+"""Decimals of a position on a continuous axis."""
 STEPS = (0.02, 0.1, 0.3)
 """Standard deviations of moves along a sampled axis, as parts of its range."""
 
@@ -53,24 +56,24 @@ class Parameter:
     def draw(self, rng: np.random.Generator, count: int) -> Array:
         """Random levels, even over [0, 1] on an ordered axis."""
         if self.size is None:
-            return rng.random(count)
+            return _rounded(rng.random(count))
         if self.log:
             return self._nearest(rng.random(count))
-        return rng.integers(0, self.size, count).astype(np.float64)
+        return np.asarray(rng.integers(0, self.size, count), dtype=np.float64)
 
     def others(self, level: float, rng: np.random.Generator) -> Array:
         """The levels one edit away: all of them, or a sample of near and far ones on a long axis."""
         if self.size is not None and self.size <= ALL_LEVELS:
-            return np.delete(np.arange(self.size, dtype=np.float64), int(level))
+            return np.asarray(np.delete(np.arange(self.size, dtype=np.float64), int(level)))
         near = self._near(level, rng) if self.ordered else np.empty(0)
         levels = np.unique(np.concatenate([near, self.draw(rng, 4 if self.ordered else ALL_LEVELS)]))
-        return levels[levels != level]
+        return np.asarray(levels[levels != level])
 
     def _near(self, level: float, rng: np.random.Generator) -> Array:
         unit = float(self.units(np.array([level]))[0])
         moved = np.clip(unit + rng.standard_normal(2 * len(STEPS)) * np.repeat(STEPS, 2), 0.0, 1.0)
         if self.size is None:
-            return moved
+            return _rounded(moved)
         beside = np.clip([level - 1.0, level + 1.0], 0, self.size - 1)
         return np.concatenate([beside, self._nearest(moved)])
 
@@ -78,6 +81,11 @@ class Parameter:
         assert self.size is not None
         last = self.size - 1
         if not self.log or last == 0:
-            return np.rint(units * last)
+            return np.asarray(np.rint(units * last))
         span = log((self.low + self.step * last) / self.low)
-        return np.clip(np.rint((self.low * np.exp(units * span) - self.low) / self.step), 0, last)
+        return np.asarray(np.clip(np.rint((self.low * np.exp(units * span) - self.low) / self.step), 0, last))
+
+
+def _rounded(units: Array) -> Array:
+    """Positions that are the same again after they were a parameter's value."""
+    return np.asarray(np.round(units, DIGITS))

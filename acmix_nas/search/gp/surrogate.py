@@ -8,7 +8,7 @@ import numpy as np
 from acmix_nas.search.gp.acquisition import log_probability_below
 from acmix_nas.search.gp.features import Features
 from acmix_nas.search.gp.model import Hyper, Posterior, fit
-from acmix_nas.search.gp.parameter import Array, Mask
+from acmix_nas.search.gp.parameter import Array, Indices, Mask
 from acmix_nas.search.gp.targets import limit_targets, normal_scores, raw_values
 
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ class Known:
         """(C, S) the value S times."""
         return np.repeat(self.at(bare, points, guess=guess)[0][:, None], len(normal), axis=1)
 
-    def smoothed(self, rows: Array, *, raw: bool) -> Array:
+    def smoothed(self, rows: Indices, *, raw: bool) -> Array:
         """The values of these rows."""
         return np.asarray(self.values[rows])
 
-    def scores(self, rows: Array) -> Array:
+    def scores(self, rows: Indices) -> Array:
         """Normal scores among these rows."""
         return normal_scores(self.values[rows])
 
@@ -66,7 +66,7 @@ class Modelled:
         self.values = quantity.values
         self.measured: Mask = ~np.isnan(self.values)
         self._points = points
-        rows = np.flatnonzero(self.measured)
+        rows: Indices = np.flatnonzero(self.measured)
         targets = np.full(len(self.values), np.nan)
         targets[rows] = normal_scores(self.values[rows])
         self._raw, self._targets = self.values[rows], targets[rows]
@@ -84,12 +84,12 @@ class Modelled:
         mean, deviation = self._posterior.at(points)
         return raw_values(mean[:, None] + deviation[:, None] * normal, self._raw, self._targets)
 
-    def smoothed(self, rows: Array, *, raw: bool) -> Array:
+    def smoothed(self, rows: Indices, *, raw: bool) -> Array:
         """Posterior means at these rows, as scores or as values."""
         mean = self._posterior.at(self._points[rows])[0]
         return raw_values(mean, self._raw, self._targets) if raw else mean
 
-    def scores(self, rows: Array) -> Array:
+    def scores(self, rows: Indices) -> Array:
         """Normal scores among these rows."""
         return normal_scores(self.values[rows])
 
@@ -123,7 +123,7 @@ class Limit:
             return np.zeros(len(bare))
         return log_probability_below(*self._posterior.at(points), self._limit)
 
-    def _model(self, task: "Task", features: Features, points: Array, rows: Array, values: Array) -> None:
+    def _model(self, task: "Task", features: Features, points: Array, rows: Indices, values: Array) -> None:
         targets = limit_targets(values[rows])
         self._limit = -float(targets.mean())
         targets = targets - targets.mean()
@@ -142,7 +142,7 @@ def exact_values(task: "Task", quantity: "Quantity") -> Array:
     return values
 
 
-def selected(rows: Array, values: Array, most: int) -> Array:
+def selected(rows: Indices, values: Array, most: int) -> Indices:
     """At most so many of these rows, in their order: half those of the largest values, half the latest."""
     if len(rows) <= most:
         return rows
@@ -160,7 +160,7 @@ def fitted(task: "Task", features: Features, points: Array, targets: Array, coun
     return task.fits[key]
 
 
-def with_running(hyper: Hyper, task: "Task", points: Array, rows: Array, targets: Array) -> Posterior:
+def with_running(hyper: Hyper, task: "Task", points: Array, rows: Indices, targets: Array) -> Posterior:
     """The posterior given measured rows, and given that running ones turn out as it expects (Ginsbourger 2010)."""
     known = Posterior(hyper, points[rows], targets, task.counts[rows])
     running = np.setdiff1d(np.flatnonzero(task.running), rows)

@@ -30,9 +30,9 @@ def raw_values(scores: Array, values: Array, targets: Array) -> Array:
     values = values[first]
     if len(values) < 2:
         return np.full(scores.shape, values[0])
-    middle = len(values) // 2
-    up = (values[-1] - values[middle]) / (targets[-1] - targets[middle])
-    down = (values[middle] - values[0]) / (targets[middle] - targets[0])
+    low, high = (len(values) - 1) // 2, len(values) // 2
+    up = (values[-1] - values[low]) / (targets[-1] - targets[low])
+    down = (values[high] - values[0]) / (targets[high] - targets[0])
     inside = np.interp(scores, targets, values)
     above, below = np.maximum(scores - targets[-1], 0.0), np.minimum(scores - targets[0], 0.0)
     return np.asarray(inside + up * above + down * below)

@@ -11,7 +11,7 @@ from acmix_nas.search.gp.acquisition import (
     pareto,
 )
 from acmix_nas.search.gp.features import Features
-from acmix_nas.search.gp.parameter import Array
+from acmix_nas.search.gp.parameter import Array, Indices
 from acmix_nas.search.gp.surrogate import Known, Limit, Modelled
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ class Worth:
 
     def __init__(self, task: "Task", rng: np.random.Generator) -> None:
         self._task, self._rng = task, rng
-        self._features = Features.of(task.domain.parameters, np.isnan(task.rows).any(axis=0))
+        self._features = Features.of(task.domain.parameters, np.asarray(np.isnan(task.rows).any(axis=0)))
         self._points = self._features.encode(task.rows)
-        self._limits = [Limit.of(task, quantity, self._features, self._points) for quantity in task.constraints]
+        self._limits = [Limit(task, quantity, self._features, self._points) for quantity in task.constraints]
         self._objectives: list[Known | Modelled] = [
             Known(task, quantity, self._points)
             if quantity.exact
@@ -48,13 +48,13 @@ class Worth:
             for quantity in task.objectives
         ]
         measured = np.all([objective.measured for objective in self._objectives], axis=0)
-        kept = measured & np.all([limit.violation <= 0.0 for limit in self._limits] or [True], axis=0)
+        kept = np.all([measured, *(limit.violation <= 0.0 for limit in self._limits)], axis=0)
         self._feasible = bool(kept.any())
-        self.measured: Array = np.flatnonzero(kept if self._feasible else measured)
+        self.measured: Indices = np.flatnonzero(kept if self._feasible else measured)
         self._draws = normal_draws(rng, DRAWS, len(self._objectives))
         self._prepare()
 
-    def parents(self, count: int) -> Array:
+    def parents(self, count: int) -> Indices:
         """Indices of measured rows to look around: the best, or the front and those nearest to it."""
         if not self._feasible:
             excess = np.sum([np.maximum(limit.violation[self.measured], 0.0) for limit in self._limits], axis=0)
@@ -92,7 +92,7 @@ class Worth:
             for objective, normal in zip(self._objectives, self._draws.T, strict=True)
         ]
         improvement = self._improvement(np.stack(draws, axis=2)).reshape(len(bare), DRAWS).mean(axis=1)
-        return worth + np.log(np.maximum(improvement, 1e-300))
+        return np.asarray(worth + np.log(np.maximum(improvement, 1e-300)))
 
     def _prepare(self) -> None:
         """The best so far: a value, or a front with its reference point, all in [0, 1] over the measured rows."""
