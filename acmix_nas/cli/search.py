@@ -46,6 +46,11 @@ _GOALS = [
         help="Latency of the space's blocks, as `acmix profile --space SPACE --build-table FILE` measures it.",
     ),
     click.option(
+        "--sampler",
+        type=click.Choice(["hamming-gp", "random", "tpe", "nsga2"]),
+        help="What proposes networks after the random ones.  [default: hamming-gp]",
+    ),
+    click.option(
         "--prune",
         type=click.Choice(["asha", "none"]),
         help="Whether trials are stopped early that others beat.  [default: asha from 3 epochs on]",
@@ -193,6 +198,7 @@ def _plan(space: "Space", options: dict[str, Any]) -> "Plan":
         objectives=parse_objectives(text) if text else None if resume else ("top1", space.cost),
         limits={name: most for name, most in limits.items() if most is not None},
         prune=options.pop("prune"),
+        sampler=options.pop("sampler"),
         table=options.pop("latency_table"),
         warm_start=options.pop("warm_start"),
     )
@@ -256,11 +262,12 @@ def _aims(prepared: "Prepared") -> list[str]:
 
     header = prepared.study.header
     settings = header.settings
+    sampler = f"sampler {settings.get('sampler', 'hamming-gp')}"
     limits = [f"{name} at most {amount(most)}" for name, most in settings.get("limits", {}).items()]
     pruned = ["trials are pruned (asha)"] if settings.get("prune") == "asha" else []
     table = settings.get("latency_table")
     timed = [f"latency from a table of {table['device_name']}"] if table else []
-    return [", ".join([f"objectives: {' and '.join(header.objectives)}", *limits, *timed, *pruned])]
+    return [", ".join([f"objectives: {' and '.join(header.objectives)}", *limits, *timed, sampler, *pruned])]
 
 
 def _given(space: "Space", files: tuple[Path, ...]) -> dict[str, "Values"]:

@@ -1,7 +1,7 @@
 """What a search optimises and what it must keep to: exact costs, limits, and who is beaten by whom."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
@@ -143,14 +143,6 @@ def front(records: Iterable[TrialRecord], objectives: Sequence[str]) -> list[Tri
             points.setdefault(point(objectives, record.top1, record.cost), record)
     kept = [record for at, record in points.items() if not any(beats(other, at) for other in points)]
     return sorted(kept, key=lambda record: (-(record.top1 or 0.0), record.number))
-
-
-def costs_of(
-    space: Space, prices: Prices, objectives: Sequence[str]
-) -> Callable[[Mapping[str, str | int]], list[float]]:
-    """The exact values of all objectives but top1, in their order, as a function of a network's values."""
-    names = [name for name in objectives if name != "top1"]
-    return lambda values: values_of(names, None, prices(space.build(values)))
 
 
 def amount(value: float) -> str:

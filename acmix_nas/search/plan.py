@@ -11,6 +11,7 @@ from acmix_nas.cost.latency import LatencyTable
 from acmix_nas.errors import UsageError
 from acmix_nas.record import StudyHeader
 from acmix_nas.search.objectives import Prices, check_covers, check_table
+from acmix_nas.search.proposals import SAMPLER
 from acmix_nas.search.rungs import rungs_of
 from acmix_nas.search.study import Study, check_same
 from acmix_nas.space import Space
@@ -30,6 +31,7 @@ class Plan:
         objectives: Names of what is optimised.
         limits: Name of a cost -> its largest value; empty for none.
         prune: "asha" or "none".
+        sampler: Name of a sampler.
         table: File of a latency table.
         warm_start: Names of the studies whose records are brought over.
     """
@@ -37,6 +39,7 @@ class Plan:
     objectives: tuple[str, ...] | None = None
     limits: Mapping[str, float] | None = None
     prune: str | None = None
+    sampler: str | None = None
     table: Path | None = None
     warm_start: tuple[str, ...] = ()
 
@@ -61,6 +64,7 @@ class Plan:
         table = self._load()
         return {
             "prune": self._pruning(budget.epochs),
+            "sampler": self.sampler or SAMPLER,
             "limits": dict(self.limits or {}),
             "latency_table": table and {"sha256": self._digest(), "device_name": table.env.get("device_name")},
             "warm_start": list(self.warm_start),
@@ -72,7 +76,7 @@ class Plan:
         Raises:
             StudyError: The message names what differs.
         """
-        said: dict[str, Any] = {"prune": self.prune, "limits": self.limits or None}
+        said: dict[str, Any] = {"prune": self.prune, "sampler": self.sampler, "limits": self.limits or None}
         check_same(header, {name: value for name, value in said.items() if value is not None})
         if self.table is not None:
             before = header.settings.get("latency_table") or {}

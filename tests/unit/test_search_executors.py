@@ -26,14 +26,14 @@ def loaded():
     return partial(load_splits, None, input_size=28, train_images=IMAGES, seed=0, with_report=False, search_images=50)
 
 
-def work_of(setting, load=loaded()) -> Work:
+def work_of(setting, load=None) -> Work:
     return Work(
         proxy=setting.proxy,
         budget=setting.budget,
         split="search",
         input_size=224,
         device="cpu",
-        load=load,
+        load=load or loaded(),
     )
 
 
@@ -87,9 +87,9 @@ def test_each_gpu_gets_a_worker_of_its_own(monkeypatch):
     assert ask(gpus="1", workers_per_gpu=1)[0] == "process"
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert [place.gpu for place in ask(gpus="all", workers_per_gpu=1)[1]] == ["0", "1", "2"]
-    for wrong in ("3", "-1", "x", ""):
+    for wrong in ("3", "-1", "x", "0,"):
         with pytest.raises(UsageError, match="--gpus"):
-            ask(gpus=wrong or "9", workers_per_gpu=1)
+            ask(gpus=wrong, workers_per_gpu=1)
     with pytest.raises(UsageError, match="--workers is for CPUs"):
         crew(device="cuda", executor=None, workers=2, gpus=None, workers_per_gpu=1)
 
@@ -199,5 +199,6 @@ def without_environment(study) -> list[dict]:
 def test_a_stop_after_some_hours(monkeypatch):
     stop = Stop(hours=1)
     assert stop.check() is None
-    monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic(): now + 3601)
+    later_s = time.monotonic() + 3601
+    monkeypatch.setattr(time, "monotonic", lambda: later_s)
     assert stop.check() == "the time is up"

@@ -125,7 +125,7 @@ def test_nothing_beyond_a_limit_becomes_a_trial(tmp_path):
 
 def test_a_space_without_anything_feasible_says_so(tmp_path):
     study = new_study(tmp_path, storage=IN_MEMORY, limits={"params": 1e6})
-    with pytest.raises(StudyError, match=r"no network within the limits in 300 draws.*params 2.*M above 1M"):
+    with pytest.raises(StudyError, match=r"no network within the limits in 500 draws.*params 2.*M above 1M"):
         run(study, Curves(setting_of(1)), trials=2)
     assert study.trials() == []
 
