@@ -7,6 +7,7 @@ from search_pieces import Curves, run, setting_of
 from study_pieces import SPACE, Onlooker, new_study
 
 from acmix_nas.search.objectives import Prices
+from acmix_nas.search.sampler import decode
 from acmix_nas.search.study import Study
 from acmix_nas.search.warm import bring_over
 
