@@ -51,9 +51,9 @@ def finalists(study_name: str, top: int, seeds: int, out: Path, as_json: bool, *
     from acmix_nas.cli.report import find_folder
     from acmix_nas.cli.study import FAILED_TRIALS, INTERRUPTED, decoding
     from acmix_nas.errors import StudyError
+    from acmix_nas.search.again import prepare_again
     from acmix_nas.search.crew import device_asked
     from acmix_nas.search.finalists import choose, fix_list, load_finals
-    from acmix_nas.search.setup import prepare_again
     from acmix_nas.search.stop import TIME_IS_UP, Stop
     from acmix_nas.search.study import Study, at_work
 

@@ -11,12 +11,13 @@ from acmix_nas.arch import Arch
 from acmix_nas.errors import RecordError, StudyError
 from acmix_nas.files import write_text
 from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.search.again import space_of
 from acmix_nas.search.executors import Executor, Job
 from acmix_nas.search.executors._jobs import failed_record
 from acmix_nas.search.folder import CHECKPOINTS
 from acmix_nas.search.objectives import front
+from acmix_nas.search.posterior import posterior_means
 from acmix_nas.search.run import MOST_LOST, Watcher
-from acmix_nas.search.setup import space_of
 from acmix_nas.search.stop import Stop
 from acmix_nas.train import Progress, Setting
 
@@ -66,17 +67,16 @@ def choose(
     records: Sequence[TrialRecord],
     *,
     top: int,
-    estimate: Callable[[TrialRecord], float] | None = None,
 ) -> list[Candidate]:
     """The networks to train again: the best of the front, plain host, the paper's, the best of random ones.
 
-    Where the front has fewer than `top` networks, those follow that only the front beats, and so on.
+    The front is ranked by the posterior mean of the search's Gaussian process, which a lucky score moves less than it
+    moves the score itself. Where the front has fewer than `top` networks, those follow that only the front beats, and so on.
 
     Args:
         header: Header of the search.
         records: Its records.
         top: Number of finalists.
-        estimate: What a network's score is thought to be without its luck; the score itself by default.
 
     Raises:
         StudyError: No trial of the search is complete.
@@ -84,7 +84,8 @@ def choose(
     complete = [record for record in records if record.status == "complete"]
     if not complete:
         raise StudyError(f"the study {header.name!r} has no complete trial yet; run acmix search first.")
-    chosen = [(f"finalist {rank}", record) for rank, record in enumerate(_best(header, complete, top, estimate), 1)]
+    means = posterior_means(space_of(header), complete)
+    chosen = [(f"finalist {rank}", record) for rank, record in enumerate(_best(header, complete, top, means), 1)]
     named: list[tuple[str, Arch, TrialRecord | None]] = [(name, record.arch, record) for name, record in chosen]
     named += _references(header, complete)
     random = [record for record in complete if record.label == "random"][:RANDOM]
@@ -241,15 +242,15 @@ def _best(
     header: StudyHeader,
     complete: Sequence[TrialRecord],
     top: int,
-    estimate: Callable[[TrialRecord], float] | None,
+    means: Mapping[int, float],
 ) -> list[TrialRecord]:
-    """The best of the front by estimate, then of what is left without it."""
+    """The best of the front by posterior mean, then of what is left without it."""
     best: list[TrialRecord] = []
     left = list({record.arch_id: record for record in reversed(complete)}.values())
     while left and len(best) < top:
         layer = front(left, header.objectives)
         left = [record for record in left if record not in layer]
-        ranked = sorted(layer, key=lambda item: (-(estimate(item) if estimate else item.top1 or 0.0), item.number))
+        ranked = sorted(layer, key=lambda item: (-means[item.number], item.number))
         best += ranked[: top - len(best)]
     return best
 

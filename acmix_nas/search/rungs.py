@@ -98,8 +98,8 @@ def _scaled(values: Array) -> Array:
 
 def _unbeaten(values: Array) -> Array:
     no_worse = (values[:, None] >= values[None]).all(-1)
-    beaten: Array = (no_worse & ~no_worse.T).any(0)
-    return ~beaten
+    unbeaten: Array = ~np.any(no_worse & ~no_worse.T, axis=0)
+    return unbeaten
 
 
 def _by_gain(values: Array, count: int) -> list[int]:

@@ -17,7 +17,7 @@ from acmix_nas.record import StudyHeader
 from acmix_nas.search.executors import Work
 from acmix_nas.search.folder import has_study, newest_name, next_name, study_folder
 from acmix_nas.search.study import Study, check_same
-from acmix_nas.space import Choice, Proxy, Space
+from acmix_nas.space import Proxy, Space
 from acmix_nas.train import Budget, Setting
 
 log = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ def prepare(
     study, asked = _find(asked, name)
     device = pick_device(asked.device)
     proxy = _pick_proxy(space, asked, device)
-    load = partial(_load, asked, proxy, kind == "ablate")
+    load = partial(load_asked, asked, proxy, kind == "ablate")
     splits = load(progress=progress)
     budget = budget_of(proxy, len(splits.train), device)
     settings = {"data": splits.fingerprint, "proxy": proxy.to_dict(), "budget": budget.to_dict(), **fixed}
@@ -166,69 +166,6 @@ def prepare(
         environment=environment(device),
     )
     return Prepared(study=study, setting=setting, load=load, is_new=is_new)
-
-
-def prepare_again(
-    study: Study, *, data: Path | None = None, device: str = "auto", progress: Progress | None = None
-) -> Prepared:
-    """What trains a search's networks again as it did, scored on the report split.
-
-    Args:
-        study: The search.
-        data: Folder of its images, where it is no longer that of the search.
-        device: "auto", "cpu" or "cuda".
-        progress: Told how many images were decoded, of how many.
-
-    Raises:
-        StudyError: The images are others now, or another version made the study.
-        DataError: The images cannot be read.
-        UsageError: There is no such device.
-    """
-    header = study.header
-    check_version(header)
-    asked = _recalled(Asked(out=study.folder.parent, data=data, seed=header.seed), header)
-    settings = header.settings
-    proxy = Proxy(**{**settings["proxy"], "depths": tuple(settings["proxy"]["depths"])})
-    load = partial(_load, asked, proxy, True)
-    splits = load(progress=progress)
-    budget = Budget(**settings["budget"])
-    check_same(header, {"data": splits.fingerprint, "budget": {**budget.to_dict(), "images": len(splits.train)}})
-    device = pick_device(device)
-    setting = Setting(
-        proxy=proxy,
-        budget=budget,
-        splits=splits,
-        split="report",
-        input_size=settings["space"]["input_size"],
-        device=device,
-        environment=environment(device),
-    )
-    return Prepared(study=study, setting=setting, load=load, is_new=False)
-
-
-def space_of(header: StudyHeader) -> Space:
-    """The space of a search as its header has it: its choices, without proxies."""
-    kept = header.settings["space"]
-    choices = (
-        Choice(**{**choice, "options": tuple(choice["options"]), "when": _tupled(choice["when"])})
-        for choice in kept["choices"].values()
-    )
-    return Space(
-        name=header.space,
-        host=kept["host"],
-        widths=tuple(kept["widths"]),
-        depths=tuple(kept["depths"]),
-        input_size=kept["input_size"],
-        patch_size=1,
-        fixed=tuple(kept["fixed"]),
-        choices=tuple(choices),
-        conv_on=kept["conv_on"],
-        first=header.settings.get("first", {}),
-    )
-
-
-def _tupled(when: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
-    return {name: tuple(values) for name, values in when.items()}
 
 
 def budget_of(proxy: Proxy, images: int, device: str) -> Budget:
@@ -268,7 +205,8 @@ def check_version(header: StudyHeader) -> None:
         )
 
 
-def _load(asked: Asked, proxy: Proxy, with_report: bool, *, progress: Progress | None = None) -> Splits:
+def load_asked(asked: Asked, proxy: Proxy, with_report: bool, *, progress: Progress | None = None) -> Splits:
+    """The images of a proxy, from what was asked alone, so that another process can load the same."""
     return load_splits(
         asked.data,
         input_size=proxy.input_size,
@@ -298,10 +236,10 @@ def _find(asked: Asked, name: str) -> tuple[Study | None, Asked]:
         raise StudyError(
             f"the study {study.header.name!r} has seed {study.header.seed}, not {asked.seed}; leave --seed out."
         )
-    return study, _recalled(asked, study.header)
+    return study, recalled(asked, study.header)
 
 
-def _recalled(asked: Asked, header: StudyHeader) -> Asked:
+def recalled(asked: Asked, header: StudyHeader) -> Asked:
     """What was asked, with what the study remembers where nothing was said."""
     stored = header.settings["asked"]
     said = {key: value for key, value in asdict(asked).items() if value is not None}

@@ -1,6 +1,5 @@
 """A study on disk: the Optuna storage is the truth, everything else is rendered from it."""
 
-import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -27,6 +26,7 @@ from acmix_nas.search.folder import (
     study_folder,
 )
 from acmix_nas.search.objectives import DIRECTIONS, values_of
+from acmix_nas.search.same import check_same, differences
 from acmix_nas.search.storage import find_storage, make_storage
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Study",
     "at_work",
     "check_same",
+    "differences",
     "has_study",
     "is_at_work",
     "load",
@@ -282,33 +283,6 @@ def load(folder: Path) -> tuple[StudyHeader, list[TrialRecord]]:
     """
     study = Study.open(folder)
     return study.header, study.records()
-
-
-def check_same(header: StudyHeader, settings: Mapping[str, Any]) -> None:
-    """Refuses to continue a study whose settings are no longer the same.
-
-    Raises:
-        StudyError: The message names what differs.
-    """
-    for name, now in settings.items():
-        for path, then, here in differences(name, header.settings.get(name), now):
-            raise StudyError(
-                f"the study {header.name!r} was made with {path} = {then}, now it is {here}; "
-                "results of the two cannot stand in one study. Leave the option out, or start a new --study."
-            )
-
-
-def differences(name: str, then: Any, now: Any) -> list[tuple[str, str | None, str | None]]:
-    """(path, value then, value now) of every leaf in which two JSON values differ."""
-    old, new = _flat(name, then), _flat(name, now)
-    return [(path, old.get(path), new.get(path)) for path in sorted({*old, *new}) if old.get(path) != new.get(path)]
-
-
-def _flat(path: str, value: Any) -> dict[str, str]:
-    """JSON leaves by their path, so that a difference is named where it is."""
-    if isinstance(value, Mapping):
-        return {inner: leaf for name, item in value.items() for inner, leaf in _flat(f"{path}.{name}", item).items()}
-    return {path: json.dumps(value)}
 
 
 def _others(folder: Path) -> str:
