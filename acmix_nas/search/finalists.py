@@ -14,7 +14,7 @@ from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.search.again import space_of
 from acmix_nas.search.executors import Executor, Job
 from acmix_nas.search.executors._jobs import failed_record
-from acmix_nas.search.folder import CHECKPOINTS
+from acmix_nas.search.folder import CHECKPOINTS, drop_checkpoint
 from acmix_nas.search.objectives import front
 from acmix_nas.search.posterior import posterior_means
 from acmix_nas.search.run import MOST_LOST, Watcher
@@ -70,8 +70,8 @@ def choose(
 ) -> list[Candidate]:
     """The networks to train again: the best of the front, plain host, the paper's, the best of random ones.
 
-    The front is ranked by the posterior mean of the search's Gaussian process, which a lucky score moves less than it
-    moves the score itself. Where the front has fewer than `top` networks, those follow that only the front beats, and so on.
+    The front is ranked by the posterior mean of the search's Gaussian process, which luck moves less than a score.
+    Where the front has fewer than `top` networks, those follow that only the front beats, and so on.
 
     Args:
         header: Header of the search.
@@ -231,9 +231,7 @@ class _Cells:
     def _keep(self, job: Job, record: TrialRecord) -> None:
         with (self._folder / FINALS).open("a", encoding="utf-8") as file:
             file.write(record.to_json() + "\n")
-        job.checkpoint.unlink(missing_ok=True)
-        if not any(job.checkpoint.parent.iterdir()):
-            job.checkpoint.parent.rmdir()
+        drop_checkpoint(job.checkpoint)
         log.info("%s, seed %d, %s: top1 %s", job.label, job.seeds["init"], record.status, record.top1)
         self._watcher.end(record)
 

@@ -90,6 +90,13 @@ def is_at_work(folder: Path) -> bool:
     return False
 
 
+def drop_checkpoint(path: Path) -> None:
+    """Deletes a checkpoint, and the folder of checkpoints with the last."""
+    path.unlink(missing_ok=True)
+    if path.parent.is_dir() and not any(path.parent.iterdir()):
+        path.parent.rmdir()
+
+
 def _lock(stream: TextIO) -> bool:
     """Locks a file; tries again for a moment, since whoever looks whether it is locked holds it just so long."""
     for _ in range(TRIES):

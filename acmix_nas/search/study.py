@@ -18,6 +18,7 @@ from acmix_nas.search.folder import (
     CHECKPOINTS,
     DATABASE,
     at_work,
+    drop_checkpoint,
     has_study,
     is_at_work,
     newest_name,
@@ -236,10 +237,7 @@ class Study:
 
     def drop_checkpoint(self, number: int) -> None:
         """Deletes it, and the folder of checkpoints with the last."""
-        self.checkpoint(number).unlink(missing_ok=True)
-        folder = self.folder / CHECKPOINTS
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+        drop_checkpoint(self.checkpoint(number))
 
     def render_lines(self) -> None:
         """Writes trials.jsonl anew from the storage: a kill may have come between the two."""

@@ -1,10 +1,9 @@
 """Finalists: which networks, fixed beforehand, trained with paired fresh seeds, and what may be said of them."""
 
-import json
 from dataclasses import replace
 
 import pytest
-from search_pieces import Curves, run, setting_of, steady
+from search_pieces import IN_MEMORY, Curves, run, setting_of
 from study_pieces import SPACE, Onlooker, new_study
 
 from acmix_nas.cli.final_report import show_finals
@@ -25,7 +24,9 @@ def setting():
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    made = new_study(tmp_path_factory.mktemp("out"), starts=11, space=_definition(SPACE), first=dict(SPACE.first))
+    made = new_study(
+        tmp_path_factory.mktemp("out"), storage=IN_MEMORY, starts=11, space=_definition(SPACE), first=dict(SPACE.first)
+    )
     run(made, Curves(setting_of(1)), trials=14)
     return made
 
@@ -96,14 +97,12 @@ def train(tmp_path, candidates, executor, seeds, stop=None):
 
 def test_every_network_has_every_seed_once(study, setting, tmp_path):
     candidates = fresh(study, tmp_path)
-    (tmp_path / "checkpoints").mkdir()
     train(tmp_path, candidates, Curves(setting), [1, 2])
     records = load_finals(tmp_path)
     ids = [candidate.arch.id for candidate in candidates]
     assert [(r.arch_id, r.seeds["init"]) for r in records] == [(id_, seed) for seed in (1, 2) for id_ in ids]
     assert all(record.split == "report" and record.seeds["order"] == record.seeds["init"] for record in records)
     more = Curves(setting, lose=(2,))
-    (tmp_path / "checkpoints").mkdir(exist_ok=True)
     train(tmp_path, candidates, more, [1, 2, 3])
     assert len(load_finals(tmp_path)) == 3 * len(ids)
     assert len(more.done) == len(ids)
@@ -111,12 +110,10 @@ def test_every_network_has_every_seed_once(study, setting, tmp_path):
 
 def test_a_torn_last_line_is_trained_again_and_another_is_an_error(study, setting, tmp_path):
     candidates = fresh(study, tmp_path)
-    (tmp_path / "checkpoints").mkdir()
     train(tmp_path, candidates, Curves(setting), [1])
     path = tmp_path / FINALS
     whole = path.read_text()
     path.write_text(whole[:-30])
-    (tmp_path / "checkpoints").mkdir(exist_ok=True)
     executor = Curves(setting)
     train(tmp_path, candidates, executor, [1])
     assert len(executor.done) == 1
@@ -180,10 +177,3 @@ def test_the_table_says_bias_and_differences(study):
 )
 def test_nothing_is_claimed_that_is_not_seen(difference, said):
     assert verdict(difference) == said
-
-
-def test_a_list_is_plain_json(study, tmp_path):
-    fresh(study, tmp_path)
-    values = json.loads((tmp_path / "finalists.json").read_text())
-    assert values["top"] == 2
-    assert steady(SPACE.build(SPACE.first["paper"]), 1)

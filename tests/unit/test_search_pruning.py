@@ -117,15 +117,15 @@ def crashing(study: Study, writes: int) -> None:
 def test_a_crash_at_any_write_changes_nothing(tmp_path, setting):
     """Past the random starts, and with rungs: whichever write is the last, the study goes on to the same trials."""
     whole = pruned_study(tmp_path, "whole", starts=4)
-    run(whole, Curves(setting), trials=8, space=RANDOM)
+    run(whole, Curves(setting), trials=6, space=RANDOM)
     assert {record.status for record in whole.records()} == {"complete", "pruned"}
-    for writes in range(0, 32, 4):
+    for writes in (0, 1, 2, 9, 16, 20):
         parts = pruned_study(tmp_path, f"parts{writes}", starts=4, storage=None)
         crashing(parts, writes)
         with pytest.raises(CrashError):
-            run(parts, Curves(setting), trials=8, space=RANDOM)
+            run(parts, Curves(setting), trials=6, space=RANDOM)
         again = Study.open(parts.folder)
-        run(again, Curves(setting), trials=8, space=RANDOM)
+        run(again, Curves(setting), trials=6, space=RANDOM)
         assert essence(again) == essence(whole)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from search_pieces import Curves, run, setting_of
+from search_pieces import IN_MEMORY, Curves, run, setting_of
 from study_pieces import SPACE, Onlooker, new_study
 
 from acmix_nas.search.objectives import Prices
@@ -21,7 +21,7 @@ def setting():
 
 @pytest.fixture
 def other(tmp_path, setting):
-    study = new_study(tmp_path, "other")
+    study = new_study(tmp_path, "other", storage=IN_MEMORY)
     run(study, Curves(setting), trials=6)
     return study
 
@@ -35,7 +35,7 @@ def edited(**options):
 
 
 def bring(tmp_path, setting, other, space=SPACE, **settings):
-    study = new_study(tmp_path, "new", **settings)
+    study = new_study(tmp_path, "new", **{"storage": IN_MEMORY, **settings})
     return study, bring_over(study, space, setting, PRICES, header=other.header, records=other.records())
 
 
@@ -50,7 +50,7 @@ def test_a_larger_space_takes_everything(tmp_path, setting, other):
 
 
 def test_the_search_goes_on_from_them_and_trains_none_again(tmp_path, setting, other):
-    study, _ = bring(tmp_path, setting, other)
+    study, _ = bring(tmp_path, setting, other, storage=None)
     executor, onlooker = Curves(setting), Onlooker()
     run(study, executor, trials=3, watcher=onlooker)
     assert [number for number, _ in executor.done] == [6, 7, 8]
@@ -104,6 +104,6 @@ def test_twice_the_same_study_brings_nothing_new_and_limits_hold(tmp_path, setti
     again = bring_over(study, SPACE, setting, PRICES, header=other.header, records=other.records())
     assert (again.count, again.left) == (0, {"already there": 6})
     most = sorted(record.cost.macs for record in other.records())[2]
-    limited = new_study(tmp_path, "limited", limits={"macs": most})
+    limited = new_study(tmp_path, "limited", storage=IN_MEMORY, limits={"macs": most})
     brought = bring_over(limited, SPACE, setting, PRICES, header=other.header, records=other.records())
     assert (brought.count, brought.left) == (3, {"beyond the limits": 3})
