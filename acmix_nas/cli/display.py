@@ -1,6 +1,7 @@
 """What is seen while a study runs: live on a terminal, one line for each trial in a pipe."""
 
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -62,7 +63,8 @@ class StudyDisplay:
 
     def note(self, text: str) -> None:
         """Something beside the trials is done now."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        with suppress(OSError):  # a terminal that was closed takes no more; the study goes on to a clean stop
+            self._console.print(text, markup=False, soft_wrap=True)
 
     def begin(self, number: int, label: str, arch: Arch) -> None:
         """A trial begins."""
@@ -87,8 +89,7 @@ class StudyDisplay:
         self._paused.add(record.number)
         self._update()
         epoch, top1 = len(record.scores), record.scores[-1]
-        line = f"trial {record.number}  {record.label}  waits after epoch {epoch}  top-1 {top1:.4f}"
-        self._console.print(line, markup=False, soft_wrap=True)
+        self.note(f"trial {record.number}  {record.label}  waits after epoch {epoch}  top-1 {top1:.4f}")
 
     def end(self, record: TrialRecord) -> None:
         """A trial ended and is stored."""
@@ -99,8 +100,7 @@ class StudyDisplay:
         outcome = _outcome(record)
         shared = "" if record.shared_with is None else f", shared with trial {record.shared_with}"
         facts = (f"trial {record.number}", record.label, outcome, f"MACs {record.cost.macs / 1e9:.3f}G")
-        line = "  ".join((*facts, f"{record.seconds:.1f} s{shared}"))
-        self._console.print(line, markup=False, soft_wrap=True)
+        self.note("  ".join((*facts, f"{record.seconds:.1f} s{shared}")))
 
     def left_s(self) -> float | None:
         """Seconds that the trials still to come will take, from those begun; None while that is unknown."""

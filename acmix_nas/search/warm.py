@@ -15,6 +15,8 @@ from acmix_nas.train import Setting
 
 NAMES_ONLY = ("name", "inert")
 """Fields of a proxy that change nothing of what is trained."""
+IN_BUDGET = ("epochs", "images", "batch_size", "learning_rate")
+"""Fields of a proxy that the budget has too, as they were."""
 
 
 @dataclass(slots=True)
@@ -98,4 +100,4 @@ def _data(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _proxy(facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in facts.items() if name not in NAMES_ONLY}
+    return {name: value for name, value in facts.items() if name not in NAMES_ONLY + IN_BUDGET}
