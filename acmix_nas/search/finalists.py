@@ -14,7 +14,7 @@ from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.search.again import space_of
 from acmix_nas.search.executors import Executor, Job
 from acmix_nas.search.executors._jobs import failed_record
-from acmix_nas.search.folder import CHECKPOINTS, drop_checkpoint
+from acmix_nas.search.folder import CHECKPOINTS, FINAL, drop_checkpoint
 from acmix_nas.search.objectives import front
 from acmix_nas.search.posterior import posterior_means
 from acmix_nas.search.run import MOST_LOST, Watcher
@@ -175,7 +175,7 @@ def train_finalists(
             label=candidate.name,
             arch=candidate.arch,
             seeds={"init": seed, "order": seed},
-            checkpoint=folder / CHECKPOINTS / f"final-{candidate.arch.id}-{seed}.ckpt",
+            checkpoint=folder / CHECKPOINTS / f"{FINAL}{candidate.arch.id}-{seed}.ckpt",
         )
         for column, seed in enumerate(seeds)
         for row, candidate in enumerate(candidates)

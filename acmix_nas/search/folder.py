@@ -16,6 +16,8 @@ ELSEWHERE = "storage.json"
 """In a study whose storage is not study.db: where it is."""
 LOG = "log.txt"
 CHECKPOINTS = "checkpoints"
+FINAL = "final-"
+"""How the checkpoints of finalists begin."""
 TRIES = 4
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

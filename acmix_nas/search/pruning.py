@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from optuna.trial import FrozenTrial
 
 from acmix_nas.record import TrialRecord
-from acmix_nas.search.objectives import Point, beats, point
-from acmix_nas.search.rungs import ETA, LEAST_CORRELATION, is_protected, leaders, lower_bound, rungs_of
+from acmix_nas.search.objectives import Point, point
+from acmix_nas.search.rungs import ETA, LEAST_CORRELATION, beaten_by, is_protected, leaders, lower_bound, rungs_of
 from acmix_nas.search.study import Study
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,9 @@ class Pruning:
         self._spared = spared
         self._rungs = rungs_of(epochs) if active else ()
         self._off: set[int] = set()
+        self._points: dict[int, dict[int, Point]] = {rung: {} for rung in self._rungs}
+        self._leaders: dict[int, tuple[int, list[int]]] = {}
+        self._beaten: dict[int, tuple[int, dict[int, int]]] = {}
 
     def first_stop(self, label: str) -> int | None:
         """The epoch that the next trial is trained to at first; None for all of the budget."""
@@ -50,7 +53,7 @@ class Pruning:
         for rung in reversed(self._rungs):
             waiting = [number for number, record in paused.items() if len(record.scores) == rung]
             if waiting:
-                chosen = waiting if rung in self._off else leaders(self._reached(rung))
+                chosen = waiting if rung in self._off else self._leaders_of(rung)
                 for number in chosen:
                     if number in waiting:
                         return number, self._stop_after(rung)
@@ -63,14 +66,12 @@ class Pruning:
             coming: Number of trials that will still be begun.
         """
         found = []
-        alive = len(self._study.running())
-        for rung in self._rungs:
-            reached = self._reached(rung)
-            quota = (len(reached) + alive + coming) // ETA
-            for number, record in self._paused().items():
-                if len(record.scores) == rung and rung not in self._off:
-                    better = sum(beats(other, reached[number]) for other in reached.values())
-                    found += [record] if better >= quota else []
+        alive, paused = len(self._study.running()), self._paused()
+        for rung in (rung for rung in self._rungs if rung not in self._off):
+            beaten = self._beaten_at(rung)
+            quota = (len(beaten) + alive + coming) // ETA
+            waiting = [record for record in paused.values() if len(record.scores) == rung]
+            found += [record for record in waiting if beaten[record.number] >= quota]
         return found
 
     def left(self) -> list[TrialRecord]:
@@ -122,11 +123,25 @@ class Pruning:
     def _reached(self, rung: int) -> dict[int, Point]:
         """The objectives of every trial at a rung: the score then, the exact costs, the score first."""
         others = [name for name in self._study.header.objectives if name != "top1"]
-        return {
-            number: point(["top1", *others], record.scores[rung - 1], record.cost)
-            for number, record in self._study.reached().items()
-            if record.status != "failed" and len(record.scores) >= rung
-        }
+        points = self._points[rung]
+        for number, record in self._study.reached().items():
+            if number not in points and record.status != "failed" and len(record.scores) >= rung:
+                points[number] = point(["top1", *others], record.scores[rung - 1], record.cost)
+        return points
+
+    def _leaders_of(self, rung: int) -> list[int]:
+        """The trials that go on from a rung; worked out again when another has reached it."""
+        reached = self._reached(rung)
+        if self._leaders.get(rung, (0, []))[0] != len(reached):
+            self._leaders[rung] = len(reached), leaders(reached)
+        return self._leaders[rung][1]
+
+    def _beaten_at(self, rung: int) -> dict[int, int]:
+        """Of each trial at a rung, how many beat it."""
+        reached = self._reached(rung)
+        if rung not in self._beaten or self._beaten[rung][0] != len(reached):
+            self._beaten[rung] = len(reached), beaten_by(reached)
+        return self._beaten[rung][1]
 
     def _pairs(self, rung: int) -> list[tuple[float, float]]:
         """(score at a rung, final score) of the trials that nothing chose."""

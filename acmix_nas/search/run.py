@@ -116,6 +116,7 @@ class _Driver:
     def run(self, trials: int) -> bool:
         """Runs until there are so many trials, nothing is left to try, or someone asks to stop."""
         total = trials + sum(record.origin is not None for record in self._study.records())
+        self._study.sweep_checkpoints()
         self._judge()
         while True:
             self._fill(total)

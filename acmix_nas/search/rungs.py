@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Mapping, Sequence
+from functools import cache
 from heapq import heappop, heappush
 from typing import Any, TypeAlias
 
@@ -30,6 +31,7 @@ def rungs_of(epochs: int) -> tuple[int, ...]:
     return tuple(sorted({rung for rung in (round(epochs / ETA**2), round(epochs / ETA)) if 1 <= rung < epochs}))
 
 
+@cache
 def is_protected(seed: int, number: int) -> bool:
     """Whether a trial belongs to the tenth that is never pruned."""
     return random.Random(f"{seed}/{number}/protected").random() < PROTECTED_SHARE
@@ -46,15 +48,25 @@ def leaders(points: Mapping[int, Point]) -> list[int]:
         points: Number of the trial -> its objectives at the rung, the score first, more being better.
     """
     quota, chosen = len(points) // ETA, list[int]()
+    if not quota:
+        return chosen
     numbers = sorted(points)
-    values = _scaled(np.array([points[number] for number in numbers], dtype=float)) if numbers else np.empty((0, 0))
-    left = np.arange(len(numbers))
+    values = _scaled(np.array([points[number] for number in numbers], dtype=float))
+    beats = _beats(values)
+    worse_than = beats.sum(0)
     while len(chosen) < quota:
-        layer = left[_unbeaten(values[left])]
-        order = _by_gain(values[layer], quota - len(chosen))
-        chosen += [numbers[layer[index]] for index in order]
-        left = np.setdiff1d(left, layer)
+        layer = np.flatnonzero(worse_than == 0)
+        chosen += [numbers[layer[index]] for index in _by_gain(values[layer], quota - len(chosen))]
+        worse_than = worse_than - beats[layer].sum(0)
+        worse_than[layer] = -1
     return chosen
+
+
+def beaten_by(points: Mapping[int, Point]) -> dict[int, int]:
+    """Number of each trial -> how many others beat it."""
+    if not points:
+        return {}
+    return dict(zip(points, _beats(np.array(list(points.values()), dtype=float)).sum(0).tolist(), strict=True))
 
 
 def hypervolume(points: Sequence[Point]) -> float:
@@ -96,10 +108,13 @@ def _scaled(values: Array) -> Array:
     return scaled
 
 
-def _unbeaten(values: Array) -> Array:
-    no_worse = (values[:, None] >= values[None]).all(-1)
-    unbeaten: Array = ~np.any(no_worse & ~no_worse.T, axis=0)
-    return unbeaten
+def _beats(values: Array) -> Array:
+    """(N, N) whether the row's point beats the column's."""
+    no_worse = np.ones((len(values), len(values)), dtype=bool)
+    for column in values.T:
+        no_worse &= column[:, None] >= column
+    beats: Array = no_worse & ~no_worse.T
+    return beats
 
 
 def _by_gain(values: Array, count: int) -> list[int]:

@@ -17,6 +17,7 @@ from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.search.folder import (
     CHECKPOINTS,
     DATABASE,
+    FINAL,
     at_work,
     drop_checkpoint,
     has_study,
@@ -238,6 +239,13 @@ class Study:
     def drop_checkpoint(self, number: int) -> None:
         """Deletes it, and the folder of checkpoints with the last."""
         drop_checkpoint(self.checkpoint(number))
+
+    def sweep_checkpoints(self) -> None:
+        """Deletes what a kill left in the folder of checkpoints: half-written files, and those of trials that ended."""
+        wanted = {self.checkpoint(trial.number) for trial in self.running()}
+        for path in (self.folder / CHECKPOINTS).glob("*"):
+            if path not in wanted and not path.name.startswith(FINAL):
+                drop_checkpoint(path)
 
     def render_lines(self) -> None:
         """Writes trials.jsonl anew from the storage: a kill may have come between the two."""

@@ -18,7 +18,7 @@ from acmix_nas.search.stop import FILE
 from acmix_nas.search.study import Study, at_work
 
 HERE = Path(__file__).parent
-TRIALS, KILLS = 7, 10
+TRIALS, KILLS = 6, 10
 
 
 def start(out: Path, name: str) -> subprocess.Popen:
@@ -27,7 +27,8 @@ def start(out: Path, name: str) -> subprocess.Popen:
     line = [sys.executable, str(HERE / "tiny_search.py"), str(out), name, str(TRIALS)]
     running = subprocess.Popen(line, env=env, stdout=subprocess.PIPE, text=True)
     assert running.stdout
-    assert running.stdout.readline() == "ready\n"
+    with running.stdout as said:
+        assert said.readline() == "ready\n"
     return running
 
 

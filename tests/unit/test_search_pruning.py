@@ -69,6 +69,7 @@ def test_with_costs_what_is_cheap_and_no_better_still_goes_on(tmp_path, setting)
     assert len(kept) < 40
 
 
+@pytest.mark.slow
 def test_a_rung_that_does_not_foretell_the_end_is_switched_off(tmp_path, setting):
     study, onlooker = pruned_study(tmp_path, objectives=("top1",), starts=200), Onlooker()
     run(study, Curves(setting, fickle), trials=110, space=RANDOM, watcher=onlooker)
@@ -77,6 +78,7 @@ def test_a_rung_that_does_not_foretell_the_end_is_switched_off(tmp_path, setting
     assert late == ["complete"] * 20
 
 
+@pytest.mark.slow
 def test_a_good_rung_stays_on(tmp_path, setting):
     study, onlooker = pruned_study(tmp_path, objectives=("top1",), starts=200), Onlooker()
     run(study, Curves(setting), trials=110, space=RANDOM, watcher=onlooker)
@@ -114,6 +116,7 @@ def crashing(study: Study, writes: int) -> None:
         setattr(storage, name, wrap(getattr(storage, name)))
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_write_changes_nothing(tmp_path, setting):
     """Past the random starts, and with rungs: whichever write is the last, the study goes on to the same trials."""
     whole = pruned_study(tmp_path, "whole", starts=4)

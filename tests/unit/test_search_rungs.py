@@ -13,6 +13,7 @@ from acmix_nas.search.rungs import (
     ETA,
     LEAST_JUDGED,
     MARGIN,
+    beaten_by,
     hypervolume,
     is_protected,
     leaders,
@@ -48,6 +49,12 @@ def test_nobody_goes_on_before_someone_who_beats_him(values):
     for place, number in enumerate(chosen):
         better = {other for other, at in enumerate(values) if beats(at, values[number])}
         assert better <= set(chosen[:place])
+
+
+@given(st.integers(1, 3).flatmap(points))
+def test_who_is_beaten_by_how_many(values):
+    expected = {number: sum(beats(other, at) for other in values) for number, at in enumerate(values)}
+    assert beaten_by(dict(enumerate(values))) == expected
 
 
 def test_the_best_score_goes_on_first_and_then_what_adds_most_to_the_front():
