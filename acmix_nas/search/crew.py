@@ -37,10 +37,10 @@ def crew(
         raise UsageError("--workers is for CPUs; with GPUs it is --gpus and --workers-per-gpu.")
     visible = _visible()
     chosen = _chosen(gpus or "all", visible)
+    if len(chosen) * workers_per_gpu == 1 and chosen[0] == visible[0]:
+        return executor or "serial", [Place(threads=torch.get_num_threads(), gpu=chosen[0])]
     threads = max(1, cores() // (len(chosen) * workers_per_gpu))
-    places = [Place(threads=threads, gpu=gpu) for gpu in chosen for _ in range(workers_per_gpu)]
-    alone = len(places) == 1 and places[0].gpu == visible[0]
-    return executor or ("serial" if alone else "process"), places
+    return executor or "process", [Place(threads, gpu) for gpu in chosen for _ in range(workers_per_gpu)]
 
 
 def device_asked(device: str, gpus: str | None) -> str:
