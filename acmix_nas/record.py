@@ -23,12 +23,16 @@ class Cost:
         macs: Multiply-adds of the named formulation, literally (frozen kernels count as executed).
         macs_deploy: Multiply-adds when every layer takes its cheapest exact form.
         input_size: Height and width of the image in pixels.
+        latency_ms: Milliseconds of a batch, where a latency table tells it.
+        throughput: Images a second, where a latency table tells it.
     """
 
     params: int
     macs: int
     macs_deploy: int
     input_size: int
+    latency_ms: float | None = None
+    throughput: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +106,7 @@ class TrialRecord:
         started: When it began, ISO 8601 in UTC.
         seconds: Wall-clock time it took.
         error: Why it failed.
+        origin: Study and trial that it was brought over from, as "demo:3".
     """
 
     number: int
@@ -122,6 +127,7 @@ class TrialRecord:
     seconds: float
     shared_with: int | None = None
     error: str | None = None
+    origin: str | None = None
 
     def __post_init__(self) -> None:
         _check("status", self.status, STATUSES)
@@ -142,6 +148,8 @@ class TrialRecord:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, the `arch_id` first."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
+        if self.origin is None:
+            del values["origin"]
         return {"arch_id": self.arch_id, **values, "arch": self.arch.to_dict(), "cost": asdict(self.cost)}
 
     @classmethod

@@ -10,6 +10,12 @@ from acmix_nas.errors import AcmixError
 
 COMMANDS = {
     "search": ("acmix_nas.cli.search:search", "Search a space of ACmix networks on a proxy task."),
+    "status": ("acmix_nas.cli.status:status", "Show how studies stand, in 40 columns."),
+    "stop": ("acmix_nas.cli.stop:stop", "Stop a study cleanly, with everything kept."),
+    "finalists": (
+        "acmix_nas.cli.finalists:finalists",
+        "Train the best of a study again, with fresh seeds on images it never read.",
+    ),
     "profile": (
         "acmix_nas.cli.profile:profile",
         "Count and time a network: params, MACs, latency, throughput, memory.",

@@ -123,7 +123,7 @@ def _with_budget(asked: dict[str, Any], budget: Mapping[str, Any]) -> dict[str, 
 
 def _open(ablation: "Ablation", asked: dict[str, Any], console: "Console") -> tuple["Study", "Setting"]:
     """The study of the table, made or resumed."""
-    from acmix_nas.cli.study import decoding
+    from acmix_nas.cli.decoding import decoding
     from acmix_nas.search.setup import Asked, open_study
 
     with decoding(console) as on_image:

@@ -1,6 +1,7 @@
 """What is seen while a study runs: live on a terminal, one line for each trial in a pipe."""
 
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +13,7 @@ from rich.table import Table
 from acmix_nas.arch import Arch
 from acmix_nas.record import TrialRecord
 from acmix_nas.report import front
+from acmix_nas.search.executors import Told
 from acmix_nas.train import Progress as Training
 
 SHOWN = 5
@@ -32,8 +34,10 @@ class StudyDisplay:
         self._name = name
         self._total = total
         self._records = list(records)
-        self._spent: list[float] = []
-        self._label = ""
+        self._paused: set[int] = set()
+        self._labels: dict[int, str] = {}
+        self._shown = 0
+        self._begun = 0
         self._began = time.monotonic()
         columns = (
             TextColumn("{task.description}"),
@@ -59,42 +63,60 @@ class StudyDisplay:
 
     def note(self, text: str) -> None:
         """Something beside the trials is done now."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        with suppress(OSError):  # a terminal that was closed takes no more; the study goes on to a clean stop
+            self._console.print(text, markup=False, soft_wrap=True)
 
     def begin(self, number: int, label: str, arch: Arch) -> None:
         """A trial begins."""
-        self._label, self._began = f"trial {number}: {label}", time.monotonic()
-        self._bars.reset(self._epochs, total=None, note=self._label)
+        self._labels[number], self._shown = f"trial {number}: {label}", number
+        self._begun += number not in self._paused
+        self._paused.discard(number)
+        self._bars.reset(self._epochs, total=None, note=self._labels[number])
 
     def step(self, progress: Training) -> None:
         """An optimizer step was done."""
+        label = self._labels.get(progress.number if isinstance(progress, Told) else self._shown, "")
         epoch = f", epoch {min(len(progress.scores) + 1, progress.epochs)} of {progress.epochs}"
         last = f", top-1 {progress.scores[-1]:.4f}" if progress.scores else ""
-        note = self._label + epoch + last
+        others = f" (and {len(self._labels) - 1} more)" if len(self._labels) > 1 else ""
+        note = label + epoch + last + others
         self._bars.update(self._epochs, completed=progress.step, total=progress.steps, note=note)
-        self._bars.update(self._trials, note=self._left(progress.step / progress.steps))
+        self._bars.update(self._trials, note=self._left())
+
+    def pause(self, record: TrialRecord) -> None:
+        """A trial reached a rung and waits there."""
+        self._labels.pop(record.number, None)
+        self._paused.add(record.number)
+        self._update()
+        epoch, top1 = len(record.scores), record.scores[-1]
+        self.note(f"trial {record.number}  {record.label}  waits after epoch {epoch}  top-1 {top1:.4f}")
 
     def end(self, record: TrialRecord) -> None:
         """A trial ended and is stored."""
         self._records.append(record)
-        if record.shared_with is None:
-            self._spent.append(time.monotonic() - self._began)
-        self._bars.update(self._trials, completed=len(self._records), note=self._left(0))
-        outcome = f"top-1 {record.top1:.4f}" if record.top1 is not None else f"failed: {record.error}"
+        self._labels.pop(record.number, None)
+        self._paused.discard(record.number)
+        self._update()
+        outcome = _outcome(record)
         shared = "" if record.shared_with is None else f", shared with trial {record.shared_with}"
         facts = (f"trial {record.number}", record.label, outcome, f"MACs {record.cost.macs / 1e9:.3f}G")
-        line = "  ".join((*facts, f"{record.seconds:.1f} s{shared}"))
-        self._console.print(line, markup=False, soft_wrap=True)
+        self.note("  ".join((*facts, f"{record.seconds:.1f} s{shared}")))
 
-    def _left(self, done: float) -> str:
-        trials = self._total - len(self._records) - done
-        if not self._spent:
-            seconds = (time.monotonic() - self._began) / done * trials if done > 0.05 else None
-        else:
-            seconds = sum(self._spent) / len(self._spent) * trials
-        if seconds is None or trials <= 0:
+    def left_s(self) -> float | None:
+        """Seconds that the trials still to come will take, from those begun; None while that is unknown."""
+        begun = self._begun - len(self._labels) / 2
+        coming = self._total - len(self._records) - len(self._paused) - len(self._labels) / 2
+        spent_s = time.monotonic() - self._began
+        return spent_s / begun * coming if self._begun and spent_s > 1 and coming > 0 else None
+
+    def _left(self) -> str:
+        seconds = self.left_s()
+        if seconds is None:
             return ""
         return f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"
+
+    def _update(self) -> None:
+        self._bars.update(self._trials, completed=len(self._records) + len(self._paused), note=self._left())
 
     def _render(self) -> Group:
         best = front(self._records)
@@ -104,3 +126,9 @@ class StudyDisplay:
         for record in best[:SHOWN]:
             table.add_row(str(record.number), record.label, f"{record.top1:.4f}", f"{record.cost.macs / 1e9:.3f}")
         return Group(table, self._bars)
+
+
+def _outcome(record: TrialRecord) -> str:
+    if record.status == "pruned":
+        return f"pruned after epoch {len(record.scores)}, top-1 {record.scores[-1]:.4f}"
+    return f"top-1 {record.top1:.4f}" if record.top1 is not None else f"failed: {record.error}"

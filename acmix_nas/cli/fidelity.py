@@ -68,14 +68,14 @@ def fidelity(
     from acmix_nas.cli.console import progress
     from acmix_nas.cli.decoding import decoding
     from acmix_nas.search.fidelity import prepare_fidelity
-    from acmix_nas.search.setup import Asked, _pick_proxy, pick_device
+    from acmix_nas.search.setup import Asked, pick_proxy, pick_device
 
     console, place = progress(), pick_device(device)
     asked = Asked(out=out, proxy=proxy, epochs=epochs, proxy_images=proxy_images)
     with decoding(console) as on_image:
         trainings = prepare_fidelity(
             space,
-            _pick_proxy(space, asked, place),
+            pick_proxy(space, asked, place),
             data=source,
             out=out,
             device=place,

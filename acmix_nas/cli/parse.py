@@ -46,3 +46,17 @@ def parse_plot(context: click.Context, parameter: click.Parameter, text: str | N
     if not path.parent.is_dir():
         raise click.BadParameter(f"there is no folder {str(path.parent)!r} to write {path.name} in.")
     return path
+
+
+def parse_amount(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    """A positive count as 5G, 28.5M or 4500000000."""
+    if text is None:
+        return None
+    units = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+    try:
+        value = float(text[:-1]) * units[text[-1].upper()] if text[-1:].upper() in units else float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise click.BadParameter(f"a number above 0, with K, M, G or T behind it if you like, as 5G; not {text!r}.")
+    return value

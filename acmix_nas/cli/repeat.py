@@ -49,7 +49,8 @@ def repeat(study: str, trial: int, data: Path | None, device: str | None, out: P
     from acmix_nas.ablate.repeat import changed_environment, compare, setting_of
     from acmix_nas.ablate.repeat import repeat as run
     from acmix_nas.cli.console import progress
-    from acmix_nas.cli.study import decoding, stepping
+    from acmix_nas.cli.decoding import decoding
+    from acmix_nas.cli.study import stepping
 
     console = progress()
     with decoding(console) as on_image:

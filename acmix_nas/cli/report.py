@@ -92,14 +92,17 @@ def report(
       acmix report combine-001 --figures pdf
       acmix report swin_t-001 --json | jq .front
     """
+    from acmix_nas.cli.final_report import show_finals
     from acmix_nas.report import View, render, render_together
     from acmix_nas.search.study import load
 
+    finals = ""
     shown, folders = View(**view), [find_folder(study, out) for study in studies]
     if len(folders) == 1:
         folder = folders[0]
         header, records = load(folder)
         files = render(folder, header, records, shown)
+        finals = show_finals(folder, header)
     else:
         folder, header, records = render_together(out, [load(each) for each in folders], shown)
         files = sorted(path for path in folder.iterdir() if path.is_file())
@@ -111,6 +114,7 @@ def report(
         click.echo(json.dumps(_as_json(header, records, files, shown), allow_nan=False))
     else:
         print_table(header, records, shown)
+        click.echo(f"\n{finals}" if finals else "", nl=bool(finals))
         click.echo("\n" + "\n".join(str(file) for file in files), err=shown.form is not None)
     if opens:
         click.launch((folder / "report.html").resolve().as_uri())

@@ -1,15 +1,107 @@
 """`acmix search`: a study over a space, from the first trial to its report."""
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from acmix_nas import registry
 from acmix_nas.cli.options import command_line, study_options
+from acmix_nas.cli.parse import parse_amount
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from acmix_nas.search.plan import Plan
+    from acmix_nas.search.setup import Prepared
     from acmix_nas.space import Space, Values
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_GOALS = [
+    click.option(
+        "--objectives",
+        metavar="LIST",
+        help="What is optimised, with commas between: top1, and of macs, macs_deploy, params, latency_ms, throughput "
+        "those that matter.  [default: top1 and the space's cost]",
+    ),
+    click.option(
+        "--max-macs", callback=parse_amount, metavar="N", help="Train no network with more multiply-adds, as 5G."
+    ),
+    click.option(
+        "--max-params", callback=parse_amount, metavar="N", help="Train no network with more parameters, as 30M."
+    ),
+    click.option(
+        "--max-latency-ms",
+        callback=parse_amount,
+        metavar="MS",
+        help="Train no network that --latency-table says is slower.",
+    ),
+    click.option(
+        "--latency-table",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Latency of the space's blocks, as `acmix profile --space SPACE --build-table FILE` measures it.",
+    ),
+    click.option(
+        "--sampler",
+        type=click.Choice(["hamming-gp", "random", "tpe", "nsga2"]),
+        help="What proposes networks after the random ones.  [default: hamming-gp]",
+    ),
+    click.option(
+        "--prune",
+        type=click.Choice(["asha", "none"]),
+        help="Whether trials are stopped early that others beat.  [default: asha from 3 epochs on]",
+    ),
+    click.option(
+        "--warm-start",
+        multiple=True,
+        metavar="STUDY",
+        help="Bring over what another study trained on the same images and budget. Repeatable.",
+    ),
+]
+
+_WORKERS = [
+    click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="Stop after so many hours."),
+    click.option(
+        "--executor",
+        type=click.Choice(registry.names("search.executors")),
+        help="How networks are trained: in this process, or in others.  [default: by the number of workers]",
+    ),
+    click.option(
+        "--workers", type=click.IntRange(min=1), help="Processes that train on the CPU and share its threads."
+    ),
+    click.option(
+        "--gpus",
+        metavar="all|none|LIST",
+        help="GPUs to train on, as 0,1, a process on each.  [default: all]",
+    ),
+    click.option(
+        "--workers-per-gpu", type=click.IntRange(min=1), default=1, show_default=True, help="Processes on each GPU."
+    ),
+    click.option(
+        "--storage",
+        metavar="URL",
+        envvar="ACMIX_STORAGE",
+        help="Database of the study, any that Optuna takes, instead of SQLite in its folder. Environment: "
+        "ACMIX_STORAGE.",
+    ),
+]
+
+
+def worker_options(command: Command) -> Command:
+    """The options of every command that trains with several workers."""
+    for option in reversed(_WORKERS):
+        command = option(command)
+    return command
+
+
+def _goal_options(command: Command) -> Command:
+    for option in reversed(_GOALS):
+        command = option(command)
+    return command
 
 
 @click.command()
@@ -30,17 +122,22 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="best.yaml of another study, trained first. Repeatable.",
 )
+@_goal_options
+@worker_options
 @study_options
-def search(space_name: str, trials: int, first: tuple[Path, ...], as_json: bool, **asked: Any) -> int:
-    """Search a space: train shrunken networks and keep those that nothing beats in accuracy and MACs.
+def search(space_name: str, trials: int, first: tuple[Path, ...], as_json: bool, **options: Any) -> int:
+    """Search a space: train shrunken networks and keep those that nothing beats in accuracy and cost.
 
-    Ctrl-C keeps every finished trial; --resume goes on as if it had never stopped.
+    Costs are exact and known before training: a network beyond a limit is never trained. Ctrl-C stops after the
+    running epoch, a second one at once; --resume goes on as if it had never stopped.
 
     \b
     Examples:
       acmix search --space swin_t
-      acmix search --space swin_t --data ~/imagenet --proxy gpu --trials 100
+      acmix search --space swin_t --objectives top1,params --max-macs 4G
+      acmix search --space swin_t --data ~/imagenet --proxy gpu --trials 100 --hours 12
       acmix search --space swin_t --study demo --resume --trials 24
+      acmix search --space my_space.yaml --warm-start demo
     """
     from acmix_nas.space import load_space
 
@@ -49,33 +146,128 @@ def search(space_name: str, trials: int, first: tuple[Path, ...], as_json: bool,
 
     # What follows loads torch, which takes seconds: a wrong file is told before.
     from acmix_nas.cli.console import progress
-    from acmix_nas.cli.study import decoding, run_study
+    from acmix_nas.cli.study import run_study
+    from acmix_nas.search.crew import crew, device_asked
+    from acmix_nas.search.executors import make_executor
+    from acmix_nas.search.plan import prices_of
     from acmix_nas.search.run import search as run
-    from acmix_nas.search.setup import Asked, open_study
+    from acmix_nas.search.stop import Stop
 
     console = progress()
-    with decoding(console) as on_image:
-        study, setting = open_study(
-            Asked(**asked),
-            space,
-            kind="search",
-            name=space.name,
-            fixed={"space": _definition(space)},
-            kept={"random_starts": max(2, min(10, trials // 4)), "first": {**given, **space.first}},
-            command=command_line(),
-            progress=on_image,
-        )
-    space = replace(space, first=study.header.settings["first"])
+    options["device"] = device_asked(options["device"], options["gpus"])
+    who = {name: options.pop(name) for name in ("executor", "workers", "gpus", "workers_per_gpu")}
+    hours, plan = options.pop("hours"), _plan(space, options)
+    prepared = _prepare(console, space, plan, options, trials=trials, given=given)
+    study, setting = prepared.study, prepared.setting
+    name, places = crew(device=setting.device, **who)
+    executor = make_executor(name, prepared.work, places)
+    space, prices = replace(space, first=study.header.settings["first"]), prices_of(study, space)
+    notes = _brought(prepared, space, options["out"], plan.warm_start)
+    stop = Stop(study.folder, hours=hours)
     return run_study(
         study,
         setting,
         console,
-        total=trials,
+        total=trials + sum(record.origin is not None for record in study.records()),
         again=f"acmix search --space {space_name}",
         more=f"--trials {2 * trials}",
         as_json=as_json,
-        run=lambda watcher: run(study, space, setting, trials=trials, watcher=watcher),
+        run=lambda watcher: run(
+            study,
+            space,
+            setting,
+            trials=trials,
+            watcher=watcher,
+            executor=executor,
+            stop=stop,
+            prices=prices,
+        ),
+        stop=stop,
+        notes=[*_aims(prepared), *notes],
     )
+
+
+def _plan(space: "Space", options: dict[str, Any]) -> "Plan":
+    """What the options say of the search itself; they are taken out."""
+    from acmix_nas.search.objectives import parse_objectives
+    from acmix_nas.search.plan import Plan
+
+    text, resume = options.pop("objectives"), options["resume"]
+    limits = {name: options.pop(f"max_{name}") for name in ("macs", "params", "latency_ms")}
+    plan = Plan(
+        objectives=parse_objectives(text) if text else None if resume else ("top1", space.cost),
+        limits={name: most for name, most in limits.items() if most is not None},
+        prune=options.pop("prune"),
+        sampler=options.pop("sampler"),
+        table=options.pop("latency_table"),
+        warm_start=options.pop("warm_start"),
+    )
+    if not resume:
+        plan.check(space)
+    return plan
+
+
+def _prepare(
+    console: "Console", space: "Space", plan: "Plan", options: dict[str, Any], *, trials: int, given: dict[str, Any]
+) -> "Prepared":
+    """The study, made or opened, and what its trials need."""
+    from acmix_nas.cli.decoding import decoding
+    from acmix_nas.search.setup import Asked, prepare
+    from acmix_nas.search.storage import without_password
+
+    first = {**given, **space.first}
+    with decoding(console) as on_image:
+        prepared = prepare(
+            Asked(**options),
+            space,
+            kind="search",
+            name=space.name,
+            fixed={"space": _definition(space)},
+            kept=lambda budget: {
+                "random_starts": max(2, min(10, trials // 4)),
+                "first": first,
+                **plan.kept(budget),
+            },
+            command=without_password(command_line()),
+            objectives=plan.objectives or (),
+            progress=on_image,
+        )
+    if prepared.is_new:
+        plan.keep_table(prepared.study.folder)
+    else:
+        plan.check_resumed(prepared.study.header)
+    return prepared
+
+
+def _brought(prepared: "Prepared", space: "Space", out: Path, names: tuple[str, ...]) -> list[str]:
+    """Brings over what other studies trained; returns what is said of it."""
+    from acmix_nas.cli.report import find_folder
+    from acmix_nas.search.plan import prices_of
+    from acmix_nas.search.study import at_work, load
+    from acmix_nas.search.warm import bring_over
+
+    lines = []
+    prices = prices_of(prepared.study, space)
+    for name in names:
+        header, records = load(find_folder(name, out))
+        with at_work(prepared.study.folder):
+            brought = bring_over(prepared.study, space, prepared.setting, prices, header=header, records=records)
+        lines.append(str(brought))
+    return lines
+
+
+def _aims(prepared: "Prepared") -> list[str]:
+    """What is optimised, limited and pruned, in a line."""
+    from acmix_nas.search.objectives import amount
+
+    header = prepared.study.header
+    settings = header.settings
+    sampler = f"sampler {settings.get('sampler', 'hamming-gp')}"
+    limits = [f"{name} at most {amount(most)}" for name, most in settings.get("limits", {}).items()]
+    pruned = ["trials are pruned (asha)"] if settings.get("prune") == "asha" else []
+    table = settings.get("latency_table")
+    timed = [f"latency from a table of {table['device_name']}"] if table else []
+    return [", ".join([f"objectives: {' and '.join(header.objectives)}", *limits, *timed, sampler, *pruned])]
 
 
 def _given(space: "Space", files: tuple[Path, ...]) -> dict[str, "Values"]:

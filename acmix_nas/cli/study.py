@@ -2,22 +2,23 @@
 
 import json
 import logging
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from acmix_nas.cli.decoding import decoding as decoding
 from acmix_nas.cli.display import StudyDisplay
+from acmix_nas.cli.final_report import show_finals
+from acmix_nas.cli.follow import Follower
 from acmix_nas.cli.report import print_table
 from acmix_nas.record import TrialRecord
 from acmix_nas.report import View, front, render
+from acmix_nas.report.pruning import pruning_text
 from acmix_nas.search.run import Watcher
+from acmix_nas.search.stop import TIME_IS_UP, Stop
 from acmix_nas.search.study import Study, at_work
 from acmix_nas.train import Progress as Training
 from acmix_nas.train import Setting
@@ -55,6 +56,8 @@ def run_study(
     as_json: bool,
     run: Callable[[Watcher], object],
     view: View | None = None,
+    stop: Stop | None = None,
+    notes: Sequence[str] = (),
 ) -> int:
     """Runs a study and renders its report, also after an interrupt.
 
@@ -68,35 +71,55 @@ def run_study(
         as_json: Whether the results are one JSON object.
         run: Runs the trials, telling the watcher.
         view: How the table is shown.
+        stop: What `run` asks whether to stop; without it the watcher interrupts `run` after an epoch.
+        notes: Further lines of the announcement.
 
     Returns:
         The exit code: 0 done, 3 done with failed trials, 130 interrupted.
     """
-    with at_work(study.folder), _terminated_as_interrupted():
+    with at_work(study.folder):
         study.render_lines()
-        _announce(study, setting, console)
-        code = 0
-        with StudyDisplay(console, study.header.name, total, study.records()) as display:
-            try:
-                run(display)
-            except KeyboardInterrupt:
-                log.info("interrupted")
-                code = INTERRUPTED
+        study.optuna.set_user_attr("goal", total)
+        _announce(study, setting, console, notes)
+        stopped = _run(study, console, total, run, stop)
         records = study.records()
+        code = INTERRUPTED if stopped not in (None, TIME_IS_UP) else 0
         if not code and any(record.status == "failed" for record in records):
             code = FAILED_TRIALS
         files = render(study.folder, study.header, records, view)
+        show_finals(study.folder, study.header)
         log.info("%d trials stored, report rendered", len(records))
     _show_results(study, records, view or View(), as_json=as_json)
     failed = [record for record in records if record.status == "failed"]
     lines = [f"{len(failed)} of {len(records)} trials failed; the first: {failed[0].error}"] if failed else []
     lines += ["", f"written to {study.folder}: {', '.join(sorted(file.name for file in files))}"]
-    for line in [*lines, *_next_commands(study, again, more, interrupted=code == INTERRUPTED)]:
+    lines += pruning_text(study.header, records)
+    for line in [*lines, *_next_commands(study, again, more, stopped)]:
         console.print(line, markup=False, soft_wrap=True)
     return code
 
 
-def _announce(study: Study, setting: Setting, console: Console) -> None:
+def _run(
+    study: Study, console: Console, total: int, run: Callable[[Watcher], object], asked: Stop | None
+) -> str | None:
+    """Runs the trials; returns why they stopped before they were done."""
+    stop = asked or Stop(study.folder)
+    stop.forget()
+    with stop.hearing_signals(), StudyDisplay(console, study.header.name, total, study.records()) as display:
+        follower = Follower(display, study, stop, interrupts=asked is None)
+        try:
+            run(follower)
+        except KeyboardInterrupt:
+            stop.reason = stop.reason or "interrupt"
+        finally:
+            follower.leave()
+            stop.forget()
+    if stop.reason:
+        log.info("stopped: %s", stop.reason)
+    return stop.reason
+
+
+def _announce(study: Study, setting: Setting, console: Console, notes: Sequence[str]) -> None:
     header, splits, budget, proxy = study.header, setting.splits, setting.budget, setting.proxy
     classes = f"{len(splits.classes)} classes, {budget.images:,} training images"
     lines = [
@@ -104,6 +127,7 @@ def _announce(study: Study, setting: Setting, console: Console) -> None:
         f"data: {splits.name}, {classes}, scores on the {header.split} split",
         f"proxy: {proxy.name}, {proxy.input_size} px, width {proxy.width:g}, epochs {budget.epochs}, "
         f"{budget.precision} on {setting.device}",
+        *notes,
     ]
     if splits.embedded:
         lines.append("These images are Fashion-MNIST, not ImageNet: they show that things work, not what is best.")
@@ -128,27 +152,13 @@ def _show_results(study: Study, records: list[TrialRecord], view: View, *, as_js
         print_table(header, records, view)
 
 
-def _next_commands(study: Study, again: str, more: str, *, interrupted: bool) -> list[str]:
+def _next_commands(study: Study, again: str, more: str, stopped: str | None) -> list[str]:
     name, out = study.header.name, study.folder.parent
     where = "" if out == Path("reports") else f" --out {out}"
     resume = f"  {again} --study {name}{where} --resume"
-    if interrupted:
-        return ["interrupted; everything finished is kept. Go on with:", resume]
+    if stopped:
+        return [f"stopped ({stopped}); everything finished is kept. Go on with:", resume]
     commands = ["next:", f"  acmix report {name}{where}"]
     if (study.folder / "best.yaml").is_file():
         commands.append(f"  acmix profile {study.folder / 'best.yaml'} --impl all")
     return [*commands, f"{resume} {more}"]
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """A SIGTERM, as batch systems send it, ends a study as Ctrl-C does."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -1,17 +1,30 @@
-"""The search loop: draw a network, train its proxy, store the record."""
+"""The search loop: draw a network, have its proxy trained, store the record."""
 
 import logging
+from dataclasses import replace
 from typing import Protocol
+
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from acmix_nas.arch import Arch
 from acmix_nas.record import TrialRecord
-from acmix_nas.search.sampler import decode, draw, encode
-from acmix_nas.search.study import DIRECTIONS, Study
-from acmix_nas.space import Proxy, Space
-from acmix_nas.train import Progress, Setting, run_trial
+from acmix_nas.search.executors import Executor, Job, Outcome
+from acmix_nas.search.executors._jobs import failed_record
+from acmix_nas.search.executors.serial import Serial
+from acmix_nas.search.objectives import Prices, values_of
+from acmix_nas.search.proposals import Proposals
+from acmix_nas.search.pruning import Pruning
+from acmix_nas.search.sampler import decode, encode
+from acmix_nas.search.stop import Stop
+from acmix_nas.search.study import Study
+from acmix_nas.space import Space
+from acmix_nas.train import Progress, Setting
 from acmix_nas.train.trial import shared_record
 
 log = logging.getLogger(__name__)
+
+MOST_LOST = 3
+"""After so many lost workers a trial has failed."""
 
 
 class Watcher(Protocol):
@@ -21,76 +34,239 @@ class Watcher(Protocol):
         """Something beside the trials is done now."""
 
     def begin(self, number: int, label: str, arch: Arch) -> None:
-        """A trial begins."""
+        """A trial begins, or goes on."""
 
     def step(self, progress: Progress) -> None:
         """An optimizer step was done."""
+
+    def pause(self, record: TrialRecord) -> None:
+        """A trial reached a rung and waits there."""
 
     def end(self, record: TrialRecord) -> None:
         """A trial ended and is stored."""
 
 
-def search(study: Study, space: Space, setting: Setting, *, trials: int, watcher: Watcher) -> bool:
-    """Runs a study until it has so many trials.
+def search(
+    study: Study,
+    space: Space,
+    setting: Setting,
+    *,
+    trials: int,
+    watcher: Watcher,
+    executor: Executor | None = None,
+    stop: Stop | None = None,
+    prices: Prices | None = None,
+) -> bool:
+    """Runs a study until it has so many trials, or is asked to stop.
 
-    A trial that an interrupt left running is trained again from its start, with its number and its seeds: the study
+    A trial that was left running goes on from its last epoch, with its number and its seeds: with one worker the study
     then is what it would have been without the interrupt.
 
     Args:
-        study: The study.
+        study: The study; its settings say what is optimised, limited and pruned.
         space: Its space.
         setting: How networks are trained and scored.
-        trials: Number of trials in all.
+        trials: Number of trials in all, beside those that other studies gave.
         watcher: Told of every trial.
+        executor: Trains the networks; this process by default.
+        stop: Asked after every step whether to stop.
+        prices: Exact costs of the space's networks; counted without latency by default.
 
     Returns:
         False if every network of the space was tried before there were so many trials.
     """
-    for left in study.running():
-        log.info("trial %d was interrupted; it is trained again", left.number)
-        _run(
+    executor = executor or Serial(setting)
+    prices = prices or Prices(setting.input_size)
+    with study.held(), executor:
+        return _Driver(study, space, setting, watcher, executor, stop or Stop(), prices).run(trials)
+
+
+class _Driver:
+    """Asks, tells and decides; the only one that writes to the study."""
+
+    def __init__(
+        self,
+        study: Study,
+        space: Space,
+        setting: Setting,
+        watcher: Watcher,
+        executor: Executor,
+        stop: Stop,
+        prices: Prices,
+    ) -> None:
+        self._study = study
+        self._space = space
+        self._setting = setting
+        self._watcher = watcher
+        self._executor = executor
+        self._stop = stop
+        self._prices = prices
+        self._jobs: dict[int, Job] = {}
+        self._pruning = Pruning(
             study,
-            space,
-            setting,
-            left.number,
-            left.user_attrs["label"],
-            space.build(decode(space, left.params)),
-            watcher,
+            epochs=setting.budget.epochs,
+            spared=frozenset(space.first),
+            active=study.header.settings.get("prune", "none") == "asha",
         )
-    while len(study.trials()) < trials:
-        drawn = draw(
-            space,
-            seed=study.header.seed,
-            starts=study.header.settings["random_starts"],
-            history=study.trials(),
-            seen={record.arch_id for record in study.records()},
-            directions=[DIRECTIONS[name] for name in study.header.objectives],
-        )
+        self._proposals = Proposals(study, space, prices, watcher.note)
+        self._twins: dict[str, int] = {}
+        for record in study.reached().values():
+            self._remember(record)
+
+    def run(self, trials: int) -> bool:
+        """Runs until there are so many trials, nothing is left to try, or someone asks to stop."""
+        total = trials + sum(record.origin is not None for record in self._study.records())
+        self._study.sweep_checkpoints()
+        self._judge()
+        while True:
+            self._fill(total)
+            if not self._jobs:
+                break
+            for outcome in self._executor.wait(self._step):
+                self._take(outcome, total)
+            self._halt_if_asked()
+        if self._stop.reason is None:
+            for record in self._pruning.left():
+                self._prune(record)
+        return not self._proposals.exhausted
+
+    def _fill(self, total: int) -> None:
+        """Hands out work while a worker is free."""
+        while not self._stop.check() and len(self._jobs) < self._executor.workers:
+            job = self._left() or self._going_on() or self._new(total)
+            if job is None:
+                return
+            self._watcher.begin(job.number, job.label, job.arch)
+            shared = self._shared(job)
+            if shared is not None:
+                self._store(shared, total)
+                continue
+            self._jobs[job.number] = job
+            self._executor.submit(job)
+
+    def _left(self) -> Job | None:
+        """A trial that began and is in no worker: its driver or its worker died."""
+        for trial in self._study.running():
+            if trial.number not in self._jobs and not self._pruning.is_paused(trial):
+                log.info("trial %d was interrupted; it goes on from its last epoch", trial.number)
+                return self._job(trial)
+        return None
+
+    def _going_on(self) -> Job | None:
+        """A paused trial that is good enough to go on."""
+        found = self._pruning.next_to_go_on()
+        if found is None:
+            return None
+        number, until = found
+        self._study.carry_on(number, until)
+        log.info("trial %d goes on to epoch %d", number, until or self._setting.budget.epochs)
+        return self._job(self._study.trials()[number])
+
+    def _new(self, total: int) -> Job | None:
+        """The next network that the sampler proposes."""
+        if len(self._study.trials()) >= total:
+            return None
+        drawn = self._proposals.draw(self._history())
         if drawn is None:
-            watcher.note(f"all {space.size:,} networks of the space were tried")
-            return False
+            return None
         label, values = drawn
-        number = study.start(*encode(space, values), label)
-        _run(study, space, setting, number, label, space.build(values), watcher)
-    return True
+        number = self._study.start(*encode(self._space, values), label, until=self._pruning.first_stop(label))
+        job = self._job(self._study.trials()[number])
+        log.info("trial %d begins: %s, %s", number, label, job.arch.id)
+        return job
 
+    def _job(self, trial: FrozenTrial) -> Job:
+        seed = self._study.header.seed
+        return Job(
+            number=trial.number,
+            label=trial.user_attrs["label"],
+            arch=self._space.build(decode(self._space, trial.params)),
+            seeds={"init": seed, "order": seed},
+            checkpoint=self._study.checkpoint(trial.number),
+            until=trial.user_attrs.get("until"),
+        )
 
-def _run(study: Study, space: Space, setting: Setting, number: int, label: str, arch: Arch, watcher: Watcher) -> None:
-    watcher.begin(number, label, arch)
-    log.info("trial %d begins: %s, %s", number, label, arch.id)
-    seeds = {"init": study.header.seed, "order": study.header.seed}
-    twin = _twin(study, setting.proxy, arch)
-    if twin is not None:
-        record = shared_record(twin, arch, setting, number=number, label=label)
-    else:
-        record = run_trial(arch, setting, number=number, label=label, seeds=seeds, on_step=watcher.step)
-    study.finish(record)
-    log.info("trial %d %s: top1 %s in %.1f s", number, record.status, record.top1, record.seconds)
-    watcher.end(record)
+    def _shared(self, job: Job) -> TrialRecord | None:
+        """What the job would reach, if a network with the same proxy was trained so far before."""
+        number = self._twins.get(self._setting.proxy.shrink(job.arch).id)
+        twin = None if number is None else self._study.record(number)
+        wanted = job.until or self._setting.budget.epochs
+        if twin is None or twin.number == job.number or len(twin.scores) < wanted:
+            return None
+        record = shared_record(twin, job.arch, self._setting, number=job.number, label=job.label)
+        if wanted == self._setting.budget.epochs:
+            return record
+        cut = {name: getattr(record, name)[:wanted] for name in ("scores", "losses", "mixing")}
+        return replace(record, status="paused", **cut)
 
+    def _take(self, outcome: Outcome, total: int) -> None:
+        """What came of a job."""
+        job = self._jobs.pop(outcome.job.number)
+        if outcome.lost is not None:
+            lost = self._study.lose_worker(job.number)
+            log.warning("trial %d lost its worker: %s", job.number, outcome.lost)
+            if lost >= MOST_LOST:
+                self._store(failed_record(job, self._setting, f"{outcome.lost}; {lost} times in all"), total)
+        elif outcome.record is not None:
+            self._store(outcome.record, total)
 
-def _twin(study: Study, proxy: Proxy, arch: Arch) -> TrialRecord | None:
-    """An earlier trial whose proxy network is the same."""
-    small = proxy.shrink(arch)
-    trained = (record for record in study.records() if record.status == "complete" and record.shared_with is None)
-    return next((record for record in trained if proxy.shrink(record.arch) == small), None)
+    def _store(self, record: TrialRecord, total: int) -> None:
+        """Keeps a record; a trial that reached its rung waits there."""
+        record = replace(record, cost=self._prices(record.arch), origin=None)
+        if record.status == "paused":
+            self._study.pause(record)
+            self._remember(record)
+            log.info("trial %d waits after epoch %d: top1 %s", record.number, len(record.scores), record.scores[-1])
+            self._watcher.pause(record)
+        else:
+            self._end(record)
+        self._judge()
+        for hopeless in self._pruning.hopeless(max(0, total - len(self._study.trials()))):
+            self._prune(hopeless)
+
+    def _end(self, record: TrialRecord) -> None:
+        self._study.finish(record)
+        self._study.drop_checkpoint(record.number)
+        self._remember(record)
+        log.info("trial %d %s: top1 %s in %.1f s", record.number, record.status, record.top1, record.seconds)
+        self._watcher.end(record)
+
+    def _prune(self, record: TrialRecord) -> None:
+        self._end(replace(record, status="pruned"))
+
+    def _judge(self) -> None:
+        for text in self._pruning.judge():
+            self._watcher.note(text)
+
+    def _remember(self, record: TrialRecord) -> None:
+        """Which trial trained a proxy network furthest."""
+        if record.status != "failed" and record.shared_with is None:
+            shrunk = self._setting.proxy.shrink(record.arch).id
+            before = self._study.record(self._twins[shrunk]) if shrunk in self._twins else None
+            if before is None or len(before.scores) <= len(record.scores):
+                self._twins[shrunk] = record.number
+
+    def _history(self) -> list[FrozenTrial]:
+        """The trials as the sampler sees them: a pruned or paused one with the score it might have reached."""
+        estimates = self._pruning.estimates()
+        return [
+            self._estimated(trial, estimates[trial.number]) if trial.number in estimates else trial
+            for trial in self._study.trials()
+        ]
+
+    def _estimated(self, trial: FrozenTrial, top1: float) -> FrozenTrial:
+        record = self._study.reached()[trial.number]
+        return create_trial(
+            state=TrialState.COMPLETE,
+            values=values_of(self._study.header.objectives, top1, record.cost),
+            params=trial.params,
+            distributions=trial.distributions,
+        )
+
+    def _step(self, number: int, progress: Progress) -> None:
+        self._watcher.step(progress)
+        self._halt_if_asked()
+
+    def _halt_if_asked(self) -> None:
+        if self._stop.check():
+            self._executor.halt()

@@ -1,8 +1,9 @@
-"""From what was asked to what a study holds fixed; shared by search and ablate."""
+"""From what was asked to what a study holds fixed; shared by search, finalists and ablate."""
 
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,18 @@ import torch
 
 from acmix_nas import __version__
 from acmix_nas.cost.environment import environment, supports_bf16
-from acmix_nas.data import absolute, load_splits
+from acmix_nas.data import Splits, absolute, load_splits
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.record import StudyHeader
-from acmix_nas.search.study import DATABASE, Study, check_same, newest_name, next_name, study_folder
+from acmix_nas.search.executors import Work
+from acmix_nas.search.folder import has_study, newest_name, next_name, study_folder
+from acmix_nas.search.study import Study, check_same
 from acmix_nas.space import Proxy, Space
 from acmix_nas.train import Budget, Setting
 
 log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +39,7 @@ class Asked:
         proxy: Name of the space's proxy.
         proxy_images: Training images.
         device: "auto", "cpu" or "cuda".
+        storage: URL of the study's database; None for SQLite in its folder.
     """
 
     out: Path
@@ -45,6 +51,7 @@ class Asked:
     proxy: str | None = None
     proxy_images: int | None = None
     device: str = "auto"
+    storage: str | None = None
 
     def remembered(self) -> dict[str, Any]:
         """What a study keeps of this, so that it can be resumed without saying it again."""
@@ -52,19 +59,57 @@ class Asked:
         return {**kept, "data": None if self.data is None else absolute(self.data)}
 
 
-def open_study(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """Everything that the trials of a study need.
+
+    Attributes:
+        study: The study.
+        setting: What its trials hold fixed, the images loaded.
+        load: Loads the same images in another process.
+        is_new: Whether the study was made now.
+    """
+
+    study: Study
+    setting: Setting
+    load: Callable[[], Splits]
+    is_new: bool
+
+    @property
+    def work(self) -> Work:
+        """The same for executors."""
+        setting = self.setting
+        return Work(
+            proxy=setting.proxy,
+            budget=setting.budget,
+            split=setting.split,
+            input_size=setting.input_size,
+            device=setting.device,
+            load=self.load,
+            setting=setting,
+        )
+
+
+def open_study(asked: Asked, space: Space, **facts: Any) -> tuple[Study, Setting]:
+    """Makes or opens the study that was asked for: the study and the setting of `prepare`, which see."""
+    prepared = prepare(asked, space, **facts)
+    return prepared.study, prepared.setting
+
+
+def prepare(
     asked: Asked,
     space: Space,
     *,
     kind: str,
     name: str,
     fixed: Mapping[str, Any],
-    kept: Mapping[str, Any],
+    kept: Mapping[str, Any] | Callable[[Budget], Mapping[str, Any]],
     command: str,
+    objectives: tuple[str, ...] = ("top1", "macs"),
     baseline: str | None = None,
     rows: tuple[str, ...] = (),
-    progress: Callable[[int, int], None] | None = None,
-) -> tuple[Study, Setting]:
+    progress: Progress | None = None,
+) -> Prepared:
     """Makes or opens the study that was asked for, and everything its trials need.
 
     Args:
@@ -73,8 +118,9 @@ def open_study(
         kind: "search" or "ablate".
         name: Name of the space or of the ablation table: the default study's name begins with it.
         fixed: Further settings; the study cannot be resumed with others.
-        kept: Further settings that the study keeps from when it was made.
+        kept: Further settings that the study keeps from when it was made, or a function that gives them.
         command: The command line, for the header.
+        objectives: What a new search optimises.
         baseline: Row that an ablation compares with.
         rows: Rows of an ablation.
         progress: Told how many images were decoded, of how many.
@@ -86,24 +132,12 @@ def open_study(
     """
     study, asked = _find(asked, name)
     device = pick_device(asked.device)
-    proxy = _pick_proxy(space, asked, device)
-    splits = load_splits(
-        asked.data,
-        input_size=proxy.input_size,
-        train_images=proxy.images,
-        seed=asked.seed or 0,
-        with_report=kind == "ablate",
-        at_most=asked.proxy_images is None,
-        progress=progress,
-    )
-    budget = Budget(
-        epochs=proxy.epochs,
-        images=len(splits.train),
-        batch_size=proxy.batch_size,
-        learning_rate=proxy.learning_rate,
-        precision="bf16" if supports_bf16(torch.device(device)) else "fp32",
-    )
+    proxy = pick_proxy(space, asked, device)
+    load = partial(load_asked, asked, proxy, kind == "ablate")
+    splits = load(progress=progress)
+    budget = budget_of(proxy, len(splits.train), device)
     settings = {"data": splits.fingerprint, "proxy": proxy.to_dict(), "budget": budget.to_dict(), **fixed}
+    is_new = study is None
     if study is None:
         header = StudyHeader(
             name=asked.study or next_name(asked.out, name),
@@ -111,14 +145,15 @@ def open_study(
             space=name,
             host=space.host,
             split="search" if kind == "search" else "report",
+            objectives=objectives,
             baseline=baseline,
             rows=rows,
             seed=asked.seed or 0,
             command=command,
             version=__version__,
-            settings={**settings, **kept, "asked": asked.remembered()},
+            settings={**settings, **(kept(budget) if callable(kept) else kept), "asked": asked.remembered()},
         )
-        study = Study.create(asked.out, header)
+        study = Study.create(asked.out, header, storage=asked.storage)
     else:
         check_same(study.header, settings)
     setting = Setting(
@@ -130,7 +165,18 @@ def open_study(
         device=device,
         environment=environment(device),
     )
-    return study, setting
+    return Prepared(study=study, setting=setting, load=load, is_new=is_new)
+
+
+def budget_of(proxy: Proxy, images: int, device: str) -> Budget:
+    """The recipe of a proxy on so many images."""
+    return Budget(
+        epochs=proxy.epochs,
+        images=images,
+        batch_size=proxy.batch_size,
+        learning_rate=proxy.learning_rate,
+        precision="bf16" if supports_bf16(torch.device(device)) else "fp32",
+    )
 
 
 def pick_device(asked: str) -> str:
@@ -145,29 +191,63 @@ def pick_device(asked: str) -> str:
     return "cuda" if has_cuda and asked in ("auto", "cuda") else "cpu"
 
 
+def check_version(header: StudyHeader) -> None:
+    """Refuses to train on in a study that another version of acmix made.
+
+    Raises:
+        StudyError: The message has both versions.
+    """
+    if header.version != __version__:
+        raise StudyError(
+            f"the study {header.name!r} was made by acmix-nas {header.version or 'of unknown version'}, this is "
+            f"{__version__}; networks and training may differ between them. Install that version to go on, or start "
+            f"a new study with --warm-start {header.name}."
+        )
+
+
+def load_asked(asked: Asked, proxy: Proxy, with_report: bool, *, progress: Progress | None = None) -> Splits:
+    """The images of a proxy, from what was asked alone, so that another process can load the same."""
+    return load_splits(
+        asked.data,
+        input_size=proxy.input_size,
+        train_images=proxy.images,
+        seed=asked.seed or 0,
+        with_report=with_report,
+        at_most=asked.proxy_images is None,
+        progress=progress,
+    )
+
+
 def _find(asked: Asked, name: str) -> tuple[Study | None, Asked]:
     """The study to resume, with what it remembers where nothing else was said; or none, if the name is free."""
     if not asked.resume:
-        if asked.study and (study_folder(asked.out, asked.study) / DATABASE).exists():
+        if asked.study and has_study(study_folder(asked.out, asked.study)):
             raise StudyError(
                 f"the study {asked.study!r} exists in {asked.out}; add --resume to go on with it, or choose another "
                 "--study."
             )
         return None, asked
-    study = Study.open(study_folder(asked.out, asked.study or newest_name(asked.out, name)))
+    folder = study_folder(asked.out, asked.study or newest_name(asked.out, name))
+    study = Study.open(folder, storage=asked.storage)
     if study.header.space != name:
         raise StudyError(f"the study {study.header.name!r} is one of {study.header.space!r}, not of {name!r}.")
+    check_version(study.header)
     if asked.seed not in (None, study.header.seed):
         raise StudyError(
             f"the study {study.header.name!r} has seed {study.header.seed}, not {asked.seed}; leave --seed out."
         )
-    stored = study.header.settings["asked"]
+    return study, recalled(asked, study.header)
+
+
+def recalled(asked: Asked, header: StudyHeader) -> Asked:
+    """What was asked, with what the study remembers where nothing was said."""
+    stored = header.settings["asked"]
     said = {key: value for key, value in asdict(asked).items() if value is not None}
     known = {key: value for key, value in stored.items() if value is not None}
-    return study, Asked(**{**asdict(asked), **known, **said})
+    return Asked(**{**asdict(asked), **known, **said})
 
 
-def _pick_proxy(space: Space, asked: Asked, device: str) -> Proxy:
+def pick_proxy(space: Space, asked: Asked, device: str) -> Proxy:
     default = {"cuda": "gpu", "cpu": "cpu"}[device]
     name = asked.proxy or (default if default in space.proxies else next(iter(space.proxies)))
     if name not in space.proxies:

@@ -1,59 +1,91 @@
-"""A study on disk: the Optuna storage in its folder is the truth, everything else is rendered from it."""
+"""A study on disk: the Optuna storage is the truth, everything else is rendered from it."""
 
-import fcntl
-import json
-import logging
 import os
-import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from acmix_nas.errors import StudyError
 from acmix_nas.record import StudyHeader, TrialRecord
-from acmix_nas.search.sampler import Direction
+from acmix_nas.search.folder import (
+    CHECKPOINTS,
+    DATABASE,
+    FINAL,
+    at_work,
+    drop_checkpoint,
+    has_study,
+    is_at_work,
+    newest_name,
+    next_name,
+    studies,
+    study_folder,
+)
+from acmix_nas.search.objectives import DIRECTIONS, values_of
+from acmix_nas.search.same import check_same, differences
+from acmix_nas.search.storage import find_storage, make_storage
+
+__all__ = [
+    "DATABASE",
+    "DIRECTIONS",
+    "Study",
+    "at_work",
+    "check_same",
+    "differences",
+    "has_study",
+    "is_at_work",
+    "load",
+    "newest_name",
+    "next_name",
+    "studies",
+    "study_folder",
+]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-DATABASE = "study.db"
-DIRECTIONS: dict[str, Direction] = {
-    "top1": "maximize",
-    "macs": "minimize",
-    "macs_deploy": "minimize",
-    "params": "minimize",
-}
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
 class Study:
     """One study folder.
 
     Args:
-        folder: The folder, with study.db in it.
-        study: The Optuna study.
+        folder: The folder.
+        storage: Its storage.
+        name: The study's name there.
     """
 
-    def __init__(self, folder: Path, study: optuna.Study) -> None:
+    def __init__(self, folder: Path, storage: optuna.storages.RDBStorage, name: str) -> None:
         self.folder = folder
-        self.optuna = study
-        self.header = StudyHeader.from_dict(study.user_attrs["header"])
+        self.optuna = optuna.load_study(study_name=name, storage=storage)
+        self.header = StudyHeader.from_dict(self.optuna.user_attrs["header"])
+        self._storage = storage
+        self._id = storage.get_study_id_from_name(name)
+        self._trials: list[FrozenTrial] = []
         self._records: dict[int, TrialRecord] = {}
+        self._held = False
+        self._read()
 
     @classmethod
-    def create(cls, out: Path, header: StudyHeader) -> "Study":
+    def create(cls, out: Path, header: StudyHeader, *, storage: str | None = None) -> "Study":
         """Makes the folder `out`/NAME and its storage.
 
+        Args:
+            out: Folder of study folders.
+            header: What holds for all trials.
+            storage: URL of a database; None for SQLite in the folder.
+
         Raises:
-            StudyError: The name is taken or cannot name a folder.
+            StudyError: The name is taken or cannot name a folder, or the storage cannot be used.
         """
         folder = study_folder(out, header.name)
-        if (folder / DATABASE).exists():
+        if has_study(folder):
             raise StudyError(
                 f"the study {header.name!r} exists in {out}; add --resume to go on with it, or choose another --study."
             )
@@ -61,85 +93,192 @@ class Study:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StudyError(f"the folder {folder} cannot be made: {error}; choose another --out.") from error
-        study = optuna.create_study(
-            storage=_storage(folder),
-            study_name=header.name,
-            directions=[DIRECTIONS[name] for name in header.objectives],
-        )
+        rdb = make_storage(folder, storage)
+        try:
+            study = optuna.create_study(
+                storage=rdb, study_name=header.name, directions=[DIRECTIONS[name] for name in header.objectives]
+            )
+        except optuna.exceptions.DuplicatedStudyError as error:
+            raise StudyError(f"the storage has a study {header.name!r} already; choose another --study.") from error
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # names for optuna-dashboard only
             study.set_metric_names(list(header.objectives))
         study.set_user_attr("header", header.to_dict())
-        return cls(folder, study)
+        return cls(folder, rdb, header.name)
 
     @classmethod
-    def open(cls, folder: Path) -> "Study":
+    def open(cls, folder: Path, *, storage: str | None = None) -> "Study":
         """The study in a folder.
+
+        Args:
+            folder: Its folder.
+            storage: URL of its database, if that has a password; by default the environment's ACMIX_STORAGE.
 
         Raises:
             StudyError: There is none, or its storage cannot be read.
         """
-        if not (folder / DATABASE).is_file():
+        if not has_study(folder):
             raise StudyError(f"there is no study in {folder}: it has no {DATABASE}.{_others(folder)}")
         try:
-            storage = _storage(folder)
-            (name,) = optuna.get_all_study_names(storage)
-            return cls(folder, optuna.load_study(study_name=name, storage=storage))
+            rdb = find_storage(folder, storage)
+            names = optuna.get_all_study_names(rdb)
+            return cls(folder, rdb, names[0] if len(names) == 1 else folder.name)
+        except StudyError:
+            raise
         except Exception as error:
             raise StudyError(f"{folder / DATABASE} cannot be read as a study of acmix: {error}") from error
 
-    def start(self, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], label: str) -> int:
-        """Adds a running trial with all its parameters in one call; returns its number."""
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While this process alone writes: nothing is read again, which with many paused trials takes seconds."""
+        self._read()
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+
+    def start(
+        self,
+        params: Mapping[str, Any],
+        distributions: Mapping[str, BaseDistribution],
+        label: str,
+        *,
+        until: int | None = None,
+    ) -> int:
+        """Adds a running trial with all its parameters in one call; returns its number.
+
+        Args:
+            params: Optuna's parameters.
+            distributions: Their distributions.
+            label: Where it came from.
+            until: Epoch that it is trained to at first; None for all of the budget.
+        """
+        attrs = {"label": label, "until": until}
+        return self._add(
+            create_trial(
+                state=TrialState.RUNNING,
+                params=dict(params),
+                distributions=dict(distributions),
+                user_attrs=attrs,
+            )
+        )
+
+    def bring(
+        self, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], found: TrialRecord
+    ) -> int:
+        """Adds a trial that another study trained; returns its number here."""
+        record = replace(found, number=len(self.trials()))
         trial = create_trial(
-            state=TrialState.RUNNING,
+            state=TrialState.COMPLETE,
+            values=values_of(self.header.objectives, record.top1, record.cost),
             params=dict(params),
             distributions=dict(distributions),
-            user_attrs={"label": label},
+            user_attrs={"label": record.label, "record": record.to_dict()},
         )
-        self.optuna.add_trial(trial)
-        return len(self.optuna.get_trials(deepcopy=False)) - 1
+        number = self._add(trial)
+        self._keep(record)
+        return number
+
+    def carry_on(self, number: int, until: int | None) -> None:
+        """Lets a paused trial go on, to an epoch or through all of the budget."""
+        self._set(number, "until", until)
+
+    def pause(self, record: TrialRecord) -> None:
+        """Stores what a running trial reached; it may go on later."""
+        self._set(record.number, "record", record.to_dict())
+        self._records[record.number] = record
+
+    def lose_worker(self, number: int) -> int:
+        """Counts that a worker died at a running trial; returns how many have."""
+        lost = int(self.trials()[number].user_attrs.get("workers_lost", 0)) + 1
+        self._set(number, "workers_lost", lost)
+        return lost
 
     def finish(self, record: TrialRecord) -> None:
         """Stores a record, ends its trial and adds its line to trials.jsonl."""
-        frozen = self.optuna.get_trials(deepcopy=False)[record.number]
-        Trial(self.optuna, frozen._trial_id).set_user_attr("record", record.to_dict())
-        if record.top1 is None:
-            self.optuna.tell(record.number, state=TrialState.FAIL)
-        else:
-            self.optuna.tell(record.number, self._values(record))
-        with (self.folder / "trials.jsonl").open("a", encoding="utf-8") as file:
-            file.write(record.to_json() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        trial = self.trials()[record.number]
+        self._set(record.number, "record", record.to_dict())
+        done = record.status == "complete"
+        values = values_of(self.header.objectives, record.top1, record.cost) if done else None
+        self._storage.set_trial_state_values(trial._trial_id, STATES[record.status], values)
+        trial.state = STATES[record.status]
+        trial.values = values
+        self._keep(record)
 
     def trials(self) -> list[FrozenTrial]:
         """All trials, by number."""
-        return list(self.optuna.get_trials(deepcopy=False))
+        self._read()
+        return list(self._trials)
 
     def running(self) -> list[FrozenTrial]:
-        """Trials that began and did not end: an interrupt left them."""
+        """Trials that began and did not end: an interrupt left them, or they are paused."""
         return [trial for trial in self.trials() if trial.state == TrialState.RUNNING]
+
+    def record(self, number: int) -> TrialRecord | None:
+        """What a trial reached, if it ended or is paused."""
+        return self._records.get(number)
+
+    def reached(self) -> dict[int, TrialRecord]:
+        """The records of all trials that ended or are paused, by number."""
+        self._read()
+        return self._records
 
     def records(self) -> list[TrialRecord]:
         """The records of all trials that ended, by number."""
-        for trial in self.trials():
-            if trial.state.is_finished() and trial.number not in self._records and "record" in trial.user_attrs:
-                self._records[trial.number] = TrialRecord.from_dict(trial.user_attrs["record"])
-        return [self._records[number] for number in sorted(self._records)]
+        return [
+            self._records[trial.number]
+            for trial in self.trials()
+            if trial.state.is_finished() and trial.number in self._records
+        ]
+
+    def checkpoint(self, number: int) -> Path:
+        """The file that a trial in training can go on from."""
+        return self.folder / CHECKPOINTS / f"{number}.ckpt"
+
+    def drop_checkpoint(self, number: int) -> None:
+        """Deletes it, and the folder of checkpoints with the last."""
+        drop_checkpoint(self.checkpoint(number))
+
+    def sweep_checkpoints(self) -> None:
+        """Deletes what a kill left in the folder of checkpoints: half-written files, and those of trials that ended."""
+        wanted = {self.checkpoint(trial.number) for trial in self.running()}
+        for path in (self.folder / CHECKPOINTS).glob("*"):
+            if path not in wanted and not path.name.startswith(FINAL):
+                drop_checkpoint(path)
 
     def render_lines(self) -> None:
         """Writes trials.jsonl anew from the storage: a kill may have come between the two."""
         lines = [record.to_json() + "\n" for record in self.records()]
         (self.folder / "trials.jsonl").write_text("".join(lines), encoding="utf-8")
 
-    def _values(self, record: TrialRecord) -> list[float]:
-        values = {
-            "top1": record.top1,
-            "params": record.cost.params,
-            "macs": record.cost.macs,
-            "macs_deploy": record.cost.macs_deploy,
-        }
-        return [float(values[name] or 0.0) for name in self.header.objectives]
+    def _add(self, trial: FrozenTrial) -> int:
+        self._read()
+        trial._trial_id = self._storage.create_new_trial(self._id, template_trial=trial)
+        trial.number = len(self._trials)
+        self._trials.append(trial)
+        return trial.number
+
+    def _set(self, number: int, name: str, value: Any) -> None:
+        trial = self._trials[number]
+        self._storage.set_trial_user_attr(trial._trial_id, name, value)
+        trial.user_attrs[name] = value
+
+    def _read(self) -> None:
+        if self._held:
+            return
+        self._trials = self.optuna.get_trials(deepcopy=False)
+        for trial in self._trials:
+            known = trial.number in self._records and self._records[trial.number].status in STATES
+            if "record" in trial.user_attrs and not known:
+                self._records[trial.number] = TrialRecord.from_dict(trial.user_attrs["record"])
+
+    def _keep(self, record: TrialRecord) -> None:
+        self._records[record.number] = record
+        with (self.folder / "trials.jsonl").open("a", encoding="utf-8") as file:
+            file.write(record.to_json() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def load(folder: Path) -> tuple[StudyHeader, list[TrialRecord]]:
@@ -152,92 +291,6 @@ def load(folder: Path) -> tuple[StudyHeader, list[TrialRecord]]:
     return study.header, study.records()
 
 
-def study_folder(out: Path, name: str) -> Path:
-    """`out`/NAME, for a name that is a plain file name."""
-    if not _NAME.fullmatch(name):
-        raise StudyError(
-            f"a study's name has letters, digits, '.', '_' and '-', and starts with a letter or digit; it is {name!r}."
-        )
-    return out / name
-
-
-def next_name(out: Path, space: str) -> str:
-    """The first unused name of {space}-001, {space}-002, ..."""
-    return f"{space}-{_last(out, space) + 1:03d}"
-
-
-def newest_name(out: Path, space: str) -> str:
-    """The last used name of {space}-001, {space}-002, ..."""
-    if not _last(out, space):
-        raise StudyError(f"there is no study {space}-NNN in {out} to resume; name one with --study.")
-    return f"{space}-{_last(out, space):03d}"
-
-
-@contextmanager
-def at_work(folder: Path) -> Iterator[None]:
-    """Holds the study for this process and sends the log to log.txt in it.
-
-    Raises:
-        StudyError: Another process holds it.
-    """
-    stream = (folder / "log.txt").open("a", encoding="utf-8")
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("acmix_nas")
-    level, propagates = logger.level, logger.propagate
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        stream.close()
-        raise StudyError(f"another process is at work on {folder}; wait for it or stop it.") from error
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-        logger.propagate = propagates
-        stream.close()
-
-
-def check_same(header: StudyHeader, settings: Mapping[str, Any]) -> None:
-    """Refuses to continue a study whose settings are no longer the same.
-
-    Raises:
-        StudyError: The message names what differs.
-    """
-    for name, now in settings.items():
-        then, now = _flat(name, header.settings.get(name)), _flat(name, now)
-        for path in sorted({*then, *now}):
-            if then.get(path) != now.get(path):
-                raise StudyError(
-                    f"the study {header.name!r} was made with {path} = {then.get(path)}, now it is {now.get(path)}; "
-                    "results of the two cannot stand in one study. Leave the option out, or start a new --study."
-                )
-
-
-def _flat(path: str, value: Any) -> dict[str, str]:
-    """JSON leaves by their path, so that a difference is named where it is."""
-    if isinstance(value, Mapping):
-        return {inner: leaf for name, item in value.items() for inner, leaf in _flat(f"{path}.{name}", item).items()}
-    return {path: json.dumps(value)}
-
-
-def _storage(folder: Path) -> optuna.storages.RDBStorage:
-    return optuna.storages.RDBStorage(f"sqlite:///{(folder / DATABASE).resolve()}")
-
-
-def _last(out: Path, space: str) -> int:
-    found = (
-        [re.fullmatch(rf"{re.escape(space)}-(\d+)", path.name) for path in out.glob(f"{space}-*")]
-        if out.is_dir()
-        else []
-    )
-    return max((int(match.group(1)) for match in found if match), default=0)
-
-
 def _others(folder: Path) -> str:
-    have = sorted(path.parent.name for path in folder.parent.glob(f"*/{DATABASE}"))
+    have = [other.name for other in studies(folder.parent)]
     return f" There are {', '.join(have)}." if have else ""

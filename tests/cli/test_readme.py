@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 QUICKER = {
     "search": ["--trials", "2", "--epochs", "1", "--proxy", "cpu", "--proxy-images", "64"],
+    "finalists": ["--top", "1", "--seeds", "1"],
     "ablate": ["--seeds", "1", "--epochs", "1", "--proxy-images", "64"],
     "profile": ["--batch-size", "1", "--input-size", "64", "--time-limit", "0.2"],
     "train": ["--epochs", "1", "--images", "16", "--input-size", "32"],

@@ -46,7 +46,16 @@ def tiny_space(rules: tuple[str, ...] = ("att", "conv"), heads: tuple[int, ...] 
     return replace(SPACE, choices=choices, fixed=fixed, first={})
 
 
-def new_study(out: Path, name: str = "study", *, seed: int = 0, starts: int = 2, **settings: object) -> Study:
+def new_study(
+    out: Path,
+    name: str = "study",
+    *,
+    seed: int = 0,
+    starts: int = 2,
+    objectives: tuple[str, ...] = ("top1", "macs"),
+    storage: str | None = None,
+    **settings: object,
+) -> Study:
     """An empty search study."""
     header = StudyHeader(
         name=name,
@@ -54,10 +63,11 @@ def new_study(out: Path, name: str = "study", *, seed: int = 0, starts: int = 2,
         space="swin_t",
         host="swin",
         split="search",
+        objectives=objectives,
         seed=seed,
         settings={"random_starts": starts, **settings},
     )
-    return Study.create(out, header)
+    return Study.create(out, header, storage=storage)
 
 
 class Onlooker:
@@ -66,10 +76,12 @@ class Onlooker:
     def __init__(self, interrupt_at: int | None = None) -> None:
         self.begun: list[tuple[int, str]] = []
         self.ended: list[int] = []
+        self.paused: list[int] = []
+        self.notes: list[str] = []
         self.interrupt_at = interrupt_at
 
     def note(self, text: str) -> None:
-        """Nothing is kept of it."""
+        self.notes.append(text)
 
     def begin(self, number, label, arch) -> None:
         self.begun.append((number, label))
@@ -77,6 +89,9 @@ class Onlooker:
     def step(self, progress) -> None:
         if self.begun[-1][0] == self.interrupt_at and progress.step == 2:
             raise KeyboardInterrupt
+
+    def pause(self, record) -> None:
+        self.paused.append(record.number)
 
     def end(self, record) -> None:
         self.ended.append(record.number)

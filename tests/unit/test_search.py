@@ -31,7 +31,14 @@ def test_a_search_tries_the_first_networks_then_others_and_never_one_twice(tmp_p
     study, onlooker = new_study(tmp_path), Onlooker()
     assert search(study, SPACE, setting, trials=6, watcher=onlooker)
     records = study.records()
-    assert [record.label for record in records] == ["plain host", "paper", "random", "random", "tpe", "tpe"]
+    assert [record.label for record in records] == [
+        "plain host",
+        "paper",
+        "random",
+        "random",
+        "hamming-gp",
+        "hamming-gp",
+    ]
     assert onlooker.ended == list(range(6))
     assert len({record.arch_id for record in records}) == 6
     lines = (study.folder / "trials.jsonl").read_text().splitlines()
@@ -57,7 +64,7 @@ def test_an_interrupted_search_resumes_to_what_it_would_have_been(tmp_path, sett
     assert [record.number for record in parts.records()] == [0, 1, 2, 3]
     again = Onlooker()
     search(Study.open(parts.folder), SPACE, setting, trials=6, watcher=again)
-    assert again.begun[0] == (4, "tpe")
+    assert again.begun[0] == (4, "hamming-gp")
     assert essence(parts) == essence(whole)
 
 

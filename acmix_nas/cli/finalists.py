@@ -1,0 +1,132 @@
+"""`acmix finalists`: the best of a search trained again, and what may be claimed of it."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from acmix_nas.cli.options import device_option, json_option, out_option
+from acmix_nas.cli.search import worker_options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from acmix_nas.search.finalists import Candidate
+    from acmix_nas.search.setup import Prepared
+    from acmix_nas.search.stop import Stop
+    from acmix_nas.search.study import Study
+
+
+@click.command()
+@click.argument("study_name", metavar="STUDY")
+@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="Networks of the front.")
+@click.option(
+    "--seeds", type=click.IntRange(1, 1000), default=5, show_default=True, help="Fresh seeds of each network, in all."
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    envvar="ACMIX_DATA",
+    help="Where the search's images are now. Environment: ACMIX_DATA.",
+)
+@worker_options
+@out_option
+@device_option
+@json_option
+def finalists(study_name: str, top: int, seeds: int, out: Path, as_json: bool, **options: Any) -> int:
+    """Train the best of a search again: fresh seeds, its full budget, report images that it never read.
+
+    STUDY is the name of a study in --out, or the path of its folder. The list is fixed beforehand: the --top best of
+    the front, the plain host, the paper's ACmix, and the best of 10 random networks. Each is trained with the same
+    fresh seeds; cells that are stored are not trained again. best.yaml and table.tex are then made from fresh scores.
+
+    \b
+    Examples:
+      acmix finalists swin_t-001
+      acmix finalists swin_t-001 --top 3 --seeds 10
+    """
+    from acmix_nas.cli.console import progress
+    from acmix_nas.cli.final_report import show_finals
+    from acmix_nas.cli.report import find_folder
+    from acmix_nas.cli.study import FAILED_TRIALS, INTERRUPTED, decoding
+    from acmix_nas.errors import StudyError
+    from acmix_nas.search.again import prepare_again
+    from acmix_nas.search.crew import device_asked
+    from acmix_nas.search.finalists import choose, fix_list, load_finals
+    from acmix_nas.search.stop import TIME_IS_UP, Stop
+    from acmix_nas.search.study import Study, at_work
+
+    study = Study.open(find_folder(study_name, out), storage=options.pop("storage"))
+    if study.header.kind != "search":
+        raise StudyError(f"the study {study.header.name!r} is no search; only a search has finalists.")
+    console, device = progress(), device_asked(options.pop("device"), options["gpus"])
+    with decoding(console) as on_image:
+        prepared = prepare_again(study, data=options.pop("data"), device=device, progress=on_image)
+    stop = Stop(study.folder, hours=options.pop("hours"))
+    with at_work(study.folder):
+        candidates = fix_list(study.folder, lambda: choose(study.header, study.records(), top=top), top=top)
+        fresh = [study.header.seed + 1 + index for index in range(seeds)]
+        console.print(_announcement(study, candidates, fresh), markup=False, soft_wrap=True)
+        _train(console, prepared, candidates, fresh, options, stop)
+        table = show_finals(study.folder, study.header)
+    click.echo(json.dumps(_as_json(study, table)) if as_json else table)
+    console.print(f"\nwritten to {study.folder}: best.yaml, finals.jsonl, table.tex", markup=False, soft_wrap=True)
+    if stop.reason not in (None, TIME_IS_UP):
+        return INTERRUPTED
+    return FAILED_TRIALS if any(record.status == "failed" for record in load_finals(study.folder)) else 0
+
+
+def _train(
+    console: "Console",
+    prepared: "Prepared",
+    candidates: "list[Candidate]",
+    seeds: list[int],
+    who: dict[str, Any],
+    stop: "Stop",
+) -> None:
+    from acmix_nas.cli.display import StudyDisplay
+    from acmix_nas.search.crew import crew
+    from acmix_nas.search.executors import make_executor
+    from acmix_nas.search.finalists import load_finals, train_finalists
+
+    folder, setting = prepared.study.folder, prepared.setting
+    name, places = crew(device=setting.device, **who)
+    ids = {(candidate.arch.id, seed) for candidate in candidates for seed in seeds}
+    stored = [record for record in load_finals(folder) if (record.arch_id, record.seeds["init"]) in ids]
+    stop.forget()
+    with stop.hearing_signals(), StudyDisplay(console, "finalists", len(ids), stored) as display:
+        try:
+            train_finalists(
+                folder,
+                candidates,
+                setting,
+                seeds=seeds,
+                executor=make_executor(name, prepared.work, places),
+                watcher=display,
+                stop=stop,
+            )
+        except KeyboardInterrupt:
+            stop.reason = stop.reason or "interrupt"
+        finally:
+            stop.forget()
+
+
+def _announcement(study: "Study", candidates: "list[Candidate]", seeds: list[int]) -> str:
+    named = "\n".join(f"  {candidate.name}: {candidate.arch.id}" for candidate in candidates)
+    budget = study.header.settings["budget"]
+    return (
+        f"finalists of {study.header.name}, fixed now; {len(candidates)} networks, seeds {seeds[0]} to {seeds[-1]}, "
+        f"{budget['epochs']} epochs, scores on the report split:\n{named}"
+    )
+
+
+def _as_json(study: "Study", text: str) -> dict[str, Any]:
+    from acmix_nas.search.finalists import load_finals, load_list
+
+    return {
+        "study": study.header.to_dict(),
+        "list": [candidate.to_dict() for candidate in load_list(study.folder)],
+        "finals": [record.to_dict() for record in load_finals(study.folder)],
+        "table": text,
+    }

@@ -1,0 +1,127 @@
+"""What goes on around a running study: its presence for `acmix status`, its page every few minutes, its end."""
+
+import json
+import os
+import platform
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from acmix_nas.arch import Arch
+from acmix_nas.cli.display import StudyDisplay
+from acmix_nas.files import write_text
+from acmix_nas.record import TrialRecord
+from acmix_nas.report import render
+from acmix_nas.search.executors import Told
+from acmix_nas.search.stop import Stop
+from acmix_nas.search.study import Study
+from acmix_nas.train import Progress
+
+RUNNING = "running.json"
+TOLD_EVERY_S = 2.0
+RENDERED_EVERY_S = 180.0
+
+
+@dataclass(slots=True)
+class _Now:
+    """A trial under way."""
+
+    number: int
+    label: str
+    epoch: int = 0
+    epochs: int = 0
+
+
+@dataclass(slots=True)
+class Follower:
+    """A `Watcher` that also keeps others informed.
+
+    Attributes:
+        display: What the user sees.
+        study: The study.
+        stop: Whether it was asked to stop.
+        interrupts: Whether a stop is an interrupt raised here, for a loop that does not ask itself.
+    """
+
+    display: StudyDisplay
+    study: Study
+    stop: Stop
+    interrupts: bool
+    _now: dict[int, _Now] = field(default_factory=dict)
+    _last: int = 0
+    _told_s: float = 0.0
+    _rendered_s: float = field(default_factory=time.monotonic)
+    _said: bool = False
+    _halting_from: int | None = None
+
+    def note(self, text: str) -> None:
+        """Something beside the trials is done now."""
+        self.display.note(text)
+
+    def begin(self, number: int, label: str, arch: Arch) -> None:
+        """A trial begins, or goes on."""
+        if self.interrupts and self.stop.check():
+            raise KeyboardInterrupt
+        self._now[number], self._last = _Now(number, label), number
+        self.display.begin(number, label, arch)
+
+    def step(self, progress: Progress) -> None:
+        """An optimizer step was done."""
+        self.display.step(progress)
+        number = progress.number if isinstance(progress, Told) else self._last
+        if number in self._now:
+            epoch = min(len(progress.scores) + 1, progress.epochs)
+            self._now[number].epoch, self._now[number].epochs = epoch, progress.epochs
+        self._tell()
+        if self.stop.check():
+            self._say_stopping()
+            if self.interrupts:
+                self._interrupt_after_epoch(progress)
+
+    def pause(self, record: TrialRecord) -> None:
+        """A trial reached a rung and waits there."""
+        self._now.pop(record.number, None)
+        self.display.pause(record)
+
+    def end(self, record: TrialRecord) -> None:
+        """A trial ended and is stored."""
+        self._now.pop(record.number, None)
+        self.display.end(record)
+        if time.monotonic() - self._rendered_s > RENDERED_EVERY_S:
+            render(self.study.folder, self.study.header, self.study.records())
+            self._rendered_s = time.monotonic()
+
+    def leave(self) -> None:
+        """Nothing runs any more."""
+        (self.study.folder / RUNNING).unlink(missing_ok=True)
+
+    def _tell(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._told_s > TOLD_EVERY_S:
+            self._told_s = now_s
+            trials = [
+                {"number": now.number, "label": now.label, "epoch": now.epoch, "epochs": now.epochs}
+                for now in self._now.values()
+            ]
+            facts = {"pid": os.getpid(), "host": platform.node(), "left_s": self.display.left_s(), "trials": trials}
+            write_text(self.study.folder / RUNNING, json.dumps(facts) + "\n")
+
+    def _say_stopping(self) -> None:
+        if not self._said:
+            self._said = True
+            self.note(f"stopping after the running epoch ({self.stop.reason}); Ctrl-C stops at once")
+
+    def _interrupt_after_epoch(self, progress: Progress) -> None:
+        if self._halting_from is None:
+            self._halting_from = len(progress.scores)
+        if len(progress.scores) != self._halting_from:
+            raise KeyboardInterrupt
+
+
+def read_running(folder: Path) -> dict[str, object]:
+    """What the process at work told last; nothing if it did not yet."""
+    try:
+        found: dict[str, object] = json.loads((folder / RUNNING).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found

@@ -1,0 +1,139 @@
+"""`acmix status`: how studies stand, narrow enough for a telephone."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from acmix_nas.cli.options import json_option, out_option
+
+if TYPE_CHECKING:
+    from acmix_nas.search.study import Study
+
+WIDTH = 40
+"""Columns that everything fits in."""
+
+
+@click.command()
+@click.argument("study", required=False)
+@out_option
+@json_option
+def status(study: str | None, out: Path, as_json: bool) -> None:
+    """Show how a study stands, or all studies in --out.
+
+    STUDY is the name of a study in --out, or the path of its folder. Fits 40 columns.
+
+    \b
+    Examples:
+      acmix status
+      acmix status swin_t-001
+      watch acmix status swin_t-001
+    """
+    from acmix_nas.cli.report import find_folder
+    from acmix_nas.search.study import Study, studies
+
+    folders = [find_folder(study, out)] if study else studies(out)
+    found = [_standing(Study.open(folder)) for folder in folders]
+    if as_json:
+        click.echo(json.dumps(found[0].to_dict() if study else [item.to_dict() for item in found]))
+    elif study:
+        click.echo("\n".join(_lines(found[0])))
+    elif not found:
+        click.echo(f"no study in {out} yet")
+    else:
+        click.echo("\n".join(_line(item) for item in found))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a study stands.
+
+    Attributes:
+        name: Its name.
+        state: "running", "done", or "stopped" before it had all its trials.
+        goal: Trials that it is to have; None if it never ran.
+        counts: Status -> number of trials; trials that wait at a rung are "paused", those in training "running".
+        best: (top-1, number) of the best trial.
+        front: Networks that nothing beats.
+        now: Trials in training.
+        left_s: Seconds left, as the process at work sees it.
+    """
+
+    name: str
+    state: str
+    goal: int | None
+    counts: dict[str, int]
+    best: tuple[float, int] | None
+    front: int
+    now: list[dict[str, Any]]
+    left_s: float | None
+
+    @property
+    def ended(self) -> int:
+        """Trials that ended, however."""
+        return sum(self.counts.get(name, 0) for name in ("complete", "pruned", "failed"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def _standing(study: "Study") -> Standing:
+    from collections import Counter
+
+    from acmix_nas.cli.follow import read_running
+    from acmix_nas.search.objectives import front
+    from acmix_nas.search.study import is_at_work
+
+    records = study.records()
+    counts = Counter(record.status for record in records)
+    for trial in study.running():
+        record = study.record(trial.number)
+        counts["paused" if record and len(record.scores) >= (trial.user_attrs.get("until") or 0) else "running"] += 1
+    goal = study.optuna.user_attrs.get("goal")
+    works = is_at_work(study.folder)
+    running: dict[str, Any] = read_running(study.folder) if works else {}
+    done = goal is not None and len(records) >= goal
+    best = front(records, study.header.objectives)
+    return Standing(
+        name=study.header.name,
+        state="running" if works else "done" if done else "stopped",
+        goal=goal,
+        counts=dict(counts),
+        best=(best[0].top1 or 0.0, best[0].number) if best else None,
+        front=len(best),
+        now=running.get("trials", []),
+        left_s=running.get("left_s"),
+    )
+
+
+def _lines(standing: Standing) -> list[str]:
+    """A study in lines of name and value."""
+    counts = [f"{standing.counts[name]} {name}" for name in ("paused", "pruned", "failed") if standing.counts.get(name)]
+    rows = [
+        ("state", standing.state),
+        ("trials", f"{standing.ended} of {standing.goal or '?'}"),
+        *(("", text) for text in counts),
+        *([("best", f"top-1 {standing.best[0]:.4f}, trial {standing.best[1]}")] if standing.best else []),
+        ("front", f"{standing.front} networks"),
+        *(("now", f"trial {now['number']}, epoch {now['epoch']} of {now['epochs']}") for now in standing.now),
+        *([("left", _time(standing.left_s))] if standing.left_s is not None else []),
+    ]
+    return [_cut(standing.name, WIDTH), *(_cut(f"{name:<7} {value}", WIDTH) for name, value in rows)]
+
+
+def _line(standing: Standing) -> str:
+    """A study in one line."""
+    best = f"{standing.best[0]:.3f}" if standing.best else "-"
+    counted = f"{standing.ended}/{standing.goal or '?'}"
+    return f"{_cut(standing.name, 17):<17} {standing.state:<7} {counted:>7} {best:>5}"
+
+
+def _time(seconds: float) -> str:
+    return f"about {seconds / 60:.0f} min" if seconds > 90 else f"about {seconds:.0f} s"
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}~"

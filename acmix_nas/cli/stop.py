@@ -1,0 +1,41 @@
+"""`acmix stop`: ask the process at work on a study to end, with everything kept."""
+
+import time
+from pathlib import Path
+
+import click
+
+from acmix_nas.cli.options import out_option
+
+LOOK_EVERY_S = 0.5
+
+
+@click.command()
+@click.argument("study")
+@out_option
+@click.option("--wait", is_flag=True, help="Return only when the study has stopped.")
+def stop(study: str, out: Path, wait: bool) -> None:
+    """Stop a study cleanly: after the running epoch, with every trial kept.
+
+    STUDY is the name of a study in --out, or the path of its folder. Works from another terminal or machine that sees
+    the folder; go on later with --resume.
+
+    \b
+    Examples:
+      acmix stop swin_t-001
+      acmix stop swin_t-001 --wait
+    """
+    from acmix_nas.cli.report import find_folder
+    from acmix_nas.search.folder import has_study, is_at_work
+    from acmix_nas.search.stop import FILE
+
+    folder = find_folder(study, out)
+    if not has_study(folder) or not is_at_work(folder):
+        click.echo(f"nothing is at work on {folder}; there is nothing to stop.")
+        return
+    (folder / FILE).touch()
+    click.echo(f"{folder} stops after its running epoch.", err=True)
+    while wait and is_at_work(folder):
+        time.sleep(LOOK_EVERY_S)
+    if wait:
+        click.echo(f"{folder} has stopped.")

@@ -1,0 +1,71 @@
+"""Who trains: which executor, and a place with threads or a GPU for each of its workers."""
+
+import os
+
+import torch
+
+from acmix_nas.cost.machine import cores
+from acmix_nas.errors import UsageError
+from acmix_nas.search.executors import Place
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+NO_GPU = "none"
+
+
+def crew(
+    *, device: str, executor: str | None, workers: int | None, gpus: str | None, workers_per_gpu: int
+) -> tuple[str, list[Place]]:
+    """The executor's name and the places of its workers.
+
+    Args:
+        device: "cpu" or "cuda", where the study trains.
+        executor: What the user chose; None takes serial for one worker and process for more.
+        workers: Processes on a CPU, which share its threads; 1 if None.
+        gpus: "all", "none", or the numbers of some of the visible GPUs; all if None.
+        workers_per_gpu: Processes on each GPU.
+
+    Raises:
+        UsageError: The options do not fit the device, or name a GPU that is not there.
+    """
+    if device == "cpu":
+        if gpus not in (None, NO_GPU):
+            raise UsageError(f"--gpus {gpus}: this study trains on the CPU; choose --device cuda, or --workers.")
+        count = workers or 1
+        places = [Place(threads=max(1, torch.get_num_threads() // count)) for _ in range(count)]
+        return executor or ("serial" if count == 1 else "process"), places
+    if workers is not None:
+        raise UsageError("--workers is for CPUs; with GPUs it is --gpus and --workers-per-gpu.")
+    visible = _visible()
+    chosen = _chosen(gpus or "all", visible)
+    if len(chosen) * workers_per_gpu == 1 and chosen[0] == visible[0]:
+        return executor or "serial", [Place(threads=torch.get_num_threads(), gpu=chosen[0])]
+    threads = max(1, cores() // (len(chosen) * workers_per_gpu))
+    return executor or "process", [Place(threads, gpu) for gpu in chosen for _ in range(workers_per_gpu)]
+
+
+def device_asked(device: str, gpus: str | None) -> str:
+    """The device that `--device` and `--gpus` mean together.
+
+    Raises:
+        UsageError: They contradict each other.
+    """
+    if gpus == NO_GPU and device == "cuda":
+        raise UsageError("--gpus none leaves no GPU for --device cuda; leave one of them out.")
+    return "cpu" if gpus == NO_GPU else device
+
+
+def _visible() -> list[str]:
+    """What this process may see, as CUDA_VISIBLE_DEVICES names it."""
+    named = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
+    return named[: torch.cuda.device_count()] or [str(index) for index in range(torch.cuda.device_count())]
+
+
+def _chosen(gpus: str, visible: list[str]) -> list[str]:
+    if gpus == "all":
+        return visible
+    try:
+        return [dict(enumerate(visible))[int(number)] for number in gpus.split(",")]
+    except (ValueError, KeyError):
+        raise UsageError(
+            f"--gpus is all, none, or numbers from 0 to {len(visible) - 1} with commas between; it is {gpus!r}."
+        ) from None

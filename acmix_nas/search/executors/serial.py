@@ -1,0 +1,84 @@
+"""Trains in this process, one network at a time."""
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+import torch
+
+from acmix_nas.cost.environment import environment
+from acmix_nas.errors import UsageError
+from acmix_nas.search.executors import Job, Outcome, Place, Work
+from acmix_nas.search.executors._jobs import Halted, Halting, run_job
+from acmix_nas.train import Progress, Setting
+
+
+def make(work: Work, places: Sequence[Place]) -> "Serial":
+    """The executor, for one place.
+
+    Raises:
+        UsageError: There are more places than one.
+    """
+    if len(places) != 1:
+        raise UsageError(f"the executor serial has one worker, not {len(places)}; choose --executor process.")
+    return Serial(work.setting or setting_of(work), places[0])
+
+
+def setting_of(work: Work) -> Setting:
+    """The setting with the images loaded, as this process is."""
+    return Setting(
+        proxy=work.proxy,
+        budget=work.budget,
+        splits=work.load(),
+        split=work.split,
+        input_size=work.input_size,
+        device=work.device,
+        environment=environment(work.device),
+    )
+
+
+class Serial:
+    """The executor of one process.
+
+    Args:
+        setting: What all jobs share.
+        place: Its threads; as torch has them if None.
+    """
+
+    workers = 1
+
+    def __init__(self, setting: Setting, place: Place | None = None) -> None:
+        self._setting = setting
+        self._threads = place.threads if place else torch.get_num_threads()
+        self._queue: list[Job] = []
+        self._halting = Halting()
+
+    def submit(self, job: Job) -> None:
+        """Takes a job."""
+        self._queue.append(job)
+
+    def wait(self, on_step: Callable[[int, Progress], None]) -> list[Outcome]:
+        """Trains the job that was submitted."""
+        job = self._queue.pop()
+
+        def step(progress: Progress) -> None:
+            on_step(job.number, progress)
+            self._halting.check(progress)
+
+        try:
+            return [Outcome(job=job, record=run_job(job, self._setting, step))]
+        except Halted:
+            return [Outcome(job=job)]
+
+    def halt(self) -> None:
+        """Lets the job stop after its running epoch."""
+        self._halting.asked = True
+
+    def __enter__(self) -> Self:
+        torch.set_num_threads(self._threads)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is left to end."""

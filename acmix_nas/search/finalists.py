@@ -1,0 +1,266 @@
+"""Finalists: the best of a search trained again, with fresh seeds, scored on images that the search never read."""
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from acmix_nas.arch import Arch
+from acmix_nas.errors import RecordError, StudyError
+from acmix_nas.files import write_text
+from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.search.again import space_of
+from acmix_nas.search.executors import Executor, Job
+from acmix_nas.search.executors._jobs import failed_record
+from acmix_nas.search.folder import CHECKPOINTS, FINAL, drop_checkpoint
+from acmix_nas.search.objectives import front
+from acmix_nas.search.posterior import posterior_means
+from acmix_nas.search.run import MOST_LOST, Watcher
+from acmix_nas.search.stop import Stop
+from acmix_nas.train import Progress, Setting
+
+log = logging.getLogger(__name__)
+
+FINALS = "finals.jsonl"
+LIST = "finalists.json"
+"""The list, fixed before anything of it is trained."""
+RANDOM = 10
+"""The baseline of random search is the best of so many of the study's random networks."""
+REFERENCES = ("plain host", "paper")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A network that is trained again.
+
+    Attributes:
+        names: What it is: "finalist 1", "plain host", ...; several where it is several things.
+        arch: The network.
+        trial: Its trial in the search; None if it had none.
+        top1: Its score in the search.
+    """
+
+    names: tuple[str, ...]
+    arch: Arch
+    trial: int | None = None
+    top1: float | None = None
+
+    @property
+    def name(self) -> str:
+        """All of its names."""
+        return ", ".join(self.names)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"names": list(self.names), "trial": self.trial, "top1": self.top1, "arch": self.arch.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Candidate":
+        """The inverse of `to_dict`."""
+        return cls(**{**values, "names": tuple(values["names"]), "arch": Arch.from_dict(values["arch"])})
+
+
+def choose(
+    header: StudyHeader,
+    records: Sequence[TrialRecord],
+    *,
+    top: int,
+) -> list[Candidate]:
+    """The networks to train again: the best of the front, plain host, the paper's, the best of random ones.
+
+    The front is ranked by the posterior mean of the search's Gaussian process, which luck moves less than a score.
+    Where the front has fewer than `top` networks, those follow that only the front beats, and so on.
+
+    Args:
+        header: Header of the search.
+        records: Its records.
+        top: Number of finalists.
+
+    Raises:
+        StudyError: No trial of the search is complete.
+    """
+    complete = [record for record in records if record.status == "complete"]
+    if not complete:
+        raise StudyError(f"the study {header.name!r} has no complete trial yet; run acmix search first.")
+    means = posterior_means(space_of(header), complete)
+    chosen = [(f"finalist {rank}", record) for rank, record in enumerate(_best(header, complete, top, means), 1)]
+    named: list[tuple[str, Arch, TrialRecord | None]] = [(name, record.arch, record) for name, record in chosen]
+    named += _references(header, complete)
+    random = [record for record in complete if record.label == "random"][:RANDOM]
+    if random:
+        best = max(random, key=lambda record: (record.top1 or 0.0, -record.number))
+        named.append((f"best of {len(random)} random", best.arch, best))
+    found: dict[str, Candidate] = {}
+    for name, arch, trained in named:
+        known = found.get(arch.id)
+        if known is not None:
+            found[arch.id] = replace(known, names=(*known.names, name))
+        else:
+            number, top1 = (trained.number, trained.top1) if trained else (None, None)
+            found[arch.id] = Candidate(names=(name,), arch=arch, trial=number, top1=top1)
+    return list(found.values())
+
+
+def fix_list(folder: Path, candidates: Callable[[], list[Candidate]], *, top: int) -> list[Candidate]:
+    """The list in a study's folder, made and kept there the first time.
+
+    Raises:
+        StudyError: It was made with another `top`.
+    """
+    path = folder / LIST
+    if not path.is_file():
+        values = {"top": top, "candidates": [candidate.to_dict() for candidate in candidates()]}
+        write_text(path, json.dumps(values, indent=1) + "\n")
+    values = json.loads(path.read_text(encoding="utf-8"))
+    if values["top"] != top:
+        raise StudyError(
+            f"the list in {path} was fixed with --top {values['top']}, before its networks were trained; choosing "
+            f"again, with their scores known, would bias them. Say --top {values['top']}, or remove {LIST} and "
+            f"{FINALS}."
+        )
+    return [Candidate.from_dict(candidate) for candidate in values["candidates"]]
+
+
+def load_finals(folder: Path) -> list[TrialRecord]:
+    """The records in finals.jsonl; a last line that a kill tore is left out."""
+    path = folder / FINALS
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(TrialRecord.from_json(line))
+        except RecordError:
+            if number < len(lines) or line.endswith("\n"):
+                raise
+    return records
+
+
+def load_list(folder: Path) -> list[Candidate]:
+    """The list in a study's folder; empty if there is none."""
+    path = folder / LIST
+    if not path.is_file():
+        return []
+    return [Candidate.from_dict(item) for item in json.loads(path.read_text(encoding="utf-8"))["candidates"]]
+
+
+def train_finalists(
+    folder: Path,
+    candidates: Sequence[Candidate],
+    setting: Setting,
+    *,
+    seeds: Sequence[int],
+    executor: Executor,
+    watcher: Watcher,
+    stop: Stop,
+) -> None:
+    """Trains every candidate with every seed; cells that are stored are not trained again.
+
+    Args:
+        folder: The study's folder.
+        candidates: The list.
+        setting: How the search trained, scored on the report split.
+        seeds: Fresh seeds, the same for all candidates.
+        executor: Trains the networks.
+        watcher: Told of every cell.
+        stop: Asked after every step whether to stop.
+    """
+    stored = load_finals(folder)
+    write_text(folder / FINALS, "".join(record.to_json() + "\n" for record in stored))
+    done = {(record.arch_id, record.seeds["init"]) for record in stored if record.status == "complete"}
+    todo = [
+        Job(
+            number=row + len(candidates) * column,
+            label=candidate.name,
+            arch=candidate.arch,
+            seeds={"init": seed, "order": seed},
+            checkpoint=folder / CHECKPOINTS / f"{FINAL}{candidate.arch.id}-{seed}.ckpt",
+        )
+        for column, seed in enumerate(seeds)
+        for row, candidate in enumerate(candidates)
+        if (candidate.arch.id, seed) not in done
+    ]
+    with executor:
+        _Cells(folder, setting, executor, watcher, stop).run(todo)
+
+
+class _Cells:
+    """Has cells trained and keeps what they reach."""
+
+    def __init__(self, folder: Path, setting: Setting, executor: Executor, watcher: Watcher, stop: Stop) -> None:
+        self._folder = folder
+        self._setting = setting
+        self._executor = executor
+        self._watcher = watcher
+        self._stop = stop
+        self._lost: dict[int, int] = {}
+
+    def run(self, todo: list[Job]) -> None:
+        running = 0
+        while True:
+            while todo and running < self._executor.workers and not self._stop.check():
+                job = todo.pop(0)
+                self._watcher.begin(job.number, f"{job.label}, seed {job.seeds['init']}", job.arch)
+                self._executor.submit(job)
+                running += 1
+            if not running:
+                return
+            for outcome in self._executor.wait(self._step):
+                running -= 1
+                if outcome.lost is not None:
+                    todo += self._lose(outcome.job, outcome.lost)
+                elif outcome.record is not None:
+                    self._keep(outcome.job, outcome.record)
+            if self._stop.check():
+                self._executor.halt()
+
+    def _step(self, number: int, progress: Progress) -> None:
+        self._watcher.step(progress)
+        if self._stop.check():
+            self._executor.halt()
+
+    def _lose(self, job: Job, reason: str) -> list[Job]:
+        self._lost[job.number] = lost = self._lost.get(job.number, 0) + 1
+        log.warning("%s lost its worker: %s", job.label, reason)
+        if lost < MOST_LOST:
+            return [job]
+        self._keep(job, failed_record(job, self._setting, f"{reason}; {lost} times in all"))
+        return []
+
+    def _keep(self, job: Job, record: TrialRecord) -> None:
+        with (self._folder / FINALS).open("a", encoding="utf-8") as file:
+            file.write(record.to_json() + "\n")
+        drop_checkpoint(job.checkpoint)
+        log.info("%s, seed %d, %s: top1 %s", job.label, job.seeds["init"], record.status, record.top1)
+        self._watcher.end(record)
+
+
+def _best(
+    header: StudyHeader,
+    complete: Sequence[TrialRecord],
+    top: int,
+    means: Mapping[int, float],
+) -> list[TrialRecord]:
+    """The best of the front by posterior mean, then of what is left without it."""
+    best: list[TrialRecord] = []
+    left = list({record.arch_id: record for record in reversed(complete)}.values())
+    while left and len(best) < top:
+        layer = front(left, header.objectives)
+        left = [record for record in left if record not in layer]
+        ranked = sorted(layer, key=lambda item: (-means[item.number], item.number))
+        best += ranked[: top - len(best)]
+    return best
+
+
+def _references(header: StudyHeader, complete: Sequence[TrialRecord]) -> list[tuple[str, Arch, TrialRecord | None]]:
+    """Plain host and the paper's network, also where the search did not train them."""
+    found: list[tuple[str, Arch, TrialRecord | None]] = []
+    first = header.settings.get("first", {})
+    for name in REFERENCES:
+        record = next((record for record in complete if record.label == name), None)
+        if record is not None:
+            found.append((name, record.arch, record))
+        elif name in first:
+            found.append((name, space_of(header).build(first[name]), None))
+    return found

@@ -1,0 +1,120 @@
+"""The folder of a study: its name, and that one process at a time works in it."""
+
+import fcntl
+import logging
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from acmix_nas.errors import StudyError
+
+DATABASE = "study.db"
+ELSEWHERE = "storage.json"
+"""In a study whose storage is not study.db: where it is."""
+LOG = "log.txt"
+CHECKPOINTS = "checkpoints"
+FINAL = "final-"
+"""How the checkpoints of finalists begin."""
+TRIES = 4
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def study_folder(out: Path, name: str) -> Path:
+    """`out`/NAME, for a name that is a plain file name."""
+    if not _NAME.fullmatch(name):
+        raise StudyError(
+            f"a study's name has letters, digits, '.', '_' and '-', and starts with a letter or digit; it is {name!r}."
+        )
+    return out / name
+
+
+def has_study(folder: Path) -> bool:
+    """Whether a study is in a folder."""
+    return (folder / DATABASE).is_file() or (folder / ELSEWHERE).is_file()
+
+
+def studies(out: Path) -> list[Path]:
+    """The folders in `out` that have a study, by name."""
+    return sorted(folder for folder in out.glob("*") if has_study(folder)) if out.is_dir() else []
+
+
+def next_name(out: Path, space: str) -> str:
+    """The first unused name of {space}-001, {space}-002, ..."""
+    return f"{space}-{_last(out, space) + 1:03d}"
+
+
+def newest_name(out: Path, space: str) -> str:
+    """The last used name of {space}-001, {space}-002, ..."""
+    if not _last(out, space):
+        raise StudyError(f"there is no study {space}-NNN in {out} to resume; name one with --study.")
+    return f"{space}-{_last(out, space):03d}"
+
+
+@contextmanager
+def at_work(folder: Path) -> Iterator[None]:
+    """Holds the study for this process and sends the log to log.txt in it.
+
+    Raises:
+        StudyError: Another process holds it.
+    """
+    stream = (folder / LOG).open("a", encoding="utf-8")
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("acmix_nas")
+    level, propagates = logger.level, logger.propagate
+    if not _lock(stream):
+        stream.close()
+        raise StudyError(f"another process is at work on {folder}; wait for it or stop it with acmix stop.")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagates
+        stream.close()
+
+
+def is_at_work(folder: Path) -> bool:
+    """Whether a process holds the study."""
+    try:
+        with (folder / LOG).open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def drop_checkpoint(path: Path) -> None:
+    """Deletes a checkpoint, and the folder of checkpoints with the last."""
+    path.unlink(missing_ok=True)
+    if path.parent.is_dir() and not any(path.parent.iterdir()):
+        path.parent.rmdir()
+
+
+def _lock(stream: TextIO) -> bool:
+    """Locks a file; tries again for a moment, since whoever looks whether it is locked holds it just so long."""
+    for _ in range(TRIES):
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return True
+    return False
+
+
+def _last(out: Path, space: str) -> int:
+    found = (
+        [re.fullmatch(rf"{re.escape(space)}-(\d+)", path.name) for path in out.glob(f"{space}-*")]
+        if out.is_dir()
+        else []
+    )
+    return max((int(match.group(1)) for match in found if match), default=0)

@@ -1,0 +1,11 @@
+"""Bayesian optimisation over choices, in numpy alone: rows of levels in, the next row out. No optuna here.
+
+A row holds a level for each parameter: the index of a nominal option or of a step of an ordered one, or a position in
+[0, 1] on a continuous axis. A full row has a level everywhere; in a bare row the parameters without effect are NaN.
+"""
+
+from acmix_nas.search.gp.domain import Domain, unseen
+from acmix_nas.search.gp.engine import Quantity, Task, fresh, propose
+from acmix_nas.search.gp.parameter import Parameter
+
+__all__ = ["Domain", "Parameter", "Quantity", "Task", "fresh", "propose", "unseen"]

@@ -1,0 +1,162 @@
+"""From Optuna's trials to what is known of each row."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial, TrialState
+
+from acmix_nas.search.gp import Domain, Quantity, Task
+from acmix_nas.search.gp.model import Hyper
+from acmix_nas.search.gp.parameter import Array, Mask
+
+Exact = Callable[[Array], Array]
+HUGE = 1e300
+
+
+@dataclass(slots=True)
+class Memory:
+    """Results kept between calls to save time; they never change what is proposed.
+
+    Attributes:
+        fits: Hyperparameters of models.
+        exact: Values of exact functions, by function and bare row.
+    """
+
+    fits: dict[bytes, Hyper] = field(default_factory=dict)
+    exact: dict[tuple[int, bytes], float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Distinct bare rows, and which of them each trial is.
+
+    Attributes:
+        rows: (N, D) in the order of their first trial.
+        place: (T,) row of each trial.
+    """
+
+    rows: Array
+    place: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, trial_rows: Array) -> "Rows":
+        """Groups the rows of trials (T, D)."""
+        places: dict[bytes, int] = {}
+        place = np.array([places.setdefault(row.tobytes(), len(places)) for row in trial_rows], dtype=np.intp)
+        first = [int(np.argmax(place == index)) for index in range(len(places))]
+        return cls(trial_rows[first].reshape(len(first), trial_rows.shape[1]), place)
+
+    def mean(self, values: Array) -> Array:
+        """(N,) means over each row's trials (T,), without NaN; NaN where there are no others."""
+        given = ~np.isnan(values)
+        count = np.bincount(self.place[given], minlength=len(self.rows))
+        total = np.bincount(self.place[given], weights=values[given], minlength=len(self.rows))
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def task_of(
+    domain: Domain,
+    trials: Sequence[FrozenTrial],
+    trial_rows: Array,
+    directions: Sequence[int],
+    costs: Mapping[int, Exact],
+    limits: Mapping[str, Exact],
+    memory: Memory,
+    refused: Array | None = None,
+) -> Task:
+    """What is known of a search.
+
+    Several trials of one row are measurements of one thing: their mean counts. A failed trial is not tried again, and
+    the more of them fail, the more a constraint keeps away from where they do.
+
+    Args:
+        domain: The rows there are.
+        trials: All trials but the one to propose for.
+        trial_rows: (T, D) their bare rows.
+        directions: 1 where an objective is maximised, -1 where it is minimised.
+        costs: Index of an objective -> its exact function of bare rows.
+        limits: Key of a constraint -> its exact function of bare rows.
+        memory: Kept between calls.
+        refused: Further bare rows not to be proposed.
+    """
+    rows = Rows.of(trial_rows)
+    states = [trial.state for trial in trials]
+    measured = np.array([state == TrialState.COMPLETE for state in states], dtype=bool)
+    values = np.full((len(trials), len(directions)), np.nan)
+    for index, trial in enumerate(trials):
+        if measured[index]:
+            values[index] = np.clip(trial.values, -HUGE, HUGE)
+    values *= directions
+    pruned = np.array([state == TrialState.PRUNED for state in states], dtype=bool)
+    modelled = [index for index in range(len(directions)) if index not in costs]
+    if pruned.any() and len(modelled) == 1:
+        column = modelled[0]
+        values[pruned, column] = pruned_values(trials, values[:, column], pruned, directions[column])
+    objectives = [
+        Quantity(values=rows.mean(values[:, index]), exact=_signed(costs.get(index), directions[index]))
+        for index in range(len(directions))
+    ]
+    finished = np.array([state.is_finished() for state in states], dtype=bool)
+    running = np.isnan(rows.mean(np.where(finished, 1.0, np.nan)))
+    count = np.bincount(rows.place[measured | pruned], minlength=len(rows.rows))
+    return Task(
+        domain=domain,
+        rows=rows.rows,
+        counts=np.maximum(count, 1).astype(np.float64),
+        running=running,
+        objectives=objectives,
+        constraints=[*_constraints(trials, rows, limits), *_failures(states, rows)],
+        refused=refused,
+        fits=memory.fits,
+    )
+
+
+def pruned_values(trials: Sequence[FrozenTrial], values: Array, pruned: Mask, direction: int) -> Array:
+    """What pruned trials would have reached: the final value at the rank that they had when they were pruned.
+
+    Ranked among the complete trials that reported at the same step, but never above the median of what is complete:
+    a pruned trial was not among the best. NaN for a trial that reported nothing that can be ranked.
+
+    Args:
+        trials: All trials.
+        values: (T,) final values, larger being better; NaN where there are none.
+        pruned: (T,) which are pruned.
+        direction: 1 if reported values are better the larger they are, else -1.
+    """
+    complete = [(trial, value) for trial, value in zip(trials, values, strict=True) if value == value]
+    found = []
+    for trial in (trial for trial, is_pruned in zip(trials, pruned, strict=True) if is_pruned):
+        step = max(trial.intermediate_values, default=-1)
+        peers = [(other, value) for other, value in complete if step in other.intermediate_values]
+        if len(peers) < 2 or not np.isfinite(trial.intermediate_values[step]):
+            found.append(np.nan)
+            continue
+        then = direction * np.array([other.intermediate_values[step] for other, _ in peers])
+        share = float((then < direction * trial.intermediate_values[step]).mean())
+        found.append(float(np.quantile([value for _, value in peers], min(share, 0.5))))
+    return np.array(found)
+
+
+def _constraints(trials: Sequence[FrozenTrial], rows: Rows, limits: Mapping[str, Exact]) -> list[Quantity]:
+    given = [dict(trial.constraints) if trial.state.is_finished() else {} for trial in trials]
+    keys = dict.fromkeys([*limits, *(key for one in given for key in one)])
+    columns = {key: np.array([one.get(key, np.nan) for one in given], dtype=np.float64) for key in keys}
+    return [
+        Quantity(values=rows.mean(np.clip(column, -HUGE, HUGE)), exact=limits.get(key))
+        for key, column in columns.items()
+    ]
+
+
+def _failures(states: Sequence[TrialState], rows: Rows) -> list[Quantity]:
+    if TrialState.FAIL not in states:
+        return []
+    code = {TrialState.FAIL: 1.0, TrialState.COMPLETE: -1.0, TrialState.PRUNED: -1.0}
+    return [Quantity(values=rows.mean(np.array([code.get(state, np.nan) for state in states])))]
+
+
+def _signed(exact: Exact | None, direction: int) -> Exact | None:
+    if exact is None:
+        return None
+    return lambda bare: direction * exact(bare)

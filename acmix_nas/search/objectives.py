@@ -1,0 +1,153 @@
+"""What a search optimises and what it must keep to: exact costs, limits, and who is beaten by whom."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
+
+from acmix_nas.arch import Arch
+from acmix_nas.cost import count
+from acmix_nas.cost.latency import LatencyTable
+from acmix_nas.errors import CostError, UsageError
+from acmix_nas.record import Cost, TrialRecord
+from acmix_nas.space import Space
+
+Direction: TypeAlias = Literal["maximize", "minimize"]
+
+DIRECTIONS: dict[str, Direction] = {
+    "top1": "maximize",
+    "macs": "minimize",
+    "macs_deploy": "minimize",
+    "params": "minimize",
+    "latency_ms": "minimize",
+    "throughput": "maximize",
+}
+TIMED = ("latency_ms", "throughput")
+"""Objectives that a latency table tells; nothing is timed beside training."""
+
+Point: TypeAlias = tuple[float, ...]
+"""Values of the objectives, each turned so that more is better."""
+
+
+def parse_objectives(text: str) -> tuple[str, ...]:
+    """The names of "top1,macs".
+
+    Raises:
+        UsageError: A name is unknown or given twice, or top1 is missing.
+    """
+    names = tuple(name.strip() for name in text.split(","))
+    if not set(names) <= set(DIRECTIONS) or len(set(names)) < len(names):
+        raise UsageError(
+            f"objectives are some of {', '.join(DIRECTIONS)}, each once, with commas between; not {text!r}."
+        )
+    if "top1" not in names:
+        raise UsageError(f"a search trains networks for their top1; name it among the objectives {text!r}.")
+    return names
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Exact costs of the full networks of a space, known before any training; each is counted once.
+
+    Args:
+        input_size: Image extent in pixels that is counted at.
+        table: Tells latency, where it is wanted.
+    """
+
+    input_size: int
+    table: LatencyTable | None = None
+    _known: dict[str, Cost] = field(default_factory=dict, repr=False)
+
+    def __call__(self, arch: Arch) -> Cost:
+        """The cost of a network, latency in milliseconds and throughput in images a second where there is a table."""
+        if arch.id not in self._known:
+            self._known[arch.id] = self._price(arch)
+        return self._known[arch.id]
+
+    def _price(self, arch: Arch) -> Cost:
+        cost = count(arch, self.input_size)
+        if self.table is None:
+            return cost
+        latency_ms = self.table.latency_ms(arch)
+        return replace(cost, latency_ms=latency_ms, throughput=1000 * self.table.batch_size / latency_ms)
+
+
+def check_table(objectives: Sequence[str], limits: Mapping[str, float], table: LatencyTable | None) -> None:
+    """Refuses objectives and limits that need a latency table where there is none.
+
+    Raises:
+        UsageError: The message says what needs it.
+    """
+    needing = [name for name in TIMED if name in objectives] + ["--max-latency-ms"] * ("latency_ms" in limits)
+    if needing and table is None:
+        raise UsageError(
+            f"{needing[0]} is read from a table, never measured beside training; name one with --latency-table. "
+            "`acmix profile --space SPACE --build-table FILE` makes it."
+        )
+
+
+def check_covers(table: LatencyTable, space: Space) -> None:
+    """Refuses a latency table that does not know every block of a space.
+
+    Raises:
+        CostError: The message names the first block that is missing.
+    """
+    blocks = [(stage, block) for stage, depth in enumerate(space.depths) for block in range(depth)]
+    for stage, block in blocks:
+        for mixer in space.mixers(stage, block):
+            if table.host != space.host or (stage, block, mixer) not in table.mixers_ms:
+                raise CostError(
+                    f"the latency table is one of {table.space} ({table.host}); it has no block {block} of stage "
+                    f"{stage} with {mixer.to_dict()}, which {space.name} may have. Build it with acmix profile --space "
+                    f"{space.name} --build-table FILE."
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The largest costs that a network may have; a network beyond them never becomes a trial.
+
+    Args:
+        most: Name of a cost ("macs", "params", "latency_ms") -> its largest value.
+    """
+
+    most: Mapping[str, float] = field(default_factory=dict)
+
+    def broken(self, cost: Cost) -> dict[str, float]:
+        """Name -> value of every cost that is too large."""
+        values = {name: getattr(cost, name) for name in self.most}
+        return {name: value for name, value in values.items() if value > self.most[name]}
+
+
+def values_of(objectives: Sequence[str], top1: float | None, cost: Cost) -> list[float]:
+    """The values of the objectives, as the storage has them; 0 where there is none."""
+    return [float((top1 if name == "top1" else getattr(cost, name)) or 0.0) for name in objectives]
+
+
+def point(objectives: Sequence[str], top1: float, cost: Cost) -> Point:
+    """The values of the objectives, more of each being better."""
+    signs = (1 if DIRECTIONS[name] == "maximize" else -1 for name in objectives)
+    return tuple(sign * value for sign, value in zip(signs, values_of(objectives, top1, cost), strict=True))
+
+
+def beats(one: Point, other: Point) -> bool:
+    """Whether `one` is no worse in anything and better in something."""
+    return one != other and all(a >= b for a, b in zip(one, other, strict=True))
+
+
+def front(records: Iterable[TrialRecord], objectives: Sequence[str]) -> list[TrialRecord]:
+    """The complete trials that no other beats, best top-1 first; of equal ones the first."""
+    points: dict[Point, TrialRecord] = {}
+    for record in sorted(records, key=lambda item: item.number):
+        if record.status == "complete" and record.top1 is not None:
+            points.setdefault(point(objectives, record.top1, record.cost), record)
+    kept = [record for at, record in points.items() if not any(beats(other, at) for other in points)]
+    return sorted(kept, key=lambda record: (-(record.top1 or 0.0), record.number))
+
+
+def amount(value: float) -> str:
+    """A count in short: 4.52G, 28.3M."""
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K")):
+        if abs(value) >= size:
+            return f"{value / size:.4g}{unit}"
+    return f"{value:.4g}" if math.isfinite(value) else str(value)

@@ -1,0 +1,113 @@
+"""How a search goes about it: what is optimised, limited and pruned. A study keeps to what it began with."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from acmix_nas.cost.latency import LatencyTable
+from acmix_nas.errors import UsageError
+from acmix_nas.record import StudyHeader
+from acmix_nas.search.objectives import Prices, check_covers, check_table
+from acmix_nas.search.proposals import SAMPLER
+from acmix_nas.search.rungs import rungs_of
+from acmix_nas.search.study import Study, check_same
+from acmix_nas.space import Space
+from acmix_nas.train import Budget
+
+TABLE = "latency.json"
+"""The study's own copy of its latency table."""
+PRUNED_FROM = 3
+"""Epochs of the smallest budget that is pruned unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the user said of a search; None stands for the default, or on resuming for what the study has.
+
+    Attributes:
+        objectives: Names of what is optimised.
+        limits: Name of a cost -> its largest value; empty for none.
+        prune: "asha" or "none".
+        sampler: Name of a sampler.
+        table: File of a latency table.
+        warm_start: Names of the studies whose records are brought over.
+    """
+
+    objectives: tuple[str, ...] | None = None
+    limits: Mapping[str, float] | None = None
+    prune: str | None = None
+    sampler: str | None = None
+    table: Path | None = None
+    warm_start: tuple[str, ...] = ()
+
+    def check(self, space: Space) -> None:
+        """Refuses a plan that a new study of the space cannot begin with.
+
+        Raises:
+            UsageError: An objective or a limit needs a latency table.
+            CostError: The table is unreadable, or does not know the space.
+        """
+        table = self._load()
+        check_table(self.objectives or (), self.limits or {}, table)
+        if table is not None:
+            check_covers(table, space)
+
+    def kept(self, budget: Budget) -> dict[str, Any]:
+        """What a new study keeps of it.
+
+        Raises:
+            UsageError: Pruning is wanted in a budget of one epoch.
+        """
+        table = self._load()
+        return {
+            "prune": self._pruning(budget.epochs),
+            "sampler": self.sampler or SAMPLER,
+            "limits": dict(self.limits or {}),
+            "latency_table": table and {"sha256": self._digest(), "device_name": table.env.get("device_name")},
+            "warm_start": list(self.warm_start),
+        }
+
+    def check_resumed(self, header: StudyHeader) -> None:
+        """Refuses to go on with a study in another way than it began.
+
+        Raises:
+            StudyError: The message names what differs.
+        """
+        said: dict[str, Any] = {"prune": self.prune, "sampler": self.sampler, "limits": self.limits or None}
+        check_same(header, {name: value for name, value in said.items() if value is not None})
+        if self.table is not None:
+            before = header.settings.get("latency_table") or {}
+            check_same(header, {"latency_table": {**before, "sha256": self._digest()}})
+        if self.objectives is not None:
+            began = StudyHeader.from_dict({**header.to_dict(), "settings": {"objectives": list(header.objectives)}})
+            check_same(began, {"objectives": list(self.objectives)})
+
+    def keep_table(self, folder: Path) -> None:
+        """Copies the latency table into the folder of a new study."""
+        table = self._load()
+        if table is not None:
+            table.save(folder / TABLE)
+
+    def _load(self) -> LatencyTable | None:
+        return LatencyTable.load(self.table) if self.table else None
+
+    def _digest(self) -> str | None:
+        """Tells tables apart by what they say."""
+        if self.table is None:
+            return None
+        content = json.dumps(json.loads(self.table.read_text(encoding="utf-8")), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def _pruning(self, epochs: int) -> str:
+        if self.prune == "asha" and not rungs_of(epochs):
+            raise UsageError(f"--prune asha stops trials between epochs, and the budget has {epochs}; add --epochs.")
+        return self.prune or ("asha" if epochs >= PRUNED_FROM else "none")
+
+
+def prices_of(study: Study, space: Space) -> Prices:
+    """The exact costs of a study's networks, with latency if it has a table."""
+    table = study.folder / TABLE
+    return Prices(space.input_size, LatencyTable.load(table) if table.is_file() else None)

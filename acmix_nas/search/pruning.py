@@ -1,0 +1,155 @@
+"""Pruning of a study: which paused trials go on, and which never will. The rungs live in the storage."""
+
+import logging
+from collections.abc import Mapping
+
+from optuna.trial import FrozenTrial
+
+from acmix_nas.record import TrialRecord
+from acmix_nas.search.objectives import Point, point
+from acmix_nas.search.rungs import ETA, LEAST_CORRELATION, beaten_by, is_protected, leaders, lower_bound, rungs_of
+from acmix_nas.search.study import Study
+
+log = logging.getLogger(__name__)
+
+
+class Pruning:
+    """Asynchronous successive halving over the trials of a study.
+
+    A trial is trained to its first rung and paused; the best third of a rung go on to the next, whenever they are
+    known to be that. A tenth of the trials, and the networks that a space names first, are never stopped; on them it
+    is judged whether a rung's scores foretell the final ones, and a rung that may not is switched off.
+
+    Args:
+        study: The study.
+        epochs: Epochs of the budget.
+        spared: Labels of trials that are never pruned.
+        active: Whether anything is pruned at all.
+    """
+
+    def __init__(self, study: Study, *, epochs: int, spared: frozenset[str], active: bool) -> None:
+        self._study = study
+        self._epochs = epochs
+        self._spared = spared
+        self._rungs = rungs_of(epochs) if active else ()
+        self._off: set[int] = set()
+        self._points: dict[int, dict[int, Point]] = {rung: {} for rung in self._rungs}
+        self._leaders: dict[int, tuple[int, list[int]]] = {}
+        self._beaten: dict[int, tuple[int, dict[int, int]]] = {}
+
+    def first_stop(self, label: str) -> int | None:
+        """The epoch that the next trial is trained to at first; None for all of the budget."""
+        number = len(self._study.trials())
+        return None if self._is_protected(number, label) else self._stop_after(0)
+
+    def is_paused(self, trial: FrozenTrial) -> bool:
+        """Whether a running trial waits at a rung."""
+        record, until = self._study.record(trial.number), trial.user_attrs.get("until")
+        return record is not None and until is not None and len(record.scores) >= until
+
+    def next_to_go_on(self) -> tuple[int, int | None] | None:
+        """A paused trial that may go on, and to which epoch; the one that got furthest first."""
+        paused = self._paused()
+        for rung in reversed(self._rungs):
+            waiting = [number for number, record in paused.items() if len(record.scores) == rung]
+            if waiting:
+                chosen = waiting if rung in self._off else self._leaders_of(rung)
+                for number in chosen:
+                    if number in waiting:
+                        return number, self._stop_after(rung)
+        return None
+
+    def hopeless(self, coming: int) -> list[TrialRecord]:
+        """Paused trials that can no longer go on, whatever the trials show that are still to come.
+
+        Args:
+            coming: Number of trials that will still be begun.
+        """
+        found = []
+        alive, paused = len(self._study.running()), self._paused()
+        for rung in (rung for rung in self._rungs if rung not in self._off):
+            beaten = self._beaten_at(rung)
+            quota = (len(beaten) + alive + coming) // ETA
+            waiting = [record for record in paused.values() if len(record.scores) == rung]
+            found += [record for record in waiting if beaten[record.number] >= quota]
+        return found
+
+    def left(self) -> list[TrialRecord]:
+        """All paused trials."""
+        return list(self._paused().values())
+
+    def judge(self) -> list[str]:
+        """Switches rungs off that do not foretell the end, or on again; returns what changed, in words."""
+        told = []
+        for rung in self._rungs:
+            bound = lower_bound(self._pairs(rung))
+            off = bound is not None and bound < LEAST_CORRELATION
+            if off != (rung in self._off):
+                self._off ^= {rung}
+                told.append(
+                    f"pruning after epoch {rung} is switched {'off' if off else 'on again'}: on trials that are never "
+                    f"pruned, the rank correlation with the final score is at least {bound:.2f} (95 % bound; "
+                    f"{LEAST_CORRELATION} is asked for)"
+                )
+        for text in told:
+            log.info(text)
+        return told
+
+    def estimates(self) -> dict[int, float]:
+        """What the final score of each pruned or paused trial might be: as much above its last as others gained."""
+        records = self._study.reached()
+        whole = [record.scores for record in records.values() if record.status == "complete"]
+        gains = {
+            epoch: sum(scores[-1] - scores[epoch - 1] for scores in whole if len(scores) == self._epochs) / len(whole)
+            for epoch in self._rungs
+            if whole
+        }
+        return {
+            number: min(1.0, record.scores[-1] + gains[len(record.scores)])
+            for number, record in records.items()
+            if record.status in ("paused", "pruned") and len(record.scores) in gains
+        }
+
+    def _stop_after(self, epoch: int) -> int | None:
+        return next((rung for rung in self._rungs if rung > epoch and rung not in self._off), None)
+
+    def _is_protected(self, number: int, label: str) -> bool:
+        return label in self._spared or is_protected(self._study.header.seed, number)
+
+    def _paused(self) -> Mapping[int, TrialRecord]:
+        reached = self._study.reached()
+        return {trial.number: reached[trial.number] for trial in self._study.running() if self.is_paused(trial)}
+
+    def _reached(self, rung: int) -> dict[int, Point]:
+        """The objectives of every trial at a rung: the score then, the exact costs, the score first."""
+        others = [name for name in self._study.header.objectives if name != "top1"]
+        points = self._points[rung]
+        for number, record in self._study.reached().items():
+            if number not in points and record.status != "failed" and len(record.scores) >= rung:
+                points[number] = point(["top1", *others], record.scores[rung - 1], record.cost)
+        return points
+
+    def _leaders_of(self, rung: int) -> list[int]:
+        """The trials that go on from a rung; worked out again when another has reached it."""
+        reached = self._reached(rung)
+        if self._leaders.get(rung, (0, []))[0] != len(reached):
+            self._leaders[rung] = len(reached), leaders(reached)
+        return self._leaders[rung][1]
+
+    def _beaten_at(self, rung: int) -> dict[int, int]:
+        """Of each trial at a rung, how many beat it."""
+        reached = self._reached(rung)
+        if rung not in self._beaten or self._beaten[rung][0] != len(reached):
+            self._beaten[rung] = len(reached), beaten_by(reached)
+        return self._beaten[rung][1]
+
+    def _pairs(self, rung: int) -> list[tuple[float, float]]:
+        """(score at a rung, final score) of the trials that nothing chose."""
+        return [
+            (record.scores[rung - 1], record.scores[-1])
+            for number, record in self._study.reached().items()
+            if record.status == "complete"
+            and record.shared_with is None
+            and record.origin is None
+            and self._is_protected(number, record.label)
+        ]

@@ -1,0 +1,114 @@
+"""The Optuna storage behind a study: SQLite in its folder, or any database that a URL names."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import optuna
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from acmix_nas.errors import StudyError, UsageError
+from acmix_nas.files import write_text
+from acmix_nas.search.folder import DATABASE, ELSEWHERE
+
+VARIABLE = "ACMIX_STORAGE"
+MOUNTS = Path("/proc/mounts")
+SHARED = re.compile(
+    r"nfs\d?|cifs|smbfs|smb\d|lustre|ceph|beegfs|gpfs|afs|glusterfs|pvfs2|orangefs"
+    r"|fuse\.(sshfs|ceph|ceph-fuse|glusterfs|rclone|s3fs|gcsfuse|juicefs)"
+)
+"""Types of network file systems, whose locks SQLite cannot rely on (https://www.sqlite.org/faq.html#q5)."""
+PATIENCE_S = 60
+"""How long a write waits for another process that reads."""
+
+
+def make_storage(folder: Path, url: str | None) -> optuna.storages.RDBStorage:
+    """The storage of a new study, remembered in its folder without its password.
+
+    Raises:
+        StudyError: It cannot be reached, or would be SQLite on a network file system.
+        UsageError: The URL is none.
+    """
+    if url is not None:
+        write_text(folder / ELSEWHERE, json.dumps({"url": _parsed(url).render_as_string(hide_password=True)}) + "\n")
+    return _connect(_parsed(url or _sqlite(folder)))
+
+
+def find_storage(folder: Path, url: str | None = None) -> optuna.storages.RDBStorage:
+    """The storage of the study in a folder; a database's password comes with `url` or the environment.
+
+    Raises:
+        StudyError: It cannot be reached, its password is not known, or `url` is another one.
+        UsageError: The URL is none.
+    """
+    elsewhere = folder / ELSEWHERE
+    if not elsewhere.is_file():
+        return _connect(_parsed(_sqlite(folder)))
+    kept = json.loads(elsewhere.read_text(encoding="utf-8"))["url"]
+    given = url or os.environ.get(VARIABLE)
+    if given is not None and _parsed(given).render_as_string(hide_password=True) == kept:
+        return _connect(_parsed(given))
+    if given is not None:
+        raise StudyError(f"the study in {folder} is stored in {kept}, not in {without_password(given)}.")
+    if _parsed(kept).password is not None:
+        raise StudyError(f"the study in {folder} is stored in {kept}; name that URL with its password in {VARIABLE}.")
+    return _connect(_parsed(kept))
+
+
+def without_password(text: str) -> str:
+    """A text with the passwords of all URLs in it blotted out."""
+    return re.sub(r"(://[^/\s:@'\"]*:)[^/\s]*@", r"\1***@", text)
+
+
+def _sqlite(folder: Path) -> str:
+    return f"sqlite:///{(folder / DATABASE).resolve()}"
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise UsageError(
+            f"--storage is the URL of a database, as postgresql://user:password@host/name; {without_password(url)!r} "
+            "is none."
+        ) from error
+
+
+def _connect(url: URL) -> optuna.storages.RDBStorage:
+    options = {}
+    if url.get_backend_name() == "sqlite":
+        if url.database:
+            _check_local(Path(url.database))
+        options = {"connect_args": {"timeout": PATIENCE_S}}
+    try:
+        return optuna.storages.RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
+    except Exception as error:  # every driver has errors of its own
+        shown, reason = url.render_as_string(hide_password=True), str(error)
+        if url.password:
+            reason = reason.replace(str(url.password), "***")
+        raise StudyError(f"the storage {shown} cannot be used: {reason}") from None
+
+
+def _check_local(file: Path) -> None:
+    kind = file_system(file)
+    if kind is not None and SHARED.fullmatch(kind):
+        raise StudyError(
+            f"{file} is on a network file system ({kind}), where SQLite loses what it writes; name a local folder with "
+            "--out, or a database with --storage URL."
+        )
+
+
+def file_system(path: Path) -> str | None:
+    """The type of the file system that a path is on; None where the system does not say."""
+    try:
+        lines = MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    mounts = {}
+    for line in lines:
+        _, place, kind, *_ = line.split(" ")
+        mounts[re.sub(r"\\(\d{3})", lambda match: chr(int(match.group(1), 8)), place)] = kind
+    here = path.resolve()
+    return next((mounts[str(place)] for place in (here, *here.parents) if str(place) in mounts), None)

@@ -1,0 +1,216 @@
+"""search, status, stop and finalists as a user types them."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from acmix_nas.arch import Arch
+
+UNIT = Path(__file__).parent.parent / "unit"
+QUICK = ["--epochs", "1", "--proxy-images", "20", "--proxy", "cpu", "--device", "cpu"]
+
+
+@pytest.fixture
+def acmix(monkeypatch, tmp_path, capsys):
+    """Runs the command in an empty folder; returns (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ACMIX_OUT", raising=False)
+    monkeypatch.delenv("ACMIX_STORAGE", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words: str) -> tuple[int, str, str]:
+        from acmix_nas.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["acmix", *words])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        said = capsys.readouterr()
+        return int(caught.value.code or 0), said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def studies(monkeypatch, tmp_path):
+    """Makes finished studies without training: name -> study."""
+    monkeypatch.syspath_prepend(str(UNIT))
+    from search_pieces import Curves, run, setting_of
+    from study_pieces import SPACE, new_study
+
+    from acmix_nas.cli.search import _definition
+
+    def make(name: str, trials: int, **settings):
+        study = new_study(tmp_path / "reports", name, space=_definition(SPACE), **settings)
+        run(study, Curves(setting_of(1)), trials=trials)
+        study.optuna.set_user_attr("goal", trials)
+        return study
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        (
+            "search",
+            "--objectives --max-macs --max-params --max-latency-ms --latency-table --warm-start --hours --gpus "
+            "--workers-per-gpu --executor --workers --storage --prune --sampler",
+        ),
+        ("finalists", "--top --seeds --gpus --workers --executor"),
+        ("status", "--out --json"),
+        ("stop", "--out --wait"),
+    ],
+)
+def test_help_names_the_options(acmix, command, options):
+    code, out, _ = acmix(command, "--help")
+    assert code == 0
+    assert all(option in out for option in options.split())
+    assert all(name in acmix("--help")[1] for name in ("status", "stop", "finalists"))
+
+
+def test_status_fits_a_telephone(acmix, studies, tmp_path):
+    assert acmix("status")[1] == "no study in reports yet\n"
+    studies("swin_t-001", 3)
+    studies("a-name-that-is-longer-than-any-screen-would-like", 2)
+    code, out, _ = acmix("status")
+    assert code == 0
+    assert all(len(line) <= 40 for line in out.splitlines())
+    assert "swin_t-001        done        3/3" in out
+    code, out, _ = acmix("status", "swin_t-001")
+    assert all(len(line) <= 40 for line in out.splitlines())
+    assert "trials  3 of 3" in out
+    told = json.loads(acmix("status", "swin_t-001", "--json")[1])
+    assert (told["state"], told["counts"]) == ("done", {"complete": 3})
+    assert acmix("status", "nothing")[0] == 1
+
+
+def test_status_of_a_study_at_work(acmix, studies, tmp_path):
+    from acmix_nas.search.study import at_work
+
+    study = studies("busy", 2)
+    study.optuna.set_user_attr("goal", 9)
+    assert "stopped" in acmix("status", "busy")[1]
+    facts = {"left_s": 3000, "trials": [{"number": 2, "label": "tpe", "epoch": 1, "epochs": 20}]}
+    (study.folder / "running.json").write_text(json.dumps(facts))
+    with at_work(study.folder):
+        out = acmix("status", "busy")[1]
+        assert "state   running" in out
+        assert "now     trial 2, epoch 1 of 20" in out
+        assert "left    about 50 min" in out
+        assert "trials  2 of 9" in out
+        code, _, err = acmix("stop", "busy")
+        assert code == 0
+        assert "stops after its running epoch" in err
+        assert (study.folder / "stop").is_file()
+
+
+def test_there_may_be_nothing_to_stop(acmix, studies):
+    study = studies("idle", 1)
+    code, out, _ = acmix("stop", "idle")
+    assert code == 0
+    assert "nothing is at work" in out
+    assert not (study.folder / "stop").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--objectives", "macs"], "top1"),
+        (["--objectives", "top1,latency_ms"], "--latency-table"),
+        (["--max-latency-ms", "5"], "--latency-table"),
+        (["--max-macs", "much"], "as 5G"),
+        (["--max-macs", "-1G"], "as 5G"),
+        (["--gpus", "none", "--device", "cuda"], "--gpus none"),
+        (["--prune", "asha", *QUICK], "--prune asha"),
+        (["--executor", "abacus"], "abacus"),
+        (["--storage", "nowhere", *QUICK], "--storage is the URL"),
+        (["--executor", "serial", "--workers", "2", *QUICK], "one worker"),
+    ],
+)
+def test_a_mistake_is_one_message(acmix, words, said):
+    code, _, err = acmix("search", "--space", "swin_t", "--trials", "1", *words)
+    assert code == 2
+    assert said in " ".join(err.split())
+    assert "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_a_search_with_limits_and_its_finalists(acmix, tmp_path):
+    line = ["search", "--space", "swin_t", "--trials", "3", "--max-params", "28.3M", "--study", "s", *QUICK]
+    code, out, err = acmix(*line, "--objectives", "top1,params,macs")
+    assert code == 0, err
+    assert "paper is left out: params 28.65M above 28.3M" in err
+    assert "objectives: top1 and params and macs, params at most 28.3M" in err
+    rows = [json.loads(text) for text in Path("reports/s/trials.jsonl").read_text().splitlines()]
+    assert [row["label"] for row in rows] == ["plain host", "random", "random"]
+    assert all(row["cost"]["params"] <= 28.3e6 for row in rows)
+
+    code, _, err = acmix(*line[: -len(QUICK)], "--resume", "--objectives", "top1,macs")
+    assert code == 1
+    assert "objectives" in err
+
+    code, out, err = acmix("finalists", "s", "--top", "1", "--seeds", "1", "--device", "cpu")
+    assert code == 0, err
+    finals = [json.loads(text) for text in Path("reports/s/finals.jsonl").read_text().splitlines()]
+    assert {row["split"] for row in finals} == {"report"}
+    assert {row["seeds"]["init"] for row in finals} == {1}
+    assert "plain host" in out
+    assert "best of 2 random" in out
+    assert "selection bias" in out.lower()
+    named = {text for row in finals for text in row["label"].split(", ")}
+    assert named == {"finalist 1", "plain host", "paper", "best of 2 random"}
+
+    before = Path("reports/s/finals.jsonl").read_text()
+    code, out, err = acmix("finalists", "s", "--top", "1", "--seeds", "2", "--device", "cpu")
+    assert code == 0, err
+    after = Path("reports/s/finals.jsonl").read_text()
+    assert after.startswith(before)
+    assert len(after.splitlines()) == 2 * len(before.splitlines())
+    code, _, err = acmix("finalists", "s", "--top", "2", "--device", "cpu")
+    assert code == 1
+    assert "fixed with --top 1" in err
+
+    import yaml
+
+    best = yaml.safe_load(Path("reports/s/best.yaml").read_text())
+    assert (best["score"]["split"], best["score"]["seeds"]) == ("report", 2)
+    means = {}
+    for text in after.splitlines():
+        row = json.loads(text)
+        means.setdefault(row["arch_id"], []).append(row["scores"][-1])
+    assert best["arch_id"] == max(means, key=lambda name: sum(means[name]))
+    assert Arch.from_dict(best["arch"]).id == best["arch_id"]
+    assert acmix("report", "s")[0] == 0
+    assert yaml.safe_load(Path("reports/s/best.yaml").read_text()) == best
+
+
+@pytest.mark.slow
+def test_a_warm_start_says_what_it_brought(acmix, tmp_path):
+    code, _, err = acmix("search", "--space", "swin_t", "--trials", "2", "--study", "old", *QUICK)
+    assert code == 0, err
+    words = ["search", "--space", "swin_t", "--trials", "1", "--study", "new", "--warm-start", "old", *QUICK]
+    code, out, err = acmix(*words, "--json")
+    assert code == 0, err
+    assert "2 trials of old are brought over" in err
+    told = json.loads(out)
+    assert [trial.get("origin") for trial in told["trials"]] == ["old:0", "old:1", None]
+    code, _, err = acmix("search", "--space", "swin_t", "--trials", "1", "--study", "other", "--warm-start", "old",
+                         "--epochs", "1", "--proxy-images", "30", "--proxy", "cpu")  # fmt: skip
+    assert code == 0, err
+    assert "0 trials of old are brought over; 2 left: budget.images is 20 there and 30 here" in err
+
+
+@pytest.mark.slow
+def test_a_database_of_ones_own_and_its_password(acmix, tmp_path):
+    url = f"sqlite:///{tmp_path / 'all.db'}"
+    code, _, err = acmix("search", "--space", "swin_t", "--trials", "1", "--study", "far", "--storage", url, *QUICK)
+    assert code == 0, err
+    assert not Path("reports/far/study.db").exists()
+    assert acmix("report", "far")[0] == 0
+    assert "trials  1 of 1" in acmix("status", "far")[1]
+    secret = "postgresql+nodriver://me:s3cret@host/db"
+    code, out, err = acmix("search", "--space", "swin_t", "--trials", "1", "--study", "x", "--storage", secret, *QUICK)
+    assert code == 1
+    assert "s3cret" not in out + err

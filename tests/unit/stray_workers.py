@@ -1,0 +1,46 @@
+"""Workers that misbehave, for the driver's side of the process executor. They load nothing heavy."""
+
+import json
+import os
+import signal
+import time
+
+
+def silent_death(connection, shared, place) -> None:
+    """Gets ready, takes a job, and is killed, as when memory runs out."""
+    tell(connection, kind="ready")
+    connection.recv_bytes()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stillborn(connection, shared, place) -> None:
+    """Ends before it is ready."""
+    os._exit(7)
+
+
+def babble(connection, shared, place) -> None:
+    """Answers a job with what is no message."""
+    tell(connection, kind="ready")
+    connection.recv_bytes()
+    connection.send_bytes(b"\x80\x04 no JSON at all")
+    time.sleep(60)
+
+
+def impostor(connection, shared, place) -> None:
+    """Claims to have ended a trial that it was not given."""
+    tell(connection, kind="ready")
+    connection.recv_bytes()
+    tell(connection, kind="ended", number=99, record={})
+    time.sleep(60)
+
+
+def half_a_record(connection, shared, place) -> None:
+    """Sends a record with nothing in it."""
+    tell(connection, kind="ready")
+    job = json.loads(connection.recv_bytes())["job"]
+    tell(connection, kind="ended", number=job["number"], record={"number": job["number"]})
+    time.sleep(60)
+
+
+def tell(connection, **message) -> None:
+    connection.send_bytes(json.dumps(message).encode())

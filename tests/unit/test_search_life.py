@@ -1,0 +1,145 @@
+"""The life of a study: killed, stopped, shared, and resumed as if nothing had happened."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from search_pieces import Curves, essence, run, setting_of
+from study_pieces import SPACE, Onlooker, new_study, small_setting
+
+from acmix_nas.errors import StudyError
+from acmix_nas.search import Stop, search
+from acmix_nas.search.setup import check_version
+from acmix_nas.search.stop import FILE
+from acmix_nas.search.study import Study, at_work
+
+HERE = Path(__file__).parent
+TRIALS, KILLS = 6, 10
+
+
+def start(out: Path, name: str) -> subprocess.Popen:
+    """The small search in a process of its own, at the moment when it begins to work."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent.parent)]), "OMP_NUM_THREADS": "1"}
+    line = [sys.executable, str(HERE / "tiny_search.py"), str(out), name, str(TRIALS)]
+    running = subprocess.Popen(line, env=env, stdout=subprocess.PIPE, text=True)
+    assert running.stdout
+    with running.stdout as said:
+        assert said.readline() == "ready\n"
+    return running
+
+
+@pytest.mark.slow
+def test_a_study_killed_ten_times_ends_as_one_never_stopped(tmp_path):
+    """Past the random starts, with pruning: the same networks in the same order, with the same curves."""
+    whole = start(tmp_path, "whole")
+    assert whole.wait(timeout=400) == 0
+    chance = random.Random(0)
+    for _ in range(KILLS):
+        running = start(tmp_path, "parts")
+        try:
+            running.wait(timeout=chance.uniform(0.05, 1.5))
+        except subprocess.TimeoutExpired:
+            running.kill()
+        running.wait()
+    assert start(tmp_path, "parts").wait(timeout=400) == 0
+    one, other = Study.open(tmp_path / "whole"), Study.open(tmp_path / "parts")
+    assert len(one.records()) == TRIALS
+    assert [r.arch_id for r in other.records()] == [r.arch_id for r in one.records()]
+    assert essence(other) == essence(one)
+    assert {record.label for record in one.records()} >= {"random", "hamming-gp"}
+    assert not (one.folder / "checkpoints").exists()
+    assert not (other.folder / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_two_drivers_on_one_study_are_refused(tmp_path):
+    running = start(tmp_path, "busy")
+    try:
+        with pytest.raises(StudyError, match="another process"), at_work(tmp_path / "busy"):
+            pass
+    finally:
+        running.kill()
+        running.wait()
+    with at_work(tmp_path / "busy"):
+        pass
+
+
+class Stopper(Onlooker):
+    """Asks to stop at the first step of an epoch."""
+
+    def __init__(self, stop: Stop, epoch: int, folder: Path | None = None) -> None:
+        super().__init__()
+        self.stop, self.epoch, self.folder = stop, epoch, folder
+        self.steps_after = 0
+
+    def step(self, progress) -> None:
+        if len(progress.scores) >= self.epoch:
+            if self.folder:
+                (self.folder / FILE).touch()
+                self.stop._look_s = 0.0
+            else:
+                os.kill(os.getpid(), signal.SIGTERM)
+                self.folder = self.folder or None
+            self.epoch = 99
+        self.steps_after += self.epoch == 99
+
+
+@pytest.mark.parametrize("by_file", [True, False])
+def test_a_stop_keeps_the_running_epoch(tmp_path, by_file):
+    setting = small_setting(images=32, epochs=3)
+    study = new_study(tmp_path)
+    stop = Stop(study.folder)
+    watcher = Stopper(stop, 1, study.folder if by_file else None)
+    with stop.hearing_signals():
+        search(study, SPACE, setting, trials=3, watcher=watcher, stop=stop)
+    assert stop.reason == ("acmix stop" if by_file else "SIGTERM")
+    assert [trial.state.name for trial in study.trials()] == ["RUNNING"]
+    whole = new_study(tmp_path, "whole")
+    search(whole, SPACE, setting, trials=1, watcher=Onlooker())
+    again = Onlooker()
+    steps = []
+    again.step = lambda progress: steps.append(len(progress.scores))  # type: ignore[method-assign]
+    stop.forget()
+    search(study, SPACE, setting, trials=1, watcher=again, stop=Stop(study.folder))
+    assert steps == [2], "only the last epoch was still to be trained"
+    assert essence(study) == essence(whole)
+
+
+def test_a_second_signal_interrupts_at_once():
+    stop = Stop()
+    before = signal.getsignal(signal.SIGHUP)
+    with stop.hearing_signals():
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert stop.check() == "SIGHUP"
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGHUP) == before
+
+
+def test_another_version_is_refused(tmp_path):
+    header = new_study(tmp_path).header
+    with pytest.raises(StudyError, match=r"unknown version, this is.*--warm-start"):
+        check_version(header)
+
+
+def test_a_torn_checkpoint_costs_only_time(tmp_path):
+    setting = small_setting(images=32, epochs=1)
+    study, whole = new_study(tmp_path), new_study(tmp_path, "whole")
+    study.checkpoint(0).parent.mkdir()
+    study.checkpoint(0).write_bytes(b"half of it")
+    for each in (study, whole):
+        search(each, SPACE, setting, trials=1, watcher=Onlooker())
+    assert essence(study) == essence(whole)
+
+
+def test_more_trials_later_go_on_where_the_study_ended(tmp_path):
+    study, setting = new_study(tmp_path), setting_of(1)
+    run(study, Curves(setting), trials=3)
+    first = [record.arch_id for record in study.records()]
+    run(Study.open(study.folder), Curves(setting), trials=5)
+    assert [record.arch_id for record in study.records()][:3] == first
+    assert len(study.records()) == 5

@@ -1,0 +1,93 @@
+"""Where a study is stored: databases by URL, passwords unseen, no SQLite on a network file system."""
+
+import json
+
+import optuna
+import pytest
+from search_pieces import Curves, essence, run, setting_of
+from study_pieces import new_study
+
+from acmix_nas.errors import StudyError, UsageError
+from acmix_nas.record import StudyHeader
+from acmix_nas.search import storage
+from acmix_nas.search.folder import ELSEWHERE, at_work, is_at_work
+from acmix_nas.search.storage import SHARED, file_system, find_storage, without_password
+from acmix_nas.search.study import Study
+
+
+def header(name: str = "far") -> StudyHeader:
+    settings = {"random_starts": 2}
+    return StudyHeader(name=name, kind="search", space="swin_t", host="swin", split="search", settings=settings)
+
+
+def test_a_study_lives_in_the_database_that_its_url_names(tmp_path):
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    studies = [Study.create(tmp_path, header(name), storage=url) for name in ("far", "near")]
+    for study in studies:
+        run(study, Curves(setting_of(1)), trials=3)
+    assert not (studies[0].folder / "study.db").exists()
+    again = Study.open(studies[0].folder)
+    assert essence(again) == essence(studies[0])
+    assert set(optuna.get_all_study_names(url)) == {"far", "near"}
+    with pytest.raises(StudyError, match="stored in"):
+        Study.open(studies[0].folder, storage="sqlite:///other.db")
+    with pytest.raises(StudyError, match="has a study 'far' already"):
+        Study.create(tmp_path / "elsewhere", header(), storage=url)
+
+
+def test_a_password_is_neither_kept_nor_told(tmp_path, monkeypatch):
+    url = "postgresql+nodriver://me:s3cret@host/db"
+    with pytest.raises(StudyError) as caught:
+        Study.create(tmp_path, header(), storage=url)
+    kept = (tmp_path / "far" / ELSEWHERE).read_text()
+    assert json.loads(kept)["url"] == "postgresql+nodriver://me:***@host/db"
+    assert "s3cret" not in str(caught.value)
+    monkeypatch.delenv("ACMIX_STORAGE", raising=False)
+    with pytest.raises(StudyError, match="ACMIX_STORAGE"):
+        find_storage(tmp_path / "far")
+    line = f"acmix search --storage {url} --study 'a b'"
+    assert without_password(line) == "acmix search --storage postgresql+nodriver://me:***@host/db --study 'a b'"
+    assert without_password("sqlite:////tmp/x.db a@b") == "sqlite:////tmp/x.db a@b"
+
+
+def test_what_is_no_url_is_told(tmp_path):
+    with pytest.raises(UsageError, match="--storage is the URL"):
+        Study.create(tmp_path, header(), storage="not a url")
+
+
+def test_sqlite_on_a_network_file_system_is_refused(tmp_path, monkeypatch):
+    mounts = tmp_path / "mounts"
+    place = str(tmp_path / "far away").replace(" ", "\\040")
+    mounts.write_text(f"none / ext4 rw 0 0\nserver:/x {place} nfs4 rw 0 0\n")
+    monkeypatch.setattr(storage, "MOUNTS", mounts)
+    assert file_system(tmp_path / "far away" / "deep" / "study.db") == "nfs4"
+    assert file_system(tmp_path) == "ext4"
+    with pytest.raises(StudyError, match=r"nfs4.*--storage"):
+        Study.create(tmp_path / "far away", header())
+    Study.create(tmp_path / "near", header())
+
+
+@pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "lustre", "beegfs", "ceph"])
+def test_these_file_systems_are_shared(kind):
+    assert SHARED.fullmatch(kind)
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "tmpfs", "overlay", "apfs", "zfs", "fuse.ext4"])
+def test_these_are_not(kind):
+    assert not SHARED.fullmatch(kind)
+
+
+def test_whether_a_study_is_at_work_can_be_seen(tmp_path):
+    study = new_study(tmp_path)
+    assert not is_at_work(study.folder)
+    with at_work(study.folder):
+        assert is_at_work(study.folder)
+    assert not is_at_work(study.folder)
+
+
+def test_a_study_opens_in_optuna_with_its_metric_names(tmp_path):
+    study = new_study(tmp_path)
+    run(study, Curves(setting_of(1)), trials=2)
+    plain = optuna.load_study(study_name="study", storage=f"sqlite:///{study.folder / 'study.db'}")
+    assert plain.metric_names == ["top1", "macs"]
+    assert all(trial.datetime_complete for trial in plain.trials)
