@@ -47,7 +47,7 @@ def announcement(job: Job, splits: Splits, training: Training) -> list[str]:
         f"training {job.name}: {job.network.name}, recipe {job.recipe.name}, seed {job.seed}, in {job.folder}",
         f"data: {splits.name}, {len(splits.classes)} classes, {budget.images:,} training images of "
         f"{job.input_size} px, scores on {len(splits.report or ()):,} validation images",
-        f"{budget.epochs} epochs, batch {budget.batch_size}, {budget.optimizer} at {budget.learning_rate:g}, "
+        f"epochs {budget.epochs}, batch {budget.batch_size}, {budget.optimizer} at {budget.learning_rate:g}, "
         f"{budget.precision} on {job.device}{processes}" + (f"; going on after epoch {done}" if done else ""),
     ]
     if splits.embedded:

@@ -19,8 +19,11 @@ def joined(device: str) -> Iterator[None]:
         yield
         return
     if device == "cuda":
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
+        own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(own)
+        distributed.init_process_group("nccl", timeout=PATIENCE, device_id=own)
+    else:
+        distributed.init_process_group("gloo", timeout=PATIENCE)
     try:
         yield
     finally:

@@ -19,8 +19,6 @@ from acmix_nas.train.recipe import Budget, RecipeError, learning_rate, make_opti
 
 log = logging.getLogger(__name__)
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
 
 class Step:
     """What turns a batch into better weights, with everything that this has to remember.
@@ -76,7 +74,8 @@ class Step:
     def autocast(self) -> torch.autocast:
         """The precision of a forward pass."""
         precision = self._budget.precision
-        return torch.autocast(self._device, DTYPES[precision], enabled=precision != "fp32")
+        dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+        return torch.autocast(self._device, dtype, enabled=precision != "fp32")
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:
         """Everything that the next step depends on: tensors, and plain values."""

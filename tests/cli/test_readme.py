@@ -50,7 +50,7 @@ def images(tmp_path) -> Path:
 def test_every_command_runs_in_the_order_of_the_page(installed, tmp_path, images):
     env = {**os.environ, "PYTHONPATH": str(installed), "HOME": str(tmp_path)}
     found = commands()
-    assert {line[1] for line in found} >= {"search", "profile", "ablate", "report", "spaces", "export"}
+    assert {line[1] for line in found} >= {"search", "profile", "ablate", "report", "spaces", "export", "train"}
     for line in found:
         words = [word.replace("~", str(tmp_path)) for word in line[1:]] + QUICKER.get(line[1], [])
         if "--trials" in line:
