@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import stdev
 from typing import Any
 
@@ -44,7 +43,7 @@ def setting_of(
     header: StudyHeader,
     record: TrialRecord,
     *,
-    data: Path | None = None,
+    data: str | None = None,
     device: str | None = None,
     on_image: Callable[[int, int], None] | None = None,
 ) -> Setting:
@@ -53,7 +52,7 @@ def setting_of(
     Args:
         header: Of its study.
         record: The trial.
-        data: Folder of its images, if they have moved.
+        data: Where its images are, if they have moved.
         device: "cpu" or "cuda"; that of the record if None.
         on_image: Told how many images were decoded, of how many.
 
@@ -68,7 +67,7 @@ def setting_of(
         torch.set_num_threads(record.environment["threads"])
     proxy = Proxy(**{**record.proxy, "depths": tuple(record.proxy["depths"])})
     asked = dict(header.settings.get("asked") or {})
-    source = data or (Path(asked["data"]) if asked.get("data") else None)
+    source = data or asked.get("data")
     splits = load_splits(
         source,
         input_size=proxy.input_size,

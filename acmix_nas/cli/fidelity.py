@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from acmix_nas.cli.options import device_option, json_option, out_option
+from acmix_nas.cli.options import data_option, device_option, json_option, out_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 @click.option(
     "--space", "space_name", required=True, metavar="NAME|FILE", help="A name of `acmix spaces`, or a YAML file."
 )
-@click.option(
-    "--data", "source", metavar="SOURCE", envvar="ACMIX_DATA", help="Images, as for search. Environment: ACMIX_DATA."
-)
+@data_option
 @click.option(
     "--archs", type=click.IntRange(min=4), default=16, show_default=True, help="Networks to draw and train twice."
 )
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
 @json_option
 def fidelity(
     space_name: str,
-    source: str | None,
+    data: str | None,
     archs: int,
     seed: int,
     proxy: str | None,
@@ -68,7 +66,7 @@ def fidelity(
     from acmix_nas.cli.console import progress
     from acmix_nas.cli.decoding import decoding
     from acmix_nas.search.fidelity import prepare_fidelity
-    from acmix_nas.search.setup import Asked, pick_proxy, pick_device
+    from acmix_nas.search.setup import Asked, pick_device, pick_proxy
 
     console, place = progress(), pick_device(device)
     asked = Asked(out=out, proxy=proxy, epochs=epochs, proxy_images=proxy_images)
@@ -76,7 +74,7 @@ def fidelity(
         trainings = prepare_fidelity(
             space,
             pick_proxy(space, asked, place),
-            data=source,
+            data=data,
             out=out,
             device=place,
             seed=seed,

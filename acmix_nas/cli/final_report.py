@@ -5,7 +5,8 @@ from pathlib import Path
 from acmix_nas.files import write_text
 from acmix_nas.record import StudyHeader
 from acmix_nas.report.finals import Final, best_final, finals_table, finals_yaml
-from acmix_nas.report.table import as_latex, as_text
+from acmix_nas.report.latex import as_latex
+from acmix_nas.report.table import as_text
 from acmix_nas.search.finalists import Candidate, load_finals, load_list
 
 BASELINES = {"plain host": "plain host", "paper": "paper", "random search": "best of "}

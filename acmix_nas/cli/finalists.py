@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from acmix_nas.cli.options import device_option, json_option, out_option
+from acmix_nas.cli.options import device_option, json_option, moved_data_option, out_option
 from acmix_nas.cli.search import worker_options
 
 if TYPE_CHECKING:
@@ -24,12 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--seeds", type=click.IntRange(1, 1000), default=5, show_default=True, help="Fresh seeds of each network, in all."
 )
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    envvar="ACMIX_DATA",
-    help="Where the search's images are now. Environment: ACMIX_DATA.",
-)
+@moved_data_option
 @worker_options
 @out_option
 @device_option
@@ -47,9 +42,10 @@ def finalists(study_name: str, top: int, seeds: int, out: Path, as_json: bool, *
       acmix finalists swin_t-001 --top 3 --seeds 10
     """
     from acmix_nas.cli.console import progress
+    from acmix_nas.cli.decoding import decoding
     from acmix_nas.cli.final_report import show_finals
     from acmix_nas.cli.report import find_folder
-    from acmix_nas.cli.study import FAILED_TRIALS, INTERRUPTED, decoding
+    from acmix_nas.cli.study import FAILED_TRIALS, INTERRUPTED
     from acmix_nas.errors import StudyError
     from acmix_nas.search.again import prepare_again
     from acmix_nas.search.crew import device_asked

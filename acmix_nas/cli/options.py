@@ -35,14 +35,22 @@ reports_option = click.option(
     help="Folder of study folders, for STUDY:TRIAL. Environment: ACMIX_OUT.",
 )
 
+data_option = click.option(
+    "--data",
+    metavar="SOURCE",
+    envvar="ACMIX_DATA",
+    help="Images: a folder with train/CLASS/* and val/CLASS/*, a store of `acmix data subset`, or another source "
+    "that `acmix data describe` takes. Default: the embedded Fashion-MNIST subset. Environment: ACMIX_DATA.",
+)
+moved_data_option = click.option(
+    "--data",
+    metavar="SOURCE",
+    envvar="ACMIX_DATA",
+    help="Where the study's images are now, if they have moved. Environment: ACMIX_DATA.",
+)
+
 _STUDY_OPTIONS = [
-    click.option(
-        "--data",
-        metavar="SOURCE",
-        envvar="ACMIX_DATA",
-        help="Images: a folder with train/CLASS/* and val/CLASS/*, a store of `acmix data subset`, or another source "
-        "that `acmix data describe` takes. Default: the embedded Fashion-MNIST subset. Environment: ACMIX_DATA.",
-    ),
+    data_option,
     click.option(
         "--epochs", type=click.IntRange(min=1), help="Passes over the training images; the proxy's own by default."
     ),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from acmix_nas.cli.options import json_option, out_option
+from acmix_nas.cli.options import json_option, moved_data_option, out_option
 from acmix_nas.cli.report import find_folder
 from acmix_nas.errors import StudyError
 
@@ -14,18 +14,13 @@ from acmix_nas.errors import StudyError
 @click.command()
 @click.argument("study")
 @click.argument("trial", type=click.IntRange(min=0))
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    envvar="ACMIX_DATA",
-    help="Folder of the trial's images, if they have moved. Environment: ACMIX_DATA.",
-)
+@moved_data_option
 @click.option(
     "--device", type=click.Choice(["cpu", "cuda"]), help="Where to train.  [default: the kind of device of the record]"
 )
 @out_option
 @json_option
-def repeat(study: str, trial: int, data: Path | None, device: str | None, out: Path, as_json: bool) -> int:
+def repeat(study: str, trial: int, data: str | None, device: str | None, out: Path, as_json: bool) -> int:
     """Train a recorded trial again with its seeds and say whether it came out the same.
 
     STUDY is the name of a study in --out or the path of its folder, TRIAL a number in it. The exit code is 0 if every

@@ -5,18 +5,12 @@ from typing import Any
 
 import click
 
-from acmix_nas.cli.options import device_option, json_option, out_option
+from acmix_nas.cli.options import data_option, device_option, json_option, out_option
 
 
 @click.command()
 @click.argument("network", metavar="ARCH|MODEL")
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    envvar="ACMIX_DATA",
-    help="Folder of images, train/CLASS/* and val/CLASS/*. Default: the embedded Fashion-MNIST subset. "
-    "Environment: ACMIX_DATA.",
-)
+@data_option
 @click.option(
     "--recipe",
     metavar="NAME|FILE",

@@ -12,6 +12,7 @@ import yaml
 from acmix_nas.cli.networks import find_network
 from acmix_nas.cost.environment import supports_bf16
 from acmix_nas.cost.network import Network
+from acmix_nas.data import absolute
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.search.study import newest_name, next_name, study_folder
 from acmix_nas.train import Budget
@@ -34,7 +35,7 @@ class Asked:
     """
 
     network: str
-    data: Path | None = None
+    data: str | None = None
     recipe: str | None = None
     epochs: int | None = None
     batch_size: int | None = None
@@ -56,7 +57,7 @@ class Asked:
         """What a training keeps of this, so that it can be resumed without saying it again."""
         forgotten = ("network", "study", "out", "resume", "checkpoint", "device")
         kept = {name: value for name, value in asdict(self).items() if name not in forgotten}
-        return {**kept, "data": None if self.data is None else str(self.data.resolve())}
+        return {**kept, "data": None if self.data is None else absolute(self.data)}
 
     def completed(self, stored: Mapping[str, Any]) -> "Asked":
         """This, with what was said before where nothing is said now."""
@@ -66,8 +67,7 @@ class Asked:
             for name, value in stored.items()
             if value is not None and (said[name] is None or said[name] is False)
         }
-        merged = replace(self, **before)
-        return replace(merged, data=None if merged.data is None else Path(merged.data))
+        return replace(self, **before)
 
     def changes(self) -> dict[str, Any]:
         """Fields of `Budget` that the user names."""

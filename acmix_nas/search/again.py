@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from acmix_nas.cost.environment import environment
@@ -16,13 +15,13 @@ Progress = Callable[[int, int], None]
 
 
 def prepare_again(
-    study: Study, *, data: Path | None = None, device: str = "auto", progress: Progress | None = None
+    study: Study, *, data: str | None = None, device: str = "auto", progress: Progress | None = None
 ) -> Prepared:
     """What trains a search's networks again as it did, scored on the report split.
 
     Args:
         study: The search.
-        data: Folder of its images, where it is no longer that of the search.
+        data: Where its images are, if not where they were.
         device: "auto", "cpu" or "cuda".
         progress: Told how many images were decoded, of how many.
 

@@ -248,6 +248,11 @@ def recalled(asked: Asked, header: StudyHeader) -> Asked:
 
 
 def pick_proxy(space: Space, asked: Asked, device: str) -> Proxy:
+    """The proxy that was asked for, or the space's own for the device, with the epochs and images that were asked for.
+
+    Raises:
+        UsageError: The space has no such proxy.
+    """
     default = {"cuda": "gpu", "cpu": "cpu"}[device]
     name = asked.proxy or (default if default in space.proxies else next(iter(space.proxies)))
     if name not in space.proxies:
