@@ -183,7 +183,7 @@ def search(space_name: str, trials: int, first: tuple[Path, ...], as_json: bool,
             prices=prices,
         ),
         stop=stop,
-        notes=[*_aims(prepared), *notes],
+        notes=[*_aims(prepared), _validity(prepared, space), *notes],
     )
 
 
@@ -268,6 +268,21 @@ def _aims(prepared: "Prepared") -> list[str]:
     table = settings.get("latency_table")
     timed = [f"latency from a table of {table['device_name']}"] if table else []
     return [", ".join([f"objectives: {' and '.join(header.objectives)}", *limits, *timed, sampler, *pruned])]
+
+
+def _validity(prepared: "Prepared", space: "Space") -> str:
+    """How well the proxy ranks networks, as far as `acmix data fidelity` measured it, in a line."""
+    from acmix_nas.search.fidelity import find_fidelity
+
+    setting = prepared.setting
+    found = find_fidelity(prepared.study.folder.parent, space, setting.proxy, setting.splits.fingerprint)
+    if found is None:
+        return "proxy unvalidated: `acmix data fidelity` measures whether it ranks networks as longer training does"
+    rank = found.agreements["proxy"].spearman
+    return (
+        f"proxy: rank correlation {rank.value:.2f} [{rank.low:.2f}, {rank.high:.2f}] with {found.large['epochs']} epochs "
+        f"of {found.large['images']:,} images, on {found.archs} networks"
+    )
 
 
 def _given(space: "Space", files: tuple[Path, ...]) -> dict[str, "Values"]:

@@ -143,6 +143,7 @@ def test_a_search_with_limits_and_its_finalists(acmix, tmp_path):
     assert code == 0, err
     assert "paper is left out: params 28.65M above 28.3M" in err
     assert "objectives: top1 and params and macs, params at most 28.3M" in err
+    assert "proxy unvalidated" in err
     rows = [json.loads(text) for text in Path("reports/s/trials.jsonl").read_text().splitlines()]
     assert [row["label"] for row in rows] == ["plain host", "random", "random"]
     assert all(row["cost"]["params"] <= 28.3e6 for row in rows)
