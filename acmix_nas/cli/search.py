@@ -280,8 +280,8 @@ def _validity(prepared: "Prepared", space: "Space") -> str:
         return "proxy unvalidated: `acmix data fidelity` measures whether it ranks networks as longer training does"
     rank = found.agreements["proxy"].spearman
     return (
-        f"proxy: rank correlation {rank.value:.2f} [{rank.low:.2f}, {rank.high:.2f}] with {found.large['epochs']} epochs "
-        f"of {found.large['images']:,} images, on {found.archs} networks"
+        f"proxy: rank correlation {rank.value:.2f} [{rank.low:.2f}, {rank.high:.2f}] with "
+        f"{found.large['epochs']} epochs of {found.large['images']:,} images, on {found.archs} networks"
     )
 
 
