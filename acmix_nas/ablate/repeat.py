@@ -113,7 +113,7 @@ def compare(first: TrialRecord, second: TrialRecord, records: Sequence[TrialReco
     count = len(first.scores)
     difference = second.scores[count - 1] - first.scores[-1]
     if second.scores[:count] == first.scores:
-        message = f"equal: top-1 {first.scores[-1]:.4f}, and the same after each of {count} epochs"
+        message = f"equal: top-1 {first.scores[-1]:.4f}, and every score before it ({count} in all) the same"
         return Comparison(equal=True, difference=0.0, half_width=None, within=True, message=message)
     width = _half_width(first, records)
     within = abs(difference) <= width

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from acmix_nas.ablate import run
 from acmix_nas.cli import acmix
+from acmix_nas.cli.ablate import _with_budget
 from acmix_nas.cli.ablate import ablate as command
 from acmix_nas.errors import AcmixError, SpaceError, StudyError, UsageError
 from acmix_nas.record import TrialRecord
@@ -51,6 +52,12 @@ def test_a_wrong_call_is_told_before_anything_is_made(
     assert isinstance(done.exception, kind)
     assert said in str(done.exception)
     assert not (tmp_path / "out").exists()
+
+
+def test_flags_win_over_the_file_and_the_file_over_defaults() -> None:
+    asked = {"proxy": None, "epochs": 2, "proxy_images": None, "seed": 1}
+    told = _with_budget(asked, {"epochs": 9, "images": 300})
+    assert told == {"proxy": None, "epochs": 2, "proxy_images": 300, "seed": 1}
 
 
 @pytest.mark.slow
