@@ -44,9 +44,9 @@ class Rows:
     def of(cls, trial_rows: Array) -> "Rows":
         """Groups the rows of trials (T, D)."""
         places: dict[bytes, int] = {}
-        place = np.array([places.setdefault(row.tobytes(), len(places)) for row in trial_rows], dtype=np.intp)
-        first = [int(np.argmax(place == index)) for index in range(len(places))]
-        return cls(trial_rows[first].reshape(len(first), trial_rows.shape[1]), place)
+        place = [places.setdefault(row.tobytes(), len(places)) for row in trial_rows]
+        first = np.unique(place, return_index=True)[1] if place else np.empty(0, dtype=np.intp)
+        return cls(trial_rows[first], np.array(place, dtype=np.intp))
 
     def mean(self, values: Array) -> Array:
         """(N,) means over each row's trials (T,), without NaN; NaN where there are no others."""
