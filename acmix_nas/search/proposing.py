@@ -119,7 +119,7 @@ class ProposingSampler(BaseSampler):
 
     def _situation(self, axes: Axes, trials: Sequence[FrozenTrial], held: Array | None) -> Situation:
         rows, refused = self._reading.rows(axes, trials)
-        asked = ~np.isnan(rows).all(axis=1)
+        asked = np.asarray(~np.isnan(rows).all(axis=1))
         trials = [trial for trial, any_ in zip(trials, asked, strict=True) if any_]
         rows = rows[asked]
         if self._space:

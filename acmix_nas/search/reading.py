@@ -65,8 +65,9 @@ class Reading:
         proposal: Mapping[str, Any] | None = trial.system_attrs.get(PROPOSAL)
         proposed = None if proposal is None else axes.row(proposal)
         if not trial.state.is_finished():
-            expected = trial.state == TrialState.RUNNING and proposed is not None
-            return (np.where(np.isnan(row), proposed, row) if expected else row), None
+            if trial.state == TrialState.RUNNING and proposed is not None:
+                return np.where(np.isnan(row), proposed, row), None
+            return row, None
         refused = None
         if proposed is not None:
             proposed = np.where(np.isnan(row) | np.isnan(proposed), row, proposed)
