@@ -17,15 +17,26 @@ HUGE = 1e300
 
 @dataclass(slots=True)
 class Memory:
-    """Results kept between calls to save time; they never change what is proposed.
+    """Results of one search kept between calls to save time; they never change what is proposed.
 
     Attributes:
         fits: Hyperparameters of models.
-        exact: Values of exact functions, by function and bare row.
+        exact: Values of exact functions, by the function's label and bare row.
     """
 
     fits: dict[bytes, Hyper] = field(default_factory=dict)
-    exact: dict[tuple[int, bytes], float] = field(default_factory=dict)
+    exact: dict[tuple[str, bytes], float] = field(default_factory=dict)
+
+    def once(self, label: str, function: Callable[[Array], float]) -> Exact:
+        """A function of a bare row as one of many, which is called once for each."""
+
+        def value(row: Array) -> float:
+            key = (label, row.tobytes())
+            if key not in self.exact:
+                self.exact[key] = float(function(row))
+            return self.exact[key]
+
+        return lambda bare: np.array([value(row) for row in bare], dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from acmix_nas.errors import UsageError
 from acmix_nas.search.axes import axes_of_space, distribution, domain_of_space, values_of_row
 from acmix_nas.search.distinct import DistinctSampler
 from acmix_nas.search.gp import propose
-from acmix_nas.search.hamming_gp import Function, HammingGPSampler, exact_of_arch
+from acmix_nas.search.hamming_gp import Function, HammingGPSampler
 from acmix_nas.search.history import Memory, task_of
 from acmix_nas.space import Choice, Space, Value, Values
 
@@ -81,7 +81,7 @@ def draw(
         directions: "maximize" or "minimize" for each objective.
         sampler: Name of the sampler.
         costs: Index of an objective -> its exact function, for those known before training.
-        memory: Given again, saves time; changes nothing.
+        memory: Of this search; given again, it saves time and changes nothing.
 
     Returns:
         Where it came from and its values, or None when every network of the space was tried.
@@ -135,8 +135,12 @@ def _modelled(
     domain = domain_of_space(space, axes)
     rows = np.array([axes.row(trial.params) for trial in trials]).reshape(len(trials), len(axes.parameters))
     signs = [1 if direction == "maximize" else -1 for direction in directions]
-    exact = {index: exact_of_arch(space, function, memory) for index, function in costs.items()}
-    row = propose(task_of(domain, trials, rows, signs, exact, {}, memory), np.random.default_rng([seed, len(trials)]))
+    exact = {
+        index: memory.once(f"cost {index}", lambda row, f=function: f(space.build(values_of_row(space, row))))
+        for index, function in costs.items()
+    }
+    task = task_of(domain, trials, rows, signs, exact, {}, memory)
+    row = propose(task, np.random.default_rng([seed, len(trials)]))
     return None if row is None else values_of_row(space, domain.bare(row[None])[0])
 
 

@@ -1,4 +1,4 @@
-"""The Hamming GP sampler in Optuna studies: known costs and limits, pruned values, repeats, parameters as they change."""
+"""The Hamming GP sampler in Optuna studies: known costs and limits, pruned values, repeats, changing ranges."""
 
 import random
 
