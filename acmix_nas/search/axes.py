@@ -1,6 +1,6 @@
 """Between Optuna's parameters and the rows of `acmix_nas.search.gp`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import exp, log
 from typing import Any
 
@@ -11,7 +11,6 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.trial import FrozenTrial
 
 from acmix_nas.search.gp import Domain, Parameter
 from acmix_nas.search.gp.gates import Gates
@@ -97,27 +96,18 @@ def values_of_row(space: Space, bare: Array) -> Values:
     }
 
 
-def axes_of_trials(trials: Sequence[FrozenTrial]) -> Axes:
-    """The union of all parameters that trials asked for, each after those asked for before it."""
+def merged_order(patterns: Iterable[Sequence[str]]) -> list[str]:
+    """All names of several sequences, each after those that come before it in them."""
     order: list[str] = []
-    merged: dict[str, BaseDistribution] = {}
-    patterns = dict.fromkeys(tuple(trial.distributions) for trial in trials)
     for names in patterns:
         place = 0
         for name in names:
-            if name in merged:
+            if name in order:
                 place = max(place, order.index(name) + 1)
             else:
                 order.insert(place, name)
                 place += 1
-                merged[name] = CategoricalDistribution((None,))
-    merged.clear()
-    for trial in trials:
-        for name, one in trial.distributions.items():
-            old = merged.get(name)
-            if old is not one and old != one:
-                merged[name] = one if old is None else _wider(old, one)
-    return Axes({name: merged[name] for name in order})
+    return order
 
 
 def domain_of_trials(axes: Axes, bare: Array, complete: Mask, held: Array | None = None) -> Domain:
@@ -167,7 +157,7 @@ def _parameter(name: str, one: BaseDistribution) -> Parameter:
     return Parameter(name=name, size=size, ordered=True, low=one.low, step=one.step, log=one.log, kin=kin)
 
 
-def _wider(old: BaseDistribution, new: BaseDistribution) -> BaseDistribution:
+def wider(old: BaseDistribution, new: BaseDistribution) -> BaseDistribution:
     """Both ranges of a parameter whose range changes from trial to trial."""
     if isinstance(old, IntDistribution) and isinstance(new, IntDistribution):
         low, high = min(old.low, new.low), max(old.high, new.high)

@@ -14,7 +14,7 @@ from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.search.again import space_of
 from acmix_nas.search.executors import Executor, Job
 from acmix_nas.search.executors._jobs import failed_record
-from acmix_nas.search.folder import CHECKPOINTS, FINAL, drop_checkpoint
+from acmix_nas.search.folder import CHECKPOINTS, FINAL, remove_empty_checkpoints
 from acmix_nas.search.objectives import front
 from acmix_nas.search.posterior import posterior_means
 from acmix_nas.search.run import MOST_LOST, Watcher
@@ -183,6 +183,7 @@ def train_finalists(
     ]
     with executor:
         _Cells(folder, setting, executor, watcher, stop).run(todo)
+    remove_empty_checkpoints(folder)
 
 
 class _Cells:
@@ -231,7 +232,7 @@ class _Cells:
     def _keep(self, job: Job, record: TrialRecord) -> None:
         with (self._folder / FINALS).open("a", encoding="utf-8") as file:
             file.write(record.to_json() + "\n")
-        drop_checkpoint(job.checkpoint)
+        job.checkpoint.unlink(missing_ok=True)
         log.info("%s, seed %d, %s: top1 %s", job.label, job.seeds["init"], record.status, record.top1)
         self._watcher.end(record)
 

@@ -92,11 +92,11 @@ def is_at_work(folder: Path) -> bool:
     return False
 
 
-def drop_checkpoint(path: Path) -> None:
-    """Deletes a checkpoint, and the folder of checkpoints with the last."""
-    path.unlink(missing_ok=True)
-    if path.parent.is_dir() and not any(path.parent.iterdir()):
-        path.parent.rmdir()
+def remove_empty_checkpoints(folder: Path) -> None:
+    """Removes the folder of checkpoints in a study's folder, if nothing is in it. No worker may be at work."""
+    checkpoints = folder / CHECKPOINTS
+    if checkpoints.is_dir() and not any(checkpoints.iterdir()):
+        checkpoints.rmdir()
 
 
 def _lock(stream: TextIO) -> bool:

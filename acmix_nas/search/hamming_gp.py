@@ -61,8 +61,8 @@ class HammingGPSampler(ProposingSampler):
             known.trials,
             known.rows,
             [1 if direction == StudyDirection.MAXIMIZE else -1 for direction in study.directions],
-            {objective_index(study, key): self._exact(known.axes, f) for key, f in self._costs.items()},
-            {key: self._exact(known.axes, f) for key, f in self._limits.items()},
+            {objective_index(study, key): self._exact(f"cost {key}", known.axes, f) for key, f in self._costs.items()},
+            {key: self._exact(f"limit {key}", known.axes, f) for key, f in self._limits.items()},
             self._memory,
             known.seen,
         )
@@ -71,22 +71,11 @@ class HammingGPSampler(ProposingSampler):
             return fresh(task.domain, task.seen, rng)
         return propose(task, rng, again=again)
 
-    def _exact(self, axes: Axes, function: Function) -> Exact:
-        if self._space:
-            return exact_of_arch(self._space, function, self._memory)
-        return lambda bare: np.array([float(function(axes.params(row))) for row in bare])
-
-
-def exact_of_arch(space: Space, function: Function, memory: Memory) -> Exact:
-    """A function of `Arch` as one of bare rows, computed once for each."""
-
-    def compute(row: Array) -> float:
-        key = (id(function), row.tobytes())
-        if key not in memory.exact:
-            memory.exact[key] = float(function(space.build(values_of_row(space, row))))
-        return memory.exact[key]
-
-    return lambda bare: np.array([compute(row) for row in bare])
+    def _exact(self, label: str, axes: Axes, function: Function) -> Exact:
+        space = self._space
+        if space:
+            return self._memory.once(label, lambda row: function(space.build(values_of_row(space, row))))
+        return self._memory.once(f"{label} {list(axes.distributions)}", lambda row: function(axes.params(row)))
 
 
 def objective_index(study: Study, key: int | str) -> int:

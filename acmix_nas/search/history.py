@@ -17,15 +17,26 @@ HUGE = 1e300
 
 @dataclass(slots=True)
 class Memory:
-    """Results kept between calls to save time; they never change what is proposed.
+    """Results of one search kept between calls to save time; they never change what is proposed.
 
     Attributes:
         fits: Hyperparameters of models.
-        exact: Values of exact functions, by function and bare row.
+        exact: Values of exact functions, by the function's label and bare row.
     """
 
     fits: dict[bytes, Hyper] = field(default_factory=dict)
-    exact: dict[tuple[int, bytes], float] = field(default_factory=dict)
+    exact: dict[tuple[str, bytes], float] = field(default_factory=dict)
+
+    def once(self, label: str, function: Callable[[Array], float]) -> Exact:
+        """A function of a bare row as one of many, which is called once for each."""
+
+        def value(row: Array) -> float:
+            key = (label, row.tobytes())
+            if key not in self.exact:
+                self.exact[key] = float(function(row))
+            return self.exact[key]
+
+        return lambda bare: np.array([value(row) for row in bare], dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +55,9 @@ class Rows:
     def of(cls, trial_rows: Array) -> "Rows":
         """Groups the rows of trials (T, D)."""
         places: dict[bytes, int] = {}
-        place = np.array([places.setdefault(row.tobytes(), len(places)) for row in trial_rows], dtype=np.intp)
-        first = [int(np.argmax(place == index)) for index in range(len(places))]
-        return cls(trial_rows[first].reshape(len(first), trial_rows.shape[1]), place)
+        place = [places.setdefault(row.tobytes(), len(places)) for row in trial_rows]
+        first = np.unique(place, return_index=True)[1] if place else np.empty(0, dtype=np.intp)
+        return cls(trial_rows[first], np.array(place, dtype=np.intp))
 
     def mean(self, values: Array) -> Array:
         """(N,) means over each row's trials (T,), without NaN; NaN where there are no others."""

@@ -38,7 +38,7 @@ class Proposals:
         self._nearest: tuple[float, dict[str, float]] = (float("inf"), {})
         self._told: set[str] = set()
         self._seen: dict[int, str] = {}
-        self._memory = Memory()  # knows functions by identity, so they are made once
+        self._memory = Memory()
         self._costs, self._excesses = self._cost_functions(), self._excess_functions()
 
     def draw(self, history: Sequence[FrozenTrial]) -> tuple[str, Values] | None:

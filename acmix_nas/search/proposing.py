@@ -14,13 +14,11 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from acmix_nas.search.axes import Axes, axes_of_space, axes_of_trials, domain_of_space, domain_of_trials, from_level
+from acmix_nas.search.axes import Axes, axes_of_space, domain_of_space, domain_of_trials, from_level
 from acmix_nas.search.gp import Domain, unseen
 from acmix_nas.search.gp.parameter import Array
+from acmix_nas.search.reading import PROPOSAL, Reading
 from acmix_nas.space import Space
-
-PROPOSAL = "acmix:proposal"
-"""System attribute of a trial: what was proposed to it, for trials that are proposed to before it has taken them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ class ProposingSampler(BaseSampler):
     def __init__(self, seed: int | None, space: Space | None) -> None:
         self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
         self._space = space
-        self._axes = axes_of_space(space) if space else None
+        self._reading = Reading(axes_of_space(space) if space else None)
         self._lock = threading.RLock()
 
     @abstractmethod
@@ -62,16 +60,17 @@ class ProposingSampler(BaseSampler):
         """The full row to try next; None if all were tried, unless one may come again."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_axes")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_reading")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._axes = axes_of_space(self._space) if self._space else None
+        self._reading = Reading(axes_of_space(self._space) if self._space else None)
         self._lock = threading.RLock()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """All parameters known: those of the space, or all that the study's trials asked for."""
-        return self._axes_of(_others(study, trial)).distributions
+        with self._lock:
+            return self._reading.axes(study.study_name, _others(study, trial)).distributions
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -81,7 +80,7 @@ class ProposingSampler(BaseSampler):
             return {}
         with self._lock:
             trials = _others(study, trial)
-            axes = self._axes_of(trials)
+            axes = self._reading.axes(study.study_name, trials)
             known = self._situation(axes, trials, _held(axes, trial))
             row = self._propose(study, trial, known, again=False)
             if row is None:
@@ -107,31 +106,29 @@ class ProposingSampler(BaseSampler):
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         """Stops `study.optimize` when all there is was tried."""
         trials = study.get_trials(deepcopy=False, states=_STARTED)
-        axes = self._axes_of(trials)
-        if not axes.distributions or any(parameter.size is None for parameter in axes.parameters):
-            return
-        known = self._situation(axes, trials, None)
+        with self._lock:
+            axes = self._reading.axes(study.study_name, trials)
+            if not axes.distributions or any(parameter.size is None for parameter in axes.parameters):
+                return
+            known = self._situation(axes, trials, None)
         if unseen(known.domain, known.seen, np.random.default_rng(0)) is None:
             try:
                 study.stop()
             except RuntimeError:  # asked and told by hand: there is no loop to stop
                 return
 
-    def _axes_of(self, trials: Sequence[FrozenTrial]) -> Axes:
-        return self._axes or axes_of_trials(trials)
-
     def _situation(self, axes: Axes, trials: Sequence[FrozenTrial], held: Array | None) -> Situation:
-        rows = np.array([_row(axes, trial) for trial in trials]).reshape(len(trials), len(axes.parameters))
-        asked = ~np.isnan(rows).all(axis=1)
+        rows, refused = self._reading.rows(axes, trials)
+        asked = np.asarray(~np.isnan(rows).all(axis=1))
         trials = [trial for trial, any_ in zip(trials, asked, strict=True) if any_]
+        rows = rows[asked]
         if self._space:
             domain = domain_of_space(self._space, axes, held)
         else:
             complete = np.array([trial.state == TrialState.COMPLETE for trial in trials], dtype=bool)
-            domain = domain_of_trials(axes, rows[asked], complete, held)
-        rows = _without_latent(domain, axes, trials, rows[asked])
-        refused = [_proposed(axes, trial) for trial in trials if trial.state.is_finished()]
-        return Situation(axes, domain, trials, rows, np.concatenate([rows, *refused]))
+            domain = domain_of_trials(axes, rows, complete, held)
+        rows = _without_latent(domain, axes, trials, rows)
+        return Situation(axes, domain, trials, rows, np.concatenate([rows, refused]))
 
 
 TRIES = 20
@@ -143,13 +140,6 @@ def _others(study: Study, trial: FrozenTrial) -> list[FrozenTrial]:
     return [other for other in trials if other.number != trial.number]
 
 
-def _row(axes: Axes, trial: FrozenTrial) -> Array:
-    row = axes.row(trial.params)
-    if trial.state != TrialState.RUNNING or PROPOSAL not in trial.system_attrs:
-        return row
-    return np.where(np.isnan(row), axes.row(trial.system_attrs[PROPOSAL]), row)
-
-
 def _without_latent(domain: Domain, axes: Axes, trials: Sequence[FrozenTrial], rows: Array) -> Array:
     """Leaves out of running trials' rows what was proposed to them but is not expected to be asked for."""
     running = [index for index, trial in enumerate(trials) if trial.state == TrialState.RUNNING]
@@ -158,16 +148,6 @@ def _without_latent(domain: Domain, axes: Axes, trials: Sequence[FrozenTrial], r
         active = domain.active(np.nan_to_num(row)[None])[0] | ~np.isnan(axes.row(trials[index].params))
         rows[index] = np.where(active, row, np.nan)
     return rows
-
-
-def _proposed(axes: Axes, trial: FrozenTrial) -> Array:
-    """(1, D) what was proposed for the parameters that the trial asked for, or (0, D) if it took it."""
-    if PROPOSAL not in trial.system_attrs:
-        return np.empty((0, len(axes.parameters)))
-    row = axes.row(trial.params)
-    levels = np.where(np.isnan(row), np.nan, axes.row(trial.system_attrs[PROPOSAL]))
-    same = np.array_equal(row, levels, equal_nan=True)
-    return np.where(np.isnan(levels), row, levels)[None][: 0 if same else 1]
 
 
 def _held(axes: Axes, trial: FrozenTrial) -> Array | None:

@@ -77,8 +77,13 @@ def search(
     """
     executor = executor or Serial(setting)
     prices = prices or Prices(setting.input_size)
-    with study.held(), executor:
-        return _Driver(study, space, setting, watcher, executor, stop or Stop(), prices).run(trials)
+    with study.held():
+        study.sweep_checkpoints()
+        try:
+            with executor:
+                return _Driver(study, space, setting, watcher, executor, stop or Stop(), prices).run(trials)
+        finally:
+            study.sweep_checkpoints()
 
 
 class _Driver:
@@ -116,7 +121,6 @@ class _Driver:
     def run(self, trials: int) -> bool:
         """Runs until there are so many trials, nothing is left to try, or someone asks to stop."""
         total = trials + sum(record.origin is not None for record in self._study.records())
-        self._study.sweep_checkpoints()
         self._judge()
         while True:
             self._fill(total)

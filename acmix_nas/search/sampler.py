@@ -16,8 +16,8 @@ from acmix_nas.errors import UsageError
 from acmix_nas.search.axes import axes_of_space, distribution, domain_of_space, values_of_row
 from acmix_nas.search.distinct import DistinctSampler
 from acmix_nas.search.gp import propose
-from acmix_nas.search.hamming_gp import Function, HammingGPSampler, exact_of_arch
-from acmix_nas.search.history import Memory, task_of
+from acmix_nas.search.hamming_gp import Function, HammingGPSampler
+from acmix_nas.search.history import Exact, Memory, task_of
 from acmix_nas.space import Choice, Space, Value, Values
 
 Direction: TypeAlias = Literal["maximize", "minimize"]
@@ -87,7 +87,7 @@ def draw(
         sampler: Name of the sampler.
         costs: Index of an objective -> its exact function, for those known before training.
         limits: Name of a limit -> exact function, at most 0 for a network that may be trained.
-        memory: Given again, saves time; changes nothing.
+        memory: Of this search; given again, it saves time and changes nothing.
 
     Returns:
         Where it came from and its values, or None when every network of the space was tried, or, with limits in a
@@ -150,9 +150,14 @@ def _modelled(
     domain = domain_of_space(space, axes)
     rows = np.array([axes.row(trial.params) for trial in trials]).reshape(len(trials), len(axes.parameters))
     signs = [1 if direction == "maximize" else -1 for direction in directions]
-    exact = {index: exact_of_arch(space, function, memory) for index, function in costs.items()}
-    kept = {name: exact_of_arch(space, function, memory) for name, function in limits.items()}
-    row = propose(task_of(domain, trials, rows, signs, exact, kept, memory), np.random.default_rng([seed, len(trials)]))
+
+    def exact(label: str, function: Callable[[Arch], float]) -> Exact:
+        return memory.once(label, lambda row: function(space.build(values_of_row(space, row))))
+
+    known = {index: exact(f"cost {index}", function) for index, function in costs.items()}
+    kept = {name: exact(f"limit {name}", function) for name, function in limits.items()}
+    task = task_of(domain, trials, rows, signs, known, kept, memory)
+    row = propose(task, np.random.default_rng([seed, len(trials)]))
     if row is not None:
         yield values_of_row(space, domain.bare(row[None])[0])
 

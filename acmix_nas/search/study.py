@@ -19,11 +19,11 @@ from acmix_nas.search.folder import (
     DATABASE,
     FINAL,
     at_work,
-    drop_checkpoint,
     has_study,
     is_at_work,
     newest_name,
     next_name,
+    remove_empty_checkpoints,
     studies,
     study_folder,
 )
@@ -237,15 +237,19 @@ class Study:
         return self.folder / CHECKPOINTS / f"{number}.ckpt"
 
     def drop_checkpoint(self, number: int) -> None:
-        """Deletes it, and the folder of checkpoints with the last."""
-        drop_checkpoint(self.checkpoint(number))
+        """Deletes it."""
+        self.checkpoint(number).unlink(missing_ok=True)
 
     def sweep_checkpoints(self) -> None:
-        """Deletes what a kill left in the folder of checkpoints: half-written files, and those of trials that ended."""
+        """Deletes what a kill left in the folder of checkpoints: half-written files, and those of trials that ended.
+
+        No worker may be at work.
+        """
         wanted = {self.checkpoint(trial.number) for trial in self.running()}
         for path in (self.folder / CHECKPOINTS).glob("*"):
             if path not in wanted and not path.name.startswith(FINAL):
-                drop_checkpoint(path)
+                path.unlink(missing_ok=True)
+        remove_empty_checkpoints(self.folder)
 
     def render_lines(self) -> None:
         """Writes trials.jsonl anew from the storage: a kill may have come between the two."""

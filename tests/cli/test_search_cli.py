@@ -215,3 +215,11 @@ def test_a_database_of_ones_own_and_its_password(acmix, tmp_path):
     code, out, err = acmix("search", "--space", "swin_t", "--trials", "1", "--study", "x", "--storage", secret, *QUICK)
     assert code == 1
     assert "s3cret" not in out + err
+
+
+def test_every_sampler_can_be_chosen():
+    from acmix_nas.cli.search import search
+    from acmix_nas.search import SAMPLERS
+
+    (option,) = (parameter for parameter in search.params if parameter.name == "sampler")
+    assert tuple(option.type.choices) == SAMPLERS  # type: ignore[attr-defined]

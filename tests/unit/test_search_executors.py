@@ -109,6 +109,19 @@ def test_one_worker_process_gives_the_trials_of_this_process(tmp_path):
 
 
 @pytest.mark.slow
+def test_two_workers_train_what_one_does_and_leave_no_checkpoint(tmp_path):
+    setting = setting_with(small_setting(images=IMAGES, epochs=2))
+    study = new_study(tmp_path)
+    executor = make_executor("process", work_of(setting), [Place(1), Place(1)])
+    search(study, SPACE, setting, trials=6, watcher=Onlooker(), executor=executor)
+    assert [record.status for record in study.records()] == ["complete"] * 6
+    assert not (study.folder / "checkpoints").exists()
+    alone = new_study(tmp_path, "alone")
+    search(alone, SPACE, setting, trials=2, watcher=Onlooker())
+    assert [record.scores for record in alone.records()] == [record.scores for record in study.records()][:2]
+
+
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced_and_its_trial_goes_on(tmp_path):
     setting = setting_with(small_setting(images=IMAGES, epochs=3))
     executor = process.Processes(work_of(setting), [Place(1)])

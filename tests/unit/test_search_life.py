@@ -1,13 +1,14 @@
 """The life of a study: killed, stopped, shared, and resumed as if nothing had happened."""
 
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
+import tiny_search
 from search_pieces import Curves, essence, run, setting_of
 from study_pieces import SPACE, Onlooker, new_study, small_setting
 
@@ -16,36 +17,44 @@ from acmix_nas.search import Stop, search
 from acmix_nas.search.setup import check_version
 from acmix_nas.search.stop import FILE
 from acmix_nas.search.study import Study, at_work
+from acmix_nas.train import Progress
 
-HERE = Path(__file__).parent
 TRIALS, KILLS = 6, 10
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["tiny_search"])  # torch is imported once, not by every process that is killed
 
 
-def start(out: Path, name: str) -> subprocess.Popen:
+def start(out: Path, name: str) -> BaseProcess:
     """The small search in a process of its own, at the moment when it begins to work."""
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent.parent)]), "OMP_NUM_THREADS": "1"}
-    line = [sys.executable, str(HERE / "tiny_search.py"), str(out), name, str(TRIALS)]
-    running = subprocess.Popen(line, env=env, stdout=subprocess.PIPE, text=True)
-    assert running.stdout
-    with running.stdout as said:
-        assert said.readline() == "ready\n"
+    ours, theirs = SERVER.Pipe()
+    running = SERVER.Process(target=tiny_search.main, args=(theirs, out, name, TRIALS))
+    running.start()
+    theirs.close()
+    with ours:
+        assert ours.recv() == "ready"
     return running
+
+
+def end(running: BaseProcess) -> int:
+    """Waits for it; returns its exit code."""
+    running.join(400)
+    code = running.exitcode
+    assert code is not None
+    running.close()
+    return code
 
 
 @pytest.mark.slow
 def test_a_study_killed_ten_times_ends_as_one_never_stopped(tmp_path):
     """Past the random starts, with pruning: the same networks in the same order, with the same curves."""
-    whole = start(tmp_path, "whole")
-    assert whole.wait(timeout=400) == 0
+    assert end(start(tmp_path, "whole")) == 0
     chance = random.Random(0)
     for _ in range(KILLS):
         running = start(tmp_path, "parts")
-        try:
-            running.wait(timeout=chance.uniform(0.05, 1.5))
-        except subprocess.TimeoutExpired:
-            running.kill()
-        running.wait()
-    assert start(tmp_path, "parts").wait(timeout=400) == 0
+        running.join(chance.uniform(0.05, 1.2))
+        running.kill()
+        end(running)
+    assert end(start(tmp_path, "parts")) == 0
     one, other = Study.open(tmp_path / "whole"), Study.open(tmp_path / "parts")
     assert len(one.records()) == TRIALS
     assert [r.arch_id for r in other.records()] == [r.arch_id for r in one.records()]
@@ -63,7 +72,7 @@ def test_two_drivers_on_one_study_are_refused(tmp_path):
             pass
     finally:
         running.kill()
-        running.wait()
+        end(running)
     with at_work(tmp_path / "busy"):
         pass
 
@@ -143,3 +152,42 @@ def test_more_trials_later_go_on_where_the_study_ended(tmp_path):
     run(Study.open(study.folder), Curves(setting), trials=5)
     assert [record.arch_id for record in study.records()][:3] == first
     assert len(study.records()) == 5
+
+
+def test_others_see_a_running_study(tmp_path):
+    """Its page is written again every few minutes, and `acmix status` reads what is in training."""
+    from rich.console import Console
+
+    from acmix_nas.cli.display import StudyDisplay
+    from acmix_nas.cli.follow import RENDERED_EVERY_S, Follower, read_running
+
+    study, stop = new_study(tmp_path), Stop()
+    display = StudyDisplay(Console(quiet=True), "study", 3, [])
+    follower = Follower(display, study, stop, interrupts=False)
+    follower._rendered_s -= 2 * RENDERED_EVERY_S
+    search(study, SPACE, small_setting(images=32, epochs=2), trials=1, watcher=follower, stop=stop)
+    assert (study.folder / "report.html").is_file()
+    follower.begin(7, "random", study.records()[0].arch)
+    follower._told_s = 0.0
+    follower.step(Progress(scores=[0.5], step=3, steps=9, epochs=3))
+    assert read_running(study.folder)["trials"] == [{"number": 7, "label": "random", "epoch": 2, "epochs": 3}]
+    follower.leave()
+    assert read_running(study.folder) == {}
+
+
+def test_a_loop_that_does_not_ask_is_interrupted_after_its_epoch(tmp_path):
+    from rich.console import Console
+
+    from acmix_nas.cli.display import StudyDisplay
+    from acmix_nas.cli.follow import Follower
+
+    study, stop = new_study(tmp_path), Stop()
+    follower = Follower(StudyDisplay(Console(quiet=True), "study", 3, []), study, stop, interrupts=True)
+    follower.begin(0, "row", SPACE.build(SPACE.first["paper"]))
+    stop.reason = "SIGTERM"
+    for step in (1, 2):
+        follower.step(Progress(scores=[0.5], step=step, steps=9, epochs=3))
+    with pytest.raises(KeyboardInterrupt):
+        follower.step(Progress(scores=[0.5, 0.6], step=3, steps=9, epochs=3))
+    with pytest.raises(KeyboardInterrupt):
+        follower.begin(1, "row", SPACE.build(SPACE.first["paper"]))

@@ -1,6 +1,7 @@
-"""A small real search, run as a script by tests that kill it: python tiny_search.py FOLDER_OF_STUDIES NAME TRIALS."""
+"""A small real search for tests that kill it."""
 
-import sys
+from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -9,18 +10,17 @@ from study_pieces import SPACE, Onlooker, new_study, small_setting
 from acmix_nas.search import search
 from acmix_nas.search.study import Study, at_work, has_study
 
-IMAGES, EPOCHS = 24, 3
+IMAGES, EPOCHS, SCORED = 24, 3, 30
 
 
-def main(out: Path, name: str, trials: int) -> None:
-    """Begins the study or goes on with it; says when it starts training."""
+def main(connection: Connection, out: Path, name: str, trials: int) -> None:
+    """Begins the study or goes on with it; says when it starts to work."""
     torch.set_num_threads(1)
     study = Study.open(out / name) if has_study(out / name) else new_study(out, name, seed=3, prune="asha")
     setting = small_setting(images=IMAGES, epochs=EPOCHS)
+    whole = setting.splits.search
+    scored = replace(whole, images=whole.images[:SCORED], labels=whole.labels[:SCORED])
+    setting = replace(setting, splits=replace(setting.splits, search=scored))
     with at_work(study.folder):
-        print("ready", flush=True)
+        connection.send("ready")
         search(study, SPACE, setting, trials=trials, watcher=Onlooker())
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

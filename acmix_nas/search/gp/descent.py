@@ -37,7 +37,7 @@ def minimise(function: Callable[[Array], tuple[float, Array]], start: Array, *, 
         else:
             return x
         step, change = moved - x, new_gradient - gradient
-        if step @ change > 1e-10:
+        if step @ change > 1e-10 * float(step @ step):
             pairs = [*pairs[-(MEMORY - 1) :], (step, change)]
         gain = value - new_value
         x, value, gradient = moved, new_value, new_gradient

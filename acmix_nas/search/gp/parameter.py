@@ -64,7 +64,8 @@ class Parameter:
     def others(self, level: float, rng: np.random.Generator) -> Array:
         """The levels one edit away: all of them, or a sample of near and far ones on a long axis."""
         if self.size is not None and self.size <= ALL_LEVELS:
-            return np.asarray(np.delete(np.arange(self.size, dtype=np.float64), int(level)))
+            levels = np.arange(self.size, dtype=np.float64)
+            return np.asarray(levels[levels != level])
         near = self._near(level, rng) if self.ordered else np.empty(0)
         levels = np.unique(np.concatenate([near, self.draw(rng, 4 if self.ordered else ALL_LEVELS)]))
         return np.asarray(levels[levels != level])

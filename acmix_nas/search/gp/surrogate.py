@@ -49,10 +49,6 @@ class Known:
         """The values of these rows."""
         return np.asarray(self.values[rows])
 
-    def scores(self, rows: Indices) -> Array:
-        """Normal scores among these rows."""
-        return normal_scores(self.values[rows])
-
 
 class Modelled:
     """An objective that is measured: a Gaussian process over the normal scores of its values.
@@ -89,27 +85,21 @@ class Modelled:
         mean = self._posterior.at(self._points[rows])[0]
         return raw_values(mean, self._raw, self._targets) if raw else mean
 
-    def scores(self, rows: Indices) -> Array:
-        """Normal scores among these rows."""
-        return normal_scores(self.values[rows])
-
 
 class Limit:
     """A constraint.
 
     Attributes:
         violation: (N,) its values at the rows tried; -inf where there are none.
-        exact: Whether it is computed.
     """
 
     def __init__(self, task: "Task", quantity: "Quantity", features: Features, points: Array) -> None:
         values = exact_values(task, quantity)
         self._posterior: Posterior | None = None
         self._function = quantity.exact
-        self.exact = quantity.exact is not None
         self.violation = np.where(np.isnan(values), -np.inf, values)
         rows = np.flatnonzero(~np.isnan(values))
-        if self.exact:
+        if quantity.exact:
             self._guess = linear(points, values)
         elif len(rows) > 1:
             self._model(task, features, points, selected(rows, -np.abs(values), MODELLED), values)

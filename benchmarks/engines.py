@@ -1,0 +1,136 @@
+"""Search engines for benchmarks/engine.py: each returns the networks it tries, in order and each once.
+
+All begin with the same random networks. What an engine repeats costs it nothing: distinct networks are counted.
+"""
+
+import random
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import optuna
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.trial import create_trial
+from tables import Key, Table
+
+from acmix_nas.search import HammingGPSampler
+
+STARTS = 10
+ASKED = 3
+"""Asks for each distinct network at most; then random networks fill up what is missing."""
+
+Engine = Callable[[Table, int, int, bool], list[int]]
+
+
+def starts(table: Table, seed: int) -> list[int]:
+    """The random networks that every engine of this seed begins with."""
+    return random.Random(f"{seed}/starts").sample(range(len(table.keys)), STARTS)
+
+
+def sampled(make: Callable[[Table, int, bool], BaseSampler]) -> Engine:
+    """An Optuna sampler as an engine."""
+
+    def run(table: Table, seed: int, trials: int, front: bool) -> list[int]:
+        directions = ["maximize", "minimize"] if front else ["maximize"]
+        study = optuna.create_study(directions=directions, sampler=make(table, seed, front))
+        observed = table.observed(seed)
+
+        def results(index: int) -> list[float]:
+            return [float(observed[index]), float(table.costs[index])][: len(directions)]
+
+        tried = dict.fromkeys(starts(table, seed))
+        for index in tried:
+            study.add_trial(
+                create_trial(values=results(index), params=table.params(index), distributions=table.distributions)
+            )
+        for _ in range(ASKED * trials):
+            if len(tried) >= trials:
+                break
+            trial = study.ask()
+            index = table.suggest(trial)
+            study.tell(trial, results(index))
+            tried[index] = None
+        return _filled(table, seed, list(tried), trials)
+
+    return run
+
+
+def evolution(table: Table, seed: int, trials: int, front: bool) -> list[int]:
+    """Regularised evolution (Real 2019): of 25 living networks the best of 5 has a child, and the oldest dies."""
+    chance, observed = random.Random(f"{seed}/evolution"), table.observed(seed)
+    tried = dict.fromkeys(starts(table, seed))
+    while len(tried) < 25:
+        tried[chance.randrange(len(table.keys))] = None
+    living = deque(tried, maxlen=25)
+    for _ in range(ASKED * trials):
+        if len(tried) >= trials:
+            break
+        parent = max(chance.sample(list(living), 5), key=lambda index: observed[index])
+        child = table.index[_mutated(table, table.keys[parent], chance)]
+        living.append(child)
+        tried[child] = None
+    return _filled(table, seed, list(tried), trials)
+
+
+def local(table: Table, seed: int, trials: int, front: bool) -> list[int]:
+    """Local search (White 2021): all neighbours of the best, from a random network anew when none is better."""
+    chance, observed = random.Random(f"{seed}/local"), table.observed(seed)
+    tried = dict.fromkeys(starts(table, seed))
+    here = max(tried, key=lambda index: observed[index])
+    while len(tried) < trials:
+        around = [table.index[key] for key in _neighbours(table, table.keys[here])]
+        chance.shuffle(around)
+        better = next((index for index in _noted(around, tried) if observed[index] > observed[here]), None)
+        here = chance.randrange(len(table.keys)) if better is None else better
+        tried[here] = None
+    return list(tried)[:trials]
+
+
+ENGINES: dict[str, Engine] = {
+    "random": sampled(lambda table, seed, front: RandomSampler(seed=seed)),
+    "NSGA-II": sampled(lambda table, seed, front: NSGAIISampler(population_size=20, seed=seed)),
+    "TPE": sampled(lambda table, seed, front: TPESampler(seed=seed)),
+    "evolution": evolution,
+    "local search": local,
+    "Hamming GP": sampled(lambda table, seed, front: _hamming(table, seed, front)),
+}
+FRONT_ENGINES = ("random", "NSGA-II", "TPE", "Hamming GP")
+
+
+def _hamming(table: Table, seed: int, front: bool) -> BaseSampler:
+    costs = {1: lambda params: float(table.costs[table.index[table.key(params)]])} if front else None
+    return HammingGPSampler(seed, costs=costs)
+
+
+def _noted(indices: list[int], tried: dict[int, None]) -> Iterator[int]:
+    for index in indices:
+        tried[index] = None
+        yield index
+
+
+def _neighbours(table: Table, key: Key) -> list[Key]:
+    options = [range(len(getattr(one, "choices", range(3)))) for one in table.distributions.values()]
+    return [
+        (*key[:place], option, *key[place + 1 :])
+        for place, choice in enumerate(options)
+        for option in choice
+        if option != key[place]
+    ]
+
+
+def _mutated(table: Table, key: Key, chance: random.Random) -> Key:
+    return chance.choice(_neighbours(table, key))
+
+
+def _filled(table: Table, seed: int, tried: list[int], trials: int) -> list[int]:
+    rest = random.Random(f"{seed}/rest")
+    known = dict.fromkeys(tried)
+    while len(known) < trials:
+        known[rest.randrange(len(table.keys))] = None
+    return list(known)[:trials]
+
+
+def quiet() -> None:
+    """Optuna says nothing of single trials."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
