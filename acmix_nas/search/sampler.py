@@ -15,7 +15,7 @@ from acmix_nas.arch import Arch
 from acmix_nas.errors import UsageError
 from acmix_nas.search.axes import axes_of_space, distribution, domain_of_space, values_of_row
 from acmix_nas.search.distinct import DistinctSampler
-from acmix_nas.search.gp import propose
+from acmix_nas.search.gp import propose, stream
 from acmix_nas.search.hamming_gp import Function, HammingGPSampler
 from acmix_nas.search.history import Memory, task_of
 from acmix_nas.space import Choice, Space, Value, Values
@@ -91,21 +91,14 @@ def draw(
         if space.build(values).id not in seen:
             return label, values
     if number >= len(space.first) + starts:
-        trials = _plain(history)
         if sampler == "hamming-gp":
-            proposed = _modelled(space, seed, trials, directions, costs or {}, memory or Memory())
+            proposed = _modelled(space, seed, _plain(history), directions, costs or {}, memory or Memory())
         else:
-            proposed = _asked(space, sampler, seed, trials, directions)
+            proposed = _asked(space, sampler, seed, _plain(history), directions)
         if proposed is not None and space.build(proposed).id not in seen:
             return sampler, proposed
-    chance = random.Random(f"{seed}/{number}/random")
-    for _ in range(RANDOM_TRIES):
-        values = space.sample(lambda choice: chance.choice(choice.options))
-        if space.build(values).id not in seen:
-            return "random", values
-    if len(seen) >= space.size:
-        return None
-    return next((("random", values) for values in space.completions({}) if space.build(values).id not in seen), None)
+    values = _random(space, random.Random(f"{seed}/{number}/random"), seen)
+    return None if values is None else ("random", values)
 
 
 def encode(space: Space, values: Mapping[str, Value]) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
@@ -121,6 +114,16 @@ def encode(space: Space, values: Mapping[str, Value]) -> tuple[dict[str, Any], d
 def decode(space: Space, params: Mapping[str, Any]) -> Values:
     """The inverse of `encode`."""
     return space.sample(lambda choice: _option(choice, params[choice.name]))
+
+
+def _random(space: Space, chance: random.Random, seen: Collection[str]) -> Values | None:
+    for _ in range(RANDOM_TRIES):
+        values = space.sample(lambda choice: chance.choice(choice.options))
+        if space.build(values).id not in seen:
+            return values
+    if len(seen) >= space.size:
+        return None
+    return next((values for values in space.completions({}) if space.build(values).id not in seen), None)
 
 
 def _modelled(
@@ -140,7 +143,7 @@ def _modelled(
         for index, function in costs.items()
     }
     task = task_of(domain, trials, rows, signs, exact, {}, memory)
-    row = propose(task, np.random.default_rng([seed, len(trials)]))
+    row = propose(task, stream(seed, len(trials)))
     return None if row is None else values_of_row(space, domain.bare(row[None])[0])
 
 
