@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
