@@ -1,7 +1,7 @@
 """What to try next: a pure function of seed and history, so that a resumed search goes on as if never stopped."""
 
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
@@ -15,9 +15,9 @@ from acmix_nas.arch import Arch
 from acmix_nas.errors import UsageError
 from acmix_nas.search.axes import axes_of_space, distribution, domain_of_space, values_of_row
 from acmix_nas.search.distinct import DistinctSampler
-from acmix_nas.search.gp import propose, stream
+from acmix_nas.search.gp import propose
 from acmix_nas.search.hamming_gp import Function, HammingGPSampler
-from acmix_nas.search.history import Memory, task_of
+from acmix_nas.search.history import Exact, Memory, task_of
 from acmix_nas.space import Choice, Space, Value, Values
 
 Direction: TypeAlias = Literal["maximize", "minimize"]
@@ -28,6 +28,10 @@ POPULATION = 20
 GENERATION = "NSGAIISampler:generation"
 """System attribute in which Optuna's NSGA-II keeps a trial's generation."""
 RANDOM_TRIES = 500
+ASKED_TRIES = 20
+"""Proposals that a sampler without limits is asked for, until one is within them."""
+WALKED = 10_000
+"""Networks of the largest space that is gone through for one within the limits."""
 
 
 def make_sampler(
@@ -66,9 +70,10 @@ def draw(
     directions: Sequence[Direction],
     sampler: str = "hamming-gp",
     costs: Mapping[int, Callable[[Arch], float]] | None = None,
+    limits: Mapping[str, Callable[[Arch], float]] | None = None,
     memory: Memory | None = None,
 ) -> tuple[str, Values] | None:
-    """The next network to train, never one that was tried before.
+    """The next network to train, never one that was tried before or is beyond a limit.
 
     First come the space's own first networks, then random ones, then what the sampler proposes.
 
@@ -81,24 +86,40 @@ def draw(
         directions: "maximize" or "minimize" for each objective.
         sampler: Name of the sampler.
         costs: Index of an objective -> its exact function, for those known before training.
+        limits: Name of a limit -> exact function, at most 0 for a network that may be trained.
         memory: Of this search; given again, it saves time and changes nothing.
 
     Returns:
-        Where it came from and its values, or None when every network of the space was tried.
+        Where it came from and its values, or None when every network of the space was tried, or, with limits in a
+        space too large to go through, none was found.
     """
     number = len(history)
+    limits = limits or {}
+
+    def fits(values: Values) -> bool:
+        arch = space.build(values)
+        return arch.id not in seen and all(excess(arch) <= 0 for excess in limits.values())
+
     for label, values in space.first.items():
-        if space.build(values).id not in seen:
+        if fits(values):
             return label, values
     if number >= len(space.first) + starts:
+        trials = _plain(history)
         if sampler == "hamming-gp":
-            proposed = _modelled(space, seed, _plain(history), directions, costs or {}, memory or Memory())
+            found = _modelled(space, seed, trials, directions, costs or {}, limits, memory or Memory())
         else:
-            proposed = _asked(space, sampler, seed, _plain(history), directions)
-        if proposed is not None and space.build(proposed).id not in seen:
+            found = _asked(space, sampler, seed, trials, directions, tries=ASKED_TRIES if limits else 1)
+        proposed = next((values for values in found if fits(values)), None)
+        if proposed is not None:
             return sampler, proposed
-    values = _random(space, random.Random(f"{seed}/{number}/random"), seen)
-    return None if values is None else ("random", values)
+    chance = random.Random(f"{seed}/{number}/random")
+    for _ in range(RANDOM_TRIES):
+        values = space.sample(lambda choice: chance.choice(choice.options))
+        if fits(values):
+            return "random", values
+    if len(seen) >= space.size or (limits and space.size > WALKED):
+        return None
+    return next((("random", values) for values in space.completions({}) if fits(values)), None)
 
 
 def encode(space: Space, values: Mapping[str, Value]) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
@@ -116,40 +137,34 @@ def decode(space: Space, params: Mapping[str, Any]) -> Values:
     return space.sample(lambda choice: _option(choice, params[choice.name]))
 
 
-def _random(space: Space, chance: random.Random, seen: Collection[str]) -> Values | None:
-    for _ in range(RANDOM_TRIES):
-        values = space.sample(lambda choice: chance.choice(choice.options))
-        if space.build(values).id not in seen:
-            return values
-    if len(seen) >= space.size:
-        return None
-    return next((values for values in space.completions({}) if space.build(values).id not in seen), None)
-
-
 def _modelled(
     space: Space,
     seed: int,
     trials: Sequence[FrozenTrial],
     directions: Sequence[Direction],
     costs: Mapping[int, Callable[[Arch], float]],
+    limits: Mapping[str, Callable[[Arch], float]],
     memory: Memory,
-) -> Values | None:
+) -> Iterator[Values]:
     axes = axes_of_space(space)
     domain = domain_of_space(space, axes)
     rows = np.array([axes.row(trial.params) for trial in trials]).reshape(len(trials), len(axes.parameters))
     signs = [1 if direction == "maximize" else -1 for direction in directions]
-    exact = {
-        index: memory.once(f"cost {index}", lambda row, f=function: f(space.build(values_of_row(space, row))))
-        for index, function in costs.items()
-    }
-    task = task_of(domain, trials, rows, signs, exact, {}, memory)
-    row = propose(task, stream(seed, len(trials)))
-    return None if row is None else values_of_row(space, domain.bare(row[None])[0])
+
+    def exact(label: str, function: Callable[[Arch], float]) -> Exact:
+        return memory.once(label, lambda row: function(space.build(values_of_row(space, row))))
+
+    known = {index: exact(f"cost {index}", function) for index, function in costs.items()}
+    kept = {name: exact(f"limit {name}", function) for name, function in limits.items()}
+    task = task_of(domain, trials, rows, signs, known, kept, memory)
+    row = propose(task, np.random.default_rng([seed, len(trials)]))
+    if row is not None:
+        yield values_of_row(space, domain.bare(row[None])[0])
 
 
 def _asked(
-    space: Space, sampler: str, seed: int, trials: Sequence[FrozenTrial], directions: Sequence[Direction]
-) -> Values:
+    space: Space, sampler: str, seed: int, trials: Sequence[FrozenTrial], directions: Sequence[Direction], *, tries: int
+) -> Iterator[Values]:
     """What a sampler of Optuna's proposes, in a study in memory."""
     study = optuna.create_study(sampler=make_sampler(sampler, seed, space=space), directions=list(directions))
     if len(directions) > 1:  # Optuna's samplers take no pruned trials there
@@ -157,7 +172,8 @@ def _asked(
             _failed(trial) for trial in trials if trial.state == TrialState.PRUNED
         ]
     study.add_trials(trials)
-    return space.sample(_suggest(study.ask()))
+    for _ in range(tries):
+        yield space.sample(_suggest(study.ask()))
 
 
 def _inner(name: str, seed: int) -> BaseSampler:
