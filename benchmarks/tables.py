@@ -48,10 +48,10 @@ class Table:
         return _index(self)
 
     def observed(self, seed: int) -> np.ndarray:
-        """(N,) accuracies that a search of this seed sees: of one training seed, or the next that was run."""
-        runs = np.roll(self.runs, -(seed % self.runs.shape[1]), axis=1)
-        first = np.argmax(~np.isnan(runs), axis=1)
-        return np.asarray(runs[np.arange(len(runs)), first])
+        """(N,) accuracies that a search of this seed sees: for each network, one of its training runs at random."""
+        order = np.random.default_rng(seed).random(self.runs.shape)
+        chosen = np.argmin(np.where(np.isnan(self.runs), np.inf, order), axis=1)
+        return np.asarray(self.runs[np.arange(len(self.runs)), chosen])
 
     def key(self, params: dict[str, Any]) -> Key:
         """The network with these parameters."""

@@ -7,7 +7,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from acmix_nas.search.gp import fresh
+from acmix_nas.search.gp import fresh, stream
 from acmix_nas.search.gp.domain import repeats
 from acmix_nas.search.gp.parameter import Array
 from acmix_nas.search.proposing import ProposingSampler, Situation
@@ -33,7 +33,7 @@ class DistinctSampler(ProposingSampler):
         self._make = make
 
     def _propose(self, study: Study, trial: FrozenTrial, known: Situation, *, again: bool) -> Array | None:
-        rng = np.random.default_rng([self._seed, trial.number])
+        rng = stream(self._seed, trial.number)
         inner = self._make(int(rng.integers(2**31)))
         inner.before_trial(study, trial)
         for _ in range(TRIES):

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
 from acmix_nas.errors import UsageError
 from acmix_nas.search.axes import Axes, values_of_row
-from acmix_nas.search.gp import fresh, propose
+from acmix_nas.search.gp import fresh, propose, stream
 from acmix_nas.search.gp.parameter import Array
 from acmix_nas.search.history import Exact, Memory, task_of
 from acmix_nas.search.proposing import ProposingSampler, Situation
@@ -66,7 +65,7 @@ class HammingGPSampler(ProposingSampler):
             self._memory,
             known.seen,
         )
-        rng = np.random.default_rng([self._seed, trial.number])
+        rng = stream(self._seed, trial.number)
         if len(task.rows) < self._starts and not again:
             return fresh(task.domain, task.seen, rng)
         return propose(task, rng, again=again)

@@ -94,34 +94,36 @@ def task_of(
     """
     rows = Rows.of(trial_rows)
     states = [trial.state for trial in trials]
-    measured = np.array([state == TrialState.COMPLETE for state in states], dtype=bool)
-    values = np.full((len(trials), len(directions)), np.nan)
-    for index, trial in enumerate(trials):
-        if measured[index]:
-            values[index] = np.clip(trial.values, -HUGE, HUGE)
-    values *= directions
-    pruned = np.array([state == TrialState.PRUNED for state in states], dtype=bool)
-    modelled = [index for index in range(len(directions)) if index not in costs]
-    if pruned.any() and len(modelled) == 1:
-        column = modelled[0]
-        values[pruned, column] = pruned_values(trials, values[:, column], pruned, directions[column])
-    objectives = [
-        Quantity(values=rows.mean(values[:, index]), exact=_signed(costs.get(index), directions[index]))
-        for index in range(len(directions))
-    ]
+    values = _values(trials, directions, [index for index in range(len(directions)) if index not in costs])
     finished = np.array([state.is_finished() for state in states], dtype=bool)
-    running = np.isnan(rows.mean(np.where(finished, 1.0, np.nan)))
-    count = np.bincount(rows.place[measured | pruned], minlength=len(rows.rows))
+    given = np.array([state in (TrialState.COMPLETE, TrialState.PRUNED) for state in states], dtype=bool)
     return Task(
         domain=domain,
         rows=rows.rows,
-        counts=np.maximum(count, 1).astype(np.float64),
-        running=running,
-        objectives=objectives,
+        counts=np.maximum(np.bincount(rows.place[given], minlength=len(rows.rows)), 1).astype(np.float64),
+        running=np.isnan(rows.mean(np.where(finished, 1.0, np.nan))),
+        objectives=[
+            Quantity(values=rows.mean(column), exact=_signed(costs.get(index), directions[index]))
+            for index, column in enumerate(values.T)
+        ],
         constraints=[*_constraints(trials, rows, limits), *_failures(states, rows)],
         refused=refused,
         fits=memory.fits,
     )
+
+
+def _values(trials: Sequence[FrozenTrial], directions: Sequence[int], modelled: Sequence[int]) -> Array:
+    """(T, K) values, larger being better; those of pruned trials where one objective alone is modelled."""
+    values = np.full((len(trials), len(directions)), np.nan)
+    for row, trial in zip(values, trials, strict=True):
+        if trial.state == TrialState.COMPLETE:
+            row[:] = np.clip(trial.values, -HUGE, HUGE)
+    values *= directions
+    pruned = np.array([trial.state == TrialState.PRUNED for trial in trials], dtype=bool)
+    if pruned.any() and len(modelled) == 1:
+        (column,) = modelled
+        values[pruned, column] = pruned_values(trials, values[:, column], pruned, directions[column])
+    return values
 
 
 def pruned_values(trials: Sequence[FrozenTrial], values: Array, pruned: Mask, direction: int) -> Array:

@@ -15,7 +15,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from acmix_nas.search.axes import Axes, axes_of_space, domain_of_space, domain_of_trials, from_level
-from acmix_nas.search.gp import Domain, unseen
+from acmix_nas.search.gp import Domain, stream, unseen
 from acmix_nas.search.gp.parameter import Array
 from acmix_nas.search.reading import PROPOSAL, Reading
 from acmix_nas.space import Space
@@ -97,7 +97,7 @@ class ProposingSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """A random value for a parameter that no trial asked for before, or whose range is not what it was."""
-        rng = np.random.default_rng([self._seed, trial.number, crc32(param_name.encode())])
+        rng = stream(self._seed, trial.number, crc32(param_name.encode()))
         (parameter,) = Axes({param_name: param_distribution}).parameters
         values = [from_level(param_distribution, float(level)) for level in parameter.draw(rng, TRIES)]
         tried = [other.params for other in _others(study, trial)]
@@ -111,7 +111,7 @@ class ProposingSampler(BaseSampler):
             if not axes.distributions or any(parameter.size is None for parameter in axes.parameters):
                 return
             known = self._situation(axes, trials, None)
-        if unseen(known.domain, known.seen, np.random.default_rng(0)) is None:
+        if unseen(known.domain, known.seen, stream(0)) is None:
             try:
                 study.stop()
             except RuntimeError:  # asked and told by hand: there is no loop to stop

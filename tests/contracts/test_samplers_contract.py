@@ -56,15 +56,15 @@ def choose(trial):
 
 def test_parameters_of_every_kind(name):
     study = study_of(name)
-    study.optimize(every_kind, n_trials=30)
-    assert len(distinct(study.trials)) == 30
+    study.optimize(every_kind, n_trials=20)
+    assert len(distinct(study.trials)) == 20
     assert all(trial.state == TrialState.COMPLETE for trial in study.trials)
 
 
 def test_several_objectives_and_minimising(name):
     study = study_of(name, ["minimize", "maximize", "minimize"])
-    study.optimize(lambda trial: (-every_kind(trial), trial.params["even"], trial.params["float"]), n_trials=20)
-    assert len(distinct(study.trials)) == 20
+    study.optimize(lambda trial: (-every_kind(trial), trial.params["even"], trial.params["float"]), n_trials=13)
+    assert len(distinct(study.trials)) == 13
 
 
 def test_a_small_study_is_tried_out_and_stops(name):
@@ -129,8 +129,8 @@ def test_failed_pruned_and_running_trials_are_not_repeated(name):
 
 def test_trials_in_parallel(name):
     study = study_of(name, space=SPACE)
-    study.optimize(lambda trial: len(set(SPACE.sample(choose(trial)).values())), n_trials=24, n_jobs=2)
-    assert len(distinct(study.trials)) == 24
+    study.optimize(lambda trial: len(set(SPACE.sample(choose(trial)).values())), n_trials=16, n_jobs=2)
+    assert len(distinct(study.trials)) == 16
 
 
 def test_fixed_distributions(name):
@@ -153,8 +153,8 @@ def test_constraints(name):
         return value
 
     study = study_of(name)
-    study.optimize(objective, n_trials=25)
-    assert len(distinct(study.trials)) == 25
+    study.optimize(objective, n_trials=16)
+    assert len(distinct(study.trials)) == 16
 
 
 def test_a_resumed_study_goes_on_as_if_it_had_never_stopped(name):
@@ -163,9 +163,9 @@ def test_a_resumed_study_goes_on_as_if_it_had_never_stopped(name):
     def objective(trial):
         return every_kind(trial), trial.params["even"]
 
-    whole.optimize(objective, n_trials=24)
+    whole.optimize(objective, n_trials=16)
     for _ in range(4):
-        parts.optimize(objective, n_trials=6)
+        parts.optimize(objective, n_trials=4)
         parts.sampler = make_sampler(name, 3)
     assert [trial.params for trial in parts.trials] == [trial.params for trial in whole.trials]
 

@@ -5,7 +5,7 @@ A row holds a level for each parameter: the index of a nominal option or of a st
 """
 
 from acmix_nas.search.gp.domain import Domain, unseen
-from acmix_nas.search.gp.engine import Quantity, Task, fresh, propose
+from acmix_nas.search.gp.engine import Quantity, Task, fresh, propose, stream
 from acmix_nas.search.gp.parameter import Parameter
 
-__all__ = ["Domain", "Parameter", "Quantity", "Task", "fresh", "propose", "unseen"]
+__all__ = ["Domain", "Parameter", "Quantity", "Task", "fresh", "propose", "stream", "unseen"]

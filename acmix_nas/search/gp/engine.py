@@ -66,9 +66,7 @@ def propose(task: Task, rng: np.random.Generator, *, again: bool = False) -> Arr
         rng: Gives the candidates beside the neighbours.
         again: Whether a row that was tried may come again.
     """
-    if sum(
-        objective.exact is not None or (~np.isnan(objective.values)).sum() > 1 for objective in task.objectives
-    ) < len(task.objectives):
+    if any(one.exact is None and np.isfinite(one.values).sum() < 2 for one in task.objectives):
         return task.domain.draw(rng, 1)[0] if again else fresh(task.domain, task.seen, rng)
     pool, worth = _candidates(task, rng)
     seen = task.seen
@@ -77,6 +75,11 @@ def propose(task: Task, rng: np.random.Generator, *, again: bool = False) -> Arr
             row: Array = pool[index]
             return row
     return fresh(task.domain, task.seen, rng)
+
+
+def stream(seed: int, *numbers: int) -> np.random.Generator:
+    """Random numbers that hang on these whole numbers alone."""
+    return np.random.default_rng([number % 2**64 for number in (seed, *numbers)])
 
 
 def fresh(domain: Domain, seen: Array, rng: np.random.Generator) -> Array | None:
