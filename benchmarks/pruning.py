@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from acmix_nas.search.rungs import leaders, rungs_of
 from engine import means
+
+from acmix_nas.search.rungs import leaders, rungs_of
 
 BUDGETS = (5, 10, 20, 40)
 FILES = ("curves_metaqnn_cifar10", "curves_deep_resnets_tinyimagenet")
