@@ -75,7 +75,7 @@ def test_a_subset_is_a_source(images, tmp_path):
     assert "2 classes, 18 train, 10 search, 6 report images of 8 px" in text
     assert "turned into upright 8-bit RGB:" in text
     index = json.loads((store / "index.json").read_text())
-    assert index["command"].startswith("acmix ")
+    assert index["command"].startswith("acmix")
     assert index["recipe"]["seed"] == 0
     found = json.loads(run("data", "describe", store, "--json"))
     assert found["fingerprint"] == index["fingerprint"]
