@@ -141,11 +141,21 @@ class ACmix(TwoForms):
     def _mix(self, x_BHWI: torch.Tensor) -> torch.Tensor:
         assert self.attention is not None
         weights = None if self.plain else self.combine.weights()
+        if self.mixed is not None and weights is not None and self.stride == 1 and self.attention.takes_map:
+            arranged = self.attention.arrange(x_BHWI)
+            conv = self._convolve(self.mixed(self._placed(arranged, x_BHWI)), weights)
+            att = self._crop(self.attention.weighed_map(arranged, self.qkv, weights[0]), x_BHWI)
+            return self._restored(att, conv, x_BHWI, weights)
         q, k, v, maps = self._project(x_BHWI)
         # Convolved first, so that the backward pass, which goes the other way, frees what attention saved before it
         # holds the gradients of all 3N maps.
         conv = self._convolve(maps, weights)
         att = self._crop(self._attend(q[:, :: self.stride, :: self.stride], k, v, weights), x_BHWI)
+        return self._restored(att, conv, x_BHWI, weights)
+
+    def _restored(self, att: torch.Tensor, conv: torch.Tensor, x_BHWI: torch.Tensor, weights: _Weights) -> torch.Tensor:
+        """Both paths together, rolled back."""
+        assert self.attention is not None
         if self.conv_on == "image":
             return self._combined(self.attention.restore(att), conv, x_BHWI, weights)
         return self.attention.restore(self._combined(att, conv, x_BHWI, weights))

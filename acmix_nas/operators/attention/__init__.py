@@ -52,9 +52,11 @@ class AttentionMode(TwoForms):
 
     Attributes:
         SITE: Further arguments of the site that the mode takes.
+        takes_map: Whether it has `weighed_map(x, qkv, alpha)`: `weighed`, given the arranged map and its projections.
     """
 
     SITE: ClassVar[tuple[str, ...]] = ()
+    takes_map: ClassVar[bool] = False
 
     def place(self, map_size: tuple[int, int] | None, *, shifted: bool = False) -> None:
         """Fits the mode to the map a host was built for.

@@ -31,6 +31,7 @@ class Attention(AttentionMode):
         dilation: Without effect here.
     """
 
+    takes_map = True
     relative_position_index: torch.Tensor
     mask: torch.Tensor | None
     frozen: torch.Tensor | None
@@ -108,6 +109,17 @@ class Attention(AttentionMode):
         """Alpha times `forward`: alpha rides on proj."""
         return scaled_linear(self._attended(q, k, v), self.proj, alpha)
 
+    def weighed_map(self, x: torch.Tensor, qkv: nn.Linear, alpha: Weight) -> torch.Tensor:
+        """Alpha times attention of an arranged map: cut into windows before it is projected, a third of what is moved."""
+        windows_BnTC = self._cut(x)
+        q_k_v = torch.unflatten(qkv(windows_BnTC), -1, (3, self.num_heads, -1)).permute(3, 0, 1, 4, 2, 5).flatten(1, 2)
+        bias_nNTT = self._biases(x).to(x.dtype)
+        if bias_nNTT.shape[0] != 1:
+            bias_nNTT = bias_nNTT.expand(x.shape[0], *bias_nNTT.shape).flatten(0, 1)
+        y_XNTD = F.scaled_dot_product_attention(*q_k_v.unbind(), attn_mask=bias_nNTT)
+        y_BnNTD = torch.unflatten(y_XNTD, 0, windows_BnTC.shape[:2])
+        return scaled_linear(self._merged(y_BnNTD, x.shape[1], x.shape[2]), self.proj, alpha)
+
     def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attends; see `AttentionMode.forward`."""
         y: torch.Tensor = self.proj(self._attended(q, k, v))
@@ -154,6 +166,12 @@ class Attention(AttentionMode):
         (batch, height, width, channels), (rows, columns) = x_BHWC.shape, self.window_size
         shape = (batch, height // rows, rows, width // columns, columns, self.num_heads, channels // self.num_heads)
         return x_BHWC.reshape(shape).permute(0, 1, 3, 5, 2, 4, 6).flatten(4, 5).flatten(1, 2)
+
+    def _cut(self, x_BHWC: torch.Tensor) -> torch.Tensor:
+        """(B, H, W, C) -> (B, n, T, C)."""
+        (batch, height, width, channels), (rows, columns) = x_BHWC.shape, self.window_size
+        x = x_BHWC.reshape(batch, height // rows, rows, width // columns, columns, channels)
+        return x.permute(0, 1, 3, 2, 4, 5).flatten(3, 4).flatten(1, 2)
 
     def _merged(self, x_BnNTD: torch.Tensor, height: int, width: int) -> torch.Tensor:
         """The inverse of `_windows`."""
