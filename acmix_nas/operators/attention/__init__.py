@@ -52,7 +52,7 @@ class AttentionMode(TwoForms):
 
     Attributes:
         SITE: Further arguments of the site that the mode takes.
-        takes_map: Whether it has `weighed_map(x, qkv, alpha)`: `weighed`, given the arranged map and its projections.
+        takes_map: Whether it has `weighed_map`.
     """
 
     SITE: ClassVar[tuple[str, ...]] = ()
@@ -100,6 +100,10 @@ class AttentionMode(TwoForms):
         """Alpha times `forward`; modes that end in a linear layer scale its weights instead of the map."""
         y: torch.Tensor = alpha * self(q, k, v)
         return y
+
+    def weighed_map(self, x: torch.Tensor, qkv: nn.Linear, alpha: Weight) -> torch.Tensor:
+        """`weighed` of what `qkv` makes of the arranged map `x`, at stride 1. Modes with `takes_map` have it."""
+        raise NotImplementedError
 
     def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attends.

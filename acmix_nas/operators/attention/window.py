@@ -110,13 +110,14 @@ class Attention(AttentionMode):
         return scaled_linear(self._attended(q, k, v), self.proj, alpha)
 
     def weighed_map(self, x: torch.Tensor, qkv: nn.Linear, alpha: Weight) -> torch.Tensor:
-        """Alpha times attention of an arranged map: cut into windows before it is projected, a third of what is moved."""
+        """The map is cut into windows before it is projected: a third of what is moved after it."""
         windows_BnTC = self._cut(x)
-        q_k_v = torch.unflatten(qkv(windows_BnTC), -1, (3, self.num_heads, -1)).permute(3, 0, 1, 4, 2, 5).flatten(1, 2)
+        parts_BnT3ND = torch.unflatten(qkv(windows_BnTC), -1, (3, self.num_heads, -1))
+        q, k, v = parts_BnT3ND.permute(3, 0, 1, 4, 2, 5).flatten(1, 2).unbind()
         bias_nNTT = self._biases(x).to(x.dtype)
         if bias_nNTT.shape[0] != 1:
             bias_nNTT = bias_nNTT.expand(x.shape[0], *bias_nNTT.shape).flatten(0, 1)
-        y_XNTD = F.scaled_dot_product_attention(*q_k_v.unbind(), attn_mask=bias_nNTT)
+        y_XNTD = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_nNTT)
         y_BnNTD = torch.unflatten(y_XNTD, 0, windows_BnTC.shape[:2])
         return scaled_linear(self._merged(y_BnNTD, x.shape[1], x.shape[2]), self.proj, alpha)
 
