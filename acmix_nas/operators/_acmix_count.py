@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from acmix_nas import registry
 from acmix_nas.arch import FROZEN_IMPL, Mixer
+from acmix_nas.errors import ArchError
 from acmix_nas.operators import _combine
 from acmix_nas.operators._enlarged import small_extent
 from acmix_nas.operators.attention import ModeCount
@@ -142,6 +143,7 @@ def _path(mixer: Mixer, site: _Site, reduced: tuple[int, int] | None, dilation: 
     """In form 4 the part of q is linear in the map, that of k and v in the reduced map, from where it is expanded."""
     assert mixer.num_heads is not None
     assert mixer.conv_kernel is not None
+    check_head_width(site.keys, site.outputs, mixer.num_heads)
     head_dim, maps = site.keys // mixer.num_heads, mixer.conv_kernel**2
     inputs = site.qkv // head_dim
     per_depth = site.outputs // head_dim if mixer.conv_impl == "full" else 1
@@ -170,3 +172,21 @@ def _ratio(site: _Site, reduced: tuple[int, int]) -> int:
     ratio = site.input_map[0] // reduced[0]
     fills = (ratio * reduced[0], ratio * reduced[1]) == site.input_map
     return ratio if fills and site.stride == 1 else 0
+
+
+def check_head_width(keys: int, channels: int, num_heads: int) -> None:
+    """Whether the convolution path can cut q, k and v into maps of one depth.
+
+    Args:
+        keys: Channels of q and k.
+        channels: Channels of v.
+        num_heads: Heads that q and k are cut into.
+
+    Raises:
+        ArchError: It cannot.
+    """
+    if keys % num_heads or channels % (keys // num_heads):
+        raise ArchError(
+            f"num_heads divides the {keys} channels of q and k, and the head width the {channels} of v; "
+            f"it is {num_heads}."
+        )

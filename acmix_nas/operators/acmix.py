@@ -15,6 +15,7 @@ from acmix_nas import registry
 from acmix_nas.arch import COMBINE, CONV_IMPL, CONV_INIT, Mixer
 from acmix_nas.errors import ArchError
 from acmix_nas.operators import _combine
+from acmix_nas.operators._acmix_count import check_head_width
 from acmix_nas.operators._acmix_count import count as count
 from acmix_nas.operators._convolution import ConvolutionPath, Maps, Reduced
 from acmix_nas.operators._form import TwoForms
@@ -285,11 +286,7 @@ def _convolution(keys: int, channels: int, described: Mapping[str, Any], site: M
     kernel, impl, init = described["conv_kernel"], described["conv_impl"], described.get("conv_init", "shift")
     _check_convolution(kernel, impl, init)
     num_heads = described["num_heads"]
-    if keys % num_heads or channels % (keys // num_heads):
-        raise ArchError(
-            f"num_heads divides the {keys} channels of q and k, and the head width the {channels} of v; "
-            f"it is {num_heads}."
-        )
+    check_head_width(keys, channels, num_heads)
     return ConvolutionPath(
         channels,
         num_heads,

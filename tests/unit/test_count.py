@@ -7,7 +7,7 @@ import torch
 
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.cost import breakdown, count, total
-from acmix_nas.errors import AcmixError
+from acmix_nas.errors import AcmixError, ArchError
 from acmix_nas.models import build_model, merge, named_arch, plain_form
 from acmix_nas.operators.acmix import count as count_acmix
 from acmix_nas.parts import OPS
@@ -154,3 +154,14 @@ def _normed():
     blocks = sum(2 * depth * dim * n for depth, dim, n in zip((2, 2, 6, 2), (96, 192, 384, 768), pixels, strict=True))
     merging = sum(4 * dim * n for dim, n in zip((96, 192, 384), pixels[1:], strict=True))
     return 96 * pixels[0] + blocks + merging + 768 * pixels[-1]
+
+
+def test_heads_that_the_keys_do_not_give_are_one_error_in_counting_and_in_building():
+    whole = named_arch("acmix_san10")
+    stages = [
+        [mixer.having(**({"num_heads": 32} if mixer.conv_kernel else {})) for mixer in stage] for stage in whole.stages
+    ]
+    arch = Arch.canonical(host="san", stages=stages)
+    for act in (count, build_model):
+        with pytest.raises(ArchError, match="num_heads divides the 16 channels of q and k"):
+            act(arch)
