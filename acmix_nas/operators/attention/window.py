@@ -115,7 +115,7 @@ class Attention(AttentionMode):
         parts_BnT3ND = torch.unflatten(qkv(windows_BnTC), -1, (3, self.num_heads, -1))
         q, k, v = parts_BnT3ND.permute(3, 0, 1, 4, 2, 5).flatten(1, 2).unbind()
         bias_nNTT = self._biases(x).to(x.dtype)
-        if bias_nNTT.shape[0] != 1:
+        if any(self.shift_size):
             bias_nNTT = bias_nNTT.expand(x.shape[0], *bias_nNTT.shape).flatten(0, 1)
         y_XNTD = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_nNTT)
         y_BnNTD = torch.unflatten(y_XNTD, 0, windows_BnTC.shape[:2])
@@ -172,7 +172,9 @@ class Attention(AttentionMode):
         """(B, H, W, C) -> (B, n, T, C)."""
         (batch, height, width, channels), (rows, columns) = x_BHWC.shape, self.window_size
         x = x_BHWC.reshape(batch, height // rows, rows, width // columns, columns, channels)
-        return x.permute(0, 1, 3, 2, 4, 5).flatten(3, 4).flatten(1, 2)
+        # Copied also where there is one window: an exported program must not ask how many there are.
+        windows = x.permute(0, 1, 3, 2, 4, 5).clone(memory_format=torch.contiguous_format)
+        return windows.flatten(3, 4).flatten(1, 2)
 
     def _merged(self, x_BnNTD: torch.Tensor, height: int, width: int) -> torch.Tensor:
         """The inverse of `_windows`."""
