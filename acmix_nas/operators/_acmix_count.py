@@ -143,7 +143,8 @@ def _path(mixer: Mixer, site: _Site, reduced: tuple[int, int] | None, dilation: 
     """In form 4 the part of q is linear in the map, that of k and v in the reduced map, from where it is expanded."""
     assert mixer.num_heads is not None
     assert mixer.conv_kernel is not None
-    check_head_width(site.keys, site.outputs, mixer.num_heads)
+    if site.keys < mixer.num_heads:  # else a network that cannot be built still has a count, for its failed record
+        check_head_width(site.keys, site.outputs, mixer.num_heads)
     head_dim, maps = site.keys // mixer.num_heads, mixer.conv_kernel**2
     inputs = site.qkv // head_dim
     per_depth = site.outputs // head_dim if mixer.conv_impl == "full" else 1
