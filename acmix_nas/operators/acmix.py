@@ -144,7 +144,7 @@ class ACmix(TwoForms):
         weights = None if self.plain else self.combine.weights()
         if self.mixed is not None and weights is not None and self.stride == 1 and self.attention.takes_map:
             arranged = self.attention.arrange(x_BHWI)
-            conv = self._convolve(self.mixed(self._placed(arranged, x_BHWI)), weights)
+            conv = self._convolve(self._mixed_maps(arranged, x_BHWI), weights)
             att = self._crop(self.attention.weighed_map(arranged, self.qkv, weights[0]), x_BHWI)
             return self._restored(att, conv, x_BHWI, weights)
         q, k, v, maps = self._project(x_BHWI)
@@ -182,7 +182,7 @@ class ACmix(TwoForms):
             qkv = self.qkv(arranged)
             q, k, v = torch.split(qkv, self.widths, -1)
             if self.mixed is not None:
-                return q, k, v, self.mixed(self._placed(arranged, x_BHWI))
+                return q, k, v, self._mixed_maps(arranged, x_BHWI)
             return q, k, v, self._placed(qkv, x_BHWI)
         q, k, v = self._project_apart(arranged, reduced)
         kv, ratio = torch.cat((k, v), -1), self.attention.enlargement(arranged)
@@ -193,11 +193,18 @@ class ACmix(TwoForms):
     def _placed(self, qkv: torch.Tensor, x_BHWI: torch.Tensor) -> torch.Tensor:
         """An arranged map as the convolution path sees it: cut to the input, rolled back if `conv_on` says so."""
         assert self.attention is not None
-        (height, width), (rows, columns) = x_BHWI.shape[1:3], qkv.shape[1:3]
+        qkv = qkv[:, : x_BHWI.shape[1], : x_BHWI.shape[2]]
+        return self.attention.restore(qkv) if self.conv_on == "image" else qkv
+
+    def _mixed_maps(self, arranged: torch.Tensor, x_BHWI: torch.Tensor) -> torch.Tensor:
+        """What the light layer makes of the arranged map, placed as `_placed` does."""
+        assert self.mixed is not None
+        (height, width), (rows, columns) = x_BHWI.shape[1:3], arranged.shape[1:3]
         if any(type(extent) is not int for extent in (rows, columns)) or (rows, columns) != (height, width):
             # Cut by padding, which copies: strides of a view would tie an exported program to the sizes of its example.
-            qkv = nn.functional.pad(qkv, (0, 0, 0, width - columns, 0, height - rows))
-        return self.attention.restore(qkv) if self.conv_on == "image" else qkv
+            arranged = nn.functional.pad(arranged, (0, 0, 0, width - columns, 0, height - rows))
+        y: torch.Tensor = self.mixed(self._placed(arranged, x_BHWI))
+        return y
 
     def _combined(
         self, att_BhwC: torch.Tensor, conv_BhwC: torch.Tensor, x_BHWI: torch.Tensor, weights: _Weights = None
