@@ -7,11 +7,12 @@ from typing import Protocol
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from acmix_nas.arch import Arch
+from acmix_nas.front import values_of
 from acmix_nas.record import TrialRecord
 from acmix_nas.search.executors import Executor, Job, Outcome
 from acmix_nas.search.executors._jobs import failed_record
 from acmix_nas.search.executors.serial import Serial
-from acmix_nas.search.objectives import Prices, values_of
+from acmix_nas.search.objectives import Prices
 from acmix_nas.search.proposals import Proposals
 from acmix_nas.search.pruning import Pruning
 from acmix_nas.search.sampler import decode, encode
