@@ -15,14 +15,13 @@ from acmix_nas.arch import Arch
 from acmix_nas.cost import count
 from acmix_nas.cost.profile import throughputs
 from acmix_nas.errors import AcmixError, SpaceError, StudyError
-from acmix_nas.models import build_model
 from acmix_nas.record import TrialRecord
 from acmix_nas.search.executors import Job
 from acmix_nas.search.executors._jobs import run_job
 from acmix_nas.search.run import Watcher
 from acmix_nas.search.study import Study
 from acmix_nas.train import Setting
-from acmix_nas.train.trial import shared_record
+from acmix_nas.train.trial import build_proxy, shared_record
 
 log = logging.getLogger(__name__)
 
@@ -182,14 +181,7 @@ def _throughputs(study: Study, ablation: Ablation, setting: Setting, watcher: Wa
 def _outline(arch: Arch, setting: Setting) -> nn.Module:
     """The proxy network of an arch without memory for its weights."""
     with torch.device("meta"):
-        return build_model(
-            setting.proxy.shrink(arch),
-            num_classes=len(setting.splits.classes),
-            in_chans=setting.splits.in_chans,
-            img_size=setting.proxy.input_size,
-            patch_size=setting.proxy.patch_size,
-            width=setting.proxy.width,
-        )
+        return build_proxy(arch, setting)
 
 
 def _distributions() -> dict[str, BaseDistribution]:
