@@ -14,6 +14,28 @@ settings.load_profile("acmix")
 
 
 @pytest.fixture(scope="session")
+def few_images(tmp_path_factory) -> Path:
+    """An ImageFolder tree of 60 + 4 images in each of two classes: what a command does with images, in a moment."""
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("images") / "imagenet"
+    for split, count in (("train", 60), ("val", 4)):
+        for name in ("dark", "light"):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                Image.new("RGB", (40, 32), (index, index, 60 if name == "dark" else 200)).save(folder / f"{index}.png")
+    return root
+
+
+@pytest.fixture
+def on_few_images(few_images, monkeypatch) -> Path:
+    """Commands without --data take these images, not the thousands that are embedded."""
+    monkeypatch.setenv("ACMIX_DATA", str(few_images))
+    return few_images
+
+
+@pytest.fixture(scope="session")
 def installed(tmp_path_factory) -> Path:
     """The folder of an installed wheel: what a user gets, apart from the checkout."""
     folder = tmp_path_factory.mktemp("wheel")

@@ -15,12 +15,13 @@ from acmix_nas.arch import Arch
 from acmix_nas.cost import count
 from acmix_nas.cost.profile import throughputs
 from acmix_nas.errors import AcmixError, SpaceError, StudyError
-from acmix_nas.models import build_model
 from acmix_nas.record import TrialRecord
+from acmix_nas.search.executors import Job
+from acmix_nas.search.executors._jobs import run_job
 from acmix_nas.search.run import Watcher
 from acmix_nas.search.study import Study
-from acmix_nas.train import Setting, run_trial
-from acmix_nas.train.trial import shared_record
+from acmix_nas.train import Setting
+from acmix_nas.train.trial import build_proxy, shared_record
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,8 @@ def ablate(
     """Trains every row with so many seeds: all rows with the first, then all with the second.
 
     A row's images, their order and their augmentation are the same as every other row's with that seed. Cells that are
-    stored are not trained again, so more seeds or rows may be asked for later. A cell of another study that agrees in
+    stored are not trained again, so more seeds or rows may be asked for later. A cell that was interrupted goes on from
+    its last epoch, and ends as if it had not been. A cell of another study that agrees in
     everything is taken from there; a row whose proxy network is another row's shares its scores.
 
     Args:
@@ -60,8 +62,16 @@ def ablate(
     """
     extend(study, ablation)
     cells = _Cells(study, setting, watcher, _throughputs(study, ablation, setting, watcher), sources)
+    study.sweep_checkpoints()
+    try:
+        _fill(study, ablation, cells, seeds)
+    finally:
+        study.sweep_checkpoints()
+
+
+def _fill(study: Study, ablation: Ablation, cells: "_Cells", seeds: int) -> None:
     for left in study.running():
-        log.info("trial %d was interrupted; it is trained again", left.number)
+        log.info("trial %d was interrupted; it goes on from its last epoch", left.number)
         cells.fill(left.number, study.header.rows[left.params["row"]], left.params["seed"])
     there = {(trial.params["row"], trial.params["seed"]) for trial in study.trials()}
     for seed in range(seeds):
@@ -125,11 +135,11 @@ class _Cells:
         arch, seed = Arch.from_dict(self.study.header.settings["rows"][row]), self.study.header.seed + index
         self.watcher.begin(number, f"{row}, seed {index}", arch)
         seeds = {"init": seed, "order": seed}
-        record = self._found(arch, seeds, number, row) or run_trial(
-            arch, self.setting, number=number, label=row, seeds=seeds, on_step=self.watcher.step
-        )
+        job = Job(number=number, label=row, arch=arch, seeds=seeds, checkpoint=self.study.checkpoint(number))
+        record = self._found(arch, seeds, number, row) or run_job(job, self.setting, self.watcher.step)
         record = replace(record, environment={**record.environment, **self._speed(row)})
         self.study.finish(record)
+        self.study.drop_checkpoint(number)
         log.info("%s, seed %d, %s: top1 %s in %.1f s", row, seed, record.status, record.top1, record.seconds)
         self.watcher.end(record)
 
@@ -171,14 +181,7 @@ def _throughputs(study: Study, ablation: Ablation, setting: Setting, watcher: Wa
 def _outline(arch: Arch, setting: Setting) -> nn.Module:
     """The proxy network of an arch without memory for its weights."""
     with torch.device("meta"):
-        return build_model(
-            setting.proxy.shrink(arch),
-            num_classes=len(setting.splits.classes),
-            in_chans=setting.splits.in_chans,
-            img_size=setting.proxy.input_size,
-            patch_size=setting.proxy.patch_size,
-            width=setting.proxy.width,
-        )
+        return build_proxy(arch, setting)
 
 
 def _distributions() -> dict[str, BaseDistribution]:

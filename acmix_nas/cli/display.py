@@ -1,6 +1,7 @@
 """What is seen while a study runs: live on a terminal, one line for each trial in a pipe."""
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -11,12 +12,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from acmix_nas.arch import Arch
+from acmix_nas.front import front
 from acmix_nas.record import TrialRecord
-from acmix_nas.report import front
+from acmix_nas.report.pareto import SHOWN
 from acmix_nas.search.executors import Told
 from acmix_nas.train import Progress as Training
 
-SHOWN = 5
+ROWS = 5
+"""Networks of the front that are shown."""
 
 
 class StudyDisplay:
@@ -27,10 +30,20 @@ class StudyDisplay:
         name: Name of the study.
         total: Number of trials in all.
         records: Trials that ended before.
+        objectives: What the study optimises.
     """
 
-    def __init__(self, console: Console, name: str, total: int, records: list[TrialRecord]) -> None:
+    def __init__(
+        self,
+        console: Console,
+        name: str,
+        total: int,
+        records: list[TrialRecord],
+        objectives: Sequence[str] = ("top1", "macs"),
+    ) -> None:
         self._console = console
+        self._objectives = objectives
+        self._costs = [cost for cost in objectives if cost in SHOWN] or ["macs"]
         self._name = name
         self._total = total
         self._records = list(records)
@@ -99,7 +112,8 @@ class StudyDisplay:
         self._update()
         outcome = _outcome(record)
         shared = "" if record.shared_with is None else f", shared with trial {record.shared_with}"
-        facts = (f"trial {record.number}", record.label, outcome, f"MACs {record.cost.macs / 1e9:.3f}G")
+        costs = (f"{SHOWN[cost].title} {_amount(record, cost)}" for cost in self._costs)
+        facts = (f"trial {record.number}", record.label, outcome, *costs)
         self.note("  ".join((*facts, f"{record.seconds:.1f} s{shared}")))
 
     def left_s(self) -> float | None:
@@ -119,13 +133,22 @@ class StudyDisplay:
         self._bars.update(self._trials, completed=len(self._records) + len(self._paused), note=self._left())
 
     def _render(self) -> Group:
-        best = front(self._records)
+        best = front(self._records, self._objectives)
         title = self._name + (f", best top-1 {best[0].top1:.4f} by trial {best[0].number}" if best else "")
-        table = Table("front", "label", "top-1", "MACs (G)", box=None, header_style="bold", title=title)
+        costs = (SHOWN[cost].title for cost in self._costs)
+        table = Table("front", "label", "top-1", *costs, box=None, header_style="bold", title=title)
         table.title_justify = "left"
-        for record in best[:SHOWN]:
-            table.add_row(str(record.number), record.label, f"{record.top1:.4f}", f"{record.cost.macs / 1e9:.3f}")
+        for record in best[:ROWS]:
+            amounts = (_amount(record, cost) for cost in self._costs)
+            table.add_row(str(record.number), record.label, f"{record.top1:.4f}", *amounts)
         return Group(table, self._bars)
+
+
+def _amount(record: TrialRecord, cost: str) -> str:
+    shown, value = SHOWN[cost], getattr(record.cost, cost)
+    if value is None:
+        return "-"
+    return f"{value / shown.unit:.3f}{shown.symbol}" if shown.unit > 1 else f"{value:.1f} {shown.symbol}"
 
 
 def _outcome(record: TrialRecord) -> str:

@@ -158,13 +158,14 @@ def print_table(header: "StudyHeader", records: "Sequence[TrialRecord]", view: "
 def _as_json(
     header: "StudyHeader", records: "Sequence[TrialRecord]", files: Sequence[Path], view: "View"
 ) -> dict[str, object]:
-    from acmix_nas.report import front, study_table
+    from acmix_nas.front import front
+    from acmix_nas.report import study_table
     from acmix_nas.report.table import as_json
 
     return {
         "header": header.to_dict(),
         "records": [record.to_dict() for record in records],
-        "front": [record.number for record in front(records)],
+        "front": [record.number for record in front(records, header.objectives)],
         "table": json.loads(as_json(study_table(header, records, view))),
         "files": [str(file) for file in files],
     }

@@ -84,7 +84,7 @@ def _standing(study: "Study") -> Standing:
     from collections import Counter
 
     from acmix_nas.cli.follow import read_running
-    from acmix_nas.search.objectives import front
+    from acmix_nas.front import front
     from acmix_nas.search.study import is_at_work
 
     records = study.records()

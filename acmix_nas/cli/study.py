@@ -14,8 +14,9 @@ from acmix_nas.cli.display import StudyDisplay
 from acmix_nas.cli.final_report import show_finals
 from acmix_nas.cli.follow import Follower
 from acmix_nas.cli.report import print_table
+from acmix_nas.front import front
 from acmix_nas.record import TrialRecord
-from acmix_nas.report import View, front, render
+from acmix_nas.report import View, render
 from acmix_nas.report.pruning import pruning_text
 from acmix_nas.search.run import Watcher
 from acmix_nas.search.stop import TIME_IS_UP, Stop
@@ -105,7 +106,10 @@ def _run(
     """Runs the trials; returns why they stopped before they were done."""
     stop = asked or Stop(study.folder)
     stop.forget()
-    with stop.hearing_signals(), StudyDisplay(console, study.header.name, total, study.records()) as display:
+    with (
+        stop.hearing_signals(),
+        StudyDisplay(console, study.header.name, total, study.records(), study.header.objectives) as display,
+    ):
         follower = Follower(display, study, stop, interrupts=asked is None)
         try:
             run(follower)
@@ -144,7 +148,7 @@ def _announce(study: Study, setting: Setting, console: Console, notes: Sequence[
 def _show_results(study: Study, records: list[TrialRecord], view: View, *, as_json: bool) -> None:
     header = study.header
     if as_json:
-        best = [record.number for record in front(records)]
+        best = [record.number for record in front(records, header.objectives)]
         trials = [record.to_dict() for record in records]
         facts = {"study": header.to_dict(), "folder": str(study.folder), "front": best, "trials": trials}
         click.echo(json.dumps(facts))

@@ -10,11 +10,10 @@ from acmix_nas.files import write_text
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import ablation, best, document, page, picture, together, trials
 from acmix_nas.report.latex import as_latex
-from acmix_nas.report.pareto import front
 from acmix_nas.report.table import Table, as_csv, as_rich, as_text
 from acmix_nas.report.view import View
 
-__all__ = ["View", "ablation_table", "front", "render", "render_together", "search_table", "study_table", "table_text"]
+__all__ = ["View", "ablation_table", "render", "render_together", "search_table", "study_table", "table_text"]
 
 
 def render(folder: Path, header: StudyHeader, records: Sequence[TrialRecord], view: View | None = None) -> list[Path]:

@@ -1,20 +1,21 @@
 """best.yaml: the network a study recommends, in the form that `acmix profile` and `acmix search` read."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import yaml
 
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import ablation, escape
-from acmix_nas.report.pareto import chosen_cost, complete, front
+from acmix_nas.report.pareto import complete, front_of
 from acmix_nas.report.trials import split_title
 
 
 def choose(header: StudyHeader, records: Sequence[TrialRecord]) -> TrialRecord | None:
     """The first of the front, or of the ablation row with the best mean; None without a complete trial."""
     if header.kind == "search":
-        return next(iter(front(records, chosen_cost(header))), None)
+        return next(iter(front_of(header, records)), None)
     scored = [row for row in ablation.rows(header, records) if row.trials]
     return max(scored, key=lambda row: row.mean or 0.0).trials[0] if scored else None
 
@@ -33,7 +34,7 @@ def best_yaml(header: StudyHeader, records: Sequence[TrialRecord], best: TrialRe
         "trial": best.number,
         "arch_id": best.arch_id,
         "score": score,
-        "cost": {name: getattr(best.cost, name) for name in ("params", "macs", "macs_deploy", "input_size")},
+        "cost": {name: value for name, value in asdict(best.cost).items() if value is not None},
         "arch": best.arch.to_dict(),
     }
     comments = "".join(f"# {escape.plain(line)}\n" for line in head)

@@ -40,7 +40,14 @@ def facts(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, str]
         "Proxy": _each(_proxy_text(record.proxy) for record in records),
         "Seeds": _seeds_text(records),
         "Machine": _each(_machine_text(record.environment) for record in records),
+        **_latency_fact(header),
     }
+
+
+def _latency_fact(header: StudyHeader) -> dict[str, str]:
+    """Where latencies are from, if the study has any."""
+    table = header.settings.get("latency_table")
+    return {"Latency": f"sums of a table measured on {table['device_name'] or 'an unnamed device'}"} if table else {}
 
 
 def caption(header: StudyHeader, records: Sequence[TrialRecord]) -> str:

@@ -16,8 +16,18 @@ from acmix_nas.report import ablation
 from acmix_nas.report.describe import arch_text, stage_texts, varying
 from acmix_nas.report.facts import NOT_IMAGENET, facts, is_embedded
 from acmix_nas.report.latex import as_latex
-from acmix_nas.report.pareto import COSTS, chosen_cost, complete, front
-from acmix_nas.report.picture import cost_label
+from acmix_nas.report.pareto import (
+    COUNTED,
+    SHOWN,
+    axis_label,
+    axis_of,
+    complete,
+    edge,
+    front_of,
+    is_less_better,
+    timed,
+    titles,
+)
 from acmix_nas.report.table import Table
 from acmix_nas.report.trials import REFERENCES, split_title
 
@@ -47,14 +57,15 @@ def build(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    shown = varying(record.arch for record in records)
+    shown, costs = varying(record.arch for record in records), costs_of(header, records)
     return environment.get_template("report.html").render(
         header=header,
         facts=facts(header, records),
         warning=NOT_IMAGENET if is_embedded(records) else "",
         table=table,
         title=split_title(header, records),
-        trials=[(record, arch_text(record.arch, shown)) for record in records],
+        trials=[(record, arch_text(record.arch, shown), _cells(record, costs)) for record in records],
+        headings=[(f"{SHOWN[cost].title} {SHOWN[cost].symbol}", True) for cost in costs],
         best=_best_number(header, records),
         failed=[record for record in records if record.status == "failed"],
         done=len(complete(records)),
@@ -65,8 +76,19 @@ def build(
     )
 
 
+def costs_of(header: StudyHeader, records: Sequence[TrialRecord]) -> tuple[str, ...]:
+    """The costs that the page shows: those a table told, if any, and those that every network has."""
+    return (*timed(header, records), *COUNTED)
+
+
+def _cells(record: TrialRecord, costs: Sequence[str]) -> list[tuple[float, str]]:
+    """Value and text of each cost in the table of all trials."""
+    values = [float(getattr(record.cost, cost)) for cost in costs]
+    return [(value, SHOWN[cost].text(value)) for cost, value in zip(costs, values, strict=True)]
+
+
 def _best_number(header: StudyHeader, records: Sequence[TrialRecord]) -> int | None:
-    best = front(records, chosen_cost(header))
+    best = front_of(header, records)
     return best[0].number if best else None
 
 
@@ -83,11 +105,15 @@ def _script_json(values: dict[str, Any]) -> Markup:
 def _study(
     header: StudyHeader, records: Sequence[TrialRecord], shown: frozenset[str], commands: Mapping[int, str]
 ) -> dict[str, Any]:
-    best = {cost: {record.number for record in front(records, cost)} for cost in COSTS}
-    scored, mixers = complete(records), _Mixers()
+    scored, mixers, costs = complete(records), _Mixers(), costs_of(header, records)
+    best = {record.number for record in front_of(header, records)}
+    edges = {cost: {record.number for record in edge(records, cost)} for cost in costs}
     trials = [
         {
-            **_trial(record, shown, {cost: record.number in best[cost] for cost in COSTS}),
+            **_trial(record, shown),
+            **{cost: getattr(record.cost, cost) for cost in costs},
+            "front": record.number in best,
+            "edge": [cost for cost in costs if record.number in edges[cost]],
             "blocks": mixers.places(record.arch),
             "command": commands.get(record.number, ""),
         }
@@ -96,8 +122,9 @@ def _study(
     return {
         "kind": header.kind,
         "split": header.split,
-        "cost": chosen_cost(header),
-        "costs": {cost: cost_label(cost, scored or records) for cost in COSTS},
+        "cost": axis_of(header),
+        "costs": [_cost(cost, scored or records) for cost in costs],
+        "objectives": titles(header),
         "rows": [row.name for row in ablation.rows(header, records)] if header.kind == "ablate" else [],
         "baseline": header.baseline,
         "references": list(REFERENCES),
@@ -125,7 +152,21 @@ class _Mixers:
         return self._known[mixer]
 
 
-def _trial(record: TrialRecord, shown: frozenset[str], on_front: dict[str, bool]) -> dict[str, Any]:
+def _cost(cost: str, records: Sequence[TrialRecord]) -> dict[str, Any]:
+    """What the page says of a cost."""
+    shown = SHOWN[cost]
+    return {
+        "name": cost,
+        "title": shown.title,
+        "label": axis_label(cost, records),
+        "unit": shown.unit,
+        "symbol": shown.symbol,
+        "digits": shown.digits,
+        "less": is_less_better(cost),
+    }
+
+
+def _trial(record: TrialRecord, shown: frozenset[str]) -> dict[str, Any]:
     depths = record.proxy.get("depths")
     return {
         "number": record.number,
@@ -135,8 +176,6 @@ def _trial(record: TrialRecord, shown: frozenset[str], on_front: dict[str, bool]
         "stages": stage_texts(record.arch, shown),
         "depths": list(depths) if isinstance(depths, list | tuple) else list(record.arch.depths),
         "top1": record.top1,
-        **{cost: getattr(record.cost, cost) for cost in COSTS},
-        "front": on_front,
         "host": record.arch.host,
         "conv_on": record.arch.conv_on,
         "scores": list(record.scores),

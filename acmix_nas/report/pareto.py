@@ -1,32 +1,63 @@
-"""Which trials nothing beats."""
+"""Which trials nothing beats, and the costs that they are shown by."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
+from acmix_nas.front import DIRECTIONS, TIMED, front
 from acmix_nas.record import StudyHeader, TrialRecord
 
-COSTS = ("macs", "macs_deploy", "params")
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How a cost is written.
 
-def front(records: Iterable[TrialRecord], cost: str = "macs") -> list[TrialRecord]:
-    """The complete trials that no other beats in accuracy and cost: top1 high, cost low.
-
-    Of trials with the same accuracy and the same cost the first is kept; so a shared score counts twice only where
-    the second network is cheaper than the one that was trained.
-
-    Args:
-        records: Trials of one study.
-        cost: Field of `Cost` to be small: "macs", "macs_deploy" or "params".
-
-    Returns:
-        The front, best accuracy first.
+    Attributes:
+        title: Its name.
+        unit: What it is divided by.
+        symbol: Letter of that unit, or its name.
+        digits: Decimals where trials are told apart.
     """
-    cheapest: int | None = None
-    chosen: list[TrialRecord] = []
-    for record in sorted(complete(records), key=lambda item: (-score(item), cost_of(item, cost), item.number)):
-        if cheapest is None or cost_of(record, cost) < cheapest:
-            cheapest = cost_of(record, cost)
-            chosen.append(record)
-    return chosen
+
+    title: str
+    unit: float
+    symbol: str
+    digits: int = 2
+
+    def text(self, value: float) -> str:
+        """The value in its unit."""
+        return f"{value / self.unit:.{self.digits}f}"
+
+
+SHOWN = {
+    "macs": Shown("MACs", 1e9, "G", 3),
+    "macs_deploy": Shown("deployed MACs", 1e9, "G", 3),
+    "params": Shown("params", 1e6, "M"),
+    "latency_ms": Shown("latency", 1, "ms"),
+    "throughput": Shown("throughput", 1, "images/s", 1),
+}
+COUNTED = ("macs", "macs_deploy", "params")
+"""Costs that every network has."""
+
+
+def front_of(header: StudyHeader, records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The complete trials that no other beats in what the study optimises, best accuracy first."""
+    return front(records, header.objectives)
+
+
+def edge(records: Iterable[TrialRecord], cost: str) -> list[TrialRecord]:
+    """The complete trials that no other beats in accuracy and one cost, best accuracy first."""
+    return front(records, ("top1", cost))
+
+
+def axis_of(header: StudyHeader) -> str:
+    """The first cost that the study optimises; "macs" if it had none."""
+    return next((name for name in header.objectives if name in SHOWN), "macs")
+
+
+def timed(header: StudyHeader, records: Sequence[TrialRecord]) -> tuple[str, ...]:
+    """Costs that a latency table told of all trials: those the study optimises, else the latency it was limited by."""
+    wanted = [name for name in TIMED if name in header.objectives] or ["latency_ms"]
+    return tuple(name for name in wanted if records and all(getattr(item.cost, name) is not None for item in records))
 
 
 def complete(records: Iterable[TrialRecord]) -> list[TrialRecord]:
@@ -40,11 +71,32 @@ def score(record: TrialRecord) -> float:
     return record.top1
 
 
-def cost_of(record: TrialRecord, cost: str) -> int:
-    """One of the costs of a trial."""
-    return int(getattr(record.cost, cost))
+def cost_of(record: TrialRecord, cost: str) -> float:
+    """One of the costs of a trial, in the unit it is shown in."""
+    return float(getattr(record.cost, cost)) / SHOWN[cost].unit
 
 
-def chosen_cost(header: StudyHeader) -> str:
-    """The cost that the study minimised; "macs" if it had none."""
-    return next((name for name in header.objectives if name in COSTS), "macs")
+def is_less_better(cost: str) -> bool:
+    """Whether a cost is to be small."""
+    return DIRECTIONS[cost] == "minimize"
+
+
+def titles(header: StudyHeader) -> str:
+    """What the study optimises, for people: "top-1 against MACs and params"."""
+    costs = " and ".join(SHOWN[name].title for name in header.objectives if name in SHOWN)
+    return f"top-1 against {costs}" if costs else "top-1"
+
+
+def axis_label(cost: str, records: Sequence[TrialRecord]) -> str:
+    """Name of a cost axis, with the input size or the batch that it is told of."""
+    sizes = " and ".join(str(size) for size in sorted({record.cost.input_size for record in records}))
+    known = [record.cost for record in records if record.cost.latency_ms and record.cost.throughput]
+    batches = {round((cost.throughput or 0) * (cost.latency_ms or 0) / 1000) for cost in known}
+    batch = " and ".join(map(str, sorted(batches)))
+    return {
+        "macs": f"MACs of the full network at {sizes} px (G)",
+        "macs_deploy": f"MACs of the deployed full network at {sizes} px (G)",
+        "params": "parameters of the full network (M)",
+        "latency_ms": f"latency of the full network by table, batch size {batch} (ms)",
+        "throughput": f"throughput of the full network by table, batch size {batch} (images/s)",
+    }[cost]

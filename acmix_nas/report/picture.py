@@ -9,7 +9,17 @@ from typing import Any
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import ablation
 from acmix_nas.report.escape import plain
-from acmix_nas.report.pareto import chosen_cost, complete, cost_of, front, score
+from acmix_nas.report.pareto import (
+    axis_label,
+    axis_of,
+    complete,
+    cost_of,
+    edge,
+    front_of,
+    is_less_better,
+    score,
+    titles,
+)
 from acmix_nas.report.trials import REFERENCES
 
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00"
@@ -74,34 +84,26 @@ def draw(header: StudyHeader, records: Sequence[TrialRecord]) -> str:
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
-def cost_label(cost: str, records: Sequence[TrialRecord]) -> str:
-    """Name of a cost axis, with the input size it is counted at."""
-    sizes = " and ".join(str(size) for size in sorted({record.cost.input_size for record in records}))
-    names = {
-        "macs": f"MACs of the full network at {sizes} px (G)",
-        "macs_deploy": f"MACs of the deployed full network at {sizes} px (G)",
-        "params": "parameters of the full network (M)",
-    }
-    return names[cost]
-
-
 def _draw_nothing(axes: Any) -> None:
     axes.set_axis_off()
     axes.text(0.5, 0.5, "No trial is complete.", ha="center", va="center", color=GREY, transform=axes.transAxes)
 
 
 def _draw_front(axes: Any, header: StudyHeader, records: Sequence[TrialRecord]) -> None:
-    scored, cost = complete(records), chosen_cost(header)
-    unit = 1e6 if cost == "params" else 1e9
-    best = front(records, cost)
-    line = [(cost_of(record, cost) / unit, 100 * score(record)) for record in reversed(best)]
-    axes.step(
-        *zip(*line, strict=True), where="post", color=BLACK, linewidth=1.3, zorder=2, label="Pareto front (filled)"
+    scored, cost = complete(records), axis_of(header)
+    best = front_of(header, records)
+    line = sorted((cost_of(record, cost), 100 * score(record)) for record in edge(records, cost))
+    where = "post" if is_less_better(cost) else "pre"  # what a budget of so much buys
+    name = (
+        "Pareto front (filled)"
+        if len(header.objectives) < 3
+        else f"best by this cost; filled: front of {titles(header)}"
     )
+    axes.step(*zip(*line, strict=True), where=where, color=BLACK, linewidth=1.3, zorder=2, label=name)
     marks = _marks(dict.fromkeys(record.label for record in scored))
     for label, mark in marks.items():
         same = [record for record in scored if record.label == label]
-        points = [(cost_of(record, cost) / unit, 100 * score(record)) for record in same]
+        points = [(cost_of(record, cost), 100 * score(record)) for record in same]
         filled = [mark.color if record in best or label in REFERENCES else "white" for record in same]
         axes.scatter(
             *zip(*points, strict=True),
@@ -116,7 +118,7 @@ def _draw_front(axes: Any, header: StudyHeader, records: Sequence[TrialRecord]) 
         if label in REFERENCES:
             _annotate(axes, label, points[0], mark)
     _margins(axes)
-    axes.set_xlabel(cost_label(cost, scored))
+    axes.set_xlabel(axis_label(cost, scored))
     axes.set_ylabel(f"top-1 on {header.split} images, % (proxy training)")
     axes.grid(color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)

@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from acmix_nas.errors import RecordError
+from acmix_nas.front import TIMED
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.facts import check_comparable
 from acmix_nas.report.pareto import complete
@@ -38,6 +39,7 @@ def merge(studies: Sequence[Study]) -> tuple[StudyHeader, list[TrialRecord], dic
     sizes = [(header.name, str(record.cost.input_size)) for header, found in studies for record in complete(found)]
     _check_same("input size of the costs", sizes)
     _check_names([header.name for header in headers])
+    timings = len({str(header.settings.get("latency_table")) for header in headers}) == 1  # of one table
     records: list[TrialRecord] = []
     origins: dict[int, tuple[str, int]] = {}
     for header, found in studies:
@@ -46,7 +48,8 @@ def merge(studies: Sequence[Study]) -> tuple[StudyHeader, list[TrialRecord], dic
             number = numbers[record.number]
             shared = None if record.shared_with is None else numbers.get(record.shared_with)
             name = header.name if header.kind == "search" else f"{header.name}: {record.label}"
-            records.append(replace(record, number=number, label=name, shared_with=shared))
+            cost = record.cost if timings else replace(record.cost, latency_ms=None, throughput=None)
+            records.append(replace(record, number=number, label=name, shared_with=shared, cost=cost))
             origins[number] = (header.name, record.number)
     merged = StudyHeader(
         name=" + ".join(header.name for header in headers),
@@ -54,11 +57,12 @@ def merge(studies: Sequence[Study]) -> tuple[StudyHeader, list[TrialRecord], dic
         space=", ".join(dict.fromkeys(header.space for header in headers)),
         host=", ".join(dict.fromkeys(header.host for header in headers)),
         split=first.split,
-        objectives=first.objectives,
+        objectives=first.objectives if timings else _counted(first.objectives),
         baseline=None if first.baseline is None else f"{first.name}: {first.baseline}",
         rows=tuple(f"{header.name}: {row}" for header in headers for row in header.rows),
         command=" ".join(["acmix report", *(header.name for header in headers)]),
         version=first.version,
+        settings={"latency_table": first.settings.get("latency_table")} if timings else {},
     )
     check_comparable(merged, records)
     return merged, records, origins
@@ -68,6 +72,12 @@ def folder_name(names: Sequence[str]) -> str:
     """A folder named after studies."""
     text = "+".join(Path(name).name for name in names)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}-{sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _counted(objectives: Sequence[str]) -> tuple[str, ...]:
+    """The objectives without those that a latency table tells; MACs where no other cost is left."""
+    kept = tuple(name for name in objectives if name not in TIMED)
+    return kept if kept != ("top1",) or tuple(objectives) == kept else ("top1", "macs")
 
 
 def _check_same(what: str, values: Sequence[tuple[str, str]]) -> None:

@@ -6,13 +6,11 @@ from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.describe import LEGEND, arch_text, stage_texts, varying
 from acmix_nas.report.escape import label
 from acmix_nas.report.facts import caption, check_comparable
-from acmix_nas.report.pareto import chosen_cost, complete, front, score
+from acmix_nas.report.pareto import SHOWN, complete, front_of, score, timed, titles
 from acmix_nas.report.table import NOTHING, Cell, Column, Table
 
 REFERENCES = ("plain host", "paper")
 """Labels of the trials that a front is compared with."""
-
-COST_TITLES = {"macs": "MACs", "macs_deploy": "deployed MACs", "params": "params"}
 
 
 def front_table(header: StudyHeader, records: Sequence[TrialRecord]) -> Table:
@@ -22,16 +20,18 @@ def front_table(header: StudyHeader, records: Sequence[TrialRecord]) -> Table:
         RecordError: Trials differ in split, data or budget.
     """
     check_comparable(header, records)
-    best = front(records, chosen_cost(header))
+    best = front_of(header, records)
     others = [record for record in complete(records) if record.label in REFERENCES and record not in best]
     shown = varying(record.arch for record in records)
     ranked = [(str(rank), record) for rank, record in enumerate(best, start=1)]
-    ids = [record.arch_id for record in (*best, *others)]
+    ids, timings = [record.arch_id for record in (*best, *others)], timed(header, complete(records))
     return Table(
         name=label(header.name),
         title=f"Pareto front of {header.name}: {header.space} of {header.host}, {header.split} images",
         columns=_front_columns(header, records),
-        rows=tuple(_front_cells(rank, record, shown) for rank, record in [*ranked, *(("-", item) for item in others)]),
+        rows=tuple(
+            _front_cells(rank, record, shown, timings) for rank, record in [*ranked, *(("-", item) for item in others)]
+        ),
         caption=caption(header, records),
         notes=tuple(_notes(header, records, best)),
         arch_ids=tuple(ids),
@@ -41,15 +41,16 @@ def front_table(header: StudyHeader, records: Sequence[TrialRecord]) -> Table:
 def trial_table(header: StudyHeader, records: Sequence[TrialRecord]) -> Table:
     """Every trial in a row, complete or failed, for CSV and for the page."""
     depth = max((len(record.arch.stages) for record in records), default=0)
-    names = ("number", "status", "label", "arch_id", "top1", "params", "macs", "macs_deploy", "input_size", "epochs")
+    costs = ("params", "macs", "macs_deploy", *timed(header, records), "input_size")
+    names = ("number", "status", "label", "arch_id", "top1", *costs, "epochs")
     rest = ("images", "seeds", "seconds", "shared_with", "error")
     stages = tuple(f"stage{i}" for i in range(1, depth + 1))
-    numeric = {"number", "top1", "params", "macs", "macs_deploy", "input_size", "epochs", "images", "seconds"}
+    numeric = {"number", "top1", *costs, "epochs", "images", "seconds"}
     return Table(
         name="trials",
         title=f"Trials of {header.name}",
         columns=tuple(Column(key=name, title=name, numeric=name in numeric) for name in (*names, *rest, *stages)),
-        rows=tuple(_trial_cells(record, depth) for record in records),
+        rows=tuple(_trial_cells(record, depth, costs) for record in records),
     )
 
 
@@ -69,6 +70,7 @@ def _front_columns(header: StudyHeader, records: Sequence[TrialRecord]) -> tuple
         Column(key="label", title="label"),
         Column(key="arch", title="network by stage", wrap=True, paper_width=0.2),
         Column(key="top1", title=f"{top1}, %", short="top-1 %", numeric=True),
+        *(_timed_column(name) for name in timed(header, complete(records))),
         Column(key="params", title="params M", numeric=True),
         Column(key="macs", title=f"MACs G{size}", numeric=True),
         Column(key="macs_deploy", title=f"deployed MACs G{size}", short="deployed G", numeric=True),
@@ -77,13 +79,18 @@ def _front_columns(header: StudyHeader, records: Sequence[TrialRecord]) -> tuple
     )
 
 
-def _front_cells(rank: str, record: TrialRecord, shown: frozenset[str]) -> tuple[Cell, ...]:
+def _timed_column(name: str) -> Column:
+    return Column(key=name, title=f"{SHOWN[name].title} {SHOWN[name].symbol}", numeric=True)
+
+
+def _front_cells(rank: str, record: TrialRecord, shown: frozenset[str], timings: Sequence[str]) -> tuple[Cell, ...]:
     cost, shared = record.cost, "" if record.shared_with is None else f" (score of {record.shared_with})"
     return (
         Cell(rank, rank),
         Cell(record.label, record.label),
         Cell(text := arch_text(record.arch, shown), text),
         Cell(f"{100 * score(record):.1f}", score(record)),
+        *(Cell(SHOWN[name].text(value := getattr(cost, name)), value) for name in timings),
         Cell(f"{cost.params / 1e6:.2f}", cost.params),
         Cell(f"{cost.macs / 1e9:.2f}", cost.macs),
         Cell(f"{cost.macs_deploy / 1e9:.2f}", cost.macs_deploy),
@@ -93,8 +100,8 @@ def _front_cells(rank: str, record: TrialRecord, shown: frozenset[str]) -> tuple
 
 
 def _notes(header: StudyHeader, records: Sequence[TrialRecord], best: Sequence[TrialRecord]) -> list[str]:
-    done, cost = len(complete(records)), COST_TITLES[chosen_cost(header)]
-    notes = [f"{done} of {len(records)} trials complete; {len(best)} on the front of top-1 against {cost}."]
+    done = len(complete(records))
+    notes = [f"{done} of {len(records)} trials complete; {len(best)} on the front of {titles(header)}."]
     if not done:
         notes.append("No trial is complete, so there is no front.")
     if done and header.split == "search":
@@ -104,12 +111,12 @@ def _notes(header: StudyHeader, records: Sequence[TrialRecord], best: Sequence[T
     return [*notes, LEGEND] if best else notes
 
 
-def _trial_cells(record: TrialRecord, depth: int) -> tuple[Cell, ...]:
-    cost, budget = record.cost, record.budget
+def _trial_cells(record: TrialRecord, depth: int, names: Sequence[str]) -> tuple[Cell, ...]:
+    budget = record.budget
     seeds = " ".join(f"{name}={value}" for name, value in record.seeds.items())
     stages = stage_texts(record.arch)
     values = (record.number, record.status, record.label, record.arch_id, record.top1)
-    costs = (cost.params, cost.macs, cost.macs_deploy, cost.input_size)
+    costs = (getattr(record.cost, name) for name in names)
     rest = (budget.get("epochs"), budget.get("images"), seeds, record.seconds, record.shared_with, record.error)
     return tuple(_cell(value) for value in (*values, *costs, *rest, *stages, *[None] * (depth - len(stages))))
 

@@ -10,12 +10,12 @@ from typing import Any
 from acmix_nas.arch import Arch
 from acmix_nas.errors import RecordError, StudyError
 from acmix_nas.files import write_text
+from acmix_nas.front import front
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.search.again import space_of
 from acmix_nas.search.executors import Executor, Job
 from acmix_nas.search.executors._jobs import failed_record
 from acmix_nas.search.folder import CHECKPOINTS, FINAL, remove_empty_checkpoints
-from acmix_nas.search.objectives import front
 from acmix_nas.search.posterior import posterior_means
 from acmix_nas.search.run import MOST_LOST, Watcher
 from acmix_nas.search.stop import Stop

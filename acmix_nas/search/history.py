@@ -1,7 +1,9 @@
 """From Optuna's trials to what is known of each row."""
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +24,19 @@ class Memory:
     Attributes:
         fits: Hyperparameters of models.
         exact: Values of exact functions, by the function's label and bare row.
+        rows: Bare rows by the parameters that they are of.
     """
 
     fits: dict[bytes, Hyper] = field(default_factory=dict)
     exact: dict[tuple[str, bytes], float] = field(default_factory=dict)
+    rows: dict[tuple[tuple[str, Any], ...], Array] = field(default_factory=dict)
+
+    def row(self, params: Mapping[str, Any], of: Callable[[Mapping[str, Any]], Array]) -> Array:
+        """The bare row of parameters, which `of` makes once for each."""
+        key = tuple(params.items())
+        if key not in self.rows:
+            self.rows[key] = of(params)
+        return self.rows[key]
 
     def once(self, label: str, function: Callable[[Array], float]) -> Exact:
         """A function of a bare row as one of many, which is called once for each."""
@@ -37,6 +48,35 @@ class Memory:
             return self.exact[key]
 
         return lambda bare: np.array([value(row) for row in bare], dtype=np.float64)
+
+
+def varied(
+    trial: FrozenTrial,
+    state: TrialState,
+    values: Sequence[float] | None,
+    *,
+    intermediate: Mapping[int, float] | None = None,
+    system: Mapping[str, Any] | None = None,
+) -> FrozenTrial:
+    """A trial with another end and without what belongs to its storage.
+
+    Its parameters are those of the trial, so they are not validated once more: `optuna.create_trial` takes 30 of them
+    longer than all else that a search does with a trial.
+
+    Args:
+        trial: The trial; it stays as it is.
+        state: How the new one ended.
+        values: Of the objectives.
+        intermediate: Value at each step.
+        system: System attributes.
+    """
+    found = copy(trial)
+    found.state = state
+    found.values = None if values is None else list(values)
+    found.intermediate_values = dict(intermediate or {})
+    found.user_attrs, found._system_attrs = {}, dict(system or {})
+    found.datetime_complete = found.datetime_start if state.is_finished() else None
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,32 +1,16 @@
-"""What a search optimises and what it must keep to: exact costs, limits, and who is beaten by whom."""
+"""What a search may optimise and what it must keep to: exact costs and limits."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
 
 from acmix_nas.arch import Arch
 from acmix_nas.cost import count
 from acmix_nas.cost.latency import LatencyTable
 from acmix_nas.errors import CostError, UsageError
-from acmix_nas.record import Cost, TrialRecord
+from acmix_nas.front import DIRECTIONS, TIMED
+from acmix_nas.record import Cost
 from acmix_nas.space import Space
-
-Direction: TypeAlias = Literal["maximize", "minimize"]
-
-DIRECTIONS: dict[str, Direction] = {
-    "top1": "maximize",
-    "macs": "minimize",
-    "macs_deploy": "minimize",
-    "params": "minimize",
-    "latency_ms": "minimize",
-    "throughput": "maximize",
-}
-TIMED = ("latency_ms", "throughput")
-"""Objectives that a latency table tells; nothing is timed beside training."""
-
-Point: TypeAlias = tuple[float, ...]
-"""Values of the objectives, each turned so that more is better."""
 
 
 def parse_objectives(text: str) -> tuple[str, ...]:
@@ -117,32 +101,6 @@ class Limits:
         """Name -> value of every cost that is too large."""
         values = {name: getattr(cost, name) for name in self.most}
         return {name: value for name, value in values.items() if value > self.most[name]}
-
-
-def values_of(objectives: Sequence[str], top1: float | None, cost: Cost) -> list[float]:
-    """The values of the objectives, as the storage has them; 0 where there is none."""
-    return [float((top1 if name == "top1" else getattr(cost, name)) or 0.0) for name in objectives]
-
-
-def point(objectives: Sequence[str], top1: float, cost: Cost) -> Point:
-    """The values of the objectives, more of each being better."""
-    signs = (1 if DIRECTIONS[name] == "maximize" else -1 for name in objectives)
-    return tuple(sign * value for sign, value in zip(signs, values_of(objectives, top1, cost), strict=True))
-
-
-def beats(one: Point, other: Point) -> bool:
-    """Whether `one` is no worse in anything and better in something."""
-    return one != other and all(a >= b for a, b in zip(one, other, strict=True))
-
-
-def front(records: Iterable[TrialRecord], objectives: Sequence[str]) -> list[TrialRecord]:
-    """The complete trials that no other beats, best top-1 first; of equal ones the first."""
-    points: dict[Point, TrialRecord] = {}
-    for record in sorted(records, key=lambda item: item.number):
-        if record.status == "complete" and record.top1 is not None:
-            points.setdefault(point(objectives, record.top1, record.cost), record)
-    kept = [record for at, record in points.items() if not any(beats(other, at) for other in points)]
-    return sorted(kept, key=lambda record: (-(record.top1 or 0.0), record.number))
 
 
 def amount(value: float) -> str:

@@ -6,8 +6,9 @@ from optuna.trial import FrozenTrial
 
 from acmix_nas.arch import Arch
 from acmix_nas.errors import StudyError
+from acmix_nas.front import DIRECTIONS
 from acmix_nas.search.history import Memory
-from acmix_nas.search.objectives import DIRECTIONS, Limits, Prices, amount
+from acmix_nas.search.objectives import Limits, Prices, amount
 from acmix_nas.search.sampler import RANDOM_TRIES, WALKED, decode, draw
 from acmix_nas.search.study import Study
 from acmix_nas.space import Space, Values

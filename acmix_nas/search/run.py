@@ -4,14 +4,16 @@ import logging
 from dataclasses import replace
 from typing import Protocol
 
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from acmix_nas.arch import Arch
+from acmix_nas.front import values_of
 from acmix_nas.record import TrialRecord
 from acmix_nas.search.executors import Executor, Job, Outcome
 from acmix_nas.search.executors._jobs import failed_record
 from acmix_nas.search.executors.serial import Serial
-from acmix_nas.search.objectives import Prices, values_of
+from acmix_nas.search.history import varied
+from acmix_nas.search.objectives import Prices
 from acmix_nas.search.proposals import Proposals
 from acmix_nas.search.pruning import Pruning
 from acmix_nas.search.sampler import decode, encode
@@ -260,12 +262,7 @@ class _Driver:
 
     def _estimated(self, trial: FrozenTrial, top1: float) -> FrozenTrial:
         record = self._study.reached()[trial.number]
-        return create_trial(
-            state=TrialState.COMPLETE,
-            values=values_of(self._study.header.objectives, top1, record.cost),
-            params=trial.params,
-            distributions=trial.distributions,
-        )
+        return varied(trial, TrialState.COMPLETE, values_of(self._study.header.objectives, top1, record.cost))
 
     def _step(self, number: int, progress: Progress) -> None:
         self._watcher.step(progress)

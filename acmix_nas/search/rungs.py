@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from acmix_nas.search.objectives import Point
+from acmix_nas.front import Point
 
 Array: TypeAlias = NDArray[Any]
 

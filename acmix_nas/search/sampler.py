@@ -9,7 +9,7 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from acmix_nas.arch import Arch
 from acmix_nas.errors import UsageError
@@ -17,7 +17,7 @@ from acmix_nas.search.axes import axes_of_space, distribution, domain_of_space, 
 from acmix_nas.search.distinct import DistinctSampler
 from acmix_nas.search.gp import propose
 from acmix_nas.search.hamming_gp import Function, HammingGPSampler
-from acmix_nas.search.history import Exact, Memory, task_of
+from acmix_nas.search.history import Exact, Memory, task_of, varied
 from acmix_nas.space import Choice, Space, Value, Values
 
 Direction: TypeAlias = Literal["maximize", "minimize"]
@@ -148,7 +148,7 @@ def _modelled(
 ) -> Iterator[Values]:
     axes = axes_of_space(space)
     domain = domain_of_space(space, axes)
-    rows = np.array([axes.row(trial.params) for trial in trials]).reshape(len(trials), len(axes.parameters))
+    rows = np.array([memory.row(trial.params, axes.row) for trial in trials]).reshape(len(trials), len(axes.parameters))
     signs = [1 if direction == "maximize" else -1 for direction in directions]
 
     def exact(label: str, function: Callable[[Arch], float]) -> Exact:
@@ -191,22 +191,15 @@ def _plain(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     for trial in trials:
         record = trial.user_attrs.get("record") or {}
         scores = dict(enumerate(record.get("scores", ())))
-        plain.append(
-            create_trial(
-                state=trial.state,
-                values=trial.values,
-                params=trial.params,
-                distributions=trial.distributions,
-                intermediate_values=trial.intermediate_values or scores,
-                system_attrs={GENERATION: complete // POPULATION},
-            )
-        )
+        reached = trial.intermediate_values or scores
+        system = {GENERATION: complete // POPULATION}
+        plain.append(varied(trial, trial.state, trial.values, intermediate=reached, system=system))
         complete += trial.state == TrialState.COMPLETE
     return plain
 
 
 def _failed(trial: FrozenTrial) -> FrozenTrial:
-    return create_trial(state=TrialState.FAIL, params=trial.params, distributions=trial.distributions)
+    return varied(trial, TrialState.FAIL, None)
 
 
 def _suggest(trial: optuna.Trial) -> Callable[[Choice], Value]:

@@ -13,6 +13,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from acmix_nas.errors import StudyError
+from acmix_nas.front import DIRECTIONS, values_of
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.search.folder import (
     CHECKPOINTS,
@@ -27,13 +28,11 @@ from acmix_nas.search.folder import (
     studies,
     study_folder,
 )
-from acmix_nas.search.objectives import DIRECTIONS, values_of
 from acmix_nas.search.same import check_same, differences
 from acmix_nas.search.storage import find_storage, make_storage
 
 __all__ = [
     "DATABASE",
-    "DIRECTIONS",
     "Study",
     "at_work",
     "check_same",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from acmix_nas.arch import Arch
 from acmix_nas.cost import count
@@ -115,6 +116,19 @@ def shared_record(twin: TrialRecord, arch: Arch, setting: Setting, *, number: in
     return replace(twin, number=number, label=label, arch=arch, cost=cost, shared_with=twin.number, seconds=0.0)
 
 
+def build_proxy(arch: Arch, setting: Setting, *, drop_path_rate: float = 0.0) -> nn.Module:
+    """The small network that is trained for one of full size."""
+    return build_model(
+        setting.proxy.shrink(arch),
+        num_classes=len(setting.splits.classes),
+        in_chans=setting.splits.in_chans,
+        img_size=setting.proxy.input_size,
+        patch_size=setting.proxy.patch_size,
+        width=setting.proxy.width,
+        drop_path_rate=drop_path_rate,
+    )
+
+
 def _train(
     arch: Arch,
     setting: Setting,
@@ -126,15 +140,7 @@ def _train(
 ) -> None:
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if setting.device == "cuda" else []):
         torch.manual_seed(seeds["init"])
-        model = build_model(
-            setting.proxy.shrink(arch),
-            num_classes=len(setting.splits.classes),
-            in_chans=setting.splits.in_chans,
-            img_size=setting.proxy.input_size,
-            patch_size=setting.proxy.patch_size,
-            width=setting.proxy.width,
-            drop_path_rate=setting.budget.drop_path,
-        )
+        model = build_proxy(arch, setting, drop_path_rate=setting.budget.drop_path)
         training = Training(
             model,
             setting.splits,

@@ -13,6 +13,8 @@ from acmix_nas.cli.ablate import _with_budget
 from acmix_nas.cli.ablate import ablate as command
 from acmix_nas.errors import AcmixError, SpaceError, StudyError, UsageError
 from acmix_nas.record import TrialRecord
+from acmix_nas.search.executors import Job
+from acmix_nas.train import Progress, Setting
 
 QUICK = ["--epochs", "1", "--proxy-images", "32", "--proxy", "cpu", "--device", "cpu"]
 
@@ -61,6 +63,7 @@ def test_flags_win_over_the_file_and_the_file_over_defaults() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("on_few_images")
 def test_a_table_of_ones_own_grows_and_is_reused(tmp_path: Path, call: Callable[..., tuple[int, str]]) -> None:
     """Rows, seeds, another study's cells, columns, forms and a refusal, in one go."""
     table = tmp_path / "mine.yaml"
@@ -87,17 +90,17 @@ def test_a_table_of_ones_own_grows_and_is_reused(tmp_path: Path, call: Callable[
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("on_few_images")
 def test_a_failed_cell_blocks_its_row_and_the_command_says_so(
     call: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = run.run_trial
+    train = run.run_job
 
-    def failing(arch: object, setting: object, **options: object) -> TrialRecord:
-        if options["label"] == "image" and dict(options["seeds"])["init"] == 1:  # type: ignore[call-overload]
-            options["on_step"] = lambda progress: 1 / 0
-        return train(arch, setting, **options)  # type: ignore[arg-type]
+    def failing(job: Job, setting: Setting, on_step: Callable[[Progress], object]) -> TrialRecord:
+        fails = job.label == "image" and job.seeds["init"] == 1
+        return train(job, setting, (lambda progress: 1 / 0) if fails else on_step)
 
-    monkeypatch.setattr(run, "run_trial", failing)
+    monkeypatch.setattr(run, "run_job", failing)
     code, text = call("ablate", "conv_on", *QUICK, "--seeds", 2, "--format", "json")
     assert code == 3
     table = json.loads(text)

@@ -23,7 +23,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", PAGE, flags=re.DOTALL)
 
 
-def test_the_page_runs(installed, tmp_path):
+def test_the_page_runs(installed, tmp_path, on_few_images):
     env = {**os.environ, "PYTHONPATH": str(installed)}
     commands = [shlex.split(line) for block in blocks("sh") for line in block.splitlines()]
     assert [words[1] for words in commands] == ["search", "export", "export", "export"]

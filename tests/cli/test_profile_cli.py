@@ -1,24 +1,19 @@
+"""`acmix profile`: which options arrive where, and what is shown of the rows that come back."""
+
 import importlib
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
-from click.testing import CliRunner
+from profile_pieces import run
 
 from acmix_nas.arch import CONV_IMPL
-from acmix_nas.cli import acmix
 from acmix_nas.cli.paper_table import paper_table
 from acmix_nas.cost import machine
 from acmix_nas.cost import profile as profile_module
 from acmix_nas.cost.execution import Execution
 from acmix_nas.cost.profile import Effort
-from acmix_nas.errors import AcmixError
 from acmix_nas.report.table import as_text
-
-doctor = importlib.import_module("acmix_nas.cli.doctor")
-profile = importlib.import_module("acmix_nas.cli.profile")
 
 ROW = {
     "form": "paper", "requested_batch_size": 8, "params": 28_290_000, "macs": 4_553_000_000, "macs_deploy": None,
@@ -58,17 +53,6 @@ def asked(monkeypatch):
     monkeypatch.setattr(profile_module, "profile_rows", answer)
     monkeypatch.setattr(machine, "busy_cores", lambda: 0.05)
     return calls
-
-
-def run(*arguments: str):
-    return CliRunner().invoke(acmix, arguments)
-
-
-def failure(*arguments: str) -> AcmixError:
-    result = run(*arguments)
-    assert isinstance(result.exception, AcmixError), result.output
-    assert result.exception.exit_code == 2
-    return result.exception
 
 
 def test_the_defaults(asked):
@@ -181,10 +165,6 @@ def test_the_shift_table_of_the_paper_is_one_command(asked):
     assert "full, kaiming & 1 & 28.29 & 4.553 & 40.25 & 1.50 & 24.8 & 1.83x {[}1.79, 1.88] \\\\" in result.stdout
 
 
-def test_an_ablation_names_its_own_networks():
-    assert "leave MODEL and --impl out" in str(failure("profile", "resnet18", "--ablation", "shift"))
-
-
 @pytest.mark.parametrize(
     ("form_at", "holds"),
     [
@@ -222,10 +202,6 @@ def test_a_narrow_terminal_has_the_columns_that_are_needed_most(asked, monkeypat
     assert max(len(line) for line in shown.splitlines()) <= 80
 
 
-def test_json_and_a_format_exclude_each_other():
-    assert "take one of them" in str(failure("profile", "--json", "--format", "latex"))
-
-
 @pytest.mark.parametrize("ending", ["svg", "png", "pdf"])
 def test_a_bar_chart_is_written(asked, tmp_path, ending):
     path = tmp_path / f"bars.{ending}"
@@ -233,42 +209,6 @@ def test_a_bar_chart_is_written(asked, tmp_path, ending):
     assert result.exit_code == 0, result.output
     start = {"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}[ending]
     assert path.read_bytes().startswith(start)
-
-
-@pytest.mark.parametrize(
-    ("path", "message"), [("bars.gif", "ends in .svg, .png, .pdf"), ("none/bars.svg", "no folder")]
-)
-def test_a_picture_that_cannot_be_written_is_told_at_once(path, message, tmp_path):
-    result = run("profile", "--plot", str(tmp_path / path))
-    assert result.exit_code == 2
-    assert message in " ".join(result.stderr.replace("│", " ").split())
-
-
-@pytest.mark.parametrize("option", ["--cuda-graph", "--flush-l2"])
-def test_what_needs_a_gpu_is_one_error_on_a_cpu(option):
-    assert f"{option} needs a CUDA device" in str(failure("profile", option, "--device", "cpu"))
-
-
-@pytest.mark.parametrize(
-    ("option", "value"), [("--impl", "fast"), ("--dtype", "int8"), ("--form", "fast"), ("--by", "x")]
-)
-def test_an_unknown_value_is_one_error_with_the_known_ones(option, value):
-    result = run("profile", option, value)
-    assert result.exit_code == 2
-    assert f"'{value}' is not one of" in " ".join(result.stderr.split())
-
-
-@pytest.mark.parametrize("size", ["0", "x", "224x", "1x2x3", "-5"])
-def test_a_wrong_input_size_is_told(size):
-    result = run("profile", f"--input-size={size}")
-    assert result.exit_code == 2
-    assert "a height, or a height and a width" in " ".join(result.stderr.split())
-
-
-def test_merged_implementations_are_refused_with_the_reason():
-    message = str(failure("profile", "--impl", "shift", "--impl", "full", "--form", "merged", "--device", "cpu"))
-    assert "into one convolution" in message
-    assert "--form paper" in message
 
 
 def test_a_real_profile_of_a_small_image_tells_all(tmp_path):
@@ -333,28 +273,6 @@ def test_a_model_of_timm_is_profiled(asked):
     assert asked[0]["networks"][0].arch is None
 
 
-def test_an_unknown_model_is_one_message_with_close_names():
-    message = str(failure("profile", "resnet_18"))
-    assert "no model 'resnet_18'" in message
-    assert "resnet18" in message
-
-
-def test_a_missing_file_is_one_message(tmp_path):
-    assert "cannot be read" in str(failure("profile", str(tmp_path / "none.yaml")))
-
-
-def test_an_implementation_needs_a_convolution_path():
-    message = str(failure("profile", "resnet18", "--impl", "full"))
-    assert "resnet18 has no such path" in message
-
-
-@pytest.mark.parametrize("sizes", ["0", "1,,2", "x", "1,-2", ""])
-def test_wrong_batch_sizes_are_told(sizes):
-    result = run("profile", "--batch-size", sizes)
-    assert result.exit_code == 2
-    assert "whole numbers from 1 up" in " ".join(result.stderr.split())
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_it_says_so_and_goes_on(asked):
     result = run("profile", "--device", "cuda")
@@ -369,60 +287,3 @@ def test_a_busy_machine_is_told(asked, monkeypatch):
     assert "the machine is busy: others keep 7.5 of 8 cores busy" in run("profile", "--device", "cpu").stderr
     monkeypatch.setattr(machine, "busy_cores", lambda: 0.1)
     assert run("profile", "--device", "cpu").stderr == ""
-
-
-def test_a_busy_gpu_is_told(monkeypatch):
-    busy = importlib.import_module("acmix_nas.cli.busy")
-    monkeypatch.setattr(machine, "busy_cores", lambda: None)
-    monkeypatch.setattr(machine, "gpu_state", lambda device: {"utilization.gpu": "35"})
-    warned = []
-    monkeypatch.setattr(busy, "_warn", warned.append)
-    assert busy.warn_when_busy("cuda") == {"busy_cores": None, "busy_gpu_percent": 35.0}
-    assert warned == ["others keep the GPU busy for 35 % of the time"]
-
-
-@pytest.mark.parametrize("command", ["profile", "doctor"])
-def test_help_loads_nothing_heavy(command):
-    code = (
-        "import sys\n"
-        "from acmix_nas.cli import acmix\n"
-        f"acmix.main(['{command}', '--help'], standalone_mode=False)\n"
-        "print(sorted({'torch', 'timm', 'numpy', 'optuna', 'fvcore'} & set(sys.modules)))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
-    assert f"\n    acmix {command}\n" in done.stdout
-
-
-def test_doctor_finds_this_machine_in_order(tmp_path):
-    result = run("doctor", "--out", str(tmp_path / "not" / "yet"), "--json")
-    checks = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
-    assert result.exit_code == 0, result.output
-    assert checks["torch"]["detail"] == torch.__version__.split("+")[0]
-    for name in ("cpu", "bf16 attention step", "output folder", "sqlite"):
-        assert checks[name]["status"] == "ok"
-    assert not (tmp_path / "not").exists()
-
-
-def test_doctor_fails_with_the_fix(tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "LEAST_FREE", 1e30)
-    monkeypatch.setattr(doctor, "file_system_type", lambda folder: "nfs4")
-    result = run("doctor", "--out", str(tmp_path))
-    assert result.exit_code == 1
-    assert "failed  output folder" in result.stdout
-    assert "fix: free" in result.stdout
-    assert "warning file system: nfs4, a network file system" in result.stdout
-
-
-def test_the_deepest_mount_holds_a_folder(tmp_path):
-    mounts = tmp_path / "mounts"
-    mounts.write_text(f"/dev/sda / ext4 rw 0 0\nserver:/x {tmp_path} nfs4 rw 0 0\nproc /proc proc rw 0 0\n")
-    assert doctor.file_system_type(tmp_path / "a", mounts) == "nfs4"
-    assert doctor.file_system_type(tmp_path.parent, mounts) == "ext4"
-    assert doctor.file_system_type(tmp_path, tmp_path / "none") is None
-
-
-def test_the_default_model_exists():
-    from acmix_nas.models import model_names
-
-    assert profile.DEFAULT_MODEL in model_names()

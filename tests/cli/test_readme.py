@@ -33,23 +33,12 @@ def commands() -> list[list[str]]:
     return [shlex.split(line) for line in lines if line.startswith("acmix ")]
 
 
-@pytest.fixture
-def images(tmp_path) -> Path:
-    """A small ImageFolder tree."""
-    from PIL import Image
-
-    for split, count in (("train", 60), ("val", 4)):
-        for name in ("dark", "light"):
-            folder = tmp_path / "imagenet" / split / name
-            folder.mkdir(parents=True)
-            for index in range(count):
-                Image.new("RGB", (40, 32), (index, index, 60 if name == "dark" else 200)).save(folder / f"{index}.png")
-    return tmp_path / "imagenet"
-
-
-def test_every_command_runs_in_the_order_of_the_page(installed, tmp_path, images):
+def test_every_command_runs_in_the_order_of_the_page(installed, tmp_path, few_images):
+    """The first search is on the embedded images, as it says; the others without --data on as few as ~/imagenet has."""
+    (tmp_path / "imagenet").symlink_to(few_images)
     env = {**os.environ, "PYTHONPATH": str(installed), "HOME": str(tmp_path)}
     found = commands()
+    assert found[0] == ["acmix", "search", "--space", "swin_t"]
     assert {line[1] for line in found} >= {"search", "profile", "ablate", "report", "spaces", "export", "train"}
     for line in found:
         words = [word.replace("~", str(tmp_path)) for word in line[1:]] + QUICKER.get(line[1], [])
@@ -58,6 +47,7 @@ def test_every_command_runs_in_the_order_of_the_page(installed, tmp_path, images
         run = [sys.executable, "-m", "acmix_nas", *words]
         done = subprocess.run(run, cwd=tmp_path, env=env, capture_output=True, text=True)
         assert done.returncode == 0, (line, done.stderr)
+        env["ACMIX_DATA"] = str(tmp_path / "imagenet")
 
 
 def test_the_python_example_runs(installed, tmp_path):

@@ -28,6 +28,7 @@ def test_a_study_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("on_few_images")
 def test_a_trial_of_a_search_is_repeated(tmp_path: Path) -> None:
     made = acmix("search", "--space", "swin_t", "--trials", 2, "--study", "demo", *QUICK, cwd=tmp_path)
     assert made.returncode == 0, made.stderr

@@ -137,6 +137,7 @@ def test_a_mistake_is_one_message(acmix, words, said):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("on_few_images")
 def test_a_search_with_limits_and_its_finalists(acmix, tmp_path):
     line = ["search", "--space", "swin_t", "--trials", "3", "--max-params", "28.3M", "--study", "s", *QUICK]
     code, out, err = acmix(*line, "--objectives", "top1,params,macs")
@@ -188,6 +189,7 @@ def test_a_search_with_limits_and_its_finalists(acmix, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("on_few_images")
 def test_a_warm_start_says_what_it_brought(acmix, tmp_path):
     code, _, err = acmix("search", "--space", "swin_t", "--trials", "2", "--study", "old", *QUICK)
     assert code == 0, err
@@ -204,6 +206,7 @@ def test_a_warm_start_says_what_it_brought(acmix, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("on_few_images")
 def test_a_database_of_ones_own_and_its_password(acmix, tmp_path):
     url = f"sqlite:///{tmp_path / 'all.db'}"
     code, _, err = acmix("search", "--space", "swin_t", "--trials", "1", "--study", "far", "--storage", url, *QUICK)

@@ -98,6 +98,37 @@ def test_an_interrupted_cell_is_trained_again(tmp_path, setting, two_rows):
     assert [record.label for record in study.records()] == ["shift", "full"]
 
 
+class Halting(Onlooker):
+    """Interrupts a trial at the first step after its first epoch, and counts the steps of all."""
+
+    def __init__(self, halted: int | None = None) -> None:
+        super().__init__()
+        self.halted = halted
+        self.steps: list[int] = []
+
+    def step(self, progress) -> None:
+        self.steps.append(self.begun[-1][0])
+        if self.begun[-1][0] == self.halted and len(progress.scores) == 1:
+            raise KeyboardInterrupt
+
+
+def test_a_halted_cell_goes_on_from_its_last_epoch_bit_by_bit(tmp_path, setting, two_rows):
+    longer = replace(setting, budget=replace(setting.budget, epochs=3))
+    whole, once = study_of(two_rows, tmp_path, name="whole"), Halting()
+    ablate(whole, two_rows, longer, seeds=1, watcher=once)
+    halted, first, later = study_of(two_rows, tmp_path, name="halted"), Halting(1), Halting()
+    with pytest.raises(KeyboardInterrupt):
+        ablate(halted, two_rows, longer, seeds=1, watcher=first)
+    assert [path.name for path in (halted.folder / "checkpoints").iterdir()] == ["1.ckpt"]
+    resumed = Study.open(halted.folder)
+    ablate(resumed, two_rows, longer, seeds=1, watcher=later)
+    assert later.begun == [(1, "full, seed 0")]
+    assert len(later.steps) == once.steps.count(1) * 2 // 3, "only two of its three epochs are left"
+    assert not (halted.folder / "checkpoints").exists()
+    for record, expected in zip(resumed.records(), whole.records(), strict=True):
+        assert replace(record, started="", seconds=0) == replace(expected, started="", seconds=0)
+
+
 def test_cells_of_another_study_are_taken_over(tmp_path, setting, two_rows):
     first = study_of(two_rows, tmp_path)
     ablate(first, two_rows, setting, seeds=1, watcher=Onlooker())

@@ -12,15 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from data_trees import CLASSES, files, make_folder, packed, picture
+from data_trees import CLASSES, files, make_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from acmix_nas.data import load_splits, open_source, plan_subset, read_index, write_store
 from acmix_nas.data import write as write_module
-from acmix_nas.data.class_lists import choose_classes, list_names
-from acmix_nas.data.decode import decode_image, traits_of
+from acmix_nas.data.class_lists import choose_classes
+from acmix_nas.data.decode import decode_image
 from acmix_nas.data.pixels import Pixels
 from acmix_nas.data.source import Source
 from acmix_nas.errors import DataError
@@ -308,120 +307,3 @@ def test_a_torn_progress_file_never_counts_what_is_not_there(tmp_path, source):
     (tmp_path / "train.images.bin").write_bytes(b"")
     with pytest.raises(DataError, match=r"lost what progress\.jsonl counts"):
         write_store(plan_subset(source, size=5), tmp_path)
-
-
-def save_odd(path: Path, kind: str) -> None:
-    image = picture(7, size=(20, 16))
-    if kind == "exif_rotated":
-        exif = Image.Exif()
-        exif[0x0112] = 6
-        image.save(path.with_suffix(".jpg"), exif=exif)
-    elif kind == "cmyk":
-        image.convert("CMYK").save(path.with_suffix(".jpg"))
-    elif kind == "sixteen_bit":
-        Image.fromarray(np.full((9, 9), 30_000, dtype=np.uint16)).save(path.with_suffix(".png"))
-    else:
-        image.convert({"greyscale": "L", "palette": "P", "transparent": "RGBA"}[kind]).save(path.with_suffix(".png"))
-
-
-@pytest.mark.parametrize("kind", ["greyscale", "cmyk", "palette", "transparent", "sixteen_bit", "exif_rotated"])
-def test_unusual_images_are_decoded_and_counted(tmp_path, kind):
-    save_odd(tmp_path / "a", kind)
-    (file,) = tmp_path.iterdir()
-    traits = {kind, "greyscale"} if kind == "sixteen_bit" else {kind}
-    with Image.open(file) as image:
-        assert set(traits_of(image)) == traits
-    make_folder(tmp_path / "source")
-    file.rename(tmp_path / "source" / "val" / "ant" / file.name)
-    index = write_store(plan_subset(open_source(tmp_path / "source"), size=5), tmp_path / "store")
-    assert index.traits == {"train": {}, "search": {}, "report": dict.fromkeys(sorted(traits), 1)}
-    assert index.images["report"] == 7
-
-
-@pytest.mark.parametrize("bad", [b"", b"no image", packed(3)[:100], b"<html></html>"])
-def test_broken_images_are_counted_and_too_many_refused_until_they_are_allowed(tmp_path, bad):
-    source = open_source(make_folder(tmp_path / "source", {**files(), "val/bee/1.png": bad}))
-    plan = plan_subset(source, size=5)
-    with pytest.raises(DataError, match=r"at most 1% .* 1 of 42 are: .*bee/1\.png .*--allow-broken"):
-        write_store(plan, tmp_path / "store")
-    index = write_store(plan, tmp_path / "store", allow_broken=0.05)
-    [(name, reason)] = index.broken
-    assert name.endswith("val/bee/1.png")
-    assert "Error: " in reason
-    assert index.images == {"train": 30, "search": 6, "report": 5}
-    splits = load_splits(tmp_path / "store", input_size=5, train_images=None, seed=0, with_report=True)
-    assert splits.report.labels.tolist() == [0, 0, 1, 2, 2]
-    assert splits.report.images.flatten(1).any(1).all()
-
-
-def test_a_class_with_fewer_images_gives_all_and_is_noted(tmp_path):
-    content = {name: value for name, value in files().items() if "ant" not in name or name[-5] in "01"}
-    plan = plan_subset(open_source(make_folder(tmp_path, content)), images_per_class=5, size=5)
-    assert np.bincount(plan.splits["train"].labels).tolist() == [3, 5, 5]
-    assert plan.notes == ("1 classes have fewer than 5 images to train on and give all they have, 3 at least",)
-
-
-def test_classes_by_number_name_and_file(tmp_path):
-    ids = open_ids()
-    (tmp_path / "mine.txt").write_text("# two\nn02099601  # golden retriever\n\nn01440764\n")
-    (tmp_path / "mine.yaml").write_text("classes: [n02099601, n01440764]")
-    assert [ids[i] for i in choose_classes("imagenette", ids, 0)][:2] == ["n01440764", "n02102040"]
-    assert [ids[i] for i in choose_classes(str(tmp_path / "mine.txt"), ids, 0)] == ["n01440764", "n02099601"]
-    assert [ids[i] for i in choose_classes(str(tmp_path / "mine.yaml"), ids, 0)] == ["n01440764", "n02099601"]
-    assert len(choose_classes("37", ids, 0)) == 37
-    assert set(choose_classes("37", ids, 0)) != set(choose_classes("37", ids, 1))
-    assert len(choose_classes(None, ids, 0)) == 1000
-
-
-def open_ids() -> tuple[str, ...]:
-    from timm.data import ImageNetInfo
-
-    return tuple(ImageNetInfo("imagenet-1k").label_names())
-
-
-@pytest.mark.parametrize(("name", "size"), [("imagenette", 10), ("imagewoof", 10), ("imagenet-100", 100)])
-def test_named_lists_are_classes_of_imagenet_whatever_the_source_calls_them(name, size):
-    from timm.data import ImageNetInfo
-
-    chosen = choose_classes(name, open_ids(), 0)
-    assert len(chosen) == size
-    words = tuple(ImageNetInfo("imagenet-1k").label_descriptions())
-    numbers = tuple(str(number) for number in range(1000))
-    for classes in (words, numbers):
-        np.testing.assert_array_equal(choose_classes(name, classes, 0), chosen)
-    assert name in list_names()
-
-
-@pytest.mark.parametrize(
-    ("asked", "message"),
-    [
-        ("1", "2 to all 3 classes .*; 1 were"),
-        ("4", "2 to all 3 classes .*; 4 were"),
-        ("imagenette", r"has each class of imagenette; 10 of 10 are missing: n01440764, .*classes are ant, bee, cow\."),
-        ("missing.txt", "a number, one of imagenet-100, imagenette, imagewoof, or a file"),
-    ],
-)
-def test_classes_that_cannot_be_chosen(asked, message):
-    with pytest.raises(DataError, match=message):
-        choose_classes(asked, CLASSES, 0)
-
-
-@pytest.mark.parametrize(
-    ("text", "name", "message"),
-    [
-        ("ant\n", "a.txt", "two classes or more; .* names ant"),
-        ("", "a.txt", "names none"),
-        ("{", "a.yaml", "is not YAML"),
-        ("classes: [1, 2]", "a.yaml", "quote names that are numbers"),
-    ],
-)
-def test_lists_that_name_no_classes(tmp_path, text, name, message):
-    (tmp_path / name).write_text(text)
-    with pytest.raises(DataError, match=message):
-        choose_classes(str(tmp_path / name), CLASSES, 0)
-
-
-@pytest.mark.parametrize("values", [{"size": 0}, {"images_per_class": 0}, {"search_images": 0}])
-def test_values_that_mean_nothing(source, values):
-    with pytest.raises(DataError, match="a whole number from 1 up; it is 0"):
-        plan_subset(source, **{"size": 5, **values})

@@ -11,18 +11,15 @@ from study_pieces import SPACE, Onlooker, new_study, tiny_space
 from acmix_nas.cost import count
 from acmix_nas.cost.latency import LatencyTable
 from acmix_nas.errors import CostError, StudyError, UsageError
+from acmix_nas.front import beats, front, point, values_of
 from acmix_nas.record import Cost
 from acmix_nas.search.objectives import (
     Limits,
     Prices,
     amount,
-    beats,
     check_covers,
     check_table,
-    front,
     parse_objectives,
-    point,
-    values_of,
 )
 
 COST = Cost(params=3, macs=2, macs_deploy=1, input_size=224, latency_ms=8.0, throughput=500.0)

@@ -7,8 +7,8 @@ from optuna.trial import TrialState
 from search_pieces import IN_MEMORY, Curves, essence, fickle, pruned_study, run, setting_of, steady, wide_space
 from study_pieces import SPACE, Onlooker, new_study
 
+from acmix_nas.front import front
 from acmix_nas.report.pruning import pruned_by_choice, pruning_text, saved_epochs
-from acmix_nas.search.objectives import front
 from acmix_nas.search.rungs import is_protected
 from acmix_nas.search.study import Study
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.escape import plain
-from acmix_nas.report.pareto import complete, cost_of, front, score
-from acmix_nas.report.picture import BLUE, FAINT, GREEN, GREY, ORANGE, VERMILLION, cost_label
+from acmix_nas.report.pareto import axis_label, complete, cost_of, front_of, score
+from acmix_nas.report.picture import BLUE, FAINT, GREEN, GREY, ORANGE, VERMILLION
 from acmix_nas.report.published import Published, published, source
 
 SIZE = (7.0, 6.6)
@@ -63,17 +63,17 @@ def _draw_family(axes: Any, family: str, cost: str) -> None:
 
 
 def _draw_study(axes: Any, header: StudyHeader, records: Sequence[TrialRecord], cost: str) -> None:
-    scored, unit = complete(records), 1e6 if cost == "params" else 1e9
-    best = {record.number for record in front(records, cost)} if header.kind == "search" else set()
+    scored = complete(records)
+    best = {record.number for record in front_of(header, records)} if header.kind == "search" else set()
     inside = [record for record in scored if record.number not in best]
     for group, face, name in ((inside, "white", "trials"), ([r for r in scored if r.number in best], "black", "front")):
-        points = [(cost_of(record, cost) / unit, 100 * score(record)) for record in group]
+        points = [(cost_of(record, cost), 100 * score(record)) for record in group]
         if points:
             axes.scatter(
                 *zip(*points, strict=True), s=26, facecolors=face, edgecolors="black", linewidths=0.9, label=name
             )
     if best:
         axes.legend(frameon=False, fontsize=8.5, loc="lower right")
-    axes.set_xlabel(cost_label(cost, scored))
+    axes.set_xlabel(axis_label(cost, scored))
     axes.set_ylabel(f"top-1, {header.split} images, %")
     axes.set_title(f"Measured here: {plain(header.name)}, proxy training", fontsize=8.5, color=GREY, loc="left")

@@ -7,7 +7,7 @@ from typing import Any
 
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.escape import plain
-from acmix_nas.report.pareto import chosen_cost, complete, front
+from acmix_nas.report.pareto import complete, front_of
 from acmix_nas.report.picture import BLUE, FAINT, GREY, VERMILLION
 
 SIZE = (7.0, 4.8)
@@ -29,7 +29,7 @@ Band = tuple[float, float, float]
 def groups(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, list[TrialRecord]]:
     """Rows whose blocks learn their weights, with their seeds; of a search the best trial alone. At most `MOST`."""
     if header.kind == "search":
-        best = [record for record in front(records, chosen_cost(header)) if _learns(record)][:1]
+        best = [record for record in front_of(header, records) if _learns(record)][:1]
         return {f"trial {record.number}": [record] for record in best}
     learning = [record for record in complete(records) if _learns(record) and record.shared_with is None]
     names = list(dict.fromkeys(record.label for record in learning))[:MOST]

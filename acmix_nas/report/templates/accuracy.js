@@ -1,6 +1,6 @@
 // Accuracy against a cost with its front, or by row of an ablation.
 const TOP1 = `top-1 on ${study.split} images, % (proxy training)`;
-const AXES = { rows: "by row", macs: "MACs", macs_deploy: "deployed MACs", params: "params" };
+const costs = new Map(study.costs.map((cost) => [cost.name, cost]));
 let axis = study.kind === "ablate" ? "rows" : study.cost;
 
 function drawAccuracy() {
@@ -11,21 +11,22 @@ function drawAccuracy() {
 }
 
 function drawCosts(box) {
-  const width = fit(box, 720), height = Math.min(560, width + 60), left = 48, right = width - 16, bottom = height - 52, unit = axis === "params" ? 1e6 : 1e9;
+  const width = fit(box, 720), height = Math.min(560, width + 60), left = 48, right = width - 16, bottom = height - 52, { unit, label: title, less } = costs.get(axis);
   const node = canvas(box, width, height, "Accuracy against cost, one mark for each trial");
   const x = scale(range(done.map((trial) => trial[axis] / unit), 0.06), left, right);
   const y = scale(range(done.map((trial) => 100 * trial.top1), 0.09), bottom, 34);
   axisY(node, y, left, right, TOP1);
-  axisX(node, x, bottom, study.costs[axis], width < 500 ? 4 : 6);
+  axisX(node, x, bottom, title, width < 500 ? 4 : 6);
   const place = (trial) => [x(trial[axis] / unit), y(100 * trial.top1)];
-  const best = done.filter((trial) => trial.front[axis]).sort((a, b) => a[axis] - b[axis]);
+  // What a budget buys: the line goes on to the side on which a trial still keeps within it.
+  const best = done.filter((trial) => trial.edge.includes(axis)).sort((a, b) => (less ? 1 : -1) * (a[axis] - b[axis]));
   if (study.kind === "search") {
     const steps = best.map((trial, i) => { const [a, b] = place(trial); return i ? `H${a}V${b}` : `M${a} ${b}`; });
-    node.append(svg("path", { class: "front", d: `${steps.join("")}H${right}` }));
+    node.append(svg("path", { class: "front", d: `${steps.join("")}H${less ? right : left}` }));
   }
   const order = [...done].sort((a, b) => Number(look(a).reference) - Number(look(b).reference));
   for (const trial of order) {
-    const [a, b] = place(trial), full = study.kind === "search" && trial.front[axis];
+    const [a, b] = place(trial), full = study.kind === "search" && trial.front;
     if (look(trial).reference) {
       const end = a > right - 90;
       const text = label(trial.label, a + (end ? 6 : -6), b - 12, { class: "tag", "text-anchor": end ? "end" : "start" });
@@ -67,7 +68,7 @@ function drawLegend() {
   const box = document.getElementById("legend");
   if (!done.length) return box.replaceChildren();
   if (axis === "rows") return box.replaceChildren(html("span", "◆ mean"), html("span", "small open marks: single seeds"), html("span", "bar: ± one standard deviation"));
-  return box.replaceChildren(...legendEntries(), ...(study.kind === "search" ? [html("span", "filled: on the front")] : []));
+  return box.replaceChildren(...legendEntries(), ...(study.kind === "search" ? [html("span", `filled: on the front of ${study.objectives}`), html("span", "line: the best at each cost shown")] : []));
 }
 
 function legendEntries() {
@@ -81,13 +82,13 @@ function legendEntries() {
 }
 
 function drawChoice() {
-  const names = study.kind === "ablate" ? Object.keys(AXES) : Object.keys(AXES).slice(1);
+  const names = [...(study.kind === "ablate" ? ["rows"] : []), ...costs.keys()];
   document.getElementById("axis").replaceChildren(...names.map((name) => {
     const input = html("input", "", { type: "radio", name: "axis", value: name });
     input.checked = name === axis;
     input.addEventListener("change", () => { axis = name; drawAccuracy(); drawLegend(); highlight(); });
     const choice = html("label", "");
-    choice.append(input, AXES[name]);
+    choice.append(input, name === "rows" ? "by row" : costs.get(name).title);
     return choice;
   }));
 }

@@ -90,13 +90,12 @@ const looks = new Map();
 const look = (trial) => looks.get(trial.label) || { shape: "circle", color: "var(--c6)", reference: false };
 
 const percent = (value, digits = 2) => (value === null ? "-" : `${(100 * value).toFixed(digits)} %`);
-const mega = (value) => `${(value / 1e6).toFixed(2)} M`;
-const giga = (value) => `${(value / 1e9).toFixed(3)} G`;
+const amount = (trial, cost) => `${(trial[cost.name] / cost.unit).toFixed(cost.digits)} ${cost.symbol}`;
 
 function describe(trial) {
   const stages = trial.stages.map((text, i) => `stage ${i + 1}: ${text}`);
   const head = `trial ${trial.number}, ${trial.label}: ${percent(trial.top1)}`;
-  return [head, `${giga(trial.macs)} MACs, ${giga(trial.macs_deploy)} deployed, ${mega(trial.params)} params`, ...stages].join("\n");
+  return [head, study.costs.map((cost) => `${amount(trial, cost)} ${cost.title}`).join(", "), ...stages].join("\n");
 }
 
 const tip = document.getElementById("tip");

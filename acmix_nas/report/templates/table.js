@@ -23,7 +23,7 @@ function filterRows() {
   let shown = 0;
   for (const row of body.rows) {
     const trial = byNumber.get(row.dataset.number), text = texts.get(row);
-    const kept = study.kind === "search" ? trial.front[study.cost] : trial.status === "complete";
+    const kept = study.kind === "search" ? trial.front : trial.status === "complete";
     row.hidden = !words.every((word) => text.includes(word)) || (only && !kept);
     shown += row.hidden ? 0 : 1;
   }

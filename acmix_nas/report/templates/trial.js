@@ -49,8 +49,7 @@ function showTrial() {
   const shared = chosen.shared === null ? "" : ` (score of trial ${chosen.shared})`;
   const entries = [
     chosen.status === "complete" ? ["top-1", percent(chosen.top1) + shared] : ["failed", chosen.error || "no reason recorded"],
-    ["MACs", `${giga(chosen.macs)}, deployed ${giga(chosen.macs_deploy)}`],
-    ["params", mega(chosen.params)],
+    ...study.costs.map((cost) => [cost.title, amount(chosen, cost)]),
     ...chosen.stages.map((text, i) => [`stage ${i + 1}`, text]),
     ["seeds", seeds.join(", ") || "-"],
     ["arch id", chosen.arch_id],
