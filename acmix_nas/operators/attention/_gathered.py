@@ -1,43 +1,79 @@
-"""The windows of all queries as a few gathers, for programs that `torch.export` traces.
+"""SAN's two modes as a few gathers, for programs that `torch.export` traces.
 
-A walk through the places (`_walk`) holds least at once, but takes hundreds of steps, each with extents that are long
-terms of the image's; tracing and translating them takes minutes. Here a step takes all places or a row of them.
-Shapes: B batch, H W map, h w map of queries, k kernel_size, K = k * k, C channels, G weight channels, S = C / G.
+They compute what `_patchwise` and `_pairwise` do. A walk through the places holds least at once, but takes hundreds of steps, each with extents that are long terms of the
+image's: tracing and translating them takes minutes. Here a step takes all places or a row of them.
+Shapes: B batch, H W padded map, h w map of queries, k kernel_size, C channels of v, D of the differences, R of k and of
+gamma's hidden layer, G of phi's, X = C or C / 8 weights at each place, S = C / X.
 """
 
+from collections.abc import Iterable
+
 import torch
+import torch.nn.functional as F
 
-from acmix_nas.operators.attention._blocked import folded
-from acmix_nas.operators.attention._walk import Window
+from acmix_nas.operators.attention._walk import Window, queries, wide
 
 
-def windows(x_BHWC: torch.Tensor, window: Window) -> torch.Tensor:
-    """The window of each query, reflected at the borders: (B, h, w, C, K)."""
-    rows_hk, columns_wk = (_pixels(extent, window, x_BHWC.device) for extent in x_BHWC.shape[1:3])
+def reduction(
+    window: Window,
+    k_BHWR: torch.Tensor,
+    scale_kkR: torch.Tensor,
+    shift_kkR: torch.Tensor,
+    weight_kkRG: torch.Tensor,
+) -> torch.Tensor:
+    """As `_patchwise.Reduction`."""
+    z_BhwkkR = (scale_kkR * _windows(k_BHWR, window) + shift_kkR).relu()
+    return z_BhwkkR.to(k_BHWR.dtype).flatten(3) @ weight_kkRG.flatten(0, 2)
+
+
+def phi_weighing(
+    window: Window, hidden_BhwG: torch.Tensor, v_BHWC: torch.Tensor, weight_kkGX: torch.Tensor
+) -> torch.Tensor:
+    """As `_patchwise.Weighing`."""
+    extent, width = weight_kkGX.shape[1], weight_kkGX.shape[3]
+    of_rows = (hidden_BhwG @ weight_kGX.movedim(1, 0).flatten(1) for weight_kGX in weight_kkGX)
+    return _weighed(v_BHWC, (torch.unflatten(row, -1, (extent, width)) for row in of_rows), window, width)
+
+
+def softmax_weighing(
+    window: Window,
+    q_BhwD: torch.Tensor,
+    k_BHWD: torch.Tensor,
+    v_BHWC: torch.Tensor,
+    weight_RD: torch.Tensor,
+    bias_R: torch.Tensor,
+    last_XR: torch.Tensor,
+    last_bias_X: torch.Tensor,
+) -> torch.Tensor:
+    """As `_pairwise.Weighing`."""
+    r_BhwkkD = (_windows(k_BHWD, window) + q_BhwD[:, :, :, None, None]).relu().to(weight_RD.dtype)
+    logits_BhwkkX = wide(F.linear(F.linear(r_BhwkkD, weight_RD, bias_R).relu(), last_XR, last_bias_X))
+    weights_BhwkkX = logits_BhwkkX.flatten(3, 4).softmax(3).unflatten(3, (window.kernel_size, window.kernel_size))
+    return _weighed(v_BHWC, weights_BhwkkX.unbind(3), window, len(last_XR))
+
+
+def _windows(x_BHWC: torch.Tensor, window: Window) -> torch.Tensor:
+    """The window of each query, (B, h, w, k, k, C)."""
+    rows_hk, columns_wk = _pixels(x_BHWC, window)
     opened = x_BHWC.index_select(1, rows_hk.flatten()).index_select(2, columns_wk.flatten())
     x_BhkwkC = opened.reshape(x_BHWC.shape[0], *rows_hk.shape, *columns_wk.shape, x_BHWC.shape[3])
-    return x_BhkwkC.permute(0, 1, 3, 5, 2, 4).flatten(-2)
+    return x_BhkwkC.transpose(2, 3)
 
 
-def weighed(v_BHWC: torch.Tensor, weights_BhwGK: torch.Tensor, window: Window) -> torch.Tensor:
-    """The sum over each window, channel c weighed by weight channel c mod G, row by row: (B, h, w, C)."""
-    rows_hk, columns_wk = (_pixels(extent, window, v_BHWC.device) for extent in v_BHWC.shape[1:3])
-    v_BHXC = v_BHWC.index_select(2, columns_wk.flatten())
+def _weighed(v_BHWC: torch.Tensor, weights: Iterable[torch.Tensor], window: Window, width: int) -> torch.Tensor:
+    """The sum over a window of v_j times weights, which come by rows of places, (B, h, w, k, X): (B, h, w, C)."""
+    rows_hk, columns_wk = _pixels(v_BHWC, window)
+    v_BHYC = v_BHWC.index_select(2, columns_wk.flatten())
     places = (v_BHWC.shape[0], rows_hk.shape[0], *columns_wk.shape)
-    weights_BhwGkk = torch.unflatten(weights_BhwGK, -1, (window.kernel_size, window.kernel_size))
-    groups = weights_BhwGK.shape[3]
     sums = []
-    for rows_h, weights_BhwkG in zip(rows_hk.unbind(1), weights_BhwGkk.permute(4, 0, 1, 2, 5, 3).unbind(), strict=True):
-        v_BhwkSG = v_BHXC.index_select(1, rows_h).reshape(*places, -1, groups)
-        sums.append((v_BhwkSG * weights_BhwkG.unsqueeze(4)).sum(3))
-    y_BhwSG = sums[0]
-    for more in sums[1:]:
-        y_BhwSG = y_BhwSG + more
-    return y_BhwSG.flatten(3)
+    for rows_h, weights_BhwkX in zip(rows_hk.unbind(1), weights, strict=True):
+        v_BhwkSX = v_BHYC.index_select(1, rows_h).reshape(*places, -1, width)
+        sums.append((v_BhwkSX * weights_BhwkX.unsqueeze(4)).sum(3))
+    return torch.stack(sums).sum(0).flatten(3).to(v_BHWC.dtype)
 
 
-def _pixels(extent: int, window: Window, device: torch.device) -> torch.Tensor:
-    """Along one axis the pixels that each query sees, (h, k)."""
-    query = window.stride * torch.arange((extent + window.stride - 1) // window.stride, device=device)
-    offset = window.dilation * (torch.arange(window.kernel_size, device=device) - window.kernel_size // 2)
-    return folded(query[:, None] + offset, extent)
+def _pixels(x_BHWC: torch.Tensor, window: Window) -> list[torch.Tensor]:
+    """The rows (h, k) and columns (w, k) that each query sees."""
+    offset = window.dilation * torch.arange(window.kernel_size, device=x_BHWC.device)
+    counts = queries(x_BHWC, window)
+    return [window.stride * torch.arange(count, device=x_BHWC.device)[:, None] + offset for count in counts]

@@ -3,8 +3,6 @@
 Shapes: B batch, H W map, h w its map at stride, C channels of v, G = C / 8 weight channels, K = kernel_size ** 2.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import nn
 
@@ -13,9 +11,6 @@ from acmix_nas.operators.attention._walk import Moments, Window, padded, wide
 
 SHARE = 8
 """Channels of v that share a weight."""
-
-Opened = Callable[[torch.Tensor, Window], torch.Tensor]
-"""Makes the window of each query, (B, h, w, C, K), of a map (B, H, W, C)."""
 
 
 def weight_channels(mode: str, channels: int, kernel_size: int) -> int:

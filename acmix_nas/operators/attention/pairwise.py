@@ -11,7 +11,7 @@ from torch import nn
 
 from acmix_nas.operators.attention import AttentionMode, ModeCount, _gathered
 from acmix_nas.operators.attention._pairwise import Weighing, moments, reduced_moments
-from acmix_nas.operators.attention._san import SHARE, Norm, Opened, weighed, weight_channels, windows
+from acmix_nas.operators.attention._san import SHARE, Norm, weighed, weight_channels, windows
 from acmix_nas.operators.attention._walk import Window, padded, wide
 from acmix_nas.operators.attention.local import _locations
 from acmix_nas.parts import area
@@ -68,8 +68,6 @@ class Attention(AttentionMode):
 
     def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attends; see `AttentionMode.forward`."""
-        if torch.compiler.is_exporting() and not self.plain:
-            return _gathered.weighed(v, self._weights(q, k, _gathered.windows), self.window)
         literal = self.plain or math.prod(q.shape[:3]) < 2
         return self._attend_plainly(q, k, v) if literal else self._attend_by_rows(q, k, v)
 
@@ -83,7 +81,8 @@ class Attention(AttentionMode):
         times = SHARE if self.groups < FEW else 1
         last = (self.expansion.weight.repeat(times, 1), self.expansion.bias.repeat(times))
         inputs = (padded(v, self.window), *self._reduction(centre, others), *last)
-        y: torch.Tensor = Weighing.apply(self.window, centre, others, *(x.to(p_BHW2.dtype) for x in inputs))
+        weighing = _gathered.softmax_weighing if torch.compiler.is_exporting() else Weighing.apply
+        y: torch.Tensor = weighing(self.window, centre, others, *(x.to(p_BHW2.dtype) for x in inputs))
         return y
 
     def _reduction(self, centre: torch.Tensor, others: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -96,16 +95,12 @@ class Attention(AttentionMode):
         return scale.unsqueeze(-1) * weight, shift
 
     def _attend_plainly(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        return weighed(windows(v, self.window), self._weights(q, k, windows))
-
-    def _weights(self, q: torch.Tensor, k: torch.Tensor, opened: Opened) -> torch.Tensor:
-        """Softmax of gamma, (B, h, w, G, K), of windows that `opened` makes."""
         p_BHW2 = self._positions(k)
         centre_BhwX1 = torch.cat((q, p_BHW2[:, :: self.stride, :: self.stride]), -1).unsqueeze(-1)
-        relation_BhwXK = centre_BhwX1 - opened(torch.cat((k, p_BHW2), -1), self.window)
+        relation_BhwXK = centre_BhwX1 - windows(torch.cat((k, p_BHW2), -1), self.window)
         hidden_BhwKR = self.reduction(self.norm1(relation_BhwXK.transpose(-1, -2)).relu())
         weights_BhwKG = self.expansion(self.norm2(hidden_BhwKR).relu()).softmax(-2)
-        return weights_BhwKG.transpose(-1, -2)
+        return weighed(windows(v, self.window), weights_BhwKG.transpose(-1, -2))
 
     def _positions(self, k: torch.Tensor) -> torch.Tensor:
         p_HW2: torch.Tensor = self.position(_locations(k.shape[1], k.shape[2], k))

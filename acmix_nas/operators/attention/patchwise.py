@@ -12,7 +12,7 @@ from torch import nn
 
 from acmix_nas.operators.attention import AttentionMode, ModeCount, _gathered
 from acmix_nas.operators.attention._patchwise import Reduction, Weighing, moments
-from acmix_nas.operators.attention._san import SHARE, Norm, Opened, weighed, weight_channels, windows
+from acmix_nas.operators.attention._san import SHARE, Norm, weighed, weight_channels, windows
 from acmix_nas.operators.attention._walk import Moments, Window, padded, wide
 from acmix_nas.parts import area
 
@@ -65,8 +65,6 @@ class Attention(AttentionMode):
 
     def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attends; see `AttentionMode.forward`."""
-        if torch.compiler.is_exporting() and not self.plain:
-            return _gathered.weighed(v, self._weights(q, k, _gathered.windows), self.window)
         literal = self.plain or math.prod(q.shape[:3]) < 2
         return self._attend_plainly(q, k, v) if literal else self._attend_by_rows(q, k, v)
 
@@ -78,10 +76,14 @@ class Attention(AttentionMode):
         own_BhwR = (scale_R * q + shift_R).relu().to(q.dtype)
         hidden = F.linear(own_BhwR, weight_RG.T, self.reduction.bias)
         keys, weight_kkRG = keys.to(hidden.dtype), weight_kkRG.to(hidden.dtype)
-        hidden = hidden + Reduction.apply(window, keys, scale_kkR, shift_kkR, weight_kkRG)
+        traced = torch.compiler.is_exporting()
+        reduction, weighing = (
+            (_gathered.reduction, _gathered.phi_weighing) if traced else (Reduction.apply, Weighing.apply)
+        )
+        hidden = hidden + reduction(window, keys, scale_kkR, shift_kkR, weight_kkRG)
         hidden = F.pad(self.norm2(hidden).relu(), (0, 1), value=1.0)
         values, weight_kkGX = padded(v, window).to(hidden.dtype), self._expansion().to(hidden.dtype)
-        y: torch.Tensor = Weighing.apply(window, hidden, values, weight_kkGX)
+        y: torch.Tensor = weighing(window, hidden, values, weight_kkGX)
         return y
 
     def _moments(self, q: torch.Tensor, keys: torch.Tensor) -> Moments:
@@ -104,14 +106,11 @@ class Attention(AttentionMode):
         return weight_kkGX.repeat(1, 1, 1, SHARE) if self.groups < FEW else weight_kkGX.contiguous()
 
     def _attend_plainly(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        return weighed(windows(v, self.window), self._weights(q, k, windows))
-
-    def _weights(self, q: torch.Tensor, k: torch.Tensor, opened: Opened) -> torch.Tensor:
-        """phi, (B, h, w, G, K), of windows that `opened` makes."""
-        relation_BhwX = torch.cat((q, opened(k, self.window).flatten(-2)), -1)
+        k_BhwRK = windows(k, self.window)
+        relation_BhwX = torch.cat((q, k_BhwRK.flatten(-2)), -1)
         hidden_BhwG = self.reduction(self.norm1(relation_BhwX).relu())
         weights_BhwX = self.expansion(self.norm2(hidden_BhwG).relu())
-        return torch.unflatten(weights_BhwX, -1, (self.groups, -1))
+        return weighed(windows(v, self.window), torch.unflatten(weights_BhwX, -1, (self.groups, -1)))
 
 
 def count(
