@@ -97,8 +97,6 @@ def _attend_in_blocks(
     if _is_symbolic(*k_BHWC.shape):
         y_BbTcTC = y_BbTcTC.clone(memory_format=torch.contiguous_format)  # strides then depend on no guess about sizes
     y_BhwC = _in_order(y_BbTcTC.flatten(3, 4).flatten(1, 2), down.phases, across.phases)
-    for dim in (1, 2):
-        torch._check(y_BhwC.shape[dim] >= q_BhwC.shape[dim])  # so that cropping is known to give the old size
     return y_BhwC[:, : q_BhwC.shape[1], : q_BhwC.shape[2]]
 
 

@@ -1,7 +1,8 @@
 """SAN's two modes as a few gathers, for programs that `torch.export` traces.
 
-They compute what `_patchwise` and `_pairwise` do. A walk through the places holds least at once, but takes hundreds of steps, each with extents that are long terms of the
-image's: tracing and translating them takes minutes. Here a step takes all places or a row of them.
+They compute what `_patchwise` and `_pairwise` do. A walk through the places holds least at once, but takes hundreds of
+steps, each with extents that are long terms of the image's: tracing and translating them takes minutes. Here a step
+takes all places or a row of them.
 Shapes: B batch, H W padded map, h w map of queries, k kernel_size, C channels of v, D of the differences, R of k and of
 gamma's hidden layer, G of phi's, X = C or C / 8 weights at each place, S = C / X.
 """
@@ -12,6 +13,11 @@ import torch
 import torch.nn.functional as F
 
 from acmix_nas.operators.attention._walk import Window, queries, wide
+
+
+def is_traced() -> bool:
+    """Whether `torch.export` traces. Under `torch.compile`, where `is_exporting` holds too, it does not."""
+    return torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()
 
 
 def reduction(

@@ -81,7 +81,7 @@ class Attention(AttentionMode):
         times = SHARE if self.groups < FEW else 1
         last = (self.expansion.weight.repeat(times, 1), self.expansion.bias.repeat(times))
         inputs = (padded(v, self.window), *self._reduction(centre, others), *last)
-        weighing = _gathered.softmax_weighing if torch.compiler.is_exporting() else Weighing.apply
+        weighing = _gathered.softmax_weighing if _gathered.is_traced() else Weighing.apply
         y: torch.Tensor = weighing(self.window, centre, others, *(x.to(p_BHW2.dtype) for x in inputs))
         return y
 

@@ -76,13 +76,12 @@ class Attention(AttentionMode):
         own_BhwR = (scale_R * q + shift_R).relu().to(q.dtype)
         hidden = F.linear(own_BhwR, weight_RG.T, self.reduction.bias)
         keys, weight_kkRG = keys.to(hidden.dtype), weight_kkRG.to(hidden.dtype)
-        traced = torch.compiler.is_exporting()
-        reduction, weighing = (
-            (_gathered.reduction, _gathered.phi_weighing) if traced else (Reduction.apply, Weighing.apply)
-        )
+        traced = _gathered.is_traced()
+        reduction = _gathered.reduction if traced else Reduction.apply
         hidden = hidden + reduction(window, keys, scale_kkR, shift_kkR, weight_kkRG)
         hidden = F.pad(self.norm2(hidden).relu(), (0, 1), value=1.0)
         values, weight_kkGX = padded(v, window).to(hidden.dtype), self._expansion().to(hidden.dtype)
+        weighing = _gathered.phi_weighing if traced else Weighing.apply
         y: torch.Tensor = weighing(window, hidden, values, weight_kkGX)
         return y
 
