@@ -97,6 +97,9 @@ def _attend_in_blocks(
     if _is_symbolic(*k_BHWC.shape):
         y_BbTcTC = y_BbTcTC.clone(memory_format=torch.contiguous_format)  # strides then depend on no guess about sizes
     y_BhwC = _in_order(y_BbTcTC.flatten(3, 4).flatten(1, 2), down.phases, across.phases)
+    if _is_symbolic(*k_BHWC.shape):  # not known: without it the map that is left has an extent that compares with none
+        torch._check(y_BhwC.shape[1] >= q_BhwC.shape[1])
+        torch._check(y_BhwC.shape[2] >= q_BhwC.shape[2])
     return y_BhwC[:, : q_BhwC.shape[1], : q_BhwC.shape[2]]
 
 
