@@ -54,7 +54,7 @@ def softmax_weighing(
     """As `_pairwise.Weighing`."""
     r_BhwkkD = (_windows(k_BHWD, window) + q_BhwD[:, :, :, None, None]).relu().to(weight_RD.dtype)
     logits_BhwkkX = wide(F.linear(F.linear(r_BhwkkD, weight_RD, bias_R).relu(), last_XR, last_bias_X))
-    weights_BhwkkX = logits_BhwkkX.flatten(3, 4).softmax(3).unflatten(3, (window.kernel_size, window.kernel_size))
+    weights_BhwkkX = torch.unflatten(logits_BhwkkX.flatten(3, 4).softmax(3), 3, (window.kernel_size,) * 2)
     return _weighed(v_BHWC, weights_BhwkkX.unbind(3), window, len(last_XR))
 
 
