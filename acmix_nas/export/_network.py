@@ -15,7 +15,7 @@ from acmix_nas.errors import AcmixError, UsageError
 from acmix_nas.hosts import pair
 from acmix_nas.models import merge, plain_form
 
-SYMBOLIC = ("global", "window")
+SYMBOLIC = ("global", "local", "pairwise", "patchwise", "window")
 """Attention modes that are traced with sizes as symbols. A network with another one is exported for one size."""
 USUAL_SIZE = 224
 

@@ -246,7 +246,8 @@ class ACmix(TwoForms):
 
     def _crop(self, y_BhwC: torch.Tensor, x_BHWI: torch.Tensor) -> torch.Tensor:
         """Cuts off what `arrange` padded."""
-        return y_BhwC[:, : -(-x_BHWI.shape[1] // self.stride), : -(-x_BHWI.shape[2] // self.stride)]
+        height, width = ((extent + self.stride - 1) // self.stride for extent in x_BHWI.shape[1:3])
+        return y_BhwC[:, :height, :width]
 
 
 def build(

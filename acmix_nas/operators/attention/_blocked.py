@@ -50,7 +50,9 @@ def attend(
 def folded(index: torch.Tensor, extent: int) -> torch.Tensor:
     """Indices beyond an axis, as numpy.pad with mode "reflect": folded as often as needed; extent 1 repeats."""
     at_least: Any = torch.sym_max if _is_symbolic(extent) else max
-    period = at_least(2 * (extent - 1), 1)
+    period: Any = at_least(2 * (extent - 1), 1)
+    if _is_symbolic(extent):
+        period = torch.full((), period, dtype=index.dtype, device=index.device)  # ONNX has no remainder by a symbol
     index = index % period
     return torch.minimum(index, period - index)
 
@@ -91,8 +93,14 @@ def _attend_in_blocks(
     )
     blocks = (down.queries.shape[0], across.queries.shape[0], down.queries.shape[1], across.queries.shape[1])
     y_BbcTTC = y_XNTD.transpose(1, 2).reshape(k_BHWC.shape[0], *blocks, k_BHWC.shape[3])
-    y_BhwC = y_BbcTTC.transpose(2, 3).flatten(3, 4).flatten(1, 2)
-    return _in_order(y_BhwC, down.phases, across.phases)[:, : q_BhwC.shape[1], : q_BhwC.shape[2]]
+    y_BbTcTC = y_BbcTTC.transpose(2, 3)
+    if _is_symbolic(*k_BHWC.shape):
+        y_BbTcTC = y_BbTcTC.clone(memory_format=torch.contiguous_format)  # strides then depend on no guess about sizes
+    y_BhwC = _in_order(y_BbTcTC.flatten(3, 4).flatten(1, 2), down.phases, across.phases)
+    if _is_symbolic(*k_BHWC.shape):  # not known: without it the map that is left has an extent that compares with none
+        torch._check(y_BhwC.shape[1] >= q_BhwC.shape[1])
+        torch._check(y_BhwC.shape[2] >= q_BhwC.shape[2])
+    return y_BhwC[:, : q_BhwC.shape[1], : q_BhwC.shape[2]]
 
 
 def _band(down: "_Axis", across: "_Axis", like: torch.Tensor) -> torch.Tensor:
@@ -134,13 +142,11 @@ class _Axis(NamedTuple):
 
 def _axis(extent: int, kernel_size: int, stride: int, dilation: int, device: torch.device) -> _Axis:
     """Query m of phase i stands at pixel stride * i + dilation * step * m; its keys lie a dilation apart."""
-    queries = -(-extent // stride)
+    queries = (extent + stride - 1) // stride  # ONNX divides whole numbers towards 0, so none is negative
     phases, step = dilation // gcd(dilation, stride), stride // gcd(dilation, stride)
-    in_phase = -(-queries // phases)
-    blocks = -(-in_phase // BLOCK)
-    size = -(-in_phase // blocks)
-    if _is_symbolic(extent):
-        blocks, size = blocks + 1, BLOCK  # a trace takes 1 for a constant
+    in_phase = (queries + phases - 1) // phases
+    blocks = (in_phase + BLOCK - 1) // BLOCK
+    size = BLOCK if _is_symbolic(extent) else -(-in_phase // blocks)
     phase = torch.arange(phases, device=device)[:, None, None]
     first = size * torch.arange(blocks, device=device)[:, None]
     place, offset = torch.arange(size, device=device), torch.arange(step * (size - 1) + kernel_size, device=device)

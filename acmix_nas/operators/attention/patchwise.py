@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from acmix_nas.operators.attention import AttentionMode, ModeCount
+from acmix_nas.operators.attention import AttentionMode, ModeCount, _gathered
 from acmix_nas.operators.attention._patchwise import Reduction, Weighing, moments
 from acmix_nas.operators.attention._san import SHARE, Norm, weighed, weight_channels, windows
 from acmix_nas.operators.attention._walk import Moments, Window, padded, wide
@@ -76,10 +76,13 @@ class Attention(AttentionMode):
         own_BhwR = (scale_R * q + shift_R).relu().to(q.dtype)
         hidden = F.linear(own_BhwR, weight_RG.T, self.reduction.bias)
         keys, weight_kkRG = keys.to(hidden.dtype), weight_kkRG.to(hidden.dtype)
-        hidden = hidden + Reduction.apply(window, keys, scale_kkR, shift_kkR, weight_kkRG)
+        traced = _gathered.is_traced()
+        reduction = _gathered.reduction if traced else Reduction.apply
+        hidden = hidden + reduction(window, keys, scale_kkR, shift_kkR, weight_kkRG)
         hidden = F.pad(self.norm2(hidden).relu(), (0, 1), value=1.0)
         values, weight_kkGX = padded(v, window).to(hidden.dtype), self._expansion().to(hidden.dtype)
-        y: torch.Tensor = Weighing.apply(window, hidden, values, weight_kkGX)
+        weighing = _gathered.phi_weighing if traced else Weighing.apply
+        y: torch.Tensor = weighing(window, hidden, values, weight_kkGX)
         return y
 
     def _moments(self, q: torch.Tensor, keys: torch.Tensor) -> Moments:
