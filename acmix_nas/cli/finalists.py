@@ -48,11 +48,12 @@ def finalists(study_name: str, top: int, seeds: int, out: Path, as_json: bool, *
     from acmix_nas.cli.study import FAILED_TRIALS, INTERRUPTED
     from acmix_nas.errors import StudyError
     from acmix_nas.search.again import prepare_again
-    from acmix_nas.search.crew import device_asked
+    from acmix_nas.search.crew import check_crew, device_asked
     from acmix_nas.search.finalists import choose, fix_list, load_finals
     from acmix_nas.search.stop import TIME_IS_UP, Stop
     from acmix_nas.search.study import Study, at_work
 
+    check_crew(options["executor"], ray_address=options["ray_address"], gpus=options["gpus"])
     study = Study.open(find_folder(study_name, out), storage=options.pop("storage"))
     if study.header.kind != "search":
         raise StudyError(f"the study {study.header.name!r} is no search; only a search has finalists.")
@@ -87,6 +88,7 @@ def _train(
     from acmix_nas.search.finalists import load_finals, train_finalists
 
     folder, setting = prepared.study.folder, prepared.setting
+    address = who.pop("ray_address")
     name, places = crew(device=setting.device, **who)
     ids = {(candidate.arch.id, seed) for candidate in candidates for seed in seeds}
     stored = [record for record in load_finals(folder) if (record.arch_id, record.seeds["init"]) in ids]
@@ -98,7 +100,7 @@ def _train(
                 candidates,
                 setting,
                 seeds=seeds,
-                executor=make_executor(name, prepared.work, places),
+                executor=make_executor(name, prepared.work, places, address=address),
                 watcher=display,
                 stop=stop,
             )
