@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acmix_nas.cli.options import device_option, json_option, moved_data_option, out_option
-from acmix_nas.cli.search import worker_options
+from acmix_nas.cli.search import check_hidden, worker_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,8 +51,9 @@ def finalists(study_name: str, top: int, seeds: int, out: Path, as_json: bool, *
     from acmix_nas.search.crew import check_crew, device_asked
     from acmix_nas.search.finalists import choose, fix_list, load_finals
     from acmix_nas.search.stop import TIME_IS_UP, Stop
-    from acmix_nas.search.study import Study, at_work
+    from acmix_nas.search.study import Study
 
+    check_hidden(options["executor"], options["storage"])
     check_crew(options["executor"], ray_address=options["ray_address"], gpus=options["gpus"])
     study = Study.open(find_folder(study_name, out), storage=options.pop("storage"))
     if study.header.kind != "search":
@@ -61,7 +62,7 @@ def finalists(study_name: str, top: int, seeds: int, out: Path, as_json: bool, *
     with decoding(console) as on_image:
         prepared = prepare_again(study, data=options.pop("data"), device=device, progress=on_image)
     stop = Stop(study.folder, hours=options.pop("hours"))
-    with at_work(study.folder):
+    with study.at_work():
         candidates = fix_list(study.folder, lambda: choose(study.header, study.records(), top=top), top=top)
         fresh = [study.header.seed + 1 + index for index in range(seeds)]
         console.print(_announcement(study, candidates, fresh), markup=False, soft_wrap=True)

@@ -165,6 +165,7 @@ def search(space_name: str, trials: int, first: tuple[Path, ...], as_json: bool,
     options["device"] = device_asked(options["device"], options["gpus"])
     who = {name: options.pop(name) for name in ("executor", "workers", "gpus", "workers_per_gpu")}
     hours, address, plan = options.pop("hours"), options.pop("ray_address"), _plan(space, options)
+    check_hidden(who["executor"], options["storage"])
     check_crew(who["executor"], ray_address=address, gpus=who["gpus"])
     prepared = _prepare(console, space, plan, options, trials=trials, given=given)
     study, setting = prepared.study, prepared.setting
@@ -194,6 +195,23 @@ def search(space_name: str, trials: int, first: tuple[Path, ...], as_json: bool,
         stop=stop,
         notes=[*_aims(prepared), _validity(prepared, space), *notes],
     )
+
+
+def check_hidden(executor: str | None, storage: str | None) -> None:
+    """Ray shows the command line of a driver on its dashboard and keeps it: no password may stand there.
+
+    Raises:
+        UsageError: One does.
+    """
+    from acmix_nas.errors import UsageError
+    from acmix_nas.search.storage import without_password
+
+    typed = command_line()
+    if executor == "ray" and storage is not None and without_password(typed) != typed:
+        raise UsageError(
+            "--executor ray: Ray keeps and shows the command line; name a --storage with a password in the environment "
+            "variable ACMIX_STORAGE instead."
+        )
 
 
 def _plan(space: "Space", options: dict[str, Any]) -> "Plan":
@@ -252,14 +270,14 @@ def _brought(prepared: "Prepared", space: "Space", out: Path, names: tuple[str, 
     """Brings over what other studies trained; returns what is said of it."""
     from acmix_nas.cli.report import find_folder
     from acmix_nas.search.plan import prices_of
-    from acmix_nas.search.study import at_work, load
+    from acmix_nas.search.study import load
     from acmix_nas.search.warm import bring_over
 
     lines = []
     prices = prices_of(prepared.study, space)
     for name in names:
         header, records = load(find_folder(name, out))
-        with at_work(prepared.study.folder):
+        with prepared.study.at_work():
             brought = bring_over(prepared.study, space, prepared.setting, prices, header=header, records=records)
         lines.append(str(brought))
     return lines

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from typing import Any
@@ -18,6 +18,7 @@ from acmix_nas.errors import StudyError, UsageError
 log = logging.getLogger(__name__)
 
 AUTO = "auto"
+STORAGE = "ACMIX_STORAGE"
 CONNECT_S, ANSWER_S = 5, 30
 LOOPBACK = "127.0.0.1"
 SETTINGS = {
@@ -53,8 +54,8 @@ def check_address(address: str | None) -> None:
     host, _, port = str(address).rpartition(":")
     if not host or "/" in host or not port.isdecimal():
         raise UsageError(
-            f"--ray-address is HOST:PORT, as `ray start --head` prints it, or auto; it is {address!r}. The search itself "
-            "runs on a machine of the cluster: ray:// is not taken."
+            f"--ray-address is HOST:PORT, as `ray start --head` prints it, or auto; it is {address!r}. The search "
+            "itself runs on a machine of the cluster: ray:// is not taken."
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
@@ -81,7 +82,8 @@ def connected(address: str | None, *, cpus: int) -> Iterator[Any]:
     """
     check_installed()
     with ExitStack() as stack:
-        stack.enter_context(_surroundings(SETTINGS if address is None else {}))
+        # The driver alone talks to the storage: nothing that starts here gets its password.
+        stack.enter_context(_surroundings({STORAGE: None, **(SETTINGS if address is None else {})}))
         stack.enter_context(_quiet())
         import ray
 
@@ -141,17 +143,22 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _surroundings(wanted: dict[str, str]) -> Iterator[None]:
+def _surroundings(wanted: Mapping[str, str | None]) -> Iterator[None]:
+    """The environment with other values; None for no such variable."""
     before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
+    _put(wanted)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        _put(before)
+
+
+def _put(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 @contextmanager
@@ -160,7 +167,10 @@ def _own_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {signal.SIGTERM: signal.getsignal(signal.SIGTERM), signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_IGN)}
+    before = {
+        signal.SIGTERM: signal.getsignal(signal.SIGTERM),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    }
     try:
         yield
     finally:

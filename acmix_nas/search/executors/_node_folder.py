@@ -37,7 +37,9 @@ class NodeFolder:
         self._base = base or Path(tempfile.gettempdir()) / f"acmix-{os.getuid()}"
         self._base.mkdir(mode=0o700, exist_ok=True)
         if self._base.is_symlink() or self._base.stat().st_uid != os.getuid():
-            raise DataError(f"{self._base} is not a folder of this user's own; remove it, or set TMPDIR to another place.")
+            raise DataError(
+                f"{self._base} is not a folder of this user's own; remove it, or set TMPDIR to another place."
+            )
         self.path = self._base / run
         with _alone(self._base / LOCK):
             self._sweep()

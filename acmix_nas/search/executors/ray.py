@@ -165,7 +165,9 @@ class OnRay:
         room = sum(_room(node, place) for node in nodes)
         wanted = f"{place.threads} CPUs" + (f" and {place.gpus:g} GPUs" if place.gpus else "")
         if not room:
-            raise StudyError(f"no node of the Ray cluster has {wanted}, which a worker needs; `ray status` shows what is there.")
+            raise StudyError(
+                f"no node of the Ray cluster has {wanted}, which a worker needs; `ray status` shows what is there."
+            )
         if room < self.workers:
             log.warning("the cluster has room for %d of %d workers with %s each", room, self.workers, wanted)
 
@@ -283,7 +285,7 @@ class _Slot:
         self._is_open, self.node = True, said["node"]
         if said["version"] != __version__:
             raise StudyError(
-                f"{self.node} has acmix-nas {said['version']}, the driver has {__version__}; install the same on all nodes."
+                f"{self.node} has acmix-nas {said['version']}, the driver {__version__}; install the same on all nodes."
             )
         splits = self._crew.splits
         sent = (facts_of(splits), self._crew.images()) if said["needs_images"] else (None, None)
