@@ -131,6 +131,7 @@ class Relay:
                 self._send_checkpoint(number)
             self._say(kind="ended", number=number, record=record.to_dict())
         self._checkpoint.unlink(missing_ok=True)
+        self._step = None  # nobody trains it any more
 
     def _send_checkpoint(self, number: int) -> None:
         if self._checkpoint.is_file():
