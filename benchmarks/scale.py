@@ -1,7 +1,7 @@
 """How many workers one driver keeps busy: real driver, sampler and storage; workers that only take time.
 
 Usage: python benchmarks/scale.py overhead [--workers 1] [--trials 40] [--seconds 2]
-       python benchmarks/scale.py simulate --workers 64 [--prune asha] [--trials 320] [--limit 200]
+       python benchmarks/scale.py simulate --workers 64 [--prune asha] [--trials 320] [--stretch 1] [--limit 200]
 
 `overhead` waits in real time. `simulate` is a discrete-event simulation: a virtual clock goes on by the time that the
 driver really takes to ask, decide and store, with the history and the running trials that it has then, and by the
@@ -18,8 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "unit"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "unit"))
 
 from search_pieces import Curves, setting_of
 from study_pieces import SPACE, Onlooker, new_study
@@ -28,7 +27,7 @@ from acmix_nas.search import search
 from acmix_nas.search.executors import Job, Outcome
 from acmix_nas.search.stop import Stop
 
-RECORDED = ROOT / "reports" / "gallery" / "swin_t" / "trials.jsonl"
+RECORDED = Path(__file__).parent.parent / "reports" / "gallery" / "swin_t" / "trials.jsonl"
 EPOCHS = 9
 
 
@@ -40,9 +39,12 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--seconds", type=float, default=2.0, help="of a trial, for overhead")
     parser.add_argument("--prune", choices=["none", "asha"], default="none")
+    parser.add_argument("--stretch", type=float, default=1.0, help="recorded trials take so many times as long")
     parser.add_argument("--limit", type=float, default=200.0, help="real seconds after which a simulation ends")
     asked = parser.parse_args()
-    durations = [json.loads(line)["seconds"] for line in RECORDED.read_text(encoding="utf-8").splitlines()]
+    durations = [
+        json.loads(line)["seconds"] * asked.stretch for line in RECORDED.read_text(encoding="utf-8").splitlines()
+    ]
     taking = [asked.seconds] if asked.what == "overhead" else durations
     executor = Clocked(taking, workers=asked.workers, waits=asked.what == "overhead", limit_s=asked.limit)
     with tempfile.TemporaryDirectory() as out:

@@ -120,8 +120,13 @@ class Space:
         extra = sorted(set(values) - set(known))
         if extra:
             raise SpaceError(f"{', '.join(extra)}: unknown or without effect beside the other values; leave it out.")
+        tied = dict.fromkeys(range(len(self.depths)), True)
+        tied |= {choice.stage: False for choice in self.choices if choice.block is not None}
         stages = (
-            (self._mixer(known, stage, block) for block in range(depth)) for stage, depth in enumerate(self.depths)
+            (self._mixer(known, stage, 0),) * depth
+            if tied[stage]
+            else tuple(self._mixer(known, stage, block) for block in range(depth))
+            for stage, depth in enumerate(self.depths)
         )
         return Arch.canonical(host=self.host, stages=stages, conv_on=self.conv_on)
 

@@ -1,6 +1,7 @@
 """The Ray executor: the same trials as everywhere, on nodes that come and go and have nothing of the driver's."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -38,6 +39,16 @@ def work_of(setting, **facts) -> Work:
         device="cpu",
         **{"load": LOAD, "setting": setting, **facts},
     )
+
+
+QUICK = ("--epochs", "1", "--proxy", "cpu", "--study", "demo", "--device", "cpu")
+
+
+def acmix(folder, *words, begin=("-m", "acmix_nas"), **env):
+    """Runs the command in a folder, two threads to divide."""
+    root = str(Path(__file__).parent.parent.parent)
+    env = {**os.environ, "OMP_NUM_THREADS": "2", "ACMIX_TEST_MARK": "1", "PYTHONPATH": root, **env}
+    return subprocess.run([sys.executable, *begin, *words], cwd=folder, env=env, capture_output=True, text=True)
 
 
 def comparable(study) -> list[dict]:
@@ -196,6 +207,18 @@ class TestOnRay:
         search(alone, SPACE, setting, trials=2, watcher=Onlooker())
         assert [record.scores for record in study.records()] == [record.scores for record in alone.records()]
 
+    def test_the_command_joins_a_cluster_by_its_address(self, cluster, tmp_path):
+        words = ["--executor", "ray", "--ray-address", cluster.address, "--trials", "1", "--proxy-images", "16"]
+        done = acmix(tmp_path, "search", "--space", "swin_t", *QUICK, *words, **_cluster.SETTINGS)
+        assert done.returncode == 0, done.stderr
+        assert "1 of 1 trials complete" in done.stdout
+        assert not list((tmp_path / "reports" / "demo").glob("checkpoints"))
+        url = "postgresql+psycopg://me:s3cret@host/db"
+        done = acmix(tmp_path, "search", "--space", "swin_t", *words, "--storage", url)
+        assert done.returncode == 2
+        assert "ACMIX_STORAGE" in done.stderr
+        assert "s3cret" not in done.stderr
+
     def test_what_no_node_has_is_told(self, cluster, tmp_path):
         setting = setting_with(1)
         executor = make_executor("ray", work_of(setting), [Place(500)])
@@ -207,6 +230,16 @@ class TestOnRay:
         executor = make_executor("ray", work_of(setting, load=NOWHERE), [Place(1)])
         with pytest.raises(StudyError, match="there is no folder"):
             search(new_study(tmp_path), SPACE, setting, trials=1, watcher=Onlooker(), executor=executor)
+
+
+@pytest.mark.ray
+def test_what_answers_and_is_no_ray_is_told_in_a_bounded_time(monkeypatch):
+    monkeypatch.setattr(_cluster, "ANSWER_S", 2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        _cluster.check_address(address)
+        with pytest.raises(StudyError, match="is no Ray"), _cluster.connected(address, cpus=1):
+            pass
 
 
 WATCHED = """
@@ -242,23 +275,14 @@ main()
 def test_the_command_starts_ray_on_loopback_alone_and_says_nothing_of_it(tmp_path):
     script = tmp_path / "watched.py"
     script.write_text(WATCHED)
-    words = ["search", "--space", "swin_t", "--executor", "ray", "--workers", "2", "--trials", "2", "--epochs", "1"]
-    words += ["--proxy", "cpu", "--proxy-images", "16", "--study", "demo", "--device", "cpu"]
-    env = {
-        **os.environ,
-        "OMP_NUM_THREADS": "2",
-        "ACMIX_TEST_MARK": "1",
-        "PYTHONPATH": str(Path(__file__).parent.parent.parent),
-    }
-    line = [sys.executable, "-W", "error::FutureWarning", str(script), *words]
-    done = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True)
+    words = ["search", "--space", "swin_t", "--executor", "ray", "--workers", "2", "--trials", "2", *QUICK]
+    done = acmix(tmp_path, *words, "--proxy-images", "16", begin=("-W", "error::FutureWarning", str(script)))
     assert done.returncode == 0, done.stderr
-    assert "ray" not in done.stderr.lower().replace("arrays", "")
+    assert "ray" not in done.stderr.lower()
     addresses = set((tmp_path / "listening.txt").read_text().split())
     assert addresses
     loopback = "0100007F"  # 127.0.0.1 as the kernel writes it
     assert addresses <= {loopback, f"{'0' * 16}FFFF0000{loopback}"}
-    again = [sys.executable, "-m", "acmix_nas", "repeat", "demo", "1"]
-    repeated = subprocess.run(again, cwd=tmp_path, env={**env, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    repeated = acmix(tmp_path, "repeat", "demo", "1", OMP_NUM_THREADS="1")
     assert repeated.returncode == 0, repeated.stderr
     assert "and every score before it (1 in all) the same" in repeated.stdout

@@ -29,7 +29,7 @@ class Relay:
 
     Args:
         work: What all jobs share.
-        place: Threads and ranks of the worker; Ray has chosen its GPUs.
+        place: Threads of the worker; Ray has chosen its GPUs.
         run: Name of the run, the same for all relays.
     """
 

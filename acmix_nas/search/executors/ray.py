@@ -37,7 +37,7 @@ def make(work: Work, places: Sequence[Place], *, address: str | None = None) -> 
 
     Args:
         work: What all jobs share.
-        places: Threads, GPUs and ranks of each worker.
+        places: Threads and GPUs of each worker.
         address: HOST:PORT of a cluster, or "auto"; None for a Ray of this process's own, on this machine.
 
     Raises:
