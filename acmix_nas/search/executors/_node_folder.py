@@ -90,7 +90,7 @@ def facts_of(splits: Splits) -> Splits:
 
 def load_kept(folder: Path, facts: Splits) -> Splits:
     """The splits whose arrays `NodeFolder.keep` wrote, images mapped from their files."""
-    parts = {name: _part(folder, name) for name in PARTS if getattr(facts, name) is not None}
+    parts: dict[str, Any] = {name: _part(folder, name) for name in PARTS if getattr(facts, name) is not None}
     return replace(facts, **parts)
 
 
