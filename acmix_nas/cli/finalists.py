@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acmix_nas.cli.options import device_option, json_option, moved_data_option, out_option
-from acmix_nas.cli.search import worker_options
+from acmix_nas.cli.search import check_hidden, worker_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,11 +48,13 @@ def finalists(study_name: str, top: int, seeds: int, out: Path, as_json: bool, *
     from acmix_nas.cli.study import FAILED_TRIALS, INTERRUPTED
     from acmix_nas.errors import StudyError
     from acmix_nas.search.again import prepare_again
-    from acmix_nas.search.crew import device_asked
+    from acmix_nas.search.crew import check_crew, device_asked
     from acmix_nas.search.finalists import choose, fix_list, load_finals
     from acmix_nas.search.stop import TIME_IS_UP, Stop
-    from acmix_nas.search.study import Study, at_work
+    from acmix_nas.search.study import Study
 
+    check_hidden(options["executor"], options["storage"])
+    check_crew(options["executor"], ray_address=options["ray_address"], gpus=options["gpus"])
     study = Study.open(find_folder(study_name, out), storage=options.pop("storage"))
     if study.header.kind != "search":
         raise StudyError(f"the study {study.header.name!r} is no search; only a search has finalists.")
@@ -60,7 +62,7 @@ def finalists(study_name: str, top: int, seeds: int, out: Path, as_json: bool, *
     with decoding(console) as on_image:
         prepared = prepare_again(study, data=options.pop("data"), device=device, progress=on_image)
     stop = Stop(study.folder, hours=options.pop("hours"))
-    with at_work(study.folder):
+    with study.at_work():
         candidates = fix_list(study.folder, lambda: choose(study.header, study.records(), top=top), top=top)
         fresh = [study.header.seed + 1 + index for index in range(seeds)]
         console.print(_announcement(study, candidates, fresh), markup=False, soft_wrap=True)
@@ -87,6 +89,7 @@ def _train(
     from acmix_nas.search.finalists import load_finals, train_finalists
 
     folder, setting = prepared.study.folder, prepared.setting
+    address = who.pop("ray_address")
     name, places = crew(device=setting.device, **who)
     ids = {(candidate.arch.id, seed) for candidate in candidates for seed in seeds}
     stored = [record for record in load_finals(folder) if (record.arch_id, record.seeds["init"]) in ids]
@@ -98,7 +101,7 @@ def _train(
                 candidates,
                 setting,
                 seeds=seeds,
-                executor=make_executor(name, prepared.work, places),
+                executor=make_executor(name, prepared.work, places, address=address),
                 watcher=display,
                 stop=stop,
             )

@@ -68,10 +68,18 @@ _WORKERS = [
     click.option(
         "--executor",
         type=click.Choice(registry.names("search.executors")),
-        help="How networks are trained: in this process, or in others.  [default: by the number of workers]",
+        help="How networks are trained: in this process, in others, or on a Ray cluster.  [default: by the number of "
+        "workers]",
     ),
     click.option(
-        "--workers", type=click.IntRange(min=1), help="Processes that train on the CPU and share its threads."
+        "--workers",
+        type=click.IntRange(min=1),
+        help="Processes that train on the CPU and share its threads; with --executor ray those of the whole cluster.",
+    ),
+    click.option(
+        "--ray-address",
+        metavar="HOST:PORT|auto",
+        help="Ray cluster to train on; without it, --executor ray starts Ray on this machine.",
     ),
     click.option(
         "--gpus",
@@ -147,7 +155,7 @@ def search(space_name: str, trials: int, first: tuple[Path, ...], as_json: bool,
     # What follows loads torch, which takes seconds: a wrong file is told before.
     from acmix_nas.cli.console import progress
     from acmix_nas.cli.study import run_study
-    from acmix_nas.search.crew import crew, device_asked
+    from acmix_nas.search.crew import check_crew, crew, device_asked
     from acmix_nas.search.executors import make_executor
     from acmix_nas.search.plan import prices_of
     from acmix_nas.search.run import search as run
@@ -156,11 +164,13 @@ def search(space_name: str, trials: int, first: tuple[Path, ...], as_json: bool,
     console = progress()
     options["device"] = device_asked(options["device"], options["gpus"])
     who = {name: options.pop(name) for name in ("executor", "workers", "gpus", "workers_per_gpu")}
-    hours, plan = options.pop("hours"), _plan(space, options)
+    hours, address, plan = options.pop("hours"), options.pop("ray_address"), _plan(space, options)
+    check_hidden(who["executor"], options["storage"])
+    check_crew(who["executor"], ray_address=address, gpus=who["gpus"])
     prepared = _prepare(console, space, plan, options, trials=trials, given=given)
     study, setting = prepared.study, prepared.setting
     name, places = crew(device=setting.device, **who)
-    executor = make_executor(name, prepared.work, places)
+    executor = make_executor(name, prepared.work, places, address=address)
     space, prices = replace(space, first=study.header.settings["first"]), prices_of(study, space)
     notes = _brought(prepared, space, options["out"], plan.warm_start)
     stop = Stop(study.folder, hours=hours)
@@ -185,6 +195,23 @@ def search(space_name: str, trials: int, first: tuple[Path, ...], as_json: bool,
         stop=stop,
         notes=[*_aims(prepared), _validity(prepared, space), *notes],
     )
+
+
+def check_hidden(executor: str | None, storage: str | None) -> None:
+    """Ray shows the command line of a driver on its dashboard and keeps it: no password may stand there.
+
+    Raises:
+        UsageError: One does.
+    """
+    from acmix_nas.errors import UsageError
+    from acmix_nas.search.storage import without_password
+
+    typed = command_line()
+    if executor == "ray" and storage is not None and without_password(typed) != typed:
+        raise UsageError(
+            "--executor ray: Ray keeps and shows the command line; name a --storage with a password in the environment "
+            "variable ACMIX_STORAGE instead."
+        )
 
 
 def _plan(space: "Space", options: dict[str, Any]) -> "Plan":
@@ -243,14 +270,14 @@ def _brought(prepared: "Prepared", space: "Space", out: Path, names: tuple[str, 
     """Brings over what other studies trained; returns what is said of it."""
     from acmix_nas.cli.report import find_folder
     from acmix_nas.search.plan import prices_of
-    from acmix_nas.search.study import at_work, load
+    from acmix_nas.search.study import load
     from acmix_nas.search.warm import bring_over
 
     lines = []
     prices = prices_of(prepared.study, space)
     for name in names:
         header, records = load(find_folder(name, out))
-        with at_work(prepared.study.folder):
+        with prepared.study.at_work():
             brought = bring_over(prepared.study, space, prepared.setting, prices, header=header, records=records)
         lines.append(str(brought))
     return lines

@@ -20,7 +20,7 @@ from acmix_nas.report import View, render
 from acmix_nas.report.pruning import pruning_text
 from acmix_nas.search.run import Watcher
 from acmix_nas.search.stop import TIME_IS_UP, Stop
-from acmix_nas.search.study import Study, at_work
+from acmix_nas.search.study import Study
 from acmix_nas.train import Progress as Training
 from acmix_nas.train import Setting
 
@@ -78,7 +78,7 @@ def run_study(
     Returns:
         The exit code: 0 done, 3 done with failed trials, 130 interrupted.
     """
-    with at_work(study.folder):
+    with study.at_work():
         study.render_lines()
         study.optuna.set_user_attr("goal", total)
         _announce(study, setting, console, notes)

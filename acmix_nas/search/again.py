@@ -6,7 +6,15 @@ from typing import Any
 
 from acmix_nas.cost.environment import environment
 from acmix_nas.record import StudyHeader
-from acmix_nas.search.setup import Asked, Prepared, check_version, load_asked, pick_device, recalled
+from acmix_nas.search.setup import (
+    Asked,
+    Prepared,
+    absolute_data,
+    check_version,
+    load_asked,
+    pick_device,
+    recalled,
+)
 from acmix_nas.search.study import Study, check_same
 from acmix_nas.space import Choice, Proxy, Space
 from acmix_nas.train import Budget, Setting
@@ -32,7 +40,7 @@ def prepare_again(
     """
     header = study.header
     check_version(header)
-    asked = recalled(Asked(out=study.folder.parent, data=data, seed=header.seed), header)
+    asked = absolute_data(recalled(Asked(out=study.folder.parent, data=data, seed=header.seed), header))
     settings = header.settings
     proxy = Proxy(**{**settings["proxy"], "depths": tuple(settings["proxy"]["depths"])})
     load = partial(load_asked, asked, proxy, True)
@@ -49,7 +57,7 @@ def prepare_again(
         device=device,
         environment=environment(device),
     )
-    return Prepared(study=study, setting=setting, load=load, is_new=False)
+    return Prepared(study=study, setting=setting, load=load, source=asked.data, is_new=False)
 
 
 def space_of(header: StudyHeader) -> Space:

@@ -81,7 +81,8 @@ def domain_of_space(space: Space, axes: Axes, held: Array | None = None) -> Doma
         mask = np.ones(full.shape, dtype=bool)
         for index, rule in enumerate(rules):
             for gate, levels in rule:
-                mask[:, index] &= mask[:, gate] & np.isin(full[:, gate], levels)
+                # np.isin says the same, and takes many times as long for so few levels.
+                mask[:, index] &= mask[:, gate] & (full[:, gate, None] == levels).any(axis=1)
         return mask
 
     return Domain(axes.parameters, active, held)

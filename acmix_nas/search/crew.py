@@ -7,20 +7,51 @@ import torch
 from acmix_nas.cost.machine import cores
 from acmix_nas.errors import UsageError
 from acmix_nas.search.executors import Place
+from acmix_nas.search.executors._cluster import check_address, check_installed
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 NO_GPU = "none"
 
 
+RAY = "ray"
+
+
+def check_crew(executor: str | None, *, ray_address: str | None, gpus: str | None) -> None:
+    """Finds out, before a study is made, whether its workers can be had at all.
+
+    Args:
+        executor: What the user chose.
+        ray_address: Where a Ray cluster is.
+        gpus: As in `crew`.
+
+    Raises:
+        UsageError: The options contradict each other, Ray is not installed, or nobody answers at its address.
+    """
+    if executor != RAY:
+        if ray_address is not None:
+            raise UsageError(f"--ray-address {ray_address} is for --executor ray; add that, or leave the address out.")
+        return
+    if gpus not in (None, NO_GPU):
+        raise UsageError(f"--gpus {gpus}: Ray chooses the GPUs of its workers; say how many workers with --workers.")
+    check_installed()
+    check_address(ray_address)
+
+
 def crew(
-    *, device: str, executor: str | None, workers: int | None, gpus: str | None, workers_per_gpu: int
+    *,
+    device: str,
+    executor: str | None,
+    workers: int | None,
+    gpus: str | None,
+    workers_per_gpu: int,
 ) -> tuple[str, list[Place]]:
     """The executor's name and the places of its workers.
 
     Args:
         device: "cpu" or "cuda", where the study trains.
         executor: What the user chose; None takes serial for one worker and process for more.
-        workers: Processes on a CPU, which share its threads; 1 if None.
+        workers: Processes on a CPU, which share its threads; 1 if None. With Ray also the workers on GPUs; if None, as
+            many as this machine's GPUs have room for.
         gpus: "all", "none", or the numbers of some of the visible GPUs; all if None.
         workers_per_gpu: Processes on each GPU.
 
@@ -33,8 +64,12 @@ def crew(
         count = workers or 1
         places = [Place(threads=max(1, torch.get_num_threads() // count)) for _ in range(count)]
         return executor or ("serial" if count == 1 else "process"), places
+    if executor == RAY:
+        count = workers or max(1, torch.cuda.device_count() * workers_per_gpu)
+        threads = max(1, cores() // max(1, torch.cuda.device_count() * workers_per_gpu))
+        return executor, [Place(threads=threads, gpus=1 / workers_per_gpu) for _ in range(count)]
     if workers is not None:
-        raise UsageError("--workers is for CPUs; with GPUs it is --gpus and --workers-per-gpu.")
+        raise UsageError("--workers is for CPUs; with GPUs it is --gpus and --workers-per-gpu, or --executor ray.")
     visible = _visible()
     chosen = _chosen(gpus or "all", visible)
     if len(chosen) * workers_per_gpu == 1 and chosen[0] == visible[0]:

@@ -40,13 +40,13 @@ class Prices:
 
     input_size: int
     table: LatencyTable | None = None
-    _known: dict[str, Cost] = field(default_factory=dict, repr=False)
+    _known: dict[Arch, Cost] = field(default_factory=dict, repr=False)
 
     def __call__(self, arch: Arch) -> Cost:
         """The cost of a network, latency in milliseconds and throughput in images a second where there is a table."""
-        if arch.id not in self._known:
-            self._known[arch.id] = self._price(arch)
-        return self._known[arch.id]
+        if arch not in self._known:  # its id takes longer to make than its hash
+            self._known[arch] = self._price(arch)
+        return self._known[arch]
 
     def _price(self, arch: Arch) -> Cost:
         cost = count(arch, self.input_size)

@@ -67,6 +67,7 @@ class Prepared:
         study: The study.
         setting: What its trials hold fixed, the images loaded.
         load: Loads the same images in another process.
+        source: Path of the images; None where they come with the package.
         is_new: Whether the study was made now.
     """
 
@@ -74,6 +75,7 @@ class Prepared:
     setting: Setting
     load: Callable[[], Splits]
     is_new: bool
+    source: str | None = None
 
     @property
     def work(self) -> Work:
@@ -86,6 +88,7 @@ class Prepared:
             input_size=setting.input_size,
             device=setting.device,
             load=self.load,
+            source=self.source,
             setting=setting,
         )
 
@@ -131,6 +134,7 @@ def prepare(
         UsageError: There is no such proxy or device.
     """
     study, asked = _find(asked, name)
+    asked = absolute_data(asked)
     device = pick_device(asked.device)
     proxy = pick_proxy(space, asked, device)
     load = partial(load_asked, asked, proxy, kind == "ablate")
@@ -165,7 +169,12 @@ def prepare(
         device=device,
         environment=environment(device),
     )
-    return Prepared(study=study, setting=setting, load=load, is_new=is_new)
+    return Prepared(study=study, setting=setting, load=load, source=asked.data, is_new=is_new)
+
+
+def absolute_data(asked: Asked) -> Asked:
+    """The same, with images that are found from any folder: a worker may be in another."""
+    return asked if asked.data is None else replace(asked, data=absolute(asked.data))
 
 
 def budget_of(proxy: Proxy, images: int, device: str) -> Budget:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import optuna
 from sqlalchemy.engine import URL, make_url
@@ -11,6 +12,7 @@ from sqlalchemy.exc import ArgumentError
 
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.files import write_text
+from acmix_nas.search.database import Database, outage
 from acmix_nas.search.folder import DATABASE, ELSEWHERE
 
 VARIABLE = "ACMIX_STORAGE"
@@ -22,6 +24,7 @@ SHARED = re.compile(
 """Types of network file systems, whose locks SQLite cannot rely on (https://www.sqlite.org/faq.html#q5)."""
 PATIENCE_S = 60
 """How long a write waits for another process that reads."""
+CONNECT_S = 10
 
 
 def make_storage(folder: Path, url: str | None) -> optuna.storages.RDBStorage:
@@ -59,7 +62,7 @@ def find_storage(folder: Path, url: str | None = None) -> optuna.storages.RDBSto
 
 def without_password(text: str) -> str:
     """A text with the passwords of all URLs in it blotted out."""
-    return re.sub(r"(://[^/\s:@'\"]*:)[^/\s]*@", r"\1***@", text)
+    return re.sub(r"(://[^/\s:@'\"]*:)\S*@", r"\1***@", text)
 
 
 def _sqlite(folder: Path) -> str:
@@ -68,27 +71,38 @@ def _sqlite(folder: Path) -> str:
 
 def _parsed(url: str) -> URL:
     try:
-        return make_url(url)
+        parsed = make_url(url)
     except (ArgumentError, ValueError) as error:
         raise UsageError(
             f"--storage is the URL of a database, as postgresql://user:password@host/name; {without_password(url)!r} "
             "is none."
         ) from error
+    if hidden := [name for name in parsed.query if "pass" in name.lower()]:
+        raise UsageError(
+            f"--storage: a password stands before the @, as postgresql://user:password@host/name, not in {hidden[0]}=; "
+            "there it would be printed and stored."
+        )
+    return parsed
 
 
 def _connect(url: URL) -> optuna.storages.RDBStorage:
-    options = {}
+    kind: type[optuna.storages.RDBStorage] = Database
+    options: dict[str, Any] = {"pool_pre_ping": True}
     if url.get_backend_name() == "sqlite":
         if url.database:
             _check_local(Path(url.database))
-        options = {"connect_args": {"timeout": PATIENCE_S}}
+        kind, options = optuna.storages.RDBStorage, {"connect_args": {"timeout": PATIENCE_S}}
+    elif url.get_driver_name().startswith("psycopg"):
+        options["connect_args"] = {"connect_timeout": CONNECT_S}
     try:
-        return optuna.storages.RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
+        return kind(url.render_as_string(hide_password=False), engine_kwargs=options)
     except Exception as error:  # every driver has errors of its own
         shown, reason = url.render_as_string(hide_password=True), str(error)
         if url.password:
             reason = reason.replace(str(url.password), "***")
-        raise StudyError(f"the storage {shown} cannot be used: {reason}") from None
+        if isinstance(error, ImportError):
+            reason += '; for postgresql+psycopg://, pip install "acmix-nas[postgres]"'
+        raise StudyError(f"the storage {shown} cannot be used: {outage(error) or reason}") from None
 
 
 def _check_local(file: Path) -> None:

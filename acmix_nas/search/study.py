@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from acmix_nas.errors import StudyError
 from acmix_nas.front import DIRECTIONS, values_of
 from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.search.database import Database
 from acmix_nas.search.folder import (
     CHECKPOINTS,
     DATABASE,
@@ -29,7 +30,7 @@ from acmix_nas.search.folder import (
     study_folder,
 )
 from acmix_nas.search.same import check_same, differences
-from acmix_nas.search.storage import find_storage, make_storage
+from acmix_nas.search.storage import find_storage, make_storage, without_password
 
 __all__ = [
     "DATABASE",
@@ -125,7 +126,19 @@ class Study:
         except StudyError:
             raise
         except Exception as error:
-            raise StudyError(f"{folder / DATABASE} cannot be read as a study of acmix: {error}") from error
+            reason = without_password(str(error))
+            raise StudyError(f"{folder / DATABASE} cannot be read as a study of acmix: {reason}") from error
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Holds the study for this process, in its folder and in its database; the log goes to log.txt.
+
+        Raises:
+            StudyError: Another process holds it.
+        """
+        locked = self._storage.alone(self._id) if isinstance(self._storage, Database) else nullcontext()
+        with at_work(self.folder), locked:
+            yield
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -120,8 +120,13 @@ class Space:
         extra = sorted(set(values) - set(known))
         if extra:
             raise SpaceError(f"{', '.join(extra)}: unknown or without effect beside the other values; leave it out.")
+        tied = dict.fromkeys(range(len(self.depths)), True)
+        tied |= {choice.stage: False for choice in self.choices if choice.block is not None}
         stages = (
-            (self._mixer(known, stage, block) for block in range(depth)) for stage, depth in enumerate(self.depths)
+            (self._mixer(known, stage, 0),) * depth
+            if tied[stage]
+            else tuple(self._mixer(known, stage, block) for block in range(depth))
+            for stage, depth in enumerate(self.depths)
         )
         return Arch.canonical(host=self.host, stages=stages, conv_on=self.conv_on)
 
@@ -196,9 +201,9 @@ class Space:
 
     def _mixer(self, values: Values, stage: int, block: int) -> Mixer:
         fields = dict(self.fixed[stage])
-        for choice in self.choices:
-            if choice.name in values and choice.covers(stage, block):
-                fields[choice.field] = values[choice.name]
+        for name, field_name in _covering(tuple(choice.name for choice in self.choices), stage, block):
+            if name in values:
+                fields[field_name] = values[name]
         if "head_dim" in fields:
             fields["num_heads"] = self.widths[stage] // int(fields.pop("head_dim"))
         try:
@@ -219,6 +224,17 @@ def _parts(name: str) -> tuple[str | Any, ...]:
     match = _NAME.fullmatch(name)
     assert match
     return match.groups()
+
+
+@cache
+def _covering(names: tuple[str, ...], stage: int, block: int) -> tuple[tuple[str, str], ...]:
+    """(name, field) of the choices that set a field of this block; a search asks for it thousands of times."""
+    parts = ((name, *_parts(name)) for name in names)
+    return tuple(
+        (name, str(field_name))
+        for name, at, of, field_name in parts
+        if int(at) == stage and (of is None or int(of) == block)
+    )
 
 
 @cache

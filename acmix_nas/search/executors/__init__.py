@@ -77,6 +77,7 @@ class Work:
         input_size: Image extent in pixels that full networks are counted at.
         device: "cpu" or "cuda".
         load: Loads the images, once in each worker.
+        source: Path of the images; None where they come with the package. A node that has no such path is sent them.
         setting: The same with the images loaded, in the process that has them already.
     """
 
@@ -86,6 +87,7 @@ class Work:
     input_size: int
     device: str
     load: Callable[[], Splits]
+    source: str | None = None
     setting: Setting | None = None
 
 
@@ -96,10 +98,12 @@ class Place:
     Args:
         threads: Threads of torch.
         gpu: What CUDA_VISIBLE_DEVICES is to be; None leaves it.
+        gpus: GPUs, or the share of one, that a cluster has to find for it.
     """
 
     threads: int
     gpu: str | None = None
+    gpus: float = 0
 
 
 class Executor(Protocol):
@@ -130,18 +134,20 @@ def names() -> tuple[str, ...]:
     return registry.names(FOLDER)
 
 
-def make_executor(name: str, work: Work, places: Sequence[Place]) -> Executor:
+def make_executor(name: str, work: Work, places: Sequence[Place], *, address: str | None = None) -> Executor:
     """The executor of that name.
 
     Args:
         name: A file name of this folder, or the dotted path of a module of the user's own.
         work: What all jobs share.
         places: One for each worker.
+        address: Where a cluster is, for executors that take one.
 
     Raises:
         AcmixError: There is no such executor.
     """
-    made: Any = registry.load(FOLDER, name).make(work, places)
+    options = {} if address is None else {"address": address}
+    made: Any = registry.load(FOLDER, name).make(work, places, **options)
     executor: Executor = made
     return executor
 

@@ -1,0 +1,178 @@
+"""The way into a Ray cluster, and out of it: silent, bounded, and on loopback where no cluster was asked for."""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+from acmix_nas.errors import StudyError, UsageError
+
+log = logging.getLogger(__name__)
+
+AUTO = "auto"
+STORAGE = "ACMIX_STORAGE"
+CONNECT_S, ANSWER_S = 5, 30
+LOOPBACK = "127.0.0.1"
+SETTINGS = {
+    # Set to 0, Ray takes 127.0.0.1 for the address of this node, and all its servers listen there alone:
+    # get_node_ip_address in ray/_private/services.py, https://github.com/ray-project/ray/issues/18730.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""The environment of a Ray of this process's own."""
+
+
+def check_installed() -> None:
+    """Sees that Ray is there, without importing it.
+
+    Raises:
+        UsageError: It is not.
+    """
+    if find_spec("ray") is None:
+        raise UsageError('--executor ray needs Ray, which is not installed: pip install "acmix-nas[ray]".')
+
+
+def check_address(address: str | None) -> None:
+    """Sees that somebody answers at the address of a cluster, within seconds.
+
+    Args:
+        address: HOST:PORT, or "auto" for the cluster that `ray start` started on this machine; None for no cluster.
+
+    Raises:
+        UsageError: It is no such address, or nobody answers there.
+    """
+    if address in (None, AUTO):
+        return
+    host, _, port = str(address).rpartition(":")
+    if not host or "/" in host or not port.isdecimal():
+        raise UsageError(
+            f"--ray-address is HOST:PORT, as `ray start --head` prints it, or auto; it is {address!r}. The search "
+            "itself runs on a machine of the cluster: ray:// is not taken."
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(
+            f"--ray-address {address}: nobody answers there ({error}). Start the cluster with ray start --head --port "
+            f"{port} on {host}, or name another."
+        ) from None
+
+
+@contextmanager
+def connected(address: str | None, *, cpus: int) -> Iterator[Any]:
+    """The module `ray`, connected.
+
+    A Ray that this process is connected to already is taken as it is, and left so.
+
+    Args:
+        address: As in `check_address`; None starts a Ray of this process's own, which ends with the block.
+        cpus: CPUs that it counts with, if it is started here.
+
+    Raises:
+        UsageError: Ray is not installed.
+        StudyError: It cannot be started or joined.
+    """
+    check_installed()
+    with ExitStack() as stack:
+        # The driver alone talks to the storage: nothing that starts here gets its password.
+        stack.enter_context(_surroundings({STORAGE: None, **(SETTINGS if address is None else {})}))
+        stack.enter_context(_quiet())
+        import ray
+
+        if ray.is_initialized():
+            stack.close()
+            yield ray
+            return
+        with _own_signals():
+            _start(ray, address, cpus)
+        stack.close()
+        try:
+            yield ray
+        finally:
+            with _quiet(), _own_signals():
+                ray.shutdown()
+
+
+def _start(ray: Any, address: str | None, cpus: int) -> None:
+    silent = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    if address is not None:
+        _see_that_ray_answers(address)
+    try:
+        if address is None:
+            ray.init(address="local", num_cpus=cpus, include_dashboard=False, _node_ip_address=LOOPBACK, **silent)
+        else:
+            ray.init(address=address, **silent)
+    except Exception as error:  # Ray has no one error for this
+        what = "Ray cannot be started here" if address is None else f"the Ray cluster at {address} cannot be joined"
+        reason = " ".join(str(error).split())
+        raise StudyError(
+            f"{what}: {reason}. The machine of the search is one of the cluster, with the same versions of Ray and "
+            "Python: ray start --address HOST:PORT joins it."
+        ) from error
+    here = {node["NodeManagerAddress"] for node in ray.nodes()}
+    if address is None and here != {LOOPBACK}:
+        log.warning("Ray listens on %s: it was imported before acmix could tell it otherwise", ", ".join(sorted(here)))
+
+
+def _see_that_ray_answers(address: str) -> None:
+    """Asks in another process, which can be stopped: in this one, Ray waits for minutes."""
+    line = [sys.executable, "-m", "ray.scripts.scripts", "status", *([] if address == AUTO else ["--address", address])]
+    try:
+        done = subprocess.run(line, capture_output=True, text=True, timeout=ANSWER_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise StudyError(f"--ray-address {address}: what answers there is no Ray; {ANSWER_S} s were waited.") from None
+    if done.returncode:
+        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
+        raise StudyError(f"--ray-address {address}: no Ray cluster is found there ({' '.join(last)}).")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Ray's warnings are not this process's."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def _surroundings(wanted: Mapping[str, str | None]) -> Iterator[None]:
+    """The environment with other values; None for no such variable."""
+    before = {name: os.environ.get(name) for name in wanted}
+    _put(wanted)
+    try:
+        yield
+    finally:
+        _put(before)
+
+
+def _put(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keeps the handler of SIGTERM, which Ray replaces; and what Ray starts does not end with the terminal."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        signal.SIGTERM: signal.getsignal(signal.SIGTERM),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
