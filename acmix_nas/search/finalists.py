@@ -211,6 +211,8 @@ class _Cells:
                 running -= 1
                 if outcome.lost is not None:
                     todo += self._lose(outcome.job, outcome.lost)
+                elif outcome.failed is not None:
+                    self._keep(outcome.job, failed_record(outcome.job, self._setting, outcome.failed))
                 elif outcome.record is not None:
                     self._keep(outcome.job, outcome.record)
             if self._stop.check():
