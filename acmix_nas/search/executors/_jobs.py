@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -41,7 +42,8 @@ class Halting:
 
 def run_job(job: Job, setting: Setting, on_step: Callable[[Progress], None]) -> TrialRecord:
     """Trains the network of a job; a checkpoint that cannot be used is thrown away."""
-    job.checkpoint.parent.mkdir(exist_ok=True)
+    with suppress(OSError):  # a full disk: then no epoch is kept, and the log says so
+        job.checkpoint.parent.mkdir(exist_ok=True)
     for _ in range(2):
         try:
             return run_trial(

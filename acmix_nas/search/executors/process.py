@@ -111,8 +111,12 @@ class Processes:
         self._stillborn += not worker.is_ready
         if self._stillborn >= STILLBORN:
             raise StudyError(f"workers end before they can work: {reason}. --executor serial shows why.")
-        self._workers[self._workers.index(worker)] = self._begin(worker.place)
+        successor = self._begin(worker.place)
+        self._workers[self._workers.index(worker)] = successor
         if worker.job is None:
+            return []
+        if not worker.is_ready:  # its job was not begun
+            successor.begin(worker.job)
             return []
         if worker.watched.is_final:
             return [Outcome(job=worker.job, failed=reason)]
