@@ -68,9 +68,9 @@ class Line:
         for _ in range(READS):
             if not self.connection.poll():
                 return
-            self._take()
-            while b"\n" in self._read:
-                yield self._next()
+            if b"\n" in self._take():  # what came before has none, and is not searched again
+                while b"\n" in self._read:
+                    yield self._next()
             if len(self._read) > MOST_BYTES:
                 raise GarbageError(f"more than {MOST_BYTES} bytes without an end of line")
 
@@ -78,11 +78,12 @@ class Line:
         """Hangs up."""
         self.connection.close()
 
-    def _take(self) -> None:
+    def _take(self) -> bytes:
         read = os.read(self.connection.fileno(), READ_BYTES)
         if not read:
             raise EOFError
         self._read += read
+        return read
 
     def _next(self) -> bytes:
         line, _, rest = self._read.partition(b"\n")
