@@ -1,6 +1,7 @@
 """A long search of tiny networks, in which something is killed every few seconds: is every trial there, once?
 
-The victim is drawn among the driver and its workers; a killed driver is started again with --resume.
+The victim is drawn among the driver and its workers; a killed driver is started again with --resume. On a machine so
+slow that no trial ends between two kills, the next one waits for a trial.
 
 Usage: python benchmarks/soak.py [--trials 500] [--workers 2] [--kill-every 20] [--seed 0] [--out FOLDER]
 """
@@ -47,7 +48,7 @@ class Soak:
 
     Attributes:
         kills: How often each kind of process was killed.
-        memory: (trials stored, bytes of the driver in memory, life of the driver) at every look.
+        memory: (trials stored, bytes of the driver in memory, which driver it is) at every look.
         starts: How often a driver was started.
         seconds: Time from the first start to the end.
     """
@@ -88,16 +89,17 @@ def make_images(folder: Path) -> None:
 def run(out: Path, asked: argparse.Namespace) -> Soak:
     """Starts drivers until one ends by itself."""
     chance, seen, began_s = random.Random(asked.seed), Soak(), time.monotonic()
-    kill_s = began_s + asked.kill_every
+    kill_s, then = began_s + asked.kill_every, 0
     while True:
         driver = start(out, asked, resume=(out / "soak" / "study.db").exists())
         seen.starts += 1
         born_s = time.monotonic()
         while driver.poll() is None:
             time.sleep(LOOK_EVERY_S)
-            look(seen, driver.pid, out / "soak", settled=time.monotonic() - born_s > SETTLED_S)
-            if time.monotonic() > kill_s:
-                kill_s = time.monotonic() + asked.kill_every
+            trials = stored(out / "soak")
+            look(seen, driver.pid, trials, settled=time.monotonic() - born_s > SETTLED_S)
+            if time.monotonic() > kill_s and trials > then:
+                kill_s, then = time.monotonic() + asked.kill_every, trials
                 kill_one(seen, driver.pid, chance)
         if driver.returncode != -signal.SIGKILL:
             seen.seconds = time.monotonic() - began_s
@@ -118,13 +120,18 @@ def start(out: Path, asked: argparse.Namespace, *, resume: bool) -> "subprocess.
         return subprocess.Popen(line, stdout=said, stderr=said, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
-def look(seen: Soak, driver: int, folder: Path, *, settled: bool) -> None:
+def stored(folder: Path) -> int:
+    """How many trials have ended."""
+    lines = folder / "trials.jsonl"
+    return lines.read_bytes().count(b"\n") if lines.exists() else 0
+
+
+def look(seen: Soak, driver: int, trials: int, *, settled: bool) -> None:
     """Notes the driver's memory."""
     from acmix_nas.search.executors._memory import resident
 
     memory = resident(driver)
-    if settled and memory is not None and (folder / "trials.jsonl").exists():
-        trials = (folder / "trials.jsonl").read_bytes().count(b"\n")
+    if settled and memory is not None:
         seen.memory.append((trials, memory, seen.starts))
 
 
