@@ -58,7 +58,13 @@ def read_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:
         raise ResumeError(f"{rule}: {error}. Give another file, or delete it and train from the start.") from error
     if metadata.get("kind") != FORMAT:
         raise ResumeError(f"{rule}: it says {metadata.get('kind')!r}, not {FORMAT!r}. Give the file that one wrote.")
-    return tensors, json.loads(metadata["facts"])
+    try:
+        facts = json.loads(metadata["facts"])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise ResumeError(f"{rule}: {error!r}. Give another file, or delete it and train from the start.") from error
+    if not isinstance(facts, dict) or not isinstance(facts.get("key"), dict):
+        raise ResumeError(f"{rule}: it does not say of which training. Give another file.")
+    return tensors, facts
 
 
 def trained_weights(path: Path) -> Tensors | None:

@@ -16,7 +16,15 @@ from torch import nn
 
 from acmix_nas.data import Splits
 from acmix_nas.errors import AcmixError, DiskError
-from acmix_nas.train.checkpoint import below, check_key, prefixed, read_checkpoint, write_checkpoint
+from acmix_nas.train.checkpoint import (
+    ResumeError,
+    Tensors,
+    below,
+    check_key,
+    prefixed,
+    read_checkpoint,
+    write_checkpoint,
+)
 from acmix_nas.train.feed import Feed
 from acmix_nas.train.mixing import Mixing, watch_mixing
 from acmix_nas.train.progress import Progress
@@ -141,6 +149,15 @@ class Training:
         """
         tensors, facts = read_checkpoint(path)
         check_key(path, facts["key"], self._key)
+        try:
+            self._take_over(path, tensors, facts)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise ResumeError(
+                f"{path} is a damaged checkpoint: {type(error).__name__}: {error}. Give another file, or delete it and "
+                "train from the start."
+            ) from error
+
+    def _take_over(self, path: Path, tensors: Tensors, facts: Mapping[str, Any]) -> None:
         self._step.load(path, tensors, facts)
         random = below("random", tensors)
         self._generator.set_state(random["order"])
