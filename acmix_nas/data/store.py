@@ -11,7 +11,6 @@ SPLIT is train, search and report. While a store is written, plan.json and progr
 import json
 import math
 import warnings
-import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +28,6 @@ INDEX = "index.json"
 PLAN = "plan.json"
 SPLITS = ("train", "search", "report")
 MOST, MOST_PIXELS = 10**12, 10**5
-_UNREADABLE = (OSError, ValueError, EOFError, AttributeError, MemoryError, SyntaxError, zipfile.BadZipFile)
-"""What NumPy raises for files that are no arrays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +104,7 @@ def map_split(folder: Path, index: Index, split: str) -> Pixels:
     try:
         labels: Indices = np.load(folder / f"{split}.labels.npy", allow_pickle=False)
         shape, dtype = labels.shape, labels.dtype  # an archive of arrays has neither
-    except _UNREADABLE as error:
+    except Exception as error:  # NumPy reads the header as Python, and lets through what that raises
         raise DataError(f"{folder} has no labels of {split}: {error}. Copy or make the store again.") from error
     if shape != (count,) or dtype != np.int64 or labels.min() < 0 or labels.max() >= len(index.classes):
         raise DataError(f"{folder} has labels of another split than {split}. Copy or make the store again.")

@@ -68,10 +68,11 @@ class Node:
             raise self.error(f"a whole number from {least} {upper} is needed; it is {_shown(self)}.")
         return self.value
 
-    def number(self) -> float:
-        """A number above zero."""
-        if type(self.value) not in (int, float) or not 0 < self.value < float("inf"):
-            raise self.error(f"a number above 0 is needed; it is {_shown(self)}.")
+    def number(self, least: float = 0.0, most: float = float("inf")) -> float:
+        """A number above zero, from `least` to `most`."""
+        if type(self.value) not in (int, float) or not (0 < self.value < float("inf") and least <= self.value <= most):
+            rule = f"a number from {least:g} to {most:g}" if least else "a number above 0"
+            raise self.error(f"{rule} is needed; it is {_shown(self)}.")
         return float(self.value)
 
     def scalar(self) -> str | int:

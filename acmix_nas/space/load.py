@@ -25,7 +25,8 @@ FIELDS = (
 )
 """Mixer fields in the order of choices: a field comes after those that decide whether it has an effect."""
 WORDS = {"combine": COMBINE, "conv_impl": CONV_IMPL, "conv_init": CONV_INIT}
-MAX_STAGES, MAX_DEPTH, MAX_OPTIONS = 8, 100, 5_000
+MAX_STAGES, MAX_DEPTH, MAX_OPTIONS, MAX_PIXELS = 8, 100, 5_000, 10_000
+"""A space beyond these would not be read in a moment, and is a slip of the keyboard."""
 COSTS = ("macs", "macs_deploy", "params")
 
 
@@ -65,7 +66,7 @@ def load_space(name_or_path: str | os.PathLike[str], *, per: str | None = None) 
         host=host,
         widths=widths,
         depths=depths,
-        input_size=field["input_size"].whole(),
+        input_size=field["input_size"].whole(most=MAX_PIXELS),
         patch_size=field["patch_size"].whole(),
         fixed=fixed,
         choices=tuple(_choices(field["choices"], nodes, fixed, depths, per)),
@@ -186,9 +187,9 @@ def _proxy(name: str, node: Node, stages: int) -> Proxy:
         raise field["depths"].error(f"one depth for each of the {stages} stages is needed; there are {len(depths)}.")
     return Proxy(
         name=name,
-        input_size=field["input_size"].whole(),
+        input_size=field["input_size"].whole(most=MAX_PIXELS),
         patch_size=field["patch_size"].whole(),
-        width=field["width"].number(),
+        width=field["width"].number(0.01, 100),
         depths=depths,
         epochs=field["epochs"].whole(),
         images=field["images"].whole() if "images" in field else None,
