@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from acmix_nas.data import open_source, plan_subset, write_store
 SPACE = Path(__file__).with_name("tiny.yaml")
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["drivers"])
-PATIENCE_S = 120.0
+PATIENCE_S = 400.0
 
 
 def make_images(folder: Path) -> Path:
@@ -63,6 +64,24 @@ def until(what: Callable[[], object], running: BaseProcess) -> None:
     while not what() and running.is_alive():
         assert time.monotonic() < end_s, "it does not come"
         time.sleep(0.02)
+
+
+def listening(pid: int) -> list[str]:
+    """Sockets on which a process or one that it started waits for others."""
+    listen, own = "0A", {pid}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        own |= {int(folder.name)} if parent == pid else set()
+    inodes = set()
+    for process in own:
+        for link in Path(f"/proc/{process}/fd").glob("*"):
+            with suppress(OSError):
+                inodes.add(str(link.readlink()))
+    rows = [row.split() for kind in ("tcp", "tcp6") for row in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]]
+    return [row[1] for row in rows if row[3] == listen and f"socket:[{row[9]}]" in inodes]
 
 
 def lines(out: Path) -> list[dict]:

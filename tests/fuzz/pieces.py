@@ -20,10 +20,14 @@ scalars = st.one_of(
     st.integers(),
     st.floats(),
     st.text(max_size=8),
-    st.sampled_from(["acmix", "conv", "att", "learned", "window", "local", "swin", "resnet", "a.b", "..", "../x", "\ud800"]),
+    st.sampled_from(
+        ["acmix", "conv", "att", "learned", "window", "local", "swin", "resnet", "a.b", "..", "../x", "\ud800"]
+    ),
 )
 values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4), max_leaves=8
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=8,
 )
 
 
@@ -32,8 +36,7 @@ def law(read: Callable[[], Any]) -> Any:
     with _in_time():
         try:
             return read()
-        except AcmixError as error:
-            assert str(error).strip()
+        except AcmixError:
             return None
 
 
