@@ -13,8 +13,9 @@ import pytest
 from acmix_nas.errors import DiskError, StudyError
 from acmix_nas.files import append_line, write_text
 
-TRIALS, EPOCHS = 4, 6
-SIZE = ("--trials", TRIALS, "--epochs", EPOCHS, "--seed", 3)
+TRIALS = 4
+BEGIN = ("--trials", TRIALS, "--epochs", 10, "--seed", 3, "--prune", "none")
+GO_ON = ("--trials", TRIALS, "--resume")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def images(tmp_path_factory) -> Path:
 def whole(images, tmp_path_factory) -> list[dict]:
     """The study that nothing happened to."""
     out = tmp_path_factory.mktemp("whole") / "out"
-    assert drivers.ended(drivers.search(images, out, *SIZE)) == 0
+    assert drivers.ended(drivers.search(images, out, *BEGIN)) == 0
     return drivers.essence(out)
 
 
@@ -37,13 +38,13 @@ def checkpoints(out: Path) -> list[Path]:
 @pytest.mark.slow
 def test_a_killed_driver_goes_on_as_if_nothing_had_happened(images, whole, tmp_path):
     out = tmp_path / "out"
-    running = drivers.search(images, out, *SIZE)
+    running = drivers.search(images, out, *BEGIN)
     for wait_for in (1, 2):
         drivers.until(lambda count=wait_for: len(drivers.lines(out)) >= count and checkpoints(out), running)
         running.kill()
         drivers.ended(running)
         stored = drivers.essence(out)
-        running = drivers.search(images, out, *SIZE, "--resume")
+        running = drivers.search(images, out, *GO_ON)
     assert drivers.ended(running) == 0
     assert drivers.essence(out)[: len(stored)] == stored
     assert drivers.essence(out) == whole
@@ -53,7 +54,7 @@ def test_a_killed_driver_goes_on_as_if_nothing_had_happened(images, whole, tmp_p
 @pytest.mark.parametrize("workers", [(), ("--executor", "process")])
 def test_ctrl_c_once_keeps_the_epoch(images, whole, tmp_path, workers):
     out = tmp_path / "out"
-    running = drivers.search(images, out, *SIZE, *workers)
+    running = drivers.search(images, out, *BEGIN, *workers)
     drivers.until(lambda: checkpoints(out), running)
     assert not drivers.listening(running.pid)
     os.killpg(running.pid, signal.SIGINT)
@@ -62,14 +63,14 @@ def test_ctrl_c_once_keeps_the_epoch(images, whole, tmp_path, workers):
     assert "--resume" in drivers.said(out)
     assert "Traceback" not in drivers.said(out)
     assert (out / "it" / "report.html").is_file()
-    assert drivers.ended(drivers.search(images, out, *SIZE, "--resume")) == 0
+    assert drivers.ended(drivers.search(images, out, *GO_ON)) == 0
     assert drivers.essence(out) == whole
 
 
 @pytest.mark.slow
 def test_ctrl_c_twice_stops_now_and_keeps_what_is_stored(images, whole, tmp_path):
     out = tmp_path / "out"
-    running = drivers.search(images, out, *SIZE)
+    running = drivers.search(images, out, *BEGIN)
     drivers.until(lambda: drivers.lines(out), running)
     os.kill(running.pid, signal.SIGINT)
     drivers.until(lambda: "stopping" in drivers.said(out), running)
@@ -78,7 +79,7 @@ def test_ctrl_c_twice_stops_now_and_keeps_what_is_stored(images, whole, tmp_path
     stored = drivers.essence(out)
     assert 1 <= len(stored) < TRIALS
     assert "Traceback" not in drivers.said(out)
-    assert drivers.ended(drivers.search(images, out, *SIZE, "--resume")) == 0
+    assert drivers.ended(drivers.search(images, out, *GO_ON)) == 0
     assert drivers.essence(out)[: len(stored)] == stored
     assert drivers.essence(out) == whole
 
@@ -113,7 +114,7 @@ def test_a_full_disk_ends_the_study_with_a_word_and_loses_nothing(images, whole,
     out = small_disk / "out"
     says = small_disk.parent / "said.txt"
     line = ("search", "--space", drivers.SPACE, "--data", images, "--out", out, "--study", "it", "--device", "cpu")
-    running = drivers.acmix(*line, *SIZE, says=says)
+    running = drivers.acmix(*line, *BEGIN, says=says)
     drivers.until(lambda: drivers.lines(out), running)
     filler = fill(small_disk)
     assert drivers.ended(running) == 1
@@ -123,7 +124,7 @@ def test_a_full_disk_ends_the_study_with_a_word_and_loses_nothing(images, whole,
     assert "Traceback" not in text
     filler.unlink()
     stored = drivers.essence(out)
-    assert drivers.ended(drivers.acmix(*line, *SIZE, "--resume", says=says)) == 0
+    assert drivers.ended(drivers.acmix(*line, *GO_ON, says=says)) == 0
     assert drivers.essence(out)[: len(stored)] == stored
     assert drivers.essence(out) == whole
 

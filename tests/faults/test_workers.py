@@ -1,5 +1,7 @@
 """Workers that hang, take too much, talk nonsense or die: the study goes on, and says what happened."""
 
+import json
+import multiprocessing
 import os
 import threading
 from dataclasses import replace
@@ -15,7 +17,8 @@ from acmix_nas.errors import UsageError
 from acmix_nas.report import render
 from acmix_nas.search import search
 from acmix_nas.search.crew import crew, limits_asked
-from acmix_nas.search.executors import Outcome, Place, TrialLimits, Work, make_executor, process, summary, told
+from acmix_nas.search.executors import Outcome, Place, TrialLimits, Work, _line, make_executor, process, summary, told
+from acmix_nas.search.executors._line import Line
 from acmix_nas.search.executors._memory import fair_share, resident
 from acmix_nas.search.executors._watch import LONGEST_TURN_S, SILENT_S, Watch, Watched
 from acmix_nas.train import Progress
@@ -158,3 +161,27 @@ def test_code_of_the_users_that_raises_or_exits_fails_its_trial(tmp_path, monkey
         record = run_trial(arch, replace(setting, proxy=proxy), number=0, label="theirs", seeds={"init": 0, "order": 0})
         assert record.status == "failed"
         assert reason in (record.error or "")
+
+
+def test_a_line_is_read_without_waiting_for_its_end():
+    ours, theirs = multiprocessing.Pipe()
+    with ours, theirs:
+        line, other = Line(ours), Line(theirs)
+        os.write(theirs.fileno(), b'{"kind": "st')
+        assert list(line.arrived()) == []
+        os.write(theirs.fileno(), b'ep"}\n{"kind": "two"}\n{')
+        assert [json.loads(text)["kind"] for text in line.arrived()] == ["step", "two"]
+        line.tell("job", number=1)
+        assert other.hear() == {"kind": "job", "number": 1}
+        theirs.close()
+        with pytest.raises((EOFError, OSError)):
+            list(line.arrived())
+
+
+def test_a_line_without_an_end_is_garbage(monkeypatch):
+    monkeypatch.setattr(_line, "MOST_BYTES", 1000)
+    ours, theirs = multiprocessing.Pipe()
+    with ours, theirs:
+        os.write(theirs.fileno(), b"x" * 1001)
+        with pytest.raises(_line.GarbageError, match="1000 bytes"):
+            list(Line(ours).arrived())
