@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
+from types import NoneType
 from typing import Any, Self
 
 from acmix_nas import registry
@@ -53,6 +54,9 @@ class Mixer:
     combine: str | None = None
 
     def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if type(value) not in (str, int, NoneType):
+                raise ArchError(f"{name} is a word, a whole number or None; it is {value!r}.")
         _check_name("operator", self.operator, "operators")
         if self.operator == "acmix":
             _check_option("combine", self.combine, COMBINE)

@@ -43,5 +43,9 @@ class StudyError(AcmixError):
     """A study cannot be made, found or continued as asked."""
 
 
+class DiskError(AcmixError):
+    """A file cannot be written; what was there before is as it was."""
+
+
 class RecordError(AcmixError, ValueError):
     """A stored record does not say what a record must say."""

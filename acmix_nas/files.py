@@ -1,13 +1,16 @@
 """Where the package's own files lie, and how files are written so that a kill never leaves half of one."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from acmix_nas.errors import AcmixError, SpaceError
+from acmix_nas.errors import AcmixError, DiskError, SpaceError
 
 PACKAGE = Path(__file__).parent
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says of a disk without room, or of a quota that is used up."""
 
 
 def search_spaces() -> Path:
@@ -52,10 +55,47 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well."""
+    """A temporary path beside `path` that takes its place when the block ends well.
+
+    Raises:
+        DiskError: The disk is full.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.errno in FULL:
+            raise no_room(path) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Adds a line to a text file and waits until the disk has it; what a full disk took of it is cut off again.
+
+    Raises:
+        DiskError: It cannot be written.
+    """
+    try:
+        with path.open("ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                left = memoryview(f"{line}\n".encode())
+                while left:
+                    left = left[file.write(left) or 0 :]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(before)
+                raise
+    except OSError as error:
+        raise (no_room(path) if error.errno in FULL else DiskError(f"{path} cannot be written: {error}.")) from error
+
+
+def no_room(path: Path) -> DiskError:
+    """The error of a full disk."""
+    return DiskError(
+        f"the disk of {path.parent} is full: {path.name} cannot be written. What was stored before is as it was; make "
+        "some room and go on."
+    )

@@ -1,13 +1,16 @@
 """What a study leaves behind: a header and one record for each trial. Reports read these and nothing else."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from acmix_nas.arch import Arch
 from acmix_nas.errors import ArchError, RecordError
 
+Kind: TypeAlias = Callable[[object], bool]
+MOST = 2**63
+"""No number of a record is as large; databases and JavaScript could not hold it."""
 STATUSES = ("complete", "paused", "pruned", "failed")
 """All epochs trained; stopped to be gone on with; stopped for good because others were better; ended by an error."""
 SPLITS = ("search", "report")
@@ -80,7 +83,9 @@ class StudyHeader:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The inverse of `to_dict`."""
-        return cls(**_all_fields(cls, values))
+        known = _all_fields(cls, values)
+        _check_kinds(known, HEADER_KINDS)
+        return cls(**known)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,8 +168,10 @@ class TrialRecord:
         try:
             known["arch"] = Arch.from_dict(known["arch"])
         except ArchError as error:
-            raise RecordError(f"trial {known['number']}: {error}") from error
+            raise RecordError(f"trial {str(known['number'])[:20]}: {error}") from error
         known["cost"] = Cost(**_all_fields(Cost, known["cost"]))
+        _check_kinds(known, TRIAL_KINDS)
+        _check_kinds(asdict(known["cost"]), COST_KINDS)
         known["scores"] = tuple(known["scores"])
         known["losses"] = tuple(known["losses"])
         known["mixing"] = tuple(
@@ -173,7 +180,7 @@ class TrialRecord:
         record = cls(**known)
         if values.get("arch_id", record.arch_id) != record.arch_id:
             raise RecordError(
-                f"trial {record.number} says arch_id {values['arch_id']}, but its arch has {record.arch_id}."
+                f"trial {record.number} says arch_id {_shown(values['arch_id'])}, but its arch has {record.arch_id}."
             )
         return record
 
@@ -186,20 +193,90 @@ class TrialRecord:
         """The inverse of `to_json`."""
         try:
             values = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RecordError(f"a record is one JSON object on one line: {error}.") from error
         return cls.from_dict(values)
 
 
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < MOST
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and isinstance(value, int | float) and -MOST < value < MOST
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
+
+
+def _list_of(each: Kind) -> Kind:
+    return lambda value: isinstance(value, list | tuple) and all(map(each, value))
+
+
+def _maybe(kind: Kind) -> Kind:
+    return lambda value: value is None or kind(value)
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_number, value))
+
+
+def _is_seeds(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(name, str) and _is_count(seed) for name, seed in value.items())
+
+
+TRIAL_KINDS: Mapping[str, Kind] = {
+    **dict.fromkeys(("status", "label", "split", "started"), _is_text),
+    **dict.fromkeys(("error", "origin"), _maybe(_is_text)),
+    **dict.fromkeys(("budget", "proxy", "data", "environment"), _is_mapping),
+    **dict.fromkeys(("scores", "losses"), _list_of(_is_number)),
+    "number": _is_count,
+    "seconds": _is_number,
+    "seeds": _is_seeds,
+    "shared_with": _maybe(_is_count),
+    "mixing": _list_of(_list_of(_maybe(_is_pair))),
+}
+COST_KINDS: Mapping[str, Kind] = {
+    **dict.fromkeys(("params", "macs", "macs_deploy", "input_size"), _is_count),
+    **dict.fromkeys(("latency_ms", "throughput"), _maybe(_is_number)),
+}
+HEADER_KINDS: Mapping[str, Kind] = {
+    **dict.fromkeys(("name", "kind", "space", "host", "split", "command", "version"), _is_text),
+    **dict.fromkeys(("objectives", "rows"), _list_of(_is_text)),
+    "baseline": _maybe(_is_text),
+    "seed": _is_count,
+    "settings": _is_mapping,
+}
+
+
+def _check_kinds(values: Mapping[str, Any], kinds: Mapping[str, Kind]) -> None:
+    for name, value in values.items():
+        if name in kinds and not kinds[name](value):
+            raise RecordError(f"a record's {name} is of another kind than {_shown(value)}.")
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of too many digits; nested too deep
+        text = f"a huge {type(value).__name__}"
+    return text if len(text) < 100 else f"{text[:100]}..."
+
+
 def _check(name: str, value: str, options: tuple[str, ...]) -> None:
     if value not in options:
-        raise RecordError(f"{name} is one of {', '.join(options)}; it is {value!r}.")
+        raise RecordError(f"{name} is one of {', '.join(options)}; it is {_shown(value)}.")
 
 
 def _all_fields(cls: type, values: Mapping[str, Any], beside: tuple[str, ...] = ()) -> dict[str, Any]:
     """The values of all fields of a dataclass, without those of `beside`."""
     if not isinstance(values, Mapping):
-        raise RecordError(f"a {cls.__name__} is a mapping of fields to values; it is {values!r}.")
+        raise RecordError(f"a {cls.__name__} is a mapping of fields to values; it is {_shown(values)}.")
     have = {item.name for item in fields(cls)}
     required = {item.name for item in fields(cls) if item.default is MISSING and item.default_factory is MISSING}
     wrong = sorted((set(values) - have - set(beside)) | (required - set(values)))

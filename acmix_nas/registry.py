@@ -24,7 +24,7 @@ def names(folder: str) -> tuple[str, ...]:
 
 def known(folder: str, name: str) -> bool:
     """Whether `name` is a file of `folder` or the dotted path of a user's own module."""
-    return name in names(folder) or "." in name
+    return name in names(folder) or _is_dotted(name)
 
 
 def load(folder: str, name: str) -> ModuleType:
@@ -39,7 +39,7 @@ def load(folder: str, name: str) -> ModuleType:
     """
     if name in names(folder):
         return import_module(f"acmix_nas.{folder}.{name}")
-    if "." not in name:
+    if not _is_dotted(name):
         have = ", ".join(names(folder))
         raise AcmixError(
             f"{folder} has no {name!r}; there are {have}. A module of your own is named by its dotted path."
@@ -48,3 +48,10 @@ def load(folder: str, name: str) -> ModuleType:
         return import_module(name)
     except ImportError as error:
         raise AcmixError(f"the module {name!r} cannot be imported: {error}. Is it on PYTHONPATH?") from error
+    except Exception as error:  # the user's code may raise anything
+        raise AcmixError(f"the module {name!r} cannot be imported: {type(error).__name__}: {error}.") from error
+
+
+def _is_dotted(name: str) -> bool:
+    """Whether a name is that of a module in a package: two identifiers or more with dots between."""
+    return "." in name and all(part.isidentifier() for part in name.split("."))

@@ -1,6 +1,7 @@
 """`acmix finalists`: the best of a search trained again, and what may be claimed of it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ def finalists(study_name: str, top: int, seeds: int, out: Path, as_json: bool, *
     from acmix_nas.cli.study import FAILED_TRIALS, INTERRUPTED
     from acmix_nas.errors import StudyError
     from acmix_nas.search.again import prepare_again
-    from acmix_nas.search.crew import check_crew, device_asked
+    from acmix_nas.search.crew import check_crew, device_asked, limits_asked
     from acmix_nas.search.finalists import choose, fix_list, load_finals
     from acmix_nas.search.stop import TIME_IS_UP, Stop
     from acmix_nas.search.study import Study
@@ -59,6 +60,7 @@ def finalists(study_name: str, top: int, seeds: int, out: Path, as_json: bool, *
     if study.header.kind != "search":
         raise StudyError(f"the study {study.header.name!r} is no search; only a search has finalists.")
     console, device = progress(), device_asked(options.pop("device"), options["gpus"])
+    options["limits"] = limits_asked(options.pop("trial_minutes"), options.pop("trial_memory"))
     with decoding(console) as on_image:
         prepared = prepare_again(study, data=options.pop("data"), device=device, progress=on_image)
     stop = Stop(study.folder, hours=options.pop("hours"))
@@ -101,7 +103,7 @@ def _train(
                 candidates,
                 setting,
                 seeds=seeds,
-                executor=make_executor(name, prepared.work, places, address=address),
+                executor=make_executor(name, replace(prepared.work, limits=who["limits"]), places, address=address),
                 watcher=display,
                 stop=stop,
             )

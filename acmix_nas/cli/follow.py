@@ -1,14 +1,18 @@
 """What goes on around a running study: its presence for `acmix status`, its page every few minutes, its end."""
 
 import json
+import logging
 import os
 import platform
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from acmix_nas.arch import Arch
 from acmix_nas.cli.display import StudyDisplay
+from acmix_nas.errors import DiskError
 from acmix_nas.files import write_text
 from acmix_nas.record import TrialRecord
 from acmix_nas.report import render
@@ -16,6 +20,8 @@ from acmix_nas.search.executors import Told
 from acmix_nas.search.stop import Stop
 from acmix_nas.search.study import Study
 from acmix_nas.train import Progress
+
+log = logging.getLogger(__name__)
 
 RUNNING = "running.json"
 TOLD_EVERY_S = 2.0
@@ -88,8 +94,9 @@ class Follower:
         self._now.pop(record.number, None)
         self.display.end(record)
         if time.monotonic() - self._rendered_s > RENDERED_EVERY_S:
-            render(self.study.folder, self.study.header, self.study.records())
             self._rendered_s = time.monotonic()
+            with _unless_full():
+                render(self.study.folder, self.study.header, self.study.records())
 
     def leave(self) -> None:
         """Nothing runs any more."""
@@ -104,7 +111,8 @@ class Follower:
                 for now in self._now.values()
             ]
             facts = {"pid": os.getpid(), "host": platform.node(), "left_s": self.display.left_s(), "trials": trials}
-            write_text(self.study.folder / RUNNING, json.dumps(facts) + "\n")
+            with _unless_full():
+                write_text(self.study.folder / RUNNING, json.dumps(facts) + "\n")
 
     def _say_stopping(self) -> None:
         if not self._said:
@@ -116,6 +124,15 @@ class Follower:
             self._halting_from = len(progress.scores)
         if len(progress.scores) != self._halting_from:
             raise KeyboardInterrupt
+
+
+@contextmanager
+def _unless_full() -> Iterator[None]:
+    """What is written for others to look at stops no training."""
+    try:
+        yield
+    except (DiskError, OSError) as error:
+        log.warning("%s", error)
 
 
 def read_running(folder: Path) -> dict[str, object]:

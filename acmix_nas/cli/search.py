@@ -90,6 +90,18 @@ _WORKERS = [
         "--workers-per-gpu", type=click.IntRange(min=1), default=1, show_default=True, help="Processes on each GPU."
     ),
     click.option(
+        "--trial-minutes",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Stop a trial that trains longer, and go on with the next.  [default: no limit]",
+    ),
+    click.option(
+        "--trial-memory",
+        callback=parse_amount,
+        metavar="BYTES",
+        help="Stop a trial whose worker takes more memory, as 8G, and go on with the next.  [default: with several "
+        "workers, for each its share of the machine's]",
+    ),
+    click.option(
         "--storage",
         metavar="URL",
         envvar="ACMIX_STORAGE",
@@ -155,7 +167,7 @@ def search(space_name: str, trials: int, first: tuple[Path, ...], as_json: bool,
     # What follows loads torch, which takes seconds: a wrong file is told before.
     from acmix_nas.cli.console import progress
     from acmix_nas.cli.study import run_study
-    from acmix_nas.search.crew import check_crew, crew, device_asked
+    from acmix_nas.search.crew import check_crew, crew, device_asked, limits_asked
     from acmix_nas.search.executors import make_executor
     from acmix_nas.search.plan import prices_of
     from acmix_nas.search.run import search as run
@@ -167,10 +179,11 @@ def search(space_name: str, trials: int, first: tuple[Path, ...], as_json: bool,
     hours, address, plan = options.pop("hours"), options.pop("ray_address"), _plan(space, options)
     check_hidden(who["executor"], options["storage"])
     check_crew(who["executor"], ray_address=address, gpus=who["gpus"])
+    who["limits"] = limits_asked(options.pop("trial_minutes"), options.pop("trial_memory"))
     prepared = _prepare(console, space, plan, options, trials=trials, given=given)
     study, setting = prepared.study, prepared.setting
     name, places = crew(device=setting.device, **who)
-    executor = make_executor(name, prepared.work, places, address=address)
+    executor = make_executor(name, replace(prepared.work, limits=who["limits"]), places, address=address)
     space, prices = replace(space, first=study.header.settings["first"]), prices_of(study, space)
     notes = _brought(prepared, space, options["out"], plan.warm_start)
     stop = Stop(study.folder, hours=hours)

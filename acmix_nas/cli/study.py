@@ -14,6 +14,7 @@ from acmix_nas.cli.display import StudyDisplay
 from acmix_nas.cli.final_report import show_finals
 from acmix_nas.cli.follow import Follower
 from acmix_nas.cli.report import print_table
+from acmix_nas.errors import DiskError
 from acmix_nas.front import front
 from acmix_nas.record import TrialRecord
 from acmix_nas.report import View, render
@@ -87,8 +88,7 @@ def run_study(
         code = INTERRUPTED if stopped not in (None, TIME_IS_UP) else 0
         if not code and any(record.status == "failed" for record in records):
             code = FAILED_TRIALS
-        files = render(study.folder, study.header, records, view)
-        show_finals(study.folder, study.header)
+        files = _render(study, records, view)
         log.info("%d trials stored, report rendered", len(records))
     _show_results(study, records, view or View(), as_json=as_json)
     failed = [record for record in records if record.status == "failed"]
@@ -98,6 +98,17 @@ def run_study(
     for line in [*lines, *_next_commands(study, again, more, stopped)]:
         console.print(line, markup=False, soft_wrap=True)
     return code
+
+
+def _render(study: Study, records: list[TrialRecord], view: View | None) -> list[Path]:
+    try:
+        files = render(study.folder, study.header, records, view)
+        show_finals(study.folder, study.header)
+    except (DiskError, OSError) as error:
+        raise DiskError(
+            f"{error} All {len(records)} trials are stored; `acmix report {study.header.name}` writes the report."
+        ) from error
+    return files
 
 
 def _run(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from acmix_nas.cli.networks import find_network
 from acmix_nas.cost.environment import supports_bf16
@@ -15,6 +14,7 @@ from acmix_nas.cost.network import Network
 from acmix_nas.data import absolute
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.search.study import newest_name, next_name, study_folder
+from acmix_nas.space.plain_yaml import read_plain
 from acmix_nas.train import Budget
 from acmix_nas.train.fit import LAST
 from acmix_nas.train.network import build_network, usual_drop_path
@@ -161,7 +161,11 @@ def _stored(folder: Path, network: Network) -> Mapping[str, Any]:
     """What a training to be resumed was asked for."""
     if not (folder / FACTS).is_file() or not (folder / LAST).is_file():
         raise StudyError(f"there is no training to resume in {folder}: it needs {FACTS} and {LAST}. Start it anew.")
-    facts = yaml.safe_load((folder / FACTS).read_text(encoding="utf-8"))
+    facts = read_plain(folder / FACTS)
+    if not isinstance(facts, Mapping) or not {"network", "asked"} <= set(facts):
+        raise StudyError(
+            f"{folder / FACTS} does not say what is trained there; it has no network, or not what was asked."
+        )
     now = network.name if network.arch is None else network.arch.id
     then = facts.get("arch_id", facts["network"])
     if then != now:

@@ -127,7 +127,7 @@ class LatencyTable:
             )
         except OSError as error:
             raise CostError(f"{path} cannot be read: {error.strerror}.") from error
-        except (ValueError, KeyError, TypeError, AttributeError, ArchError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, ArchError) as error:
             raise CostError(
                 f"{path} is no latency table ({type(error).__name__}: {error}). "
                 "acmix profile --space SPACE --build-table FILE makes one."

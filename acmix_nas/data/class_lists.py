@@ -8,7 +8,8 @@ import yaml
 from timm.data.imagenet_info import ImageNetInfo
 
 from acmix_nas.data.draw import Indices, draw_classes
-from acmix_nas.errors import DataError
+from acmix_nas.errors import DataError, SpaceError
+from acmix_nas.space.plain_yaml import read_plain, read_utf8
 
 FOLDER = Path(__file__).parent / "classes"
 """Lists with a name: YAML files with `source` and `classes`."""
@@ -65,15 +66,19 @@ def _read_list(asked: str) -> list[str]:
         )
     if file.suffix in (".yaml", ".yml"):
         return _read_yaml(file)
-    lines = [line.partition("#")[0].strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    try:
+        text = read_utf8(file)
+    except SpaceError as error:
+        raise DataError(str(error)) from error
+    lines = [line.partition("#")[0].strip() for line in text.splitlines()]
     return [line for line in lines if line]
 
 
 def _read_yaml(file: Path) -> list[str]:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise DataError(f"{file} is not YAML: {error}") from error
+        content = read_plain(file)
+    except SpaceError as error:
+        raise DataError(str(error)) from error
     names = content.get("classes") if isinstance(content, dict) else content
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(

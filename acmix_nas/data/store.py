@@ -9,6 +9,7 @@ SPLIT is train, search and report. While a store is written, plan.json and progr
 """
 
 import json
+import math
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ VERSION = 1
 INDEX = "index.json"
 PLAN = "plan.json"
 SPLITS = ("train", "search", "report")
+MOST, MOST_PIXELS = 10**12, 10**5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +83,9 @@ def read_index(folder: Path) -> Index:
         values["moments"] = (tuple(mean), tuple(std))
         values["broken"] = tuple((file, reason) for file, reason in values["broken"])
         index = Index(**{**values, "classes": tuple(values["classes"]), "notes": tuple(values["notes"])})
+        _check_index(index)
         lengths = {f"{split}.images.bin": index.images[split] * 3 * index.size**2 for split in SPLITS}
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise DataError(f"{folder / INDEX} is damaged: {error!r}. Make the store again.") from error
     for name, length in lengths.items():
         found = (folder / name).stat().st_size if (folder / name).is_file() else None
@@ -99,10 +102,11 @@ def map_split(folder: Path, index: Index, split: str) -> Pixels:
     """
     count = index.images[split]
     try:
-        labels: Indices = np.load(folder / f"{split}.labels.npy")
-    except (OSError, ValueError) as error:
+        labels: Indices = np.load(folder / f"{split}.labels.npy", allow_pickle=False)
+        shape, dtype = labels.shape, labels.dtype  # an archive of arrays has neither
+    except Exception as error:  # NumPy reads the header as Python, and lets through what that raises
         raise DataError(f"{folder} has no labels of {split}: {error}. Copy or make the store again.") from error
-    if labels.shape != (count,) or labels.dtype != np.int64:
+    if shape != (count,) or dtype != np.int64 or labels.min() < 0 or labels.max() >= len(index.classes):
         raise DataError(f"{folder} has labels of another split than {split}. Copy or make the store again.")
     return Pixels(
         images=map_images(folder / f"{split}.images.bin", count, index.size),
@@ -121,6 +125,27 @@ def map_images(file: Path, count: int, size: int) -> torch.Tensor:
         return torch.from_numpy(np.memmap(file, dtype=np.uint8, mode="r", shape=(count, 3, size, size)))
 
 
+def _check_index(index: Index) -> None:
+    """Raises a ValueError for values that no store has."""
+    words = [
+        index.fingerprint,
+        index.command,
+        *index.classes,
+        *index.notes,
+        *(word for pair in index.broken for word in pair),
+    ]
+    counts = [index.size, *(index.images[split] for split in SPLITS)]
+    moments = [value for triple in index.moments for value in triple]
+    if not all(isinstance(word, str) for word in words) or len(index.classes) < 2:
+        raise ValueError("names that are no text, or fewer than two classes")
+    if not all(type(count) is int and 0 < count < MOST for count in counts) or index.size > MOST_PIXELS:
+        raise ValueError(f"sizes {counts}")
+    if [len(triple) for triple in index.moments] != [3, 3] or not all(math.isfinite(value) for value in moments):
+        raise ValueError(f"moments {index.moments}")
+    if not all(isinstance(value, dict) for value in (index.recipe, index.traits, index.versions)):
+        raise ValueError("a recipe, traits or versions that are no mapping")
+
+
 def is_store(folder: Path) -> bool:
     """Whether a folder is a store, be it half written."""
     return any(_has_format(folder / name) for name in (INDEX, PLAN))
@@ -129,14 +154,23 @@ def is_store(folder: Path) -> bool:
 def _has_format(file: Path) -> bool:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(content, dict) and content.get("format") == FORMAT
 
 
 def _read_json(folder: Path) -> dict[str, Any]:
     if not (folder / INDEX).is_file():
-        command = json.loads((folder / PLAN).read_text(encoding="utf-8"))["command"]
+        command = _loaded(folder / PLAN).get("command", "acmix data subset")
         raise DataError(f"the store in {folder} is half written; finish it with the same command: {command}")
-    content: dict[str, Any] = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    return _loaded(folder / INDEX)
+
+
+def _loaded(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{file} is damaged: {error}. Make the store again.") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{file} is damaged: it is no JSON object. Make the store again.")
     return content

@@ -1,6 +1,5 @@
 """`write_store`: decodes a planned subset into a store; killed half-way, the same call goes on where it was."""
 
-import errno
 import fcntl
 import json
 import os
@@ -24,8 +23,8 @@ from acmix_nas.data.decode import BROKEN_SHARE, Progress, check_broken, decode
 from acmix_nas.data.pixels import measure_moments
 from acmix_nas.data.store import FORMAT, INDEX, PLAN, VERSION, Index, map_images, read_index
 from acmix_nas.data.subset import Plan
-from acmix_nas.errors import DataError
-from acmix_nas.files import replacing
+from acmix_nas.errors import DataError, DiskError
+from acmix_nas.files import FULL, replacing
 
 CHUNK = 512
 """Images that are decoded, written and made safe at a time."""
@@ -239,8 +238,10 @@ def _telling(folder: Path) -> Iterator[None]:
     """Failures of the disk as one message."""
     try:
         yield
+    except DiskError as error:
+        raise DataError(_full(folder, None, None)) from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise DataError(_full(folder, None, None)) from error
         raise DataError(f"the store in {folder} cannot be written: {error}. Choose another --out.") from error
 

@@ -6,14 +6,14 @@ import torch
 
 from acmix_nas.cost.machine import cores
 from acmix_nas.errors import UsageError
-from acmix_nas.search.executors import Place
+from acmix_nas.search.executors import Place, TrialLimits
 from acmix_nas.search.executors._cluster import check_address, check_installed
+from acmix_nas.search.executors._memory import resident
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 NO_GPU = "none"
-
-
 RAY = "ray"
+NO_LIMITS = TrialLimits()
 
 
 def check_crew(executor: str | None, *, ray_address: str | None, gpus: str | None) -> None:
@@ -44,6 +44,7 @@ def crew(
     workers: int | None,
     gpus: str | None,
     workers_per_gpu: int,
+    limits: TrialLimits = NO_LIMITS,
 ) -> tuple[str, list[Place]]:
     """The executor's name and the places of its workers.
 
@@ -54,16 +55,18 @@ def crew(
             many as this machine's GPUs have room for.
         gpus: "all", "none", or the numbers of some of the visible GPUs; all if None.
         workers_per_gpu: Processes on each GPU.
+        limits: What a trial may take; one worker is a process then, so that it can be ended.
 
     Raises:
         UsageError: The options do not fit the device, or name a GPU that is not there.
     """
+    alone = "serial" if limits == NO_LIMITS else "process"
     if device == "cpu":
         if gpus not in (None, NO_GPU):
             raise UsageError(f"--gpus {gpus}: this study trains on the CPU; choose --device cuda, or --workers.")
         count = workers or 1
         places = [Place(threads=max(1, torch.get_num_threads() // count)) for _ in range(count)]
-        return executor or ("serial" if count == 1 else "process"), places
+        return executor or (alone if count == 1 else "process"), places
     if executor == RAY:
         count = workers or max(1, torch.cuda.device_count() * workers_per_gpu)
         threads = max(1, cores() // max(1, torch.cuda.device_count() * workers_per_gpu))
@@ -73,9 +76,21 @@ def crew(
     visible = _visible()
     chosen = _chosen(gpus or "all", visible)
     if len(chosen) * workers_per_gpu == 1 and chosen[0] == visible[0]:
-        return executor or "serial", [Place(threads=torch.get_num_threads(), gpu=chosen[0])]
+        return executor or alone, [Place(threads=torch.get_num_threads(), gpu=chosen[0])]
     threads = max(1, cores() // (len(chosen) * workers_per_gpu))
     return executor or "process", [Place(threads, gpu) for gpu in chosen for _ in range(workers_per_gpu)]
+
+
+def limits_asked(minutes: float | None, memory: float | None) -> TrialLimits:
+    """What `--trial-minutes` and `--trial-memory` mean.
+
+    Raises:
+        UsageError: The system does not say what memory a process has.
+    """
+    if memory is not None and resident(os.getpid()) is None:
+        raise UsageError("--trial-memory needs Linux, whose /proc says what memory a process has; leave it out.")
+    seconds = None if minutes is None else 60 * minutes
+    return TrialLimits(seconds=seconds, memory=None if memory is None else round(memory))
 
 
 def device_asked(device: str, gpus: str | None) -> str:

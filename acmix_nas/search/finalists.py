@@ -17,6 +17,7 @@ from acmix_nas.search.executors import Executor, Job
 from acmix_nas.search.executors._jobs import failed_record
 from acmix_nas.search.folder import CHECKPOINTS, FINAL, remove_empty_checkpoints
 from acmix_nas.search.posterior import posterior_means
+from acmix_nas.search.record_file import append_record
 from acmix_nas.search.run import MOST_LOST, Watcher
 from acmix_nas.search.stop import Stop
 from acmix_nas.train import Progress, Setting
@@ -211,6 +212,8 @@ class _Cells:
                 running -= 1
                 if outcome.lost is not None:
                     todo += self._lose(outcome.job, outcome.lost)
+                elif outcome.failed is not None:
+                    self._keep(outcome.job, failed_record(outcome.job, self._setting, outcome.failed))
                 elif outcome.record is not None:
                     self._keep(outcome.job, outcome.record)
             if self._stop.check():
@@ -230,8 +233,7 @@ class _Cells:
         return []
 
     def _keep(self, job: Job, record: TrialRecord) -> None:
-        with (self._folder / FINALS).open("a", encoding="utf-8") as file:
-            file.write(record.to_json() + "\n")
+        append_record(self._folder / FINALS, record)
         job.checkpoint.unlink(missing_ok=True)
         log.info("%s, seed %d, %s: top1 %s", job.label, job.seeds["init"], record.status, record.top1)
         self._watcher.end(record)

@@ -3,9 +3,10 @@
 import fcntl
 import logging
 import re
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -61,7 +62,7 @@ def at_work(folder: Path) -> Iterator[None]:
         StudyError: Another process holds it.
     """
     stream = (folder / LOG).open("a", encoding="utf-8")
-    handler = logging.StreamHandler(stream)
+    handler = _Log(stream)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("acmix_nas")
     level, propagates = logger.level, logger.propagate
@@ -77,7 +78,16 @@ def at_work(folder: Path) -> Iterator[None]:
         logger.removeHandler(handler)
         logger.setLevel(level)
         logger.propagate = propagates
-        stream.close()
+        with suppress(OSError):  # a full disk
+            stream.close()
+
+
+class _Log(logging.StreamHandler[TextIO]):
+    """Writes the log; a full disk costs lines of it, and nothing else."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 def is_at_work(folder: Path) -> bool:

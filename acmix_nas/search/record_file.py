@@ -1,10 +1,9 @@
 """Records as lines of a file, each added when its training ends."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from acmix_nas.files import write_text
+from acmix_nas.files import append_line, write_text
 from acmix_nas.record import TrialRecord
 
 
@@ -20,8 +19,9 @@ def read_records(file: Path) -> Iterator[TrialRecord]:
 
 
 def append_record(file: Path, record: TrialRecord) -> None:
-    """Adds a record and waits until the disk has it."""
-    with file.open("a", encoding="utf-8") as stream:
-        stream.write(record.to_json() + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+    """Adds a record and waits until the disk has it.
+
+    Raises:
+        DiskError: It cannot be written.
+    """
+    append_line(file, record.to_json())

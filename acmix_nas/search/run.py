@@ -212,9 +212,16 @@ class _Driver:
             lost = self._study.lose_worker(job.number)
             log.warning("trial %d lost its worker: %s", job.number, outcome.lost)
             if lost >= MOST_LOST:
-                self._store(failed_record(job, self._setting, f"{outcome.lost}; {lost} times in all"), total)
+                self._fail(job, f"{outcome.lost}; {lost} times in all", total)
+        elif outcome.failed is not None:
+            log.warning("trial %d is stopped: %s", job.number, outcome.failed)
+            self._fail(job, outcome.failed, total)
         elif outcome.record is not None:
             self._store(outcome.record, total)
+
+    def _fail(self, job: Job, reason: str, total: int) -> None:
+        reached = self._study.record(job.number)
+        self._store(failed_record(job, self._setting, reason, reached=reached), total)
 
     def _store(self, record: TrialRecord, total: int) -> None:
         """Keeps a record; a trial that reached its rung waits there."""

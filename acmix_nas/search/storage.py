@@ -3,12 +3,14 @@
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.files import write_text
@@ -58,6 +60,24 @@ def find_storage(folder: Path, url: str | None = None) -> optuna.storages.RDBSto
     if _parsed(kept).password is not None:
         raise StudyError(f"the study in {folder} is stored in {kept}; name that URL with its password in {VARIABLE}.")
     return _connect(_parsed(kept))
+
+
+@contextmanager
+def storing(name: str) -> Iterator[None]:
+    """Failures of the storage of a study as one message.
+
+    Raises:
+        StudyError: Something could not be stored.
+    """
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+        cause = error.__cause__ or error
+        reason = without_password(str(getattr(cause, "orig", None) or cause))
+        raise StudyError(
+            f"the study {name!r} cannot be stored: {reason}. Everything that was stored before is kept, and so is the "
+            "last epoch of what is in training; mend that and go on with --resume."
+        ) from error
 
 
 def without_password(text: str) -> str:

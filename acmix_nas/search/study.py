@@ -1,6 +1,6 @@
 """A study on disk: the Optuna storage is the truth, everything else is rendered from it."""
 
-import os
+import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -12,7 +12,8 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from acmix_nas.errors import StudyError
+from acmix_nas.errors import DiskError, StudyError
+from acmix_nas.files import write_text
 from acmix_nas.front import DIRECTIONS, values_of
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.search.database import Database
@@ -29,8 +30,9 @@ from acmix_nas.search.folder import (
     studies,
     study_folder,
 )
+from acmix_nas.search.record_file import append_record
 from acmix_nas.search.same import check_same, differences
-from acmix_nas.search.storage import find_storage, make_storage, without_password
+from acmix_nas.search.storage import find_storage, make_storage, storing, without_password
 
 __all__ = [
     "DATABASE",
@@ -47,6 +49,7 @@ __all__ = [
     "study_folder",
 ]
 
+log = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -213,7 +216,8 @@ class Study:
         self._set(record.number, "record", record.to_dict())
         done = record.status == "complete"
         values = values_of(self.header.objectives, record.top1, record.cost) if done else None
-        self._storage.set_trial_state_values(trial._trial_id, STATES[record.status], values)
+        with storing(self.header.name):
+            self._storage.set_trial_state_values(trial._trial_id, STATES[record.status], values)
         trial.state = STATES[record.status]
         trial.values = values
         self._keep(record)
@@ -266,18 +270,20 @@ class Study:
     def render_lines(self) -> None:
         """Writes trials.jsonl anew from the storage: a kill may have come between the two."""
         lines = [record.to_json() + "\n" for record in self.records()]
-        (self.folder / "trials.jsonl").write_text("".join(lines), encoding="utf-8")
+        write_text(self.folder / "trials.jsonl", "".join(lines))
 
     def _add(self, trial: FrozenTrial) -> int:
         self._read()
-        trial._trial_id = self._storage.create_new_trial(self._id, template_trial=trial)
+        with storing(self.header.name):
+            trial._trial_id = self._storage.create_new_trial(self._id, template_trial=trial)
         trial.number = len(self._trials)
         self._trials.append(trial)
         return trial.number
 
     def _set(self, number: int, name: str, value: Any) -> None:
         trial = self._trials[number]
-        self._storage.set_trial_user_attr(trial._trial_id, name, value)
+        with storing(self.header.name):
+            self._storage.set_trial_user_attr(trial._trial_id, name, value)
         trial.user_attrs[name] = value
 
     def _read(self) -> None:
@@ -291,10 +297,10 @@ class Study:
 
     def _keep(self, record: TrialRecord) -> None:
         self._records[record.number] = record
-        with (self.folder / "trials.jsonl").open("a", encoding="utf-8") as file:
-            file.write(record.to_json() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            append_record(self.folder / "trials.jsonl", record)
+        except DiskError as error:
+            log.warning("trial %d is stored, but not yet in trials.jsonl: %s", record.number, error)
 
 
 def load(folder: Path) -> tuple[StudyHeader, list[TrialRecord]]:

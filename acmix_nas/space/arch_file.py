@@ -5,12 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from acmix_nas.arch import Arch
 from acmix_nas.errors import ArchError, SpaceError
-
-MAX_BYTES = 1_000_000
+from acmix_nas.space.plain_yaml import read_plain
 
 
 def load_arch(path: str | os.PathLike[str]) -> Arch:
@@ -26,7 +23,7 @@ def load_arch(path: str | os.PathLike[str]) -> Arch:
         SpaceError: The file cannot be read, is no such YAML, or its `arch_id` is that of another network.
     """
     file = Path(path)
-    values = _mapping(file, _text(file))
+    values = _mapping(file)
     try:
         arch = Arch.from_dict(values["arch"])
     except ArchError as error:
@@ -39,33 +36,8 @@ def load_arch(path: str | os.PathLike[str]) -> Arch:
     return arch
 
 
-def _text(file: Path) -> str:
-    try:
-        with file.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise SpaceError(f"{file} is larger than {MAX_BYTES:,} bytes; an arch takes a few thousand.")
-        return data.decode("utf-8")
-    except OSError as error:
-        raise SpaceError(f"{file} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise SpaceError(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}.") from error
-
-
-def _mapping(file: Path, text: str) -> Mapping[str, Any]:
-    try:
-        values = yaml.load(text, Loader=_PlainLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SpaceError(f"{file} is not plain YAML: {' '.join(str(error).split())}.") from error
+def _mapping(file: Path) -> Mapping[str, Any]:
+    values = read_plain(file)
     if not isinstance(values, Mapping) or "arch" not in values:
         raise SpaceError(f"{file} has no field arch; a study's best.yaml has one, with host and stages.")
     return values
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """Safe, and without aliases: a small file cannot become a huge value."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not allowed in it")
-        return super().compose_node(parent, index)

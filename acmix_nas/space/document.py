@@ -8,9 +8,11 @@ from typing import Any
 import yaml
 
 from acmix_nas.errors import SpaceError
+from acmix_nas.space.plain_yaml import BUILDING, bounded
 
 MAX_BYTES = 100_000
 MAX_DEPTH = 20
+MAX_WHOLE = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +61,18 @@ class Node:
             raise self.error(f"{rule} is needed; it is {_shown(self)}.")
         return self.value
 
-    def whole(self, least: int = 1) -> int:
+    def whole(self, least: int = 1, most: int = MAX_WHOLE) -> int:
         """A whole number."""
-        if type(self.value) is not int or self.value < least:
-            raise self.error(f"a whole number from {least} up is needed; it is {_shown(self)}.")
+        if type(self.value) is not int or not least <= self.value <= most:
+            upper = "up" if most == MAX_WHOLE else f"to {most:,}"
+            raise self.error(f"a whole number from {least} {upper} is needed; it is {_shown(self)}.")
         return self.value
 
-    def number(self) -> float:
-        """A number above zero."""
-        if type(self.value) not in (int, float) or not 0 < self.value < float("inf"):
-            raise self.error(f"a number above 0 is needed; it is {_shown(self)}.")
+    def number(self, least: float = 0.0, most: float = float("inf")) -> float:
+        """A number above zero, from `least` to `most`."""
+        if type(self.value) not in (int, float) or not (0 < self.value < float("inf") and least <= self.value <= most):
+            rule = f"a number from {least:g} to {most:g}" if least else "a number above 0"
+            raise self.error(f"{rule} is needed; it is {_shown(self)}.")
         return float(self.value)
 
     def scalar(self) -> str | int:
@@ -103,7 +107,7 @@ def read(path: Path) -> Node:
         raise SpaceError(f"{path}, line {line}: not YAML: {error.problem}.") from error
     except SpaceError:
         raise
-    except (yaml.YAMLError, ValueError) as error:
+    except BUILDING as error:
         raise SpaceError(f"{path}: not YAML: {error}.") from error
 
 
@@ -136,7 +140,7 @@ def _place(file: str, path: str, loader: yaml.SafeLoader, node: yaml.Node) -> No
     elif isinstance(node, yaml.SequenceNode):
         value = [_place(file, f"{path}[{index}]", loader, item) for index, item in enumerate(node.value)]
     else:
-        value = loader.construct_object(node)
+        value = bounded(loader.construct_object(node))
     return Node(file, node.start_mark.line + 1, path, value)
 
 

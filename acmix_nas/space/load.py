@@ -25,6 +25,8 @@ FIELDS = (
 )
 """Mixer fields in the order of choices: a field comes after those that decide whether it has an effect."""
 WORDS = {"combine": COMBINE, "conv_impl": CONV_IMPL, "conv_init": CONV_INIT}
+MAX_STAGES, MAX_DEPTH, MAX_OPTIONS, MAX_PIXELS = 8, 100, 5_000, 10_000
+"""A space beyond these would not be read in a moment, and is a slip of the keyboard."""
 COSTS = ("macs", "macs_deploy", "params")
 
 
@@ -48,7 +50,9 @@ def load_space(name_or_path: str | os.PathLike[str], *, per: str | None = None) 
     if not registry.known("hosts", host):
         raise field["host"].error(f"one of {', '.join(registry.names('hosts'))} is needed; it is {host!r}.")
     widths = tuple(node.whole() for node in field["widths"].items())
-    depths = tuple(node.whole() for node in field["depths"].items())
+    depths = tuple(node.whole(most=MAX_DEPTH) for node in field["depths"].items())
+    if len(widths) > MAX_STAGES:
+        raise field["widths"].error(f"at most {MAX_STAGES} stages are possible; there are {len(widths)}.")
     if len(widths) != len(depths):
         raise field["depths"].error(
             f"one depth for each of the {len(widths)} widths is needed; there are {len(depths)}."
@@ -56,12 +60,13 @@ def load_space(name_or_path: str | os.PathLike[str], *, per: str | None = None) 
     fixed = _fixed(field.get("mixer"), len(depths))
     per = per or (field["per"].text(["stage", "block"]) if "per" in field else "stage")
     nodes = field["choices"].mapping((), FIELDS)
+    _check_options(field["choices"], nodes, depths if per == "block" else (1,) * len(depths))
     space = Space(
         name=path.stem,
         host=host,
         widths=widths,
         depths=depths,
-        input_size=field["input_size"].whole(),
+        input_size=field["input_size"].whole(most=MAX_PIXELS),
         patch_size=field["patch_size"].whole(),
         fixed=fixed,
         choices=tuple(_choices(field["choices"], nodes, fixed, depths, per)),
@@ -76,6 +81,17 @@ def load_space(name_or_path: str | os.PathLike[str], *, per: str | None = None) 
         check_proxy(space, proxy, node)
     first = {label: _first(space, node) for label, node in field["first"].mapping().items()} if "first" in field else {}
     return Space(**{**{name: getattr(space, name) for name in Space.__slots__}, "first": first})
+
+
+def _check_options(top: Node, nodes: Mapping[str, Node], places: tuple[int, ...]) -> None:
+    """Every option of every place is built once when a space is read."""
+    lists = [
+        node.value["options"] if isinstance(node.value, dict) and "options" in node.value else node
+        for node in nodes.values()
+    ]
+    options = sum(places) * sum(len(node.value) for node in lists if isinstance(node.value, list))
+    if options > MAX_OPTIONS:
+        raise top.error(f"all blocks together may have {MAX_OPTIONS:,} options; they have {options:,}.")
 
 
 def _fixed(mixer: Node | None, stages: int) -> tuple[Mapping[str, Value], ...]:
@@ -166,14 +182,14 @@ def _proxy(name: str, node: Node, stages: int) -> Proxy:
     field = node.mapping(
         ["input_size", "patch_size", "width", "depths", "epochs", "batch_size", "learning_rate"], ["images", "inert"]
     )
-    depths = tuple(item.whole() for item in field["depths"].items())
+    depths = tuple(item.whole(most=MAX_DEPTH) for item in field["depths"].items())
     if len(depths) != stages:
         raise field["depths"].error(f"one depth for each of the {stages} stages is needed; there are {len(depths)}.")
     return Proxy(
         name=name,
-        input_size=field["input_size"].whole(),
+        input_size=field["input_size"].whole(most=MAX_PIXELS),
         patch_size=field["patch_size"].whole(),
-        width=field["width"].number(),
+        width=field["width"].number(0.01, 100),
         depths=depths,
         epochs=field["epochs"].whole(),
         images=field["images"].whole() if "images" in field else None,

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from acmix_nas.errors import AcmixError
+from acmix_nas.errors import AcmixError, DiskError
 from acmix_nas.files import replacing
 
 FORMAT = "acmix training 1"
@@ -29,12 +29,18 @@ def write_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], facts: Map
         path: The file.
         tensors: What is kept bit by bit.
         facts: Plain values for JSON.
+
+    Raises:
+        DiskError: It cannot be written; an old one is as it was.
     """
     # safetensors takes neither strides nor shared memory.
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     metadata = {"format": "pt", "kind": FORMAT, "facts": json.dumps(facts)}
-    with replacing(path) as temporary:
-        save_file(plain, temporary, metadata)
+    try:
+        with replacing(path) as temporary:
+            save_file(plain, temporary, metadata)
+    except (OSError, SafetensorError) as error:
+        raise DiskError(f"the checkpoint {path} cannot be written: {error}") from error
 
 
 def read_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:
@@ -52,7 +58,13 @@ def read_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:
         raise ResumeError(f"{rule}: {error}. Give another file, or delete it and train from the start.") from error
     if metadata.get("kind") != FORMAT:
         raise ResumeError(f"{rule}: it says {metadata.get('kind')!r}, not {FORMAT!r}. Give the file that one wrote.")
-    return tensors, json.loads(metadata["facts"])
+    try:
+        facts = json.loads(metadata["facts"])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise ResumeError(f"{rule}: {error!r}. Give another file, or delete it and train from the start.") from error
+    if not isinstance(facts, dict) or not isinstance(facts.get("key"), dict):
+        raise ResumeError(f"{rule}: it does not say of which training. Give another file.")
+    return tensors, facts
 
 
 def trained_weights(path: Path) -> Tensors | None:

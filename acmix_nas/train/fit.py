@@ -5,8 +5,10 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from acmix_nas.errors import DiskError
 from acmix_nas.files import replacing, write_text
 from acmix_nas.train.progress import Progress
 from acmix_nas.train.ranks import rank
@@ -45,10 +47,17 @@ def fit(training: Training, folder: Path, *, on_epoch: Callable[[Progress], None
 
 
 def save_weights(training: Training, path: Path) -> None:
-    """Writes the weights that are scored, by their names alone, as timm and `acmix export --weights` read them."""
+    """Writes the weights that are scored, by their names alone, as timm and `acmix export --weights` read them.
+
+    Raises:
+        DiskError: They cannot be written; old ones are as they were.
+    """
     weights = {name: value.detach().cpu().contiguous() for name, value in training.scored.state_dict().items()}
-    with replacing(path) as temporary:
-        save_file(weights, temporary, {"format": "pt"})
+    try:
+        with replacing(path) as temporary:
+            save_file(weights, temporary, {"format": "pt"})
+    except (OSError, SafetensorError) as error:
+        raise DiskError(f"the weights {path} cannot be written: {error}") from error
 
 
 def epochs_csv(progress: Progress, budget: Budget) -> str:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from acmix_nas.errors import SpaceError
+from acmix_nas.space.plain_yaml import read_plain
 from acmix_nas.train.recipe import Budget, RecipeError
 
 FOLDER = Path(__file__).parent / "recipes"
@@ -76,15 +76,15 @@ def load_recipe(name_or_path: str) -> Recipe:
     """
     path = Path(name_or_path)
     file = path if path.suffix in (".yaml", ".yml") or len(path.parts) > 1 else FOLDER / f"{name_or_path}.yaml"
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not file.exists():
         raise RecipeError(
             f"there is no recipe {name_or_path!r}; there are {', '.join(recipe_names())}. A file of your own is given "
             "by its path, ending in .yaml."
-        ) from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise RecipeError(f"the recipe {file} is not read: {' '.join(str(error).split())}.") from error
+        )
+    try:
+        values = read_plain(file)
+    except SpaceError as error:
+        raise RecipeError(f"the recipe is not read: {error}") from error
     return _recipe(file, values)
 
 

@@ -1,5 +1,6 @@
 """The training loop: one model, one budget, a score after every epoch, and a file to go on from."""
 
+import logging
 import math
 import os
 import time
@@ -14,14 +15,24 @@ import torch
 from torch import nn
 
 from acmix_nas.data import Splits
-from acmix_nas.errors import AcmixError
-from acmix_nas.train.checkpoint import below, check_key, prefixed, read_checkpoint, write_checkpoint
+from acmix_nas.errors import AcmixError, DiskError
+from acmix_nas.train.checkpoint import (
+    ResumeError,
+    Tensors,
+    below,
+    check_key,
+    prefixed,
+    read_checkpoint,
+    write_checkpoint,
+)
 from acmix_nas.train.feed import Feed
 from acmix_nas.train.mixing import Mixing, watch_mixing
 from acmix_nas.train.progress import Progress
 from acmix_nas.train.ranks import rank, same_buffers, total
 from acmix_nas.train.recipe import Budget
 from acmix_nas.train.step import Step
+
+log = logging.getLogger(__name__)
 
 CHECKED = {"cpu": 1, "cuda": 50}
 """Steps between two looks at the loss: a look waits for all work of the GPU."""
@@ -138,6 +149,15 @@ class Training:
         """
         tensors, facts = read_checkpoint(path)
         check_key(path, facts["key"], self._key)
+        try:
+            self._take_over(path, tensors, facts)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise ResumeError(
+                f"{path} is a damaged checkpoint: {type(error).__name__}: {error}. Give another file, or delete it and "
+                "train from the start."
+            ) from error
+
+    def _take_over(self, path: Path, tensors: Tensors, facts: Mapping[str, Any]) -> None:
         self._step.load(path, tensors, facts)
         random = below("random", tensors)
         self._generator.set_state(random["order"])
@@ -266,4 +286,12 @@ def run_epochs(training: Training, *, checkpoint: Path | None = None, until: int
     while not training.done and (until is None or len(training.progress.scores) < until):
         training.epoch()
         if checkpoint is not None:
-            training.save(checkpoint)
+            _save_if_possible(training, checkpoint)
+
+
+def _save_if_possible(training: Training, checkpoint: Path) -> None:
+    """A disk without room costs what an interrupt would lose, not the training."""
+    try:
+        training.save(checkpoint)
+    except DiskError as error:
+        log.warning("epoch %d is not kept for a resume: %s", len(training.progress.scores), error)

@@ -85,7 +85,7 @@ def run_trial(
         _train(arch, setting, seeds, progress, on_step, checkpoint, until)
     except ResumeError:
         raise
-    except Exception as caught:
+    except (Exception, SystemExit) as caught:  # code of the user's may call sys.exit
         error = _reason(caught)
         log.warning("trial %d failed: %s", number, error, exc_info=not isinstance(caught, AcmixError))
     done = len(progress.scores) == setting.budget.epochs
@@ -155,7 +155,7 @@ def _train(
         run_epochs(training, checkpoint=checkpoint, until=until)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception | SystemExit) -> str:
     """One line on what went wrong."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         return f"out of memory: {error}"

@@ -9,7 +9,7 @@ import time
 def silent_death(connection, shared, place) -> None:
     """Gets ready, takes a job, and is killed, as when memory runs out."""
     tell(connection, kind="ready")
-    connection.recv_bytes()
+    hear(connection)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -21,15 +21,15 @@ def stillborn(connection, shared, place) -> None:
 def babble(connection, shared, place) -> None:
     """Answers a job with what is no message."""
     tell(connection, kind="ready")
-    connection.recv_bytes()
-    connection.send_bytes(b"\x80\x04 no JSON at all")
+    hear(connection)
+    say(connection, b"\x80\x04 no JSON at all\n")
     time.sleep(60)
 
 
 def impostor(connection, shared, place) -> None:
     """Claims to have ended a trial that it was not given."""
     tell(connection, kind="ready")
-    connection.recv_bytes()
+    hear(connection)
     tell(connection, kind="ended", number=99, record={})
     time.sleep(60)
 
@@ -37,10 +37,22 @@ def impostor(connection, shared, place) -> None:
 def half_a_record(connection, shared, place) -> None:
     """Sends a record with nothing in it."""
     tell(connection, kind="ready")
-    job = json.loads(connection.recv_bytes())["job"]
+    job = hear(connection)["job"]
     tell(connection, kind="ended", number=job["number"], record={"number": job["number"]})
     time.sleep(60)
 
 
 def tell(connection, **message) -> None:
-    connection.send_bytes(json.dumps(message).encode())
+    say(connection, json.dumps(message).encode() + b"\n")
+
+
+def say(connection, content: bytes) -> None:
+    while content:
+        content = content[os.write(connection.fileno(), content) :]
+
+
+def hear(connection) -> dict:
+    read = b""
+    while not read.endswith(b"\n"):
+        read += os.read(connection.fileno(), 1 << 16)
+    return json.loads(read)

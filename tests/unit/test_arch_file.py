@@ -5,7 +5,8 @@ import yaml
 from report_records import make_arch
 
 from acmix_nas.errors import SpaceError
-from acmix_nas.space.arch_file import MAX_BYTES, load_arch
+from acmix_nas.space.arch_file import load_arch
+from acmix_nas.space.plain_yaml import MAX_BYTES
 
 ARCH = make_arch(("att", "conv", "learned", "learned"))
 

@@ -72,7 +72,7 @@ def test_classes_that_cannot_be_chosen(asked, message):
     [
         ("ant\n", "a.txt", "two classes or more; .* names ant"),
         ("", "a.txt", "names none"),
-        ("{", "a.yaml", "is not YAML"),
+        ("{", "a.yaml", "is not plain YAML"),
         ("classes: [1, 2]", "a.yaml", "quote names that are numbers"),
     ],
 )

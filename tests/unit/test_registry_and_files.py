@@ -6,7 +6,7 @@ import pytest
 
 from acmix_nas import files, registry
 from acmix_nas.arch import Mixer
-from acmix_nas.errors import AcmixError, SpaceError
+from acmix_nas.errors import AcmixError, DiskError, SpaceError
 
 
 def test_names_are_the_public_files_of_a_folder_and_listing_imports_nothing():
@@ -47,7 +47,7 @@ def fill_the_disk(file):
 def test_a_write_that_fails_leaves_the_old_file(tmp_path):
     file = tmp_path / "report.md"
     files.write_text(file, "old")
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(DiskError, match="is full"):
         fill_the_disk(file)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("report.md", "old")]
 

@@ -16,6 +16,9 @@ from acmix_nas.data.draw import Indices
 from acmix_nas.data.sources._names import Names, extensions
 from acmix_nas.errors import DataError
 
+MAX_DEPTH = 3
+"""ImageNet's own train.tar has a tar file for each class inside."""
+
 Member = tuple[str, int, int]
 """Name, first byte and number of bytes of a file in a tar file."""
 
@@ -120,7 +123,9 @@ def has_class_files(tar: Path) -> bool:
     return any(name.endswith(".cls") for name, _, _ in islice(members(tar), 20))
 
 
-def _members(file: IO[bytes], offset: int, folder: str) -> Iterator[Member]:
+def _members(file: IO[bytes], offset: int, folder: str, depth: int = 0) -> Iterator[Member]:
+    if depth > MAX_DEPTH:
+        raise tarfile.ReadError(f"more than {MAX_DEPTH} tar files lie inside each other")
     with tarfile.open(fileobj=file, mode="r:") as archive:
         while (info := archive.next()) is not None:
             archive.members = []  # type: ignore[attr-defined]  # else tarfile holds every member it has seen
@@ -130,6 +135,6 @@ def _members(file: IO[bytes], offset: int, folder: str) -> Iterator[Member]:
             if name.endswith(".tar"):
                 inner = archive.extractfile(info)
                 assert inner is not None, "a regular file"
-                yield from _members(inner, offset + info.offset_data, name.removesuffix(".tar") + "/")
+                yield from _members(inner, offset + info.offset_data, name.removesuffix(".tar") + "/", depth + 1)
             else:
                 yield name, offset + info.offset_data, info.size

@@ -3,6 +3,7 @@
 One file for each: its name is the executor's, and it has `make(work, places) -> Executor`.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,13 +47,15 @@ class Outcome:
 
     Attributes:
         job: The job.
-        record: What it reached; None if it was halted, or its worker was lost.
-        lost: Why its worker was lost.
+        record: What it reached; None if it was halted, its worker was lost, or it went beyond a limit.
+        lost: Why its worker was lost; it may be tried again.
+        failed: Why it must not be tried again: the limit that it went beyond.
     """
 
     job: Job
     record: TrialRecord | None = None
     lost: str | None = None
+    failed: str | None = None
 
 
 @dataclass(slots=True)
@@ -64,6 +67,19 @@ class Told(Progress):
     """
 
     number: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialLimits:
+    """What one trial may take; None for no limit of the user's.
+
+    Attributes:
+        seconds: Time in training, that before an interrupt included.
+        memory: Bytes that its worker has in memory, without pages of files.
+    """
+
+    seconds: float | None = None
+    memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +95,7 @@ class Work:
         load: Loads the images, once in each worker.
         source: Path of the images; None where they come with the package. A node that has no such path is sent them.
         setting: The same with the images loaded, in the process that has them already.
+        limits: What a trial may take.
     """
 
     proxy: Proxy
@@ -89,6 +106,7 @@ class Work:
     load: Callable[[], Splits]
     source: str | None = None
     setting: Setting | None = None
+    limits: TrialLimits = TrialLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,4 +177,25 @@ def summary(progress: Progress) -> dict[str, Any]:
         "step": progress.step,
         "steps": progress.steps,
         "epochs": progress.epochs,
+        "earlier": progress.earlier,
     }
+
+
+def told(number: int, values: Mapping[str, Any]) -> Told:
+    """The inverse of `summary`, of values that a worker sent.
+
+    Args:
+        number: Number of the trial.
+        values: What came.
+
+    Raises:
+        ValueError: They are no such summary.
+    """
+    scores, counts = values["scores"], [values[name] for name in ("step", "steps", "epochs")]
+    amounts = [*scores, values["earlier"]]
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise ValueError(f"steps and epochs are whole numbers; they are {counts}")
+    if not all(type(amount) in (int, float) and math.isfinite(amount) for amount in amounts):
+        raise ValueError(f"scores and seconds are numbers; they are {amounts}")
+    step, steps, epochs = counts
+    return Told(number=number, scores=scores, step=step, steps=steps, epochs=epochs, earlier=values["earlier"])

@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from acmix_nas.cost import count
@@ -40,7 +42,8 @@ class Halting:
 
 def run_job(job: Job, setting: Setting, on_step: Callable[[Progress], None]) -> TrialRecord:
     """Trains the network of a job; a checkpoint that cannot be used is thrown away."""
-    job.checkpoint.parent.mkdir(exist_ok=True)
+    with suppress(OSError):  # a full disk: then no epoch is kept, and the log says so
+        job.checkpoint.parent.mkdir(exist_ok=True)
     for _ in range(2):
         try:
             return run_trial(
@@ -59,8 +62,17 @@ def run_job(job: Job, setting: Setting, on_step: Callable[[Progress], None]) -> 
     raise AssertionError("a training without a checkpoint cannot be refused one")
 
 
-def failed_record(job: Job, setting: Setting, error: str) -> TrialRecord:
-    """The record of a job that no worker could finish."""
+def failed_record(job: Job, setting: Setting, error: str, *, reached: TrialRecord | None = None) -> TrialRecord:
+    """The record of a job that no worker could finish.
+
+    Args:
+        job: The job.
+        setting: What its study holds fixed.
+        error: Why it failed.
+        reached: What is known of its trial from before.
+    """
+    if reached is not None:
+        return replace(reached, status="failed", error=error, shared_with=None)
     return TrialRecord(
         number=job.number,
         status="failed",

@@ -124,6 +124,8 @@ class Relay:
         number, record = outcome.job.number, outcome.record
         if outcome.lost is not None:
             self._say(kind="lost", number=number, reason=outcome.lost)
+        elif outcome.failed is not None:
+            self._say(kind="failed", number=number, reason=outcome.failed)
         elif record is None:
             self._say(kind="halted", number=number)
         else:

@@ -1,6 +1,5 @@
-"""A worker process: loads the images once, then trains what it is told. It speaks JSON, a message at a time."""
+"""A worker process: loads the images once, then trains what it is told. It speaks JSON, a line a message."""
 
-import json
 import logging
 import os
 import signal
@@ -12,6 +11,8 @@ from typing import Any
 
 from acmix_nas.arch import Arch
 from acmix_nas.search.executors import Job, Place, Work, summary
+from acmix_nas.search.executors._line import Line
+from acmix_nas.search.executors._memory import volunteer
 from acmix_nas.train import Progress
 
 TOLD_EVERY_S = 0.25
@@ -22,34 +23,18 @@ def work(connection: Connection, shared: Work, place: Place) -> None:
     # Ctrl-C on a terminal goes to every process of it; the driver decides what comes of it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    volunteer()
     try:
-        _work(_Line(connection), shared, place)
+        _work(Line(connection), shared, place)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         # The driver is gone. Nobody hears of what is running now; its last epoch is in its checkpoint.
         os._exit(0)
 
 
-class _Line:
-    """Messages to and from the driver."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def tell(self, kind: str, **facts: Any) -> None:
-        self._connection.send_bytes(json.dumps({"kind": kind, **facts}).encode())
-
-    def hear(self) -> dict[str, Any]:
-        message: dict[str, Any] = json.loads(self._connection.recv_bytes())
-        return message
-
-    def rings(self) -> bool:
-        return self._connection.poll()
-
-
 class _ToDriver(logging.Handler):
     """Sends the log to the driver, which writes it."""
 
-    def __init__(self, line: _Line) -> None:
+    def __init__(self, line: Line) -> None:
         super().__init__()
         self._line = line
 
@@ -57,7 +42,7 @@ class _ToDriver(logging.Handler):
         self._line.tell("log", level=record.levelno, text=self.format(record))
 
 
-def _work(line: _Line, shared: Work, place: Place) -> None:
+def _work(line: Line, shared: Work, place: Place) -> None:
     import torch
 
     from acmix_nas.search.executors._jobs import Halted, Halting, run_job
@@ -91,7 +76,7 @@ def _work(line: _Line, shared: Work, place: Place) -> None:
 class _Step:
     """Tells the driver of steps, a few times a second and after each epoch, and hears from it."""
 
-    def __init__(self, line: _Line, number: int, halting: Any) -> None:
+    def __init__(self, line: Line, number: int, halting: Any) -> None:
         self._line = line
         self._number = number
         self._halting = halting

@@ -8,13 +8,16 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Any, Self
 
 from acmix_nas.errors import AcmixError, StudyError
 from acmix_nas.record import TrialRecord
-from acmix_nas.search.executors import Job, Outcome, Place, Told, Work
+from acmix_nas.search.executors import Job, Outcome, Place, Work, told
+from acmix_nas.search.executors._line import GarbageError, Line
+from acmix_nas.search.executors._memory import fair_share
+from acmix_nas.search.executors._watch import Watch, Watched
 from acmix_nas.search.executors._worker import work as worker_main
 from acmix_nas.search.executors._worker import write_job
 from acmix_nas.train import Progress
@@ -25,6 +28,8 @@ PATIENCE_S = 0.25
 STILLBORN = 3
 """So many workers in a row may die before they are ready."""
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+NONSENSE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, AcmixError)
+"""What comes of reading values that are not as they should be."""
 
 
 def make(work: Work, places: Sequence[Place]) -> "Processes":
@@ -32,24 +37,25 @@ def make(work: Work, places: Sequence[Place]) -> "Processes":
     return Processes(work, places)
 
 
-class GarbageError(Exception):
-    """A worker said something that no worker says."""
-
-
 class Processes:
     """The executor of several processes.
 
-    A worker that dies, or says what makes no sense, is replaced; its job comes back as lost.
+    A worker that dies, or says what makes no sense, is replaced; its job comes back as lost. One that goes beyond a
+    limit of `work` is replaced too; its job comes back as failed.
 
     Args:
-        work: What all jobs share.
+        work: What all jobs share. Without a limit of memory, each worker may take its share of the machine's.
         places: One for each worker.
     """
 
     def __init__(self, work: Work, places: Sequence[Place]) -> None:
+        limits = work.limits
+        if limits.memory is None:
+            limits = replace(limits, memory=fair_share(len(places)))
         self._work = work
         self._places = places
         self._workers: list[_Worker] = []
+        self._watch = Watch(limits)
         self._stillborn = 0
         self._halting = False
         self.workers = len(places)
@@ -60,11 +66,12 @@ class Processes:
 
     def wait(self, on_step: Callable[[int, Progress], None]) -> list[Outcome]:
         """Hears what the workers say for a moment."""
-        speaking = set(wait([worker.connection for worker in self._workers], timeout=PATIENCE_S))
-        outcomes = []
-        for worker in [worker for worker in self._workers if worker.connection in speaking]:
+        speaking = set(wait([worker.line.connection for worker in self._workers], timeout=PATIENCE_S))
+        outcomes: list[Outcome] = []
+        for worker in [worker for worker in self._workers if worker.line.connection in speaking]:
             try:
-                outcomes += [ended for ended in worker.hear(on_step) if ended]
+                for ended in worker.hear(on_step):  # one by one: what ended before an error is kept
+                    outcomes.append(ended)
                 self._stillborn = 0 if worker.is_ready else self._stillborn
             except (EOFError, OSError, GarbageError) as error:
                 outcomes += self._replace(worker, error)
@@ -78,25 +85,42 @@ class Processes:
                 worker.halt()
 
     def __enter__(self) -> Self:
-        self._workers = [_Worker(self._work, place) for place in self._places]
+        self._watch.__enter__()
+        for place in self._places:
+            self._workers.append(self._begin(place))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._watch.__exit__(kind, error, trace)
         for worker in self._workers:
             worker.end()
 
+    def _begin(self, place: Place) -> "_Worker":
+        worker = _Worker(self._work, place)
+        self._watch.add(worker.watched)
+        return worker
+
     def _replace(self, worker: "_Worker", error: Exception) -> list[Outcome]:
         """Puts a new worker in the place of a lost one; the job that was lost with it."""
+        self._watch.remove(worker.watched)
         worker.end()
         reason = worker.epitaph(error)
         log.warning("%s", reason)
         self._stillborn += not worker.is_ready
         if self._stillborn >= STILLBORN:
             raise StudyError(f"workers end before they can work: {reason}. --executor serial shows why.")
-        self._workers[self._workers.index(worker)] = _Worker(self._work, worker.place)
-        return [Outcome(job=worker.job, lost=reason)] if worker.job else []
+        successor = self._begin(worker.place)
+        self._workers[self._workers.index(worker)] = successor
+        if worker.job is None:
+            return []
+        if not worker.is_ready:  # its job was not begun
+            successor.begin(worker.job)
+            return []
+        if worker.watched.is_final:
+            return [Outcome(job=worker.job, failed=reason)]
+        return [Outcome(job=worker.job, lost=reason)]
 
 
 class _Worker:
@@ -106,36 +130,42 @@ class _Worker:
         self.place = place
         self.job: Job | None = None
         self.is_ready = False
-        self.connection, theirs = multiprocessing.Pipe()
+        ours, theirs = multiprocessing.Pipe()
+        self.line = Line(ours)
         context = multiprocessing.get_context("spawn")
         shared = replace(work, setting=None)  # each worker loads its own images
         self._process = context.Process(target=worker_main, args=(theirs, shared, place), daemon=True)
         with _surroundings(place):
             self._process.start()
         theirs.close()
+        self.watched = Watched(self._process.pid or 0, self._process.kill)
 
     def begin(self, job: Job) -> None:
-        self.job = job
-        self._say(kind="job", job=write_job(job))
+        self._set(job)
+        self._say("job", job=write_job(job))
 
     def halt(self) -> None:
-        self._say(kind="halt")
+        self._say("halt")
 
-    def hear(self, on_step: Callable[[int, Progress], None]) -> Iterator[Outcome | None]:
-        """Everything it has said since."""
-        connection: Connection = self.connection
-        while connection.poll():
-            yield self._understand(connection.recv_bytes(), on_step)
+    def hear(self, on_step: Callable[[int, Progress], None]) -> Iterator[Outcome]:
+        """The jobs that ended, by all it has said since."""
+        for message in self.line.arrived():
+            self.watched.silent_s = 0.0
+            outcome = self._understand(message, on_step)
+            if outcome is not None:
+                yield outcome
 
     def end(self) -> None:
         """Kills it, if it lives; what it did last is in its checkpoint."""
         if self._process.is_alive():
             self._process.kill()
         self._process.join()
-        self.connection.close()
+        self.line.close()
 
     def epitaph(self, error: Exception) -> str:
         code, what = self._process.exitcode, f"the worker {self._process.pid}"
+        if self.watched.verdict is not None:
+            return self.watched.verdict
         if isinstance(error, GarbageError):
             return f"{what} said what makes no sense: {error}"
         if code == -signal.SIGKILL:
@@ -149,7 +179,7 @@ class _Worker:
             if kind in ("step", "halted", "ended") and (self.job is None or about != self.job.number):
                 raise GarbageError(f"{kind} of trial {about}, which it has not")
             return self._take(kind, said, on_step)
-        except (ValueError, KeyError, TypeError, AttributeError, AcmixError) as error:
+        except NONSENSE as error:
             if isinstance(error, StudyError):
                 raise
             raise GarbageError(f"{message[:200]!r} ({type(error).__name__}: {error})") from error
@@ -162,24 +192,32 @@ class _Worker:
             raise StudyError(f"a worker cannot load what it needs: {said['error']}")
         elif kind == "ready":
             self.is_ready = True
+            self.watched.at_work = job is not None
         elif kind == "step" and job:
-            on_step(job.number, Told(number=job.number, **said["progress"]))
+            progress = told(job.number, said["progress"])
+            self.watched.earlier_s = progress.earlier
+            on_step(job.number, progress)
         elif kind == "halted" and job:
-            self.job = None
+            self._set(None)
             return Outcome(job=job)
         elif kind == "ended" and job:
             record = TrialRecord.from_dict(said["record"])
             if (record.number, record.arch) != (job.number, job.arch):
                 raise GarbageError(f"the record of another network, {record.arch_id}")
-            self.job = None
+            self._set(None)
             return Outcome(job=job, record=record)
         else:
             raise GarbageError(f"a message {kind!r}")
         return None
 
-    def _say(self, **message: Any) -> None:
+    def _set(self, job: Job | None) -> None:
+        self.job = job
+        self.watched.at_work = self.is_ready and job is not None
+        self.watched.earlier_s = self.watched.spent_s = self.watched.silent_s = 0.0
+
+    def _say(self, kind: str, **facts: Any) -> None:
         try:
-            self.connection.send_bytes(json.dumps(message).encode())
+            self.line.tell(kind, **facts)
         except OSError:
             log.debug("a worker is gone; it is noticed when it is heard")
 

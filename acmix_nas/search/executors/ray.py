@@ -14,7 +14,7 @@ from acmix_nas.data import Splits
 from acmix_nas.errors import AcmixError, StudyError
 from acmix_nas.files import replacing
 from acmix_nas.record import TrialRecord
-from acmix_nas.search.executors import Job, Outcome, Place, Told, Work
+from acmix_nas.search.executors import Job, Outcome, Place, Work, told
 from acmix_nas.search.executors._cluster import check_address, check_installed, connected
 from acmix_nas.search.executors._node_folder import Arrays, arrays_of, facts_of
 from acmix_nas.search.executors._relay import Message, Relay
@@ -300,13 +300,14 @@ class _Slot:
         elif job is None or said["number"] != job.number:
             raise AcmixError(f"{self.node} speaks of trial {said['number']}, which it has not")
         elif kind == "step":
-            on_step(job.number, Told(number=job.number, **said["progress"]))
+            on_step(job.number, told(job.number, said["progress"]))
         elif kind == "checkpoint":
             _write(job, said["data"])
         else:
             self.job = None
             record = TrialRecord.from_dict(said["record"]) if kind == "ended" else None
-            return Outcome(job=job, record=record, lost=said.get("reason"))
+            reasons = {kind: said["reason"]} if kind in ("lost", "failed") else {}
+            return Outcome(job=job, record=record, **reasons)
         return None
 
 

@@ -8,7 +8,7 @@ import torch
 
 from acmix_nas.cost.environment import environment
 from acmix_nas.errors import UsageError
-from acmix_nas.search.executors import Job, Outcome, Place, Work
+from acmix_nas.search.executors import Job, Outcome, Place, TrialLimits, Work
 from acmix_nas.search.executors._jobs import Halted, Halting, run_job
 from acmix_nas.train import Progress, Setting
 
@@ -17,8 +17,10 @@ def make(work: Work, places: Sequence[Place]) -> "Serial":
     """The executor, for one place.
 
     Raises:
-        UsageError: There are more places than one.
+        UsageError: There are more places than one, or trials are limited: nobody watches over this process.
     """
+    if work.limits != TrialLimits():
+        raise UsageError("--trial-minutes and --trial-memory need workers to watch over; choose --executor process.")
     if len(places) != 1:
         raise UsageError(f"the executor serial has one worker, not {len(places)}; choose --executor process.")
     return Serial(work.setting or setting_of(work), places[0])

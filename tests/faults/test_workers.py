@@ -1,0 +1,187 @@
+"""Workers that hang, take too much, talk nonsense or die: the study goes on, and says what happened."""
+
+import json
+import multiprocessing
+import os
+import threading
+from dataclasses import replace
+from functools import partial
+
+import bad_workers
+import pytest
+from search_pieces import Curves, run, setting_of
+from study_pieces import SPACE, Onlooker, new_study, small_setting
+
+from acmix_nas.data import load_splits
+from acmix_nas.errors import UsageError
+from acmix_nas.report import render
+from acmix_nas.search import search
+from acmix_nas.search.crew import crew, limits_asked
+from acmix_nas.search.executors import Outcome, Place, TrialLimits, Work, _line, make_executor, process, summary, told
+from acmix_nas.search.executors._line import Line
+from acmix_nas.search.executors._memory import fair_share, resident
+from acmix_nas.search.executors._watch import LONGEST_TURN_S, SILENT_S, Watch, Watched
+from acmix_nas.train import Progress
+
+GIGABYTE = 1 << 30
+LIMITS = TrialLimits(seconds=6, memory=GIGABYTE)
+
+
+def work_of(setting, limits: TrialLimits) -> Work:
+    load = partial(load_splits, None, input_size=28, train_images=10, seed=0, with_report=False)
+    return Work(
+        proxy=setting.proxy,
+        budget=setting.budget,
+        split="search",
+        input_size=224,
+        device="cpu",
+        load=load,
+        limits=limits,
+    )
+
+
+@pytest.mark.slow
+def test_each_fault_costs_one_trial_at_most(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "worker_main", bad_workers.work)
+    setting, study = small_setting(images=10), new_study(tmp_path)
+    executor, watcher = make_executor("process", work_of(setting, LIMITS), [Place(1)]), Onlooker()
+    search(study, SPACE, setting, trials=len(bad_workers.FAULTS), watcher=watcher, executor=executor)
+    records = {bad_workers.FAULTS[record.number]: record for record in study.records()}
+    assert len(study.records()) == len(records) == len(bad_workers.FAULTS)
+    failed = {fault: record.error for fault, record in records.items() if record.status == "failed"}
+    assert set(failed) == {"hang", "devour", "stammer"}
+    assert "--trial-minutes" in failed["hang"]
+    assert "--trial-minutes" in failed["stammer"]
+    assert "--trial-memory" in failed["devour"]
+    assert study.trials()[bad_workers.FAULTS.index("flood")].user_attrs["workers_lost"] == 1
+    assert "workers_lost" not in study.trials()[bad_workers.FAULTS.index("last_words")].user_attrs
+    render(study.folder, study.header, study.records())
+    assert "--trial-memory" in (study.folder / "report.md").read_text()
+    assert "--trial-memory" in (study.folder / "report.html").read_text()
+
+
+def test_a_trial_beyond_a_limit_is_not_tried_again_and_keeps_what_it_reached(tmp_path):
+    class Slow(Curves):
+        def wait(self, on_step) -> list[Outcome]:
+            if self.jobs[0].number == 1 and self.jobs[0].until is None:
+                job = self.jobs.pop()
+                self.done.append((job.number, job.until))
+                return [Outcome(job=job, failed="too long")]
+            return super().wait(on_step)
+
+    study = new_study(tmp_path)
+    executor = Slow(setting_of(1))
+    run(study, executor, trials=3)
+    assert [record.status for record in study.records()] == ["complete", "failed", "complete"]
+    assert study.records()[1].error == "too long"
+    assert [number for number, _ in executor.done] == [0, 1, 2]
+    again = Slow(setting_of(1))
+    run(study, again, trials=3)
+    assert not again.done
+
+
+def test_limits_choose_workers_that_can_be_ended():
+    who = {"device": "cpu", "workers": None, "gpus": None, "workers_per_gpu": 1}
+    assert crew(executor=None, limits=TrialLimits(seconds=60), **who)[0] == "process"
+    assert limits_asked(2, 8e9) == TrialLimits(seconds=120, memory=8_000_000_000)
+    with pytest.raises(UsageError, match="--executor process"):
+        make_executor("serial", work_of(small_setting(images=10), LIMITS), [Place(1)])
+
+
+def test_the_watch_counts_only_time_that_it_was_awake():
+    killed = []
+    watched = Watched(pid=1, kill=lambda: killed.append(1), at_work=True, earlier_s=50.0)
+    watch = Watch(TrialLimits(seconds=60))
+    for _ in range(10):
+        watch._look(watched, LONGEST_TURN_S)
+    assert not killed
+    watch._look(watched, LONGEST_TURN_S)
+    assert killed == [1]
+    assert watched.is_final
+    watch._look(watched, LONGEST_TURN_S)
+    assert killed == [1]
+
+
+def test_a_worker_that_says_nothing_may_try_again():
+    watched = Watched(pid=1, kill=lambda: None, at_work=True, silent_s=SILENT_S)
+    Watch(TrialLimits())._look(watched, 0.1)
+    assert "said nothing" in (watched.verdict or "")
+    assert not watched.is_final
+
+
+def test_a_worker_that_has_no_trial_is_not_timed():
+    watched = Watched(pid=1, kill=lambda: pytest.fail("killed"), silent_s=2 * SILENT_S)
+    Watch(TrialLimits(seconds=0.1))._look(watched, 1.0)
+
+
+def test_memory_is_what_a_process_filled():
+    before = resident(os.getpid())
+    held = b"\1" * (64 << 20)
+    after = resident(os.getpid())
+    assert before is not None
+    assert after is not None
+    assert after - before > 0.9 * len(held)
+    assert resident(2**22 + 1) is None
+    assert 2 * fair_share(2) <= fair_share(1) + 2
+
+
+def test_the_watch_is_a_thread_that_ends():
+    gone = threading.Event()
+    with Watch(TrialLimits(seconds=0.0)) as watch:
+        watch.add(Watched(pid=1, kill=gone.set, at_work=True))
+        assert gone.wait(10)
+    assert not watch._thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"scores": ["0.5"]}, {"scores": [float("nan")]}, {"step": -1}, {"steps": 1.5}, {"epochs": None}, {"earlier": "x"}],
+)
+def test_a_summary_is_checked(wrong):
+    said = summary(Progress(scores=[0.5], step=3, steps=9, epochs=3))
+    assert told(4, said).scores == [0.5]
+    with pytest.raises((ValueError, TypeError)):
+        told(4, {**said, **wrong})
+
+
+def test_code_of_the_users_that_raises_or_exits_fails_its_trial(tmp_path, monkeypatch):
+    from acmix_nas.arch import Arch, Mixer
+    from acmix_nas.train import run_trial
+
+    package = tmp_path / "their_lab"
+    package.mkdir()
+    text = "from acmix_nas.operators.conv import build as usual, count\n\n\ndef build(mixer, **site):\n    {}\n"
+    for name, fault in [("raises", "1 / 0"), ("leaves", "raise SystemExit(5)")]:
+        (package / f"{name}.py").write_text(text.format(fault))
+    monkeypatch.syspath_prepend(tmp_path)
+    setting = small_setting(images=10)
+    proxy = replace(setting.proxy, depths=(1, 1, 1, 1))
+    for name, reason in [("raises", "ZeroDivisionError"), ("leaves", "SystemExit: 5")]:
+        arch = Arch(host="resnet", stages=((Mixer(operator=f"their_lab.{name}"),),) * 4)
+        record = run_trial(arch, replace(setting, proxy=proxy), number=0, label="theirs", seeds={"init": 0, "order": 0})
+        assert record.status == "failed"
+        assert reason in (record.error or "")
+
+
+def test_a_line_is_read_without_waiting_for_its_end():
+    ours, theirs = multiprocessing.Pipe()
+    with ours, theirs:
+        line, other = Line(ours), Line(theirs)
+        os.write(theirs.fileno(), b'{"kind": "st')
+        assert list(line.arrived()) == []
+        os.write(theirs.fileno(), b'ep"}\n{"kind": "two"}\n{')
+        assert [json.loads(text)["kind"] for text in line.arrived()] == ["step", "two"]
+        line.tell("job", number=1)
+        assert other.hear() == {"kind": "job", "number": 1}
+        theirs.close()
+        with pytest.raises((EOFError, OSError)):
+            list(line.arrived())
+
+
+def test_a_line_without_an_end_is_garbage(monkeypatch):
+    monkeypatch.setattr(_line, "MOST_BYTES", 1000)
+    ours, theirs = multiprocessing.Pipe()
+    with ours, theirs:
+        os.write(theirs.fileno(), b"x" * 1001)
+        with pytest.raises(_line.GarbageError, match="1000 bytes"):
+            list(Line(ours).arrived())
