@@ -118,9 +118,9 @@ def _importance_table(found: Mattered) -> Table:
         rows=tuple(rows),
         notes=(
             "Optuna's PED-ANOVA: how differently a choice's options are spread among the best tenth of the trials (at "
-            "least five) and among all, as shares of 1. A choice that plays a part beside certain others only is judged "
-            "within the trials in which it does. With few trials chance counts too, the more options a choice has. Shared "
-            "scores are left out.",
+            "least five) and among all, as shares of 1. A choice that plays a part beside certain others only is "
+            "judged within the trials in which it does. With few trials chance counts too, the more so the more "
+            "options a choice has. Shared scores are left out.",
         ),
     )
 
@@ -173,7 +173,9 @@ def _mixing_table(blocks: Sequence[Block]) -> Table:
             Column(key="beta", title="|β| convolution: mean (range)", numeric=True),
         ),
         rows=tuple((_whole(b.number), _whole(b.trials), _span(b.alpha), _span(b.beta)) for b in blocks),
-        notes=("Blocks of the trained network, after the last epoch; where a rule fixes both weights, none is counted.",),
+        notes=(
+            "Blocks of the trained network, after the last epoch; where a rule fixes both weights, none is counted.",
+        ),
     )
 
 

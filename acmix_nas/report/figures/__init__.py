@@ -9,7 +9,16 @@ from typing import Any
 from acmix_nas.files import replacing
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.escape import label
-from acmix_nas.report.figures import curves, differences, effects, families, front_mixing, hypervolume, importance, mixing
+from acmix_nas.report.figures import (
+    curves,
+    differences,
+    effects,
+    families,
+    front_mixing,
+    hypervolume,
+    importance,
+    mixing,
+)
 from acmix_nas.report.mattered import mattered
 from acmix_nas.report.pareto import complete
 from acmix_nas.report.picture import STYLE

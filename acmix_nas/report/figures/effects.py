@@ -31,7 +31,7 @@ def draw(figure: Any, header: StudyHeader, found: Sequence[Effect]) -> None:
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.grid(axis="x", color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.set_xlabel(f"mean {header.split} top-1 with the option less that with the choice's others, points")
+    axes.set_xlabel(f"effect on mean {header.split} top-1, points")
     axes.set_title("━ 95 % interval (Welch)   ● leaves out 0   (trials)", fontsize=8.5, color=GREY, loc="left")
 
 

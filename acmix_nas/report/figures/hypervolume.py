@@ -13,9 +13,8 @@ def draw(figure: Any, course: Sequence[float], box: str) -> None:
     axes = figure.add_subplot()
     axes.step(range(1, len(course) + 1), course, where="post", color=BLUE, linewidth=1.6)
     axes.scatter([len(course)], [course[-1]], color=BLUE, s=26, zorder=3)
-    axes.annotate(
-        f"{course[-1]:.4f}", (len(course), course[-1]), xytext=(-4, 6), textcoords="offset points", ha="right", fontsize=8.5
-    )
+    end = (len(course), course[-1])
+    axes.annotate(f"{course[-1]:.4f}", end, xytext=(-4, 6), textcoords="offset points", ha="right", fontsize=8.5)
     axes.margins(x=0.02, y=0.14)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.ticklabel_format(useOffset=False)
