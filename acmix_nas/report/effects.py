@@ -80,4 +80,5 @@ def half_width(one: Sequence[float], other: Sequence[float]) -> float | None:
     freedom = sum(parts) ** 2 / sum(
         part**2 / (len(values) - 1) for part, values in zip(parts, (one, other), strict=True)
     )
-    return float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * sum(parts) ** 0.5
+    deviations = float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
+    return deviations * float(sum(parts)) ** 0.5

@@ -227,8 +227,8 @@ def test_a_study_without_a_reference_is_rendered_without(settings: dict[str, Any
     render(tmp_path, replace(header, settings=settings), records)
     for name in ("report.md", "report.html"):
         text = (tmp_path / name).read_text()
-        assert "Hypervolume of the front" not in text
-        assert ("Importance of the choices" in text) == ("space" in settings)
+        assert "Hypervolume of the front against" not in text
+        assert ("Importance of the choices for" in text) == ("space" in settings)
 
 
 def test_ablations_and_studies_together_tell_less(tmp_path: Path) -> None:
