@@ -56,3 +56,27 @@ def front(records: Iterable[TrialRecord], objectives: Sequence[str]) -> list[Tri
         if not any(other == at or beats(other, at) for other, _ in kept):
             kept.append((at, record))
     return sorted((record for _, record in kept), key=lambda record: (-(record.top1 or 0.0), record.number))
+
+
+def hypervolume(points: Sequence[Point], corner: float = 0.0) -> float:
+    """Volume between points and the corner with all coordinates equal, by slices along the last axis.
+
+    Args:
+        points: None below the corner in anything; those that others beat change nothing.
+        corner: Every coordinate of the corner.
+    """
+    falling = sorted(points, key=lambda point: -point[-1])
+    if not falling:
+        return 0.0
+    if len(falling[0]) == 1:
+        return falling[0][0] - corner
+    volume, area, widest = 0.0, 0.0, corner
+    for index, at in enumerate(falling):
+        below = falling[index + 1][-1] if index + 1 < len(falling) else corner
+        if len(at) == 2:
+            widest = max(widest, at[0])
+            area = widest - corner
+        elif at[-1] > below:
+            area = hypervolume([point[:-1] for point in falling[: index + 1]], corner)
+        volume += (at[-1] - below) * area
+    return volume

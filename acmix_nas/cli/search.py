@@ -266,6 +266,7 @@ def _prepare(
             kept=lambda budget: {
                 "random_starts": max(2, min(10, trials // 4)),
                 "first": first,
+                "reference": plan.reference(space, first),
                 **plan.kept(budget),
             },
             command=without_password(command_line()),

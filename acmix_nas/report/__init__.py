@@ -10,6 +10,7 @@ from acmix_nas.files import write_text
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import ablation, best, document, page, picture, together, trials
 from acmix_nas.report.latex import as_latex
+from acmix_nas.report.mattered import mattered
 from acmix_nas.report.table import Table, as_csv, as_rich, as_text
 from acmix_nas.report.view import View
 
@@ -77,10 +78,10 @@ def _texts(
 ) -> dict[str, str]:
     """The files of a report by name."""
     table = study_table(header, records, view)
-    svg = picture.draw(header, records)
+    svg, told = picture.draw(header, records), mattered(header, records)
     return {
-        "report.html": page.build(header, records, table, svg, commands),
-        "report.md": document.build(header, records, table),
+        "report.html": page.build(header, records, table, svg, commands, told),
+        "report.md": document.build(header, records, table, told),
         "table.tex": as_latex(table),
         "trials.csv": as_csv(trials.trial_table(header, records)),
         "pareto.svg": svg,

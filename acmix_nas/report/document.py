@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.escape import markdown
 from acmix_nas.report.facts import NOT_IMAGENET, facts, is_embedded
+from acmix_nas.report.mattered import Mattered, tables
 from acmix_nas.report.table import Table, as_markdown
 
 
-def build(header: StudyHeader, records: Sequence[TrialRecord], table: Table) -> str:
+def build(header: StudyHeader, records: Sequence[TrialRecord], table: Table, told: Mattered) -> str:
     """The Markdown report of either kind of study."""
     made = {"Command": header.command, "acmix-nas": header.version}
     lines = [f"- {name}: {markdown(text)}" for name, text in {**facts(header, records), **made}.items() if text]
@@ -18,9 +19,18 @@ def build(header: StudyHeader, records: Sequence[TrialRecord], table: Table) -> 
         "\n".join(lines),
         as_markdown(table),
         "![Accuracy of the trials](pareto.svg)",
+        *_mattered(told),
         *_failures(records),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _mattered(told: Mattered) -> list[str]:
+    """What mattered, a table for each thing that is known."""
+    if not told:
+        return []
+    parts = [[f"### {markdown(table.title)}", as_markdown(table)] for table in tables(told).values()]
+    return ["## What mattered", *(text for part in parts for text in part)]
 
 
 def _failures(records: Sequence[TrialRecord]) -> list[str]:

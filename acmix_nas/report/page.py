@@ -12,10 +12,11 @@ from markupsafe import Markup
 
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.record import StudyHeader, TrialRecord
-from acmix_nas.report import ablation
+from acmix_nas.report import ablation, rails
 from acmix_nas.report.describe import arch_text, stage_texts, varying
 from acmix_nas.report.facts import NOT_IMAGENET, facts, is_embedded
 from acmix_nas.report.latex import as_latex
+from acmix_nas.report.mattered import Mattered, tables
 from acmix_nas.report.pareto import (
     COUNTED,
     SHOWN,
@@ -32,13 +33,18 @@ from acmix_nas.report.table import Table
 from acmix_nas.report.trials import REFERENCES, split_title
 
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPTS = ("chart.js", "accuracy.js", "curves.js", "mixing.js", "table.js", "trial.js", "page.js")
+SCRIPTS = ("chart.js", "accuracy.js", "curves.js", "mixing.js", "mattered.js", "table.js", "trial.js", "page.js")
 
 SCRIPT_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
 def build(
-    header: StudyHeader, records: Sequence[TrialRecord], table: Table, svg: str, commands: Mapping[int, str]
+    header: StudyHeader,
+    records: Sequence[TrialRecord],
+    table: Table,
+    svg: str,
+    commands: Mapping[int, str],
+    told: Mattered,
 ) -> str:
     """The page of either kind of study.
 
@@ -48,6 +54,7 @@ def build(
         table: The front or the ablation table.
         svg: pareto.svg, shown where scripts are off.
         commands: Number of each trial -> the command that repeats it.
+        told: What the study tells beside its table.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -70,10 +77,18 @@ def build(
         failed=[record for record in records if record.status == "failed"],
         done=len(complete(records)),
         svg=base64.b64encode(svg.encode("utf-8", "backslashreplace")).decode(),
+        told=tables(told),
+        rails=rails.of(told),
         style=_asset("style.css"),
         script=Markup("\n").join(_asset(name) for name in SCRIPTS),
-        study=_script_json({**_study(header, records, shown, commands), "latex": as_latex(table)}),
+        study=_script_json({**_study(header, records, shown, commands), **_charts(told), "latex": as_latex(table)}),
     )
+
+
+def _charts(told: Mattered) -> dict[str, Any]:
+    """What the pictures of "What mattered" show."""
+    blocks = [{"block": block.number, "alpha": block.alpha, "beta": block.beta} for block in told.blocks]
+    return {"hypervolume": [round(share, 6) for share in told.course], "front_mixing": blocks}
 
 
 def costs_of(header: StudyHeader, records: Sequence[TrialRecord]) -> tuple[str, ...]:

@@ -12,9 +12,10 @@ from acmix_nas.errors import UsageError
 from acmix_nas.record import StudyHeader
 from acmix_nas.search.objectives import Prices, check_covers, check_table
 from acmix_nas.search.proposals import SAMPLER
+from acmix_nas.search.reference import reference
 from acmix_nas.search.rungs import rungs_of
 from acmix_nas.search.study import Study, check_same
-from acmix_nas.space import Space
+from acmix_nas.space import Space, Values
 from acmix_nas.train import Budget
 
 TABLE = "latency.json"
@@ -69,6 +70,15 @@ class Plan:
             "latency_table": table and {"sha256": self._digest(), "device_name": table.env.get("device_name")},
             "warm_start": list(self.warm_start),
         }
+
+    def reference(self, space: Space, first: Mapping[str, Values]) -> dict[str, float]:
+        """The reference point that the hypervolume of a new study is told by.
+
+        Args:
+            space: The space.
+            first: Label -> values of the networks that the study trains first.
+        """
+        return reference(space, first, self.objectives or (), Prices(space.input_size, self._load()))
 
     def check_resumed(self, header: StudyHeader) -> None:
         """Refuses to go on with a study in another way than it began.

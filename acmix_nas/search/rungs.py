@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from acmix_nas.front import Point
+from acmix_nas.front import Point, hypervolume
 
 Array: TypeAlias = NDArray[Any]
 
@@ -69,25 +69,6 @@ def beaten_by(points: Mapping[int, Point]) -> dict[int, int]:
     return dict(zip(points, _beats(np.array(list(points.values()), dtype=float)).sum(0).tolist(), strict=True))
 
 
-def hypervolume(points: Sequence[Point]) -> float:
-    """Volume between points of [0, 1]^d and the corner of all -MARGIN, by slices along the last axis."""
-    falling = sorted(points, key=lambda point: -point[-1])
-    if not falling:
-        return 0.0
-    if len(falling[0]) == 1:
-        return falling[0][0] + MARGIN
-    volume, area, widest = 0.0, 0.0, -MARGIN
-    for index, at in enumerate(falling):
-        below = falling[index + 1][-1] if index + 1 < len(falling) else -MARGIN
-        if len(at) == 2:
-            widest = max(widest, at[0])
-            area = widest + MARGIN
-        elif at[-1] > below:
-            area = hypervolume([point[:-1] for point in falling[: index + 1]])
-        volume += (at[-1] - below) * area
-    return volume
-
-
 def lower_bound(pairs: Sequence[tuple[float, float]]) -> float | None:
     """Lower 95 % bound of the rank correlation of (score at a rung, final score); None with too few pairs.
 
@@ -126,11 +107,11 @@ def _by_gain(values: Array, count: int) -> list[int]:
         return list(range(len(values)))[:count]
     points: list[Point] = [tuple(map(float, row)) for row in values]
     order = [max(range(len(points)), key=lambda index: points[index])]
-    volume = hypervolume([points[order[0]]])
+    volume = hypervolume([points[order[0]]], -MARGIN)
     bounds = [(-math.inf, index) for index in range(len(points)) if index not in order]
     while bounds and len(order) < count:
         _, index = heappop(bounds)
-        gain = hypervolume([*(points[i] for i in order), points[index]]) - volume
+        gain = hypervolume([*(points[i] for i in order), points[index]], -MARGIN) - volume
         if bounds and (-gain, index) > bounds[0]:
             heappush(bounds, (-gain, index))
             continue

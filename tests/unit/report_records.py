@@ -3,6 +3,7 @@
 import math
 import random
 from dataclasses import replace
+from typing import Any
 
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.record import Cost, StudyHeader, TrialRecord
@@ -10,6 +11,33 @@ from acmix_nas.record import Cost, StudyHeader, TrialRecord
 DEPTHS = (2, 2, 6, 2)
 HEADS = (3, 6, 12, 24)
 COMBINES = ("att", "conv", "sum", "half", "beta", "convex", "learned")
+
+
+SPACE: dict[str, Any] = {
+    "host": "swin",
+    "widths": [96, 192, 384, 768],
+    "depths": list(DEPTHS),
+    "input_size": 224,
+    "conv_on": "rolled",
+    "fixed": [
+        {"attention": "window", "attn_kernel": 7, "conv_init": "shift", "conv_impl": "full", "num_heads": heads}
+        for heads in HEADS
+    ],
+    "choices": {
+        choice["name"]: choice
+        for stage in range(4)
+        for choice in (
+            {"name": f"stages.{stage}.combine", "options": list(COMBINES), "ordered": False, "when": {}},
+            {
+                "name": f"stages.{stage}.conv_kernel",
+                "options": [3, 5, 7],
+                "ordered": True,
+                "when": {f"stages.{stage}.combine": list(COMBINES[1:])},
+            },
+        )
+    },
+}
+REFERENCE = {"top1": 0.0, "macs": 5.13e9}
 
 
 def make_arch(combines: tuple[str, ...] = ("learned",) * 4, conv_kernel: int = 3, conv_impl: str = "full") -> Arch:
@@ -83,6 +111,7 @@ def make_search(count: int = 24, seed: int = 1) -> tuple[StudyHeader, list[Trial
         seed=1,
         command="acmix search --space swin_t --trials 24",
         version="0.1.0",
+        settings={"space": SPACE, "reference": REFERENCE},
     )
     records = []
     for number in range(count):

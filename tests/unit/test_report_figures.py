@@ -1,14 +1,15 @@
 """Pictures for a paper: which there are, what they say, and that they are the same twice."""
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from report_records import COMBINES, make_ablation, make_failed, make_mixing, make_search
 
-from acmix_nas.report.figures import draw_figures, importance, mixing
+from acmix_nas.report.figures import draw_figures, mixing
 from acmix_nas.report.published import published
+
+FIGURES = ("accuracy-macs", "accuracy-params", "curves", "hypervolume", "importance", "effects", "mixing-front")
 
 
 def names(files: list[Path]) -> set[str]:
@@ -17,7 +18,7 @@ def names(files: list[Path]) -> set[str]:
 
 def test_a_search_has_its_pictures(tmp_path: Path) -> None:
     files = draw_figures(tmp_path, *make_search(), formats=["svg"])
-    expected = {f"{name}.svg" for name in ("accuracy-macs", "accuracy-params", "curves", "importance")}
+    expected = {f"{name}.svg" for name in FIGURES}
     assert names(files) - {"mixing.svg"} == expected
     assert all(file.read_text().startswith("<?xml") for file in files)
 
@@ -78,20 +79,6 @@ def test_rows_that_learn_their_weights_are_shown() -> None:
     assert list(mixing.groups(header, records)) == ["learned"]
     fixed = [replace(r, mixing=make_mixing(r.arch, 6)) for r in records if r.label in COMBINES[:2]]
     assert mixing.groups(header, fixed) == {}
-
-
-def test_omega_squared_by_example() -> None:
-    """Two groups of four, means 1 and 3, within 1: SS_b 8, SS_w 8, so (8 - 4/3) / (16 + 4/3)."""
-    values, scores = ["a"] * 4 + ["b"] * 4, [0.0, 0.0, 2.0, 2.0, 2.0, 2.0, 4.0, 4.0]
-    assert importance._omega(values, scores) == pytest.approx((8 - 8 / 6) / (16 + 8 / 6))
-    assert importance._omega(["a", "b"] * 4, [0.0, 0.0, 1.0, 1.0] * 2) == 0.0
-
-
-def test_few_trials_tell_no_importance() -> None:
-    assert importance.explained(make_search()[1][:5]) == {}
-    found = importance.explained(make_search(count=40)[1])
-    assert list(found.values()) == sorted(found.values(), reverse=True)
-    assert all(re.fullmatch(r"stages\.\d\.\w+", name) for name in found)
 
 
 def test_every_family_of_the_paper_has_a_look() -> None:

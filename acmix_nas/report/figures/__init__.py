@@ -9,7 +9,17 @@ from typing import Any
 from acmix_nas.files import replacing
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.escape import label
-from acmix_nas.report.figures import curves, differences, families, importance, mixing
+from acmix_nas.report.figures import (
+    curves,
+    differences,
+    effects,
+    families,
+    front_mixing,
+    hypervolume,
+    importance,
+    mixing,
+)
+from acmix_nas.report.mattered import mattered
 from acmix_nas.report.pareto import complete
 from acmix_nas.report.picture import STYLE
 
@@ -29,7 +39,9 @@ def draw_figures(
     - accuracy-macs, accuracy-params: the trials, below the published families on the same cost axis;
     - curves: accuracy by epoch, one curve with its band for each row or label;
     - mixing, or mixing-ROW for each row that learns them: |alpha|, |beta| and log |alpha / beta| by depth;
-    - importance (search): how much of the accuracies' variance each choice explains;
+    - hypervolume (search): how much the front spans after each trial, from the study's reference point;
+    - importance and effects (search): which choices matter for top-1, and what each of their options goes along with;
+    - mixing-front (search): |alpha| and |beta| by depth over the trials of the front;
     - intervals (ablation): differences to the baseline.
 
     The same records give the same SVG bytes.
@@ -66,13 +78,25 @@ def _figures(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, t
         suffix = "" if len(groups) == 1 else f"-{label(name)}"
         found[f"mixing{suffix}"] = mixing.SIZE, _bound(mixing.draw, name, trials)
     if header.kind == "search":
-        shares = importance.explained(records)
-        if shares:
-            found["importance"] = importance.size(shares), _bound(importance.draw, header, shares)
+        found.update(_mattered(header, records))
     else:
         gains = differences.gains(header, records)
         if gains:
             found["intervals"] = differences.size(gains), _bound(differences.draw, header, gains)
+    return found
+
+
+def _mattered(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, tuple[tuple[float, float], Draw]]:
+    told = mattered(header, records)
+    found: dict[str, tuple[tuple[float, float], Draw]] = {}
+    if told.course:
+        found["hypervolume"] = hypervolume.SIZE, _bound(hypervolume.draw, told.course, told.box)
+    if told.importances:
+        found["importance"] = importance.size(told.importances), _bound(importance.draw, header, told.importances)
+    if told.effects:
+        found["effects"] = effects.size(told.effects), _bound(effects.draw, header, told.effects)
+    if told.blocks:
+        found["mixing-front"] = front_mixing.SIZE, _bound(front_mixing.draw, told.blocks)
     return found
 
 

@@ -6,6 +6,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.report.depth import learns, starts
 from acmix_nas.report.escape import plain
 from acmix_nas.report.pareto import complete, front_of
 from acmix_nas.report.picture import BLUE, FAINT, GREY, VERMILLION
@@ -13,15 +14,6 @@ from acmix_nas.report.picture import BLUE, FAINT, GREY, VERMILLION
 SIZE = (7.0, 4.8)
 MOST = 8
 ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
-STARTS = {
-    "beta": (1.0, 0.5),
-    "convex": (0.5, 0.5),
-    "learned": (0.5, 0.5),
-    "channel": (0.5, 0.5),
-    "gated": (0.5, 0.5),
-}
-"""Rules that learn alpha or beta -> their values before training."""
-
 Band = tuple[float, float, float]
 """Mean, lower and upper end over the seeds."""
 
@@ -29,9 +21,9 @@ Band = tuple[float, float, float]
 def groups(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, list[TrialRecord]]:
     """Rows whose blocks learn their weights, with their seeds; of a search the best trial alone. At most `MOST`."""
     if header.kind == "search":
-        best = [record for record in front_of(header, records) if _learns(record)][:1]
+        best = [record for record in front_of(header, records) if learns(record)][:1]
         return {f"trial {record.number}": [record] for record in best}
-    learning = [record for record in complete(records) if _learns(record) and record.shared_with is None]
+    learning = [record for record in complete(records) if learns(record) and record.shared_with is None]
     names = list(dict.fromkeys(record.label for record in learning))[:MOST]
     return {name: [record for record in learning if record.label == name] for name in names}
 
@@ -40,14 +32,14 @@ def draw(figure: Any, name: str, trials: Sequence[TrialRecord]) -> None:
     """Weights above, their log ratio below; an open mark has not moved from its start as far as the seeds tell."""
     above, below = figure.subplots(2, 1, sharex=True)
     blocks = range(len(trials[0].mixing[-1]))
-    starts = _starts(trials[0])
+    before = starts(trials[0])
     for side, (text, color, marker, line) in enumerate(
         ((f"|{ALPHA}| attention", BLUE, "o", "-"), ("|β| convolution", VERMILLION, "s", "--"))
     ):
         values = [_band([abs(pair[side]) for pair in pairs]) for pairs in _pairs(trials)]
-        _draw_line(above, blocks, values, [None if s is None else s[side] for s in starts], (color, marker, line, text))
+        _draw_line(above, blocks, values, [None if s is None else s[side] for s in before], (color, marker, line, text))
     ratios = [_band([log(abs(a) / abs(b)) for a, b in pairs if a and b]) for pairs in _pairs(trials)]
-    zero = [None if s is None else log(s[0] / s[1]) for s in starts]
+    zero = [None if s is None else log(s[0] / s[1]) for s in before]
     _draw_line(below, blocks, ratios, zero, ("black", "D", "-", f"log |{ALPHA} / β|"))
     below.axhline(0, color=GREY, linewidth=1)
     above.set_ylabel("weight after training")
@@ -65,25 +57,6 @@ def draw(figure: Any, name: str, trials: Sequence[TrialRecord]) -> None:
 def moved(band: Band, start: float | None) -> bool:
     """Whether the band of the seeds leaves out the value before training."""
     return start is not None and not band[1] <= start <= band[2]
-
-
-def _learns(record: TrialRecord) -> bool:
-    return bool(record.mixing) and any(start is not None for start in _starts(record)) and any(record.mixing[-1])
-
-
-def _starts(record: TrialRecord) -> list[tuple[float, float] | None]:
-    """(alpha, beta) of each trained block before training; None where they are fixed."""
-    depths = record.proxy.get("depths")
-    depths = depths if isinstance(depths, list | tuple) else record.arch.depths
-    rules = [
-        stage[round(index * (len(stage) - 1) / max(1, depth - 1)) if depth > 1 else 0].combine
-        for stage, depth in zip(record.arch.stages, depths, strict=True)
-        for index in range(depth)
-    ]
-    count = len(record.mixing[-1]) if record.mixing else 0
-    if len(rules) != count:  # a record of whole networks
-        rules = [mixer.combine for mixer in record.arch.mixers]
-    return [STARTS.get(rule or "") for rule in rules][:count]
 
 
 def _pairs(trials: Sequence[TrialRecord]) -> list[list[tuple[float, float]]]:

@@ -36,6 +36,8 @@ function drawAll() {
   drawAccuracy();
   drawLegend();
   drawCurves();
+  drawHypervolume();
+  drawFrontMixing();
   if (chosen !== null) drawMixing(chosen);
   highlight();
 }

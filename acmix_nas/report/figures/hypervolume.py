@@ -1,0 +1,25 @@
+"""The hypervolume of a search's front against its trials."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from acmix_nas.report.picture import BLUE, FAINT, GREY
+
+SIZE = (7.0, 3.4)
+
+
+def draw(figure: Any, course: Sequence[float], box: str) -> None:
+    """A line of steps from the first trial to the last."""
+    axes = figure.add_subplot()
+    axes.step(range(1, len(course) + 1), course, where="post", color=BLUE, linewidth=1.6)
+    axes.scatter([len(course)], [course[-1]], color=BLUE, s=26, zorder=3)
+    end = (len(course), course[-1])
+    axes.annotate(f"{course[-1]:.4f}", end, xytext=(-4, 6), textcoords="offset points", ha="right", fontsize=8.5)
+    axes.margins(x=0.02, y=0.14)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.ticklabel_format(useOffset=False)
+    axes.grid(color=FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.set_xlabel("trials ended")
+    axes.set_ylabel("hypervolume, share of the box")
+    axes.set_title(f"Reference: {box}; ideal: top-1 100 % at no cost", fontsize=8.5, color=GREY, loc="left")

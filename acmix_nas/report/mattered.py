@@ -1,0 +1,191 @@
+"""What mattered in a search: how far its front came, which choices decided, and what its best blocks learned."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.report.depth import Block, Span, over_front
+from acmix_nas.report.effects import Effect, effects
+from acmix_nas.report.hypervolume import REFERENCE, course
+from acmix_nas.report.pareto import SHOWN
+from acmix_nas.report.table import NOTHING, Cell, Column, Table
+
+STEPS = 8
+"""Rows of the table of hypervolumes, at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mattered:
+    """What a search tells beside its front; of an ablation, of several studies, or of too few trials, less or nothing.
+
+    Attributes:
+        course: Hypervolume after each ended trial, as a share of its box.
+        box: The reference point, for people.
+        importances: Choice -> share of the importance for top-1, largest first.
+        active: Choice -> trials in which it is active.
+        effects: Options against the other options of their choice, by the importance of the choice.
+        blocks: alpha and beta by depth over the front.
+    """
+
+    course: tuple[float, ...] = ()
+    box: str = ""
+    importances: Mapping[str, float] = field(default_factory=dict)
+    active: Mapping[str, int] = field(default_factory=dict)
+    effects: tuple[Effect, ...] = ()
+    blocks: tuple[Block, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.course or self.importances or self.effects or self.blocks)
+
+
+def mattered(header: StudyHeader, records: Sequence[TrialRecord]) -> Mattered:
+    """Everything that a study tells beside its table; no network is built."""
+    if header.kind != "search":
+        return Mattered()
+    known = Mattered(course=course(header, records), box=_box(header), blocks=over_front(header, records))
+    if "space" not in header.settings:
+        return known
+    from acmix_nas.search.importance import chosen, importances
+
+    found = chosen(header, records)
+    if found is None:
+        return known
+    shares = importances(found)
+    active = {name: sum(name in values for values, _ in found.trials) for name in shares}
+    return Mattered(
+        course=known.course,
+        box=known.box,
+        importances=shares,
+        active=active,
+        effects=effects(found, shares),
+        blocks=known.blocks,
+    )
+
+
+def tables(found: Mattered) -> dict[str, Table]:
+    """What there is, as tables: of "hypervolume", "importance", "effects" and "mixing" those with rows."""
+    built = {
+        "hypervolume": _course_table(found),
+        "importance": _importance_table(found),
+        "effects": _effects_table(found),
+        "mixing": _mixing_table(found.blocks),
+    }
+    return {name: table for name, table in built.items() if table.rows}
+
+
+def _box(header: StudyHeader) -> str:
+    values = header.settings.get(REFERENCE) or {}
+    return " and ".join(
+        f"{SHOWN[name].title} {SHOWN[name].text(values[name])} {SHOWN[name].symbol}"
+        if name in SHOWN
+        else f"top-1 {100 * values[name]:g} %"
+        for name in header.objectives
+        if name in values
+    )
+
+
+def _course_table(found: Mattered) -> Table:
+    count = len(found.course)
+    ends = sorted({round(count * (step + 1) / STEPS) for step in range(STEPS)} - {0})
+    return Table(
+        name="hypervolume",
+        title="Hypervolume of the front against trials",
+        columns=(
+            Column(key="trials", title="trials ended", numeric=True),
+            Column(key="hypervolume", title="hypervolume", numeric=True),
+        ),
+        rows=tuple((_whole(end), _number(found.course[end - 1], "{:.4f}")) for end in ends),
+        notes=(
+            f"Share of the box between the study's reference point ({found.box}), stored when the study was made, and "
+            "top-1 100 % at no cost, that the front spans. Trials count in the order of their numbers.",
+        ),
+    )
+
+
+def _importance_table(found: Mattered) -> Table:
+    rows = [
+        (Cell(name, name), _number(share, "{:.3f}"), _whole(found.active[name]))
+        for name, share in found.importances.items()
+    ]
+    return Table(
+        name="importance",
+        title="Importance of the choices for top-1",
+        columns=(
+            Column(key="choice", title="choice"),
+            Column(key="importance", title="importance", numeric=True),
+            Column(key="trials", title="trials with it active", numeric=True),
+        ),
+        rows=tuple(rows),
+        notes=(
+            "Optuna's PED-ANOVA: how differently a choice's options are spread among the best tenth of the trials (at "
+            "least five) and among all, as shares of 1. A choice that plays a part beside certain others only is "
+            "judged within the trials in which it does. With few trials chance counts too, the more so the more "
+            "options a choice has. Shared scores are left out.",
+        ),
+    )
+
+
+def _effects_table(found: Mattered) -> Table:
+    return Table(
+        name="effects",
+        title="Marginal effect of each option on top-1",
+        columns=(
+            Column(key="choice", title="choice"),
+            Column(key="option", title="option"),
+            Column(key="trials", title="trials", numeric=True),
+            Column(key="top1", title="mean top-1 %", numeric=True),
+            Column(key="effect", title="effect, points", numeric=True),
+            Column(key="interval", title="95 % interval", numeric=True),
+        ),
+        rows=tuple(_effect_cells(effect) for effect in found.effects),
+        notes=(
+            "Effect: mean top-1 of the trials with the option, less that of the trials in which the choice has another "
+            "option. Choices drawn together are confounded.",
+            f"Welch's intervals, each by itself: of {len(found.effects)}, about one in twenty leaves out 0 by chance, "
+            "and a sampler that follows the scores draws no fair sample.",
+        ),
+    )
+
+
+def _effect_cells(effect: Effect) -> tuple[Cell, ...]:
+    interval = NOTHING
+    if effect.half_width is not None:
+        low, high = (100 * (effect.gain + side * effect.half_width) for side in (-1, 1))
+        interval = Cell(f"{low:+.2f} to {high:+.2f}", f"{low:.4f} to {high:.4f}")
+    return (
+        Cell(effect.choice, effect.choice),
+        Cell(str(effect.option), effect.option),
+        _whole(effect.trials),
+        _number(100 * effect.top1, "{:.2f}"),
+        _number(100 * effect.gain, "{:+.2f}"),
+        interval,
+    )
+
+
+def _mixing_table(blocks: Sequence[Block]) -> Table:
+    return Table(
+        name="mixing",
+        title="\N{GREEK SMALL LETTER ALPHA} and β by depth over the front",
+        columns=(
+            Column(key="block", title="block", numeric=True),
+            Column(key="trials", title="trials that learn it", numeric=True),
+            Column(key="alpha", title="|\N{GREEK SMALL LETTER ALPHA}| attention: mean (range)", numeric=True),
+            Column(key="beta", title="|β| convolution: mean (range)", numeric=True),
+        ),
+        rows=tuple((_whole(b.number), _whole(b.trials), _span(b.alpha), _span(b.beta)) for b in blocks),
+        notes=(
+            "Blocks of the trained network, after the last epoch; where a rule fixes both weights, none is counted.",
+        ),
+    )
+
+
+def _span(span: Span) -> Cell:
+    return Cell("{:.3f} ({:.3f} to {:.3f})".format(*span), span[0])
+
+
+def _whole(value: int) -> Cell:
+    return Cell(str(value), value)
+
+
+def _number(value: float, form: str) -> Cell:
+    return Cell(form.format(value), value)

@@ -1,0 +1,75 @@
+"""Which choices of a search decide the accuracy, as Optuna estimates it."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import optuna
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.trial import create_trial
+
+from acmix_nas.errors import SpaceError
+from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.search.again import space_of
+from acmix_nas.search.sampler import encode
+from acmix_nas.space import Space, Values
+
+LEAST = 8
+"""Trials below which nothing is told of choices."""
+BEST_SHARE = 0.1
+BEST_LEAST = 5
+"""Trials that are compared with all: the best tenth, and no fewer than Optuna advises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What trials with a score of their own chose.
+
+    Attributes:
+        space: The space as the study has it.
+        trials: Values of the active choices and top-1 of each trial.
+    """
+
+    space: Space
+    trials: tuple[tuple[Values, float], ...]
+
+
+def chosen(header: StudyHeader, records: Sequence[TrialRecord]) -> Chosen | None:
+    """The choices of a search's complete trials; None of a study without a space, or of fewer than `LEAST` trials.
+
+    A shared score is no result of its own and is left out.
+    """
+    if header.kind != "search" or "space" not in header.settings:
+        return None
+    space, trials = space_of(header), []
+    for record in records:
+        if record.top1 is None or record.shared_with is not None:
+            continue
+        try:
+            trials.append((space.values(record.arch), record.top1))
+        except SpaceError:  # brought into the folder by hand
+            continue
+    return Chosen(space, tuple(trials)) if len(trials) >= LEAST else None
+
+
+def importances(found: Chosen) -> dict[str, float]:
+    """Choice -> its share of all importance for top-1, largest first; empty where no choice tells anything.
+
+    Optuna's default, PED-ANOVA (Watanabe et al. 2023) for conditional parameters (condPED-ANOVA, 2026): the Pearson
+    divergence of a choice's options among the best trials from those among all. A choice is judged within the trials
+    in which it is active, weighted by how many of the best those are.
+    """
+    study = optuna.create_study(direction="maximize")
+    encoded = [(*encode(found.space, values), top1) for values, top1 in found.trials]
+    study.add_trials(
+        [create_trial(params=params, distributions=ranges, value=top1) for params, ranges, top1 in encoded]
+    )
+    best = max(BEST_SHARE, BEST_LEAST / len(found.trials))
+    with warnings.catch_warnings():  # a choice that is rarely active: its row tells the number of its trials
+        warnings.simplefilter("ignore")
+        evaluator = PedAnovaImportanceEvaluator(target_quantile=best)
+        shares = get_param_importances(study, evaluator=evaluator, normalize=False)
+    total = sum(shares.values())
+    order = {choice.name: place for place, choice in enumerate(found.space.choices)}
+    ranked = sorted(shares, key=lambda name: (-shares[name], order[name]))
+    return {name: shares[name] / total for name in ranked} if total > 0 else {}
