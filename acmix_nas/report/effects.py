@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import sqrt
 from statistics import fmean, variance
 from typing import TYPE_CHECKING
 
@@ -81,4 +82,4 @@ def half_width(one: Sequence[float], other: Sequence[float]) -> float | None:
         part**2 / (len(values) - 1) for part, values in zip(parts, (one, other), strict=True)
     )
     deviations = float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
-    return deviations * float(sum(parts)) ** 0.5
+    return deviations * sqrt(sum(parts))
