@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from acmix_nas.arch import Arch
+from acmix_nas.search import load
 
 UNIT = Path(__file__).parent.parent / "unit"
 QUICK = ["--epochs", "1", "--proxy-images", "20", "--proxy", "cpu", "--device", "cpu"]
@@ -148,6 +149,8 @@ def test_a_search_with_limits_and_its_finalists(acmix, tmp_path):
     rows = [json.loads(text) for text in Path("reports/s/trials.jsonl").read_text().splitlines()]
     assert [row["label"] for row in rows] == ["plain host", "random", "random"]
     assert all(row["cost"]["params"] <= 28.3e6 for row in rows)
+    assert set(load(Path("reports/s"))[0].settings["reference"]) == {"top1", "params", "macs"}
+    assert "Hypervolume of the front against trials" in Path("reports/s/report.md").read_text()
 
     code, _, err = acmix(*line[: -len(QUICK)], "--resume", "--objectives", "top1,macs")
     assert code == 1

@@ -2,7 +2,7 @@
 
 import random
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,18 @@ def test_hypervolume_never_falls_and_is_that_of_the_cells_covered(places: list[A
     again = course(header, [replace(record, number=number) for number, record in enumerate(order)])
     assert again[-1] == pytest.approx(found[-1], abs=1e-12)
     assert again[len(kept) - 1 :] == (again[-1],) * (len(beaten) + 1)
+
+
+@given(places=st.lists(st.tuples(*[st.integers(0, 4)] * 5), min_size=1, max_size=8))
+def test_hypervolume_of_five_objectives_is_that_of_the_cells_covered(places: list[tuple[int, ...]]) -> None:
+    costs = ("macs", "params", "macs_deploy", "latency_ms")
+    header = header_of(("top1", *costs), **dict.fromkeys(costs, 5.0))
+    records = []
+    for number, (top1, *saved) in enumerate(places):
+        cost = dict(zip(costs, (5 - value for value in saved), strict=True))
+        records.append(trial(number, top1 / 5, cost.pop("macs"), **cost))
+    cells = {cell for place in places for cell in product(*map(range, place))}
+    assert course(header, records)[-1] == pytest.approx(len(cells) / 5**5, abs=1e-12)
 
 
 def test_the_reference_is_known_before_training() -> None:
