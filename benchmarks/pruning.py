@@ -27,7 +27,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from engine import means
 
-from acmix_nas.search.rungs import hypervolume, leaders, rungs_of
+from acmix_nas.front import hypervolume
+from acmix_nas.search.rungs import MARGIN, leaders, rungs_of
 
 BUDGETS = (5, 10, 20, 40)
 FILES = ("curves_metaqnn_cifar10", "curves_deep_resnets_tinyimagenet")
@@ -148,7 +149,7 @@ def covered(table: Curves, networks: Sequence[int]) -> float:
     """Hypervolume of fully trained networks, both objectives scaled to the table's range."""
     both = np.stack([table.accuracy[:, -1], table.smallness], 1)
     scaled = (both - both.min(0)) / np.ptp(both, 0)
-    return hypervolume([(float(first), float(second)) for first, second in scaled[list(networks)]])
+    return hypervolume([(float(first), float(second)) for first, second in scaled[list(networks)]], -MARGIN)
 
 
 def main() -> None:
