@@ -151,11 +151,11 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_training(small_disk):
     from acmix_nas.train.checkpoint import read_checkpoint, write_checkpoint
 
     file = small_disk / "0.ckpt"
-    write_checkpoint(file, {"x": torch.zeros(3)}, {"epoch": 1})
+    write_checkpoint(file, {"x": torch.zeros(3)}, {"key": {}, "epoch": 1})
     fill(small_disk)
     with pytest.raises(DiskError, match=r"0\.ckpt"):
-        write_checkpoint(file, {"x": torch.ones(100_000)}, {"epoch": 2})
-    assert read_checkpoint(file)[1] == {"epoch": 1}
+        write_checkpoint(file, {"x": torch.ones(100_000)}, {"key": {}, "epoch": 2})
+    assert read_checkpoint(file)[1] == {"key": {}, "epoch": 1}
     assert {entry.name for entry in small_disk.iterdir()} == {"0.ckpt", "filler"}
 
 
