@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from acmix_nas import registry
-from acmix_nas.arch import COMBINE, CONV_IMPL, CONV_INIT, Mixer
-from acmix_nas.errors import ArchError
+from acmix_nas.arch import COMBINE, Mixer
 from acmix_nas.operators import _combine
 from acmix_nas.operators._acmix_count import check_head_width
 from acmix_nas.operators._acmix_count import count as count
+from acmix_nas.operators._checks import check_convolution, check_extents, check_heads, check_option
 from acmix_nas.operators._convolution import ConvolutionPath, Maps, Reduced
 from acmix_nas.operators._form import TwoForms
 from acmix_nas.operators.attention import AttentionMode, Weight
@@ -92,10 +92,10 @@ class ACmix(TwoForms):
         self, in_channels: int, out_channels: int, described: Mapping[str, Any], site: Mapping[str, Any]
     ) -> None:
         num_heads, combine = described["num_heads"], described["combine"]
-        _check_extents(in_channels=in_channels, out_channels=out_channels, num_heads=num_heads)
-        _check_extents(stride=site["stride"], dilation=site["dilation"])
-        _check_heads(out_channels, num_heads)
-        _check_option("combine", combine, COMBINE)
+        check_extents(in_channels=in_channels, out_channels=out_channels, num_heads=num_heads)
+        check_extents(stride=site["stride"], dilation=site["dilation"])
+        check_heads(out_channels, num_heads)
+        check_option("combine", combine, COMBINE)
         self.stride = site["stride"]
         self.conv_on = "rolled"
         mode = None if combine == "conv" else registry.load("operators.attention", described["attention"]).Attention
@@ -285,14 +285,14 @@ def _attention(
     mode: type[AttentionMode], channels: int, described: Mapping[str, Any], site: Mapping[str, Any]
 ) -> AttentionMode:
     if "attn_kernel" in described:
-        _check_extents(attn_kernel=described["attn_kernel"])
+        check_extents(attn_kernel=described["attn_kernel"])
     given = {name: site[name] for name in ("stride", "dilation", *mode.SITE) if name in site}
     return mode(channels, described["num_heads"], described.get("attn_kernel"), **given)
 
 
 def _convolution(keys: int, channels: int, described: Mapping[str, Any], site: Mapping[str, Any]) -> ConvolutionPath:
     kernel, impl, init = described["conv_kernel"], described["conv_impl"], described.get("conv_init", "shift")
-    _check_convolution(kernel, impl, init)
+    check_convolution(kernel, impl, init)
     num_heads = described["num_heads"]
     check_head_width(keys, channels, num_heads)
     return ConvolutionPath(
@@ -307,32 +307,3 @@ def _convolution(keys: int, channels: int, described: Mapping[str, Any], site: M
         key_channels=keys,
         kernel_bias=site.get("kernel_bias", False),
     )
-
-
-def _check_extents(**extents: object) -> None:
-    for name, value in extents.items():
-        if type(value) is not int or value < 1:
-            raise ArchError(f"{name} is a whole number from 1 up; it is {value!r}.")
-
-
-def _check_heads(out_channels: int, num_heads: int) -> None:
-    if out_channels % num_heads:
-        fits = [n for n in range(1, out_channels + 1) if out_channels % n == 0]
-        near = sorted(sorted(fits, key=lambda n: abs(n - num_heads))[:3])
-        raise ArchError(
-            f"num_heads divides out_channels; {num_heads} does not divide {out_channels}. "
-            f"Take {', '.join(map(str, near))}, or other channels."
-        )
-
-
-def _check_convolution(conv_kernel: int, conv_impl: str, conv_init: str) -> None:
-    _check_extents(conv_kernel=conv_kernel)
-    if conv_kernel % 2 == 0:
-        raise ArchError(f"conv_kernel is odd; it is {conv_kernel}. Take {conv_kernel - 1} or {conv_kernel + 1}.")
-    _check_option("conv_impl", conv_impl, CONV_IMPL)
-    _check_option("conv_init", conv_init, CONV_INIT)
-
-
-def _check_option(name: str, value: object, options: tuple[str, ...]) -> None:
-    if value not in options:
-        raise ArchError(f"{name} is one of {', '.join(options)}; it is {value!r}.")
