@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acmix_nas.cli.options import device_option, json_option, moved_data_option, out_option
-from acmix_nas.cli.search import check_hidden, worker_options
+from acmix_nas.cli.workers import check_hidden, worker_options
 
 if TYPE_CHECKING:
     from rich.console import Console
