@@ -4,6 +4,7 @@ Shapes: B batch, H W map, h w its map at stride, I in_channels, C out_channels.
 Names of learned weights: `alpha`, `beta`, `alpha_logit`; no host decays parameters of these names.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -14,17 +15,18 @@ from acmix_nas.operators.attention import Weight
 Mixing = tuple[float, float]
 
 
-class Combination(nn.Module):
+class Combination(nn.Module, ABC):
     """Base of the rules."""
 
+    @abstractmethod
     def mixing(self) -> Mixing | None:
         """(alpha, beta), the mean over channels; None where they depend on the data."""
-        raise NotImplementedError
 
+    @abstractmethod
     def weights(self) -> tuple[Weight, Weight] | None:
         """(alpha, beta) as F is computed from, each 1 or C wide; None where they depend on the data."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, att: torch.Tensor, conv: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Combines the paths.
 
@@ -36,7 +38,6 @@ class Combination(nn.Module):
         Returns:
             (B, h, w, C).
         """
-        raise NotImplementedError
 
 
 class Fixed(Combination):

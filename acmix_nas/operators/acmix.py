@@ -19,7 +19,7 @@ from acmix_nas.operators._acmix_count import count as count
 from acmix_nas.operators._checks import check_convolution, check_extents, check_heads, check_option
 from acmix_nas.operators._convolution import ConvolutionPath, Maps, Reduced
 from acmix_nas.operators._form import TwoForms
-from acmix_nas.operators.attention import AttentionMode, Weight
+from acmix_nas.operators.attention import AttentionMode, MapMode, TokenMode, Weight
 
 _Weights = tuple[Weight, Weight] | None
 """alpha and beta for all images; None where each path is computed unweighed and `combine` weighs them."""
@@ -142,7 +142,7 @@ class ACmix(TwoForms):
     def _mix(self, x_BHWI: torch.Tensor) -> torch.Tensor:
         assert self.attention is not None
         weights = None if self.plain else self.combine.weights()
-        if self.mixed is not None and weights is not None and self.stride == 1 and self.attention.takes_map:
+        if self.mixed is not None and weights is not None and self.stride == 1 and isinstance(self.attention, MapMode):
             arranged = self.attention.arrange(x_BHWI)
             conv = self._convolve(self._mixed_maps(arranged, x_BHWI), weights)
             att = self._crop(self.attention.weighed_map(arranged, self.qkv, weights[0]), x_BHWI)
@@ -162,7 +162,7 @@ class ACmix(TwoForms):
         return self.attention.restore(self._combined(att, conv, x_BHWI, weights))
 
     def _mix_with_token(self, x_BHWI: torch.Tensor, token_B1I: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        assert self.attention is not None
+        assert isinstance(self.attention, TokenMode)
         q, k, v, maps = self._project(x_BHWI)
         token = torch.split(self.qkv(token_B1I), self.widths, -1)
         pairs = zip(token, (q, k, v), strict=True)

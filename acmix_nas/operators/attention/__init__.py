@@ -9,9 +9,10 @@ A mode's file offers
 
 `Attention.SITE` names what else of the site (`acmix_nas.operators`) both take as keyword arguments: "key_channels" if
 q and k may be narrower than v, "sr_ratio" if k and v may come from a reduced map, "class_token" if a token may attend
-beside the map. Left out, each has the value of a bare ACmix.
+beside the map, as in a `TokenMode`. Left out, each has the value of a bare ACmix.
 """
 
+from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -44,7 +45,7 @@ class ModeCount(NamedTuple):
     unseen_macs: int = 0
 
 
-class AttentionMode(TwoForms):
+class AttentionMode(TwoForms, ABC):
     """Base of the attention modes: q, k, v -> heads concatenated, channel = head * head_dim + depth.
 
     A subclass needs only `forward`. Maps are channels-last tensors (B, H, W, C). One with a fast form computes the
@@ -52,11 +53,9 @@ class AttentionMode(TwoForms):
 
     Attributes:
         SITE: Further arguments of the site that the mode takes.
-        takes_map: Whether it has `weighed_map`.
     """
 
     SITE: ClassVar[tuple[str, ...]] = ()
-    takes_map: ClassVar[bool] = False
 
     def place(self, map_size: tuple[int, int] | None, *, shifted: bool = False) -> None:
         """Fits the mode to the map a host was built for.
@@ -92,19 +91,12 @@ class AttentionMode(TwoForms):
     def freeze(self) -> None:
         """Computes beforehand what depends on weights and sizes alone; they do not change after it."""
 
-    def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        """Attention over sequences (B, L, C): a class token and the pixels. Modes with "class_token" have it."""
-        raise NotImplementedError
-
     def weighed(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, alpha: Weight) -> torch.Tensor:
         """Alpha times `forward`; modes that end in a linear layer scale its weights instead of the map."""
         y: torch.Tensor = alpha * self(q, k, v)
         return y
 
-    def weighed_map(self, x: torch.Tensor, qkv: nn.Linear, alpha: Weight) -> torch.Tensor:
-        """`weighed` of what `qkv` makes of the arranged map `x`, at stride 1. Modes with `takes_map` have it."""
-        raise NotImplementedError
-
+    @abstractmethod
     def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attends.
 
@@ -116,7 +108,22 @@ class AttentionMode(TwoForms):
         Returns:
             (B, ceil(H/s), ceil(W/s), C), still arranged.
         """
-        raise NotImplementedError
+
+
+class TokenMode(AttentionMode):
+    """A mode in which a class token may attend with the pixels."""
+
+    @abstractmethod
+    def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Attention over sequences (B, L, C): the token and the pixels."""
+
+
+class MapMode(AttentionMode):
+    """A mode that may also project its queries, keys and values itself, where that is faster."""
+
+    @abstractmethod
+    def weighed_map(self, x: torch.Tensor, qkv: nn.Linear, alpha: Weight) -> torch.Tensor:
+        """`weighed` of what `qkv` makes of the arranged map `x`, at stride 1."""
 
 
 def scaled_linear(x: torch.Tensor, layer: nn.Linear, scale: Weight) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from acmix_nas.operators.attention import AttentionMode, ModeCount, Weight, scaled_linear
+from acmix_nas.operators.attention import ModeCount, TokenMode, Weight, scaled_linear
 from acmix_nas.parts import area
 
 NORM_EPS = 1e-6
@@ -19,7 +19,7 @@ FORMULAS = ("C^2 + C + (sr > 1) (sr^2 C^2 + 3 C)", "2 C hw M + C^2 hw + (sr > 1)
 """Parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`."""
 
 
-class Attention(AttentionMode):
+class Attention(TokenMode):
     """proj(softmax(d^-0.5 * q k) v) over all pixels; k and v are projected from LayerNorm(conv(x)) if sr_ratio > 1.
 
     The reducing convolution has the extent and stride sr_ratio; maps that it does not divide are padded with zeros at

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from acmix_nas.operators.attention import AttentionMode, ModeCount, Weight, scaled_linear
+from acmix_nas.operators.attention import MapMode, ModeCount, Weight, scaled_linear
 from acmix_nas.parts import area
 
 MASKED = -100.0
@@ -17,7 +17,7 @@ FORMULAS = ("(2 k_a - 1)^2 N + C^2 + C", "2 k_a^2 C HW + C^2 hw")
 """Parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`."""
 
 
-class Attention(AttentionMode):
+class Attention(MapMode):
     """proj(softmax(d^-0.5 * q k + relative position bias) v) in windows of kernel_size x kernel_size pixels.
 
     Maps that the window does not divide are padded with zeros at the right and the bottom before q, k and v are
@@ -31,7 +31,6 @@ class Attention(AttentionMode):
         dilation: Without effect here.
     """
 
-    takes_map = True
     relative_position_index: torch.Tensor
     mask: torch.Tensor | None
     frozen: torch.Tensor | None
