@@ -13,6 +13,7 @@ from acmix_nas.cli.workers import check_hidden, worker_options
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from acmix_nas.search.executors import Executor
     from acmix_nas.search.finalists import Candidate
     from acmix_nas.search.setup import Prepared
     from acmix_nas.search.stop import Stop
@@ -49,8 +50,10 @@ def finalists(study_name: str, top: int, seeds: int, out: Path, as_json: bool, *
     from acmix_nas.cli.study import FAILED_TRIALS, INTERRUPTED
     from acmix_nas.errors import StudyError
     from acmix_nas.search.again import prepare_again
-    from acmix_nas.search.crew import check_crew, device_asked, limits_asked
+    from acmix_nas.search.crew import check_crew, crew, device_asked, limits_asked
+    from acmix_nas.search.executors import make_executor
     from acmix_nas.search.finalists import choose, fix_list, load_finals
+    from acmix_nas.search.setup import pick_device
     from acmix_nas.search.stop import TIME_IS_UP, Stop
     from acmix_nas.search.study import Study
 
@@ -61,14 +64,17 @@ def finalists(study_name: str, top: int, seeds: int, out: Path, as_json: bool, *
         raise StudyError(f"the study {study.header.name!r} is no search; only a search has finalists.")
     console, device = progress(), device_asked(options.pop("device"), options["gpus"])
     options["limits"] = limits_asked(options.pop("trial_minutes"), options.pop("trial_memory"))
+    address, hours, data = options.pop("ray_address"), options.pop("hours"), options.pop("data")
+    name, places = crew(device=pick_device(device), **options)
     with decoding(console) as on_image:
-        prepared = prepare_again(study, data=options.pop("data"), device=device, progress=on_image)
-    stop = Stop(study.folder, hours=options.pop("hours"))
+        prepared = prepare_again(study, data=data, device=device, progress=on_image)
+    stop = Stop(study.folder, hours=hours)
     with study.at_work():
         candidates = fix_list(study.folder, lambda: choose(study.header, study.records(), top=top), top=top)
         fresh = [study.header.seed + 1 + index for index in range(seeds)]
         console.print(_announcement(study, candidates, fresh), markup=False, soft_wrap=True)
-        _train(console, prepared, candidates, fresh, options, stop)
+        executor = make_executor(name, replace(prepared.work, limits=options["limits"]), places, address=address)
+        _train(console, prepared, candidates, fresh, executor, stop)
         table = show_finals(study.folder, study.header)
     click.echo(json.dumps(_as_json(study, table)) if as_json else table)
     console.print(f"\nwritten to {study.folder}: best.yaml, finals.jsonl, table.tex", markup=False, soft_wrap=True)
@@ -82,17 +88,13 @@ def _train(
     prepared: "Prepared",
     candidates: "list[Candidate]",
     seeds: list[int],
-    who: dict[str, Any],
+    executor: "Executor",
     stop: "Stop",
 ) -> None:
     from acmix_nas.cli.display import StudyDisplay
-    from acmix_nas.search.crew import crew
-    from acmix_nas.search.executors import make_executor
     from acmix_nas.search.finalists import load_finals, train_finalists
 
     folder, setting = prepared.study.folder, prepared.setting
-    address = who.pop("ray_address")
-    name, places = crew(device=setting.device, **who)
     ids = {(candidate.arch.id, seed) for candidate in candidates for seed in seeds}
     stored = [record for record in load_finals(folder) if (record.arch_id, record.seeds["init"]) in ids]
     stop.forget()
@@ -103,7 +105,7 @@ def _train(
                 candidates,
                 setting,
                 seeds=seeds,
-                executor=make_executor(name, replace(prepared.work, limits=who["limits"]), places, address=address),
+                executor=executor,
                 watcher=display,
                 stop=stop,
             )

@@ -117,6 +117,7 @@ def search(space_name: str, trials: int, first: tuple[Path, ...], as_json: bool,
     from acmix_nas.search.executors import make_executor
     from acmix_nas.search.plan import prices_of
     from acmix_nas.search.run import search as run
+    from acmix_nas.search.setup import pick_device
     from acmix_nas.search.stop import Stop
 
     console = progress()
@@ -126,9 +127,9 @@ def search(space_name: str, trials: int, first: tuple[Path, ...], as_json: bool,
     check_hidden(who["executor"], options["storage"])
     check_crew(who["executor"], ray_address=address, gpus=who["gpus"])
     who["limits"] = limits_asked(options.pop("trial_minutes"), options.pop("trial_memory"))
+    name, places = crew(device=pick_device(options["device"]), **who)
     prepared = _prepare(console, space, plan, options, trials=trials, given=given)
     study, setting = prepared.study, prepared.setting
-    name, places = crew(device=setting.device, **who)
     executor = make_executor(name, replace(prepared.work, limits=who["limits"]), places, address=address)
     space, prices = replace(space, first=study.header.settings["first"]), prices_of(study, space)
     notes = _brought(prepared, space, options["out"], plan.warm_start)

@@ -9,6 +9,7 @@ from acmix_nas.errors import UsageError
 from acmix_nas.search.executors import Place, TrialLimits
 from acmix_nas.search.executors._cluster import check_address, check_installed
 from acmix_nas.search.executors._memory import resident
+from acmix_nas.search.executors.serial import check as check_serial
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 NO_GPU = "none"
@@ -58,27 +59,40 @@ def crew(
         limits: What a trial may take; one worker is a process then, so that it can be ended.
 
     Raises:
-        UsageError: The options do not fit the device, or name a GPU that is not there.
+        UsageError: The options do not fit the device or each other, or name a GPU that is not there.
     """
-    alone = "serial" if limits == NO_LIMITS else "process"
     if device == "cpu":
-        if gpus not in (None, NO_GPU):
-            raise UsageError(f"--gpus {gpus}: this study trains on the CPU; choose --device cuda, or --workers.")
-        count = workers or 1
-        places = [Place(threads=max(1, torch.get_num_threads() // count)) for _ in range(count)]
-        return executor or (alone if count == 1 else "process"), places
-    if executor == RAY:
-        count = workers or max(1, torch.cuda.device_count() * workers_per_gpu)
-        threads = max(1, cores() // max(1, torch.cuda.device_count() * workers_per_gpu))
-        return executor, [Place(threads=threads, gpus=1 / workers_per_gpu) for _ in range(count)]
+        places = _on_cpu(workers, gpus)
+    elif executor == RAY:
+        places = _on_cluster(workers, workers_per_gpu)
+    else:
+        places = _on_gpus(workers, gpus, workers_per_gpu)
+    is_enough = len(places) == 1 and limits == NO_LIMITS and places[0].gpu in (None, *_visible()[:1])
+    name = executor or ("serial" if is_enough else "process")
+    if name == "serial":
+        check_serial(places, limits)
+    return name, places
+
+
+def _on_cpu(workers: int | None, gpus: str | None) -> list[Place]:
+    if gpus not in (None, NO_GPU):
+        raise UsageError(f"--gpus {gpus}: this study trains on the CPU; choose --device cuda, or --workers.")
+    count = workers or 1
+    return [Place(threads=max(1, torch.get_num_threads() // count)) for _ in range(count)]
+
+
+def _on_cluster(workers: int | None, workers_per_gpu: int) -> list[Place]:
+    here = max(1, torch.cuda.device_count() * workers_per_gpu)
+    return [Place(threads=max(1, cores() // here), gpus=1 / workers_per_gpu) for _ in range(workers or here)]
+
+
+def _on_gpus(workers: int | None, gpus: str | None, workers_per_gpu: int) -> list[Place]:
     if workers is not None:
         raise UsageError("--workers is for CPUs; with GPUs it is --gpus and --workers-per-gpu, or --executor ray.")
-    visible = _visible()
-    chosen = _chosen(gpus or "all", visible)
-    if len(chosen) * workers_per_gpu == 1 and chosen[0] == visible[0]:
-        return executor or alone, [Place(threads=torch.get_num_threads(), gpu=chosen[0])]
-    threads = max(1, cores() // (len(chosen) * workers_per_gpu))
-    return executor or "process", [Place(threads, gpu) for gpu in chosen for _ in range(workers_per_gpu)]
+    chosen = _chosen(gpus or "all", _visible())
+    count = len(chosen) * workers_per_gpu
+    threads = torch.get_num_threads() if count == 1 else max(1, cores() // count)
+    return [Place(threads, gpu) for gpu in chosen for _ in range(workers_per_gpu)]
 
 
 def limits_asked(minutes: float | None, memory: float | None) -> TrialLimits:

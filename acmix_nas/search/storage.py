@@ -29,6 +29,16 @@ PATIENCE_S = 60
 CONNECT_S = 10
 
 
+def check_url(url: str | None) -> None:
+    """Sees whether it is a URL of a storage, before anything is made.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if url is not None:
+        _parsed(url)
+
+
 def make_storage(folder: Path, url: str | None) -> optuna.storages.RDBStorage:
     """The storage of a new study, remembered in its folder without its password.
 

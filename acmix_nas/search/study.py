@@ -1,6 +1,7 @@
 """A study on disk: the Optuna storage is the truth, everything else is rendered from it."""
 
 import logging
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -32,7 +33,7 @@ from acmix_nas.search.folder import (
 )
 from acmix_nas.search.record_file import append_record
 from acmix_nas.search.same import check_same, differences
-from acmix_nas.search.storage import find_storage, make_storage, storing, without_password
+from acmix_nas.search.storage import check_url, find_storage, make_storage, storing, without_password
 
 __all__ = [
     "DATABASE",
@@ -92,17 +93,23 @@ class Study:
             raise StudyError(
                 f"the study {header.name!r} exists in {out}; add --resume to go on with it, or choose another --study."
             )
+        check_url(storage)
+        is_new = not folder.exists()
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StudyError(f"the folder {folder} cannot be made: {error}; choose another --out.") from error
-        rdb = make_storage(folder, storage)
         try:
+            rdb = make_storage(folder, storage)
             study = optuna.create_study(
                 storage=rdb, study_name=header.name, directions=[DIRECTIONS[name] for name in header.objectives]
             )
-        except optuna.exceptions.DuplicatedStudyError as error:
-            raise StudyError(f"the storage has a study {header.name!r} already; choose another --study.") from error
+        except BaseException as error:
+            if is_new:
+                shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, optuna.exceptions.DuplicatedStudyError):
+                raise StudyError(f"the storage has a study {header.name!r} already; choose another --study.") from error
+            raise
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # names for optuna-dashboard only
             study.set_metric_names(list(header.objectives))

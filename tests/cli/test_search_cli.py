@@ -128,6 +128,7 @@ def test_there_may_be_nothing_to_stop(acmix, studies):
         (["--executor", "abacus"], "abacus"),
         (["--storage", "nowhere", *QUICK], "--storage is the URL"),
         (["--executor", "serial", "--workers", "2", *QUICK], "one worker"),
+        (["--executor", "serial", "--trial-minutes", "3", *QUICK], "--executor process"),
     ],
 )
 def test_a_mistake_is_one_message(acmix, words, said):
@@ -135,6 +136,7 @@ def test_a_mistake_is_one_message(acmix, words, said):
     assert code == 2
     assert said in " ".join(err.split())
     assert "Traceback" not in err
+    assert not Path("reports").exists()  # refused before a study is made
 
 
 @pytest.mark.slow

@@ -17,13 +17,22 @@ def make(work: Work, places: Sequence[Place]) -> "Serial":
     """The executor, for one place.
 
     Raises:
+        UsageError: As `check`.
+    """
+    check(places, work.limits)
+    return Serial(work.setting or setting_of(work), places[0])
+
+
+def check(places: Sequence[Place], limits: TrialLimits) -> None:
+    """Sees whether this process is enough.
+
+    Raises:
         UsageError: There are more places than one, or trials are limited: nobody watches over this process.
     """
-    if work.limits != TrialLimits():
+    if limits != TrialLimits():
         raise UsageError("--trial-minutes and --trial-memory need workers to watch over; choose --executor process.")
     if len(places) != 1:
         raise UsageError(f"the executor serial has one worker, not {len(places)}; choose --executor process.")
-    return Serial(work.setting or setting_of(work), places[0])
 
 
 def setting_of(work: Work) -> Setting:
