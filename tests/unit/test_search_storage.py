@@ -39,6 +39,10 @@ def test_a_password_is_neither_kept_nor_told(tmp_path, monkeypatch):
     url = "postgresql+nodriver://me:s3cret@host/db"
     with pytest.raises(StudyError) as caught:
         Study.create(tmp_path, header(), storage=url)
+    assert not (tmp_path / "far").exists()
+    (tmp_path / "far").mkdir()
+    with pytest.raises(StudyError):
+        storage.make_storage(tmp_path / "far", url)
     kept = (tmp_path / "far" / ELSEWHERE).read_text()
     assert json.loads(kept)["url"] == "postgresql+nodriver://me:***@host/db"
     assert "s3cret" not in str(caught.value)
