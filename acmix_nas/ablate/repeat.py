@@ -1,7 +1,10 @@
 """Trains a recorded trial again from its record, and says whether it came out the same."""
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from statistics import stdev
 from typing import Any
 
@@ -11,6 +14,7 @@ from acmix_nas.cost.environment import environment
 from acmix_nas.data import load_splits
 from acmix_nas.errors import DataError, StudyError
 from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.search.executors import Job, Place, Work, make_executor
 from acmix_nas.space import Proxy
 from acmix_nas.train import Budget, Progress, Setting, run_trial
 
@@ -39,14 +43,14 @@ class Comparison:
     message: str
 
 
-def setting_of(
+def work_of(
     header: StudyHeader,
     record: TrialRecord,
     *,
     data: str | None = None,
     device: str | None = None,
     on_image: Callable[[int, int], None] | None = None,
-) -> Setting:
+) -> Work:
     """What a recorded trial was trained with, made again: proxy, recipe, images; torch gets its number of threads.
 
     Args:
@@ -58,27 +62,31 @@ def setting_of(
 
     Raises:
         DataError: The images are not those of the record.
-        StudyError: The record's device is not here.
+        StudyError: The record's device is not here, or not as many of them.
     """
     device = device or str(record.environment.get("device", "cpu")).split(":")[0]
-    if device == "cuda" and not torch.cuda.is_available():
-        raise StudyError(f"trial {record.number} was trained on a GPU, and torch sees none here; add --device cpu.")
+    if device == "cuda" and torch.cuda.device_count() < _processes(record):
+        raise StudyError(
+            f"trial {record.number} was trained on {_processes(record)} GPUs, and torch sees "
+            f"{torch.cuda.device_count()} here; add --device cpu."
+        )
     if device == "cpu" and isinstance(record.environment.get("threads"), int):
         torch.set_num_threads(record.environment["threads"])
     proxy = Proxy(**{**record.proxy, "depths": tuple(record.proxy["depths"])})
     asked = dict(header.settings.get("asked") or {})
     source = data or asked.get("data")
-    splits = load_splits(
+    load = partial(
+        load_splits,
         source,
         input_size=proxy.input_size,
         train_images=proxy.images,
         seed=record.data["seed"],
         with_report="report" in record.data["counts"],
         at_most=True,
-        progress=on_image,
     )
+    splits = load(progress=on_image)
     _check_data(record, splits.to_dict())
-    return Setting(
+    setting = Setting(
         proxy=proxy,
         budget=Budget(**record.budget),
         splits=splits,
@@ -87,13 +95,46 @@ def setting_of(
         device=device,
         environment=environment(device),
     )
+    return Work.of(setting, load=load, source=source)
 
 
-def repeat(record: TrialRecord, setting: Setting, on_step: Callable[[Progress], None] | None = None) -> TrialRecord:
-    """Trains the trial's network again with its seeds."""
+def repeat(record: TrialRecord, work: Work, on_step: Callable[[Progress], None] = lambda _: None) -> TrialRecord:
+    """Trains the trial's network again with its seeds, in as many processes as it was trained in together.
+
+    Raises:
+        StudyError: One of several processes was lost.
+    """
+    if _processes(record) > 1:
+        return _repeat_together(record, work, on_step)
+    assert work.setting is not None
     return run_trial(
-        record.arch, setting, number=record.number, label=record.label, seeds=dict(record.seeds), on_step=on_step
+        record.arch, work.setting, number=record.number, label=record.label, seeds=dict(record.seeds), on_step=on_step
     )
+
+
+def _repeat_together(record: TrialRecord, work: Work, on_step: Callable[[Progress], None]) -> TrialRecord:
+    count = _processes(record)
+    place = Place(threads=count * torch.get_num_threads(), ranks=count)
+    with tempfile.TemporaryDirectory() as folder, make_executor("process", work, [place]) as executor:
+        executor.submit(
+            Job(
+                number=record.number,
+                label=record.label,
+                arch=record.arch,
+                seeds=dict(record.seeds),
+                checkpoint=Path(folder) / "checkpoint",
+            )
+        )
+        while not (ended := executor.wait(lambda _, progress: on_step(progress))):
+            pass
+    if ended[0].record is None:
+        raise StudyError(f"trial {record.number} could not be trained to its end: {ended[0].lost or ended[0].failed}")
+    return ended[0].record
+
+
+def _processes(record: TrialRecord) -> int:
+    """So many trained the trial together."""
+    return int(record.environment.get("processes", 1))
 
 
 def compare(first: TrialRecord, second: TrialRecord, records: Sequence[TrialRecord] = ()) -> Comparison:

@@ -41,7 +41,7 @@ def repeat(study: str, trial: int, data: str | None, device: str | None, out: Pa
         raise StudyError(f"the study {header.name} has no trial {trial}; {have}.")
     record = found[trial]
 
-    from acmix_nas.ablate.repeat import changed_environment, compare, setting_of
+    from acmix_nas.ablate.repeat import changed_environment, compare, work_of
     from acmix_nas.ablate.repeat import repeat as run
     from acmix_nas.cli.console import progress
     from acmix_nas.cli.decoding import decoding
@@ -49,9 +49,9 @@ def repeat(study: str, trial: int, data: str | None, device: str | None, out: Pa
 
     console = progress()
     with decoding(console) as on_image:
-        setting = setting_of(header, record, data=data, device=device, on_image=on_image)
+        work = work_of(header, record, data=data, device=device, on_image=on_image)
     with stepping(console, f"trial {trial}: {record.label}") as on_step:
-        again = run(record, setting, on_step)
+        again = run(record, work, on_step)
     comparison, changed = compare(record, again, records), changed_environment(record, again)
     for name, (then, now) in changed.items():
         console.print(f"{name} was {then}, is {now}", markup=False, soft_wrap=True)

@@ -122,7 +122,7 @@ def search(space_name: str, trials: int, first: tuple[Path, ...], as_json: bool,
 
     console = progress()
     options["device"] = device_asked(options["device"], options["gpus"])
-    who = {name: options.pop(name) for name in ("executor", "workers", "gpus", "workers_per_gpu")}
+    who = {name: options.pop(name) for name in ("executor", "workers", "gpus", "workers_per_gpu", "gpus_per_trial")}
     hours, address, plan = options.pop("hours"), options.pop("ray_address"), _plan(space, options)
     check_hidden(who["executor"], options["storage"])
     check_crew(who["executor"], ray_address=address, gpus=who["gpus"])

@@ -38,6 +38,13 @@ _WORKERS = [
         "--workers-per-gpu", type=click.IntRange(min=1), default=1, show_default=True, help="Processes on each GPU."
     ),
     click.option(
+        "--gpus-per-trial",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="GPUs that train each trial together, a process on each (DistributedDataParallel).",
+    ),
+    click.option(
         "--trial-minutes",
         type=click.FloatRange(min=0, min_open=True),
         help="Stop a trial that trains longer, and go on with the next.  [default: no limit]",

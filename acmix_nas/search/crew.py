@@ -45,6 +45,7 @@ def crew(
     workers: int | None,
     gpus: str | None,
     workers_per_gpu: int,
+    gpus_per_trial: int = 1,
     limits: TrialLimits = NO_LIMITS,
 ) -> tuple[str, list[Place]]:
     """The executor's name and the places of its workers.
@@ -56,40 +57,62 @@ def crew(
             many as this machine's GPUs have room for.
         gpus: "all", "none", or the numbers of some of the visible GPUs; all if None.
         workers_per_gpu: Processes on each GPU.
+        gpus_per_trial: GPUs that train each trial together.
         limits: What a trial may take; one worker is a process then, so that it can be ended.
 
     Raises:
         UsageError: The options do not fit the device or each other, or name a GPU that is not there.
     """
+    if gpus_per_trial > 1 < workers_per_gpu:
+        raise UsageError(
+            f"--gpus-per-trial {gpus_per_trial} gives a trial whole GPUs, --workers-per-gpu {workers_per_gpu} parts of "
+            "one; leave one of them out."
+        )
     if device == "cpu":
-        places = _on_cpu(workers, gpus)
+        places = _on_cpu(workers, gpus, gpus_per_trial)
     elif executor == RAY:
-        places = _on_cluster(workers, workers_per_gpu)
+        places = _on_cluster(workers, workers_per_gpu, gpus_per_trial)
+    elif gpus_per_trial > 1:
+        places = _on_groups(workers, gpus, gpus_per_trial)
     else:
         places = _on_gpus(workers, gpus, workers_per_gpu)
-    is_enough = len(places) == 1 and limits == NO_LIMITS and places[0].gpu in (None, *_visible()[:1])
+    first = places[0]
+    is_enough = len(places) == first.ranks == 1 and limits == NO_LIMITS and first.gpu in (None, *_visible()[:1])
     name = executor or ("serial" if is_enough else "process")
     if name == "serial":
         check_serial(places, limits)
     return name, places
 
 
-def _on_cpu(workers: int | None, gpus: str | None) -> list[Place]:
-    if gpus not in (None, NO_GPU):
-        raise UsageError(f"--gpus {gpus}: this study trains on the CPU; choose --device cuda, or --workers.")
+def _on_cpu(workers: int | None, gpus: str | None, gpus_per_trial: int) -> list[Place]:
+    asked = [f"--gpus {gpus}"] if gpus not in (None, NO_GPU) else []
+    asked += [f"--gpus-per-trial {gpus_per_trial}"] if gpus_per_trial > 1 else []
+    if asked:
+        raise UsageError(f"{' '.join(asked)}: this study trains on the CPU; choose --device cuda, or --workers.")
     count = workers or 1
     return [Place(threads=max(1, torch.get_num_threads() // count)) for _ in range(count)]
 
 
-def _on_cluster(workers: int | None, workers_per_gpu: int) -> list[Place]:
-    here = max(1, torch.cuda.device_count() * workers_per_gpu)
-    return [Place(threads=max(1, cores() // here), gpus=1 / workers_per_gpu) for _ in range(workers or here)]
+def _on_cluster(workers: int | None, workers_per_gpu: int, gpus_per_trial: int) -> list[Place]:
+    here = max(1, torch.cuda.device_count() * workers_per_gpu // gpus_per_trial)
+    place = Place(threads=max(1, cores() // here), gpus=gpus_per_trial / workers_per_gpu, ranks=gpus_per_trial)
+    return [place] * (workers or here)
+
+
+def _on_groups(workers: int | None, gpus: str | None, size: int) -> list[Place]:
+    """A worker for each so many GPUs."""
+    chosen = _chosen_gpus(workers, gpus)
+    if len(chosen) % size:
+        raise UsageError(
+            f"--gpus-per-trial {size} does not divide the {len(chosen)} GPUs; choose some of them with --gpus, as "
+            f"--gpus {','.join(map(str, range(size)))}."
+        )
+    groups = [chosen[start : start + size] for start in range(0, len(chosen), size)]
+    return [Place(max(1, cores() // len(groups)), ",".join(group), ranks=size) for group in groups]
 
 
 def _on_gpus(workers: int | None, gpus: str | None, workers_per_gpu: int) -> list[Place]:
-    if workers is not None:
-        raise UsageError("--workers is for CPUs; with GPUs it is --gpus and --workers-per-gpu, or --executor ray.")
-    chosen = _chosen(gpus or "all", _visible())
+    chosen = _chosen_gpus(workers, gpus)
     count = len(chosen) * workers_per_gpu
     threads = torch.get_num_threads() if count == 1 else max(1, cores() // count)
     return [Place(threads, gpu) for gpu in chosen for _ in range(workers_per_gpu)]
@@ -116,6 +139,12 @@ def device_asked(device: str, gpus: str | None) -> str:
     if gpus == NO_GPU and device == "cuda":
         raise UsageError("--gpus none leaves no GPU for --device cuda; leave one of them out.")
     return "cpu" if gpus == NO_GPU else device
+
+
+def _chosen_gpus(workers: int | None, gpus: str | None) -> list[str]:
+    if workers is not None:
+        raise UsageError("--workers is for CPUs; with GPUs it is --gpus and --workers-per-gpu, or --executor ray.")
+    return _chosen(gpus or "all", _visible())
 
 
 def _visible() -> list[str]:

@@ -80,17 +80,7 @@ class Prepared:
     @property
     def work(self) -> Work:
         """The same for executors."""
-        setting = self.setting
-        return Work(
-            proxy=setting.proxy,
-            budget=setting.budget,
-            split=setting.split,
-            input_size=setting.input_size,
-            device=setting.device,
-            load=self.load,
-            source=self.source,
-            setting=setting,
-        )
+        return Work.of(self.setting, load=self.load, source=self.source)
 
 
 def open_study(asked: Asked, space: Space, **facts: Any) -> tuple[Study, Setting]:

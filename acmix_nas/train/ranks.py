@@ -13,17 +13,25 @@ PATIENCE = timedelta(hours=2)
 
 
 @contextmanager
-def joined(device: str) -> Iterator[None]:
-    """Joins the processes that `torchrun` started, each with a GPU of its own; one process is left as it is."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+def joined(device: str, *, meeting: str = "env://") -> Iterator[None]:
+    """Joins processes that train together, each with a GPU of its own; one process is left as it is.
+
+    Args:
+        device: "cpu" or "cuda".
+        meeting: Where they find each other: as `torchrun` says by default, or a URL that `init_process_group` takes.
+            Who they are is in the environment, as `torchrun` puts it there.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
         yield
         return
+    group = {"init_method": meeting, "rank": int(os.environ["RANK"]), "world_size": count, "timeout": PATIENCE}
     if device == "cuda":
         own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(own)
-        distributed.init_process_group("nccl", timeout=PATIENCE, device_id=own)
+        distributed.init_process_group("nccl", device_id=own, **group)
     else:
-        distributed.init_process_group("gloo", timeout=PATIENCE)
+        distributed.init_process_group("gloo", **group)
     try:
         yield
     finally:
@@ -55,6 +63,14 @@ def total(values: torch.Tensor) -> torch.Tensor:
     if _together():
         distributed.all_reduce(values)
     return values
+
+
+def any_of(is_so: bool) -> bool:
+    """Whether it is so in any process."""
+    if not _together():
+        return is_so
+    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+    return bool(total(torch.tensor(int(is_so), device=device)))
 
 
 def told(text: str) -> str:

@@ -278,14 +278,14 @@ def run_epochs(training: Training, *, checkpoint: Path | None = None, until: int
 
     Args:
         training: The training.
-        checkpoint: File to go on from if it is there, written after every epoch.
+        checkpoint: File to go on from if it is there, written after every epoch, by the first of several processes.
         until: Epoch to stop after; None for all.
     """
     if checkpoint is not None and checkpoint.exists():
         training.load(checkpoint)
     while not training.done and (until is None or len(training.progress.scores) < until):
         training.epoch()
-        if checkpoint is not None:
+        if checkpoint is not None and rank() == 0:
             _save_if_possible(training, checkpoint)
 
 

@@ -20,6 +20,7 @@ from acmix_nas.record import TrialRecord
 from acmix_nas.space import Proxy
 from acmix_nas.train.checkpoint import ResumeError
 from acmix_nas.train.progress import Progress
+from acmix_nas.train.ranks import rank
 from acmix_nas.train.recipe import Budget
 from acmix_nas.train.training import Training, run_epochs
 
@@ -152,6 +153,8 @@ def _train(
             on_step=on_step,
             key={"arch": arch.id, "proxy": setting.proxy.to_dict(), "seeds": dict(seeds)},
         )
+        if rank():  # processes drop paths of their own
+            torch.manual_seed(seeds["init"] + rank())
         run_epochs(training, checkpoint=checkpoint, until=until)
 
 

@@ -7,7 +7,7 @@ import torch
 from report_records import make_ablation, make_failed, make_record
 from study_pieces import small_setting
 
-from acmix_nas.ablate.repeat import changed_environment, compare, repeat, setting_of
+from acmix_nas.ablate.repeat import changed_environment, compare, repeat, work_of
 from acmix_nas.errors import DataError
 from acmix_nas.record import StudyHeader
 from acmix_nas.train import run_trial
@@ -61,15 +61,16 @@ def test_a_trial_of_the_embedded_images_comes_out_the_same():
     setting = small_setting(images=64)
     setting = replace(setting, proxy=replace(setting.proxy, images=64))
     first = run_trial(make_record().arch, setting, number=3, label="paper", seeds={"init": 1, "order": 2})
-    again = repeat(first, replace(setting_like(first), splits=setting.splits))
+    work = work_like(first)
+    again = repeat(first, replace(work, setting=replace(work.setting, splits=setting.splits)))
     told = compare(first, again)
     assert told.equal, told.message
 
 
-def setting_like(record):
-    """The setting made from the record alone, its images counted as the small draw of the test has them."""
+def work_like(record):
+    """The work made from the record alone, its images counted as the small draw of the test has them."""
     whole = replace(record, data={**record.data, "counts": {"train": 64, "search": 2000}})
-    return setting_of(HEADER, whole)
+    return work_of(HEADER, whole)
 
 
 def test_other_images_are_refused():
@@ -79,4 +80,4 @@ def test_other_images_are_refused():
         environment={"device": "cpu"},
     )
     with pytest.raises(DataError, match=r"fingerprint 0, these have .*--data"):
-        setting_of(HEADER, record)
+        work_of(HEADER, record)

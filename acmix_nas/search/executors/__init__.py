@@ -108,6 +108,20 @@ class Work:
     setting: Setting | None = None
     limits: TrialLimits = TrialLimits()
 
+    @classmethod
+    def of(cls, setting: Setting, *, load: Callable[[], Splits], source: str | None) -> Self:
+        """The work of a setting whose images are loaded here, and that others load in the same way."""
+        return cls(
+            proxy=setting.proxy,
+            budget=setting.budget,
+            split=setting.split,
+            input_size=setting.input_size,
+            device=setting.device,
+            load=load,
+            source=source,
+            setting=setting,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -117,11 +131,13 @@ class Place:
         threads: Threads of torch.
         gpu: What CUDA_VISIBLE_DEVICES is to be; None leaves it.
         gpus: GPUs, or the share of one, that a cluster has to find for it.
+        ranks: Processes that train each trial together, with a GPU each where there are GPUs; they share the threads.
     """
 
     threads: int
     gpu: str | None = None
     gpus: float = 0
+    ranks: int = 1
 
 
 class Executor(Protocol):

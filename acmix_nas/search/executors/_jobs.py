@@ -10,6 +10,7 @@ from acmix_nas.cost import count
 from acmix_nas.record import TrialRecord
 from acmix_nas.search.executors import Job
 from acmix_nas.train import Progress, ResumeError, Setting, run_trial
+from acmix_nas.train.ranks import any_of
 
 log = logging.getLogger(__name__)
 
@@ -19,10 +20,11 @@ class Halted(KeyboardInterrupt):
 
 
 class Halting:
-    """Stops a job at the first step after the epoch in which that was asked for."""
+    """Stops a job at the first step after the epoch in which that was asked for, in all processes that train it."""
 
     def __init__(self) -> None:
         self.asked = False
+        self._was_asked = False
         self._epoch: int | None = None
 
     def check(self, progress: Progress) -> None:
@@ -31,13 +33,10 @@ class Halting:
         Raises:
             Halted: An epoch ended since it was asked for.
         """
-        if not self.asked:
-            return
         epoch = len(progress.scores)
-        if self._epoch is None:
-            self._epoch = epoch
-        if epoch > self._epoch:
+        if epoch != self._epoch and any_of(self._was_asked):
             raise Halted
+        self._epoch, self._was_asked = epoch, self.asked
 
 
 def run_job(job: Job, setting: Setting, on_step: Callable[[Progress], None]) -> TrialRecord:

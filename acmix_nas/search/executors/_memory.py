@@ -12,10 +12,22 @@ FIRST_TO_GO = 500
 
 
 def resident(pid: int) -> int | None:
-    """Bytes of a process in memory or swapped out, without pages of files; None where the system does not say.
+    """Bytes of a process and its children in memory or swapped out; None where the system does not say.
 
-    Pages of files, as those of a mapped store, can be dropped at any time.
+    Pages of files, as those of a mapped store, can be dropped at any time, and do not count.
     """
+    own = _resident_alone(pid)
+    return None if own is None else own + sum(resident(child) or 0 for child in _children(pid))
+
+
+def _children(pid: int) -> list[int]:
+    with suppress(OSError):  # it has just ended
+        lists = (PROC / str(pid) / "task").glob("*/children")
+        return [int(child) for found in lists for child in found.read_text(encoding="utf-8").split()]
+    return []
+
+
+def _resident_alone(pid: int) -> int | None:
     try:
         lines = (PROC / str(pid) / "status").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -20,12 +20,22 @@ TOLD_EVERY_S = 0.25
 
 def work(connection: Connection, shared: Work, place: Place) -> None:
     """Trains job after job until the driver hangs up; the main function of a worker process."""
+    be_left_alone()
+    serve(Line(connection), shared, place)
+
+
+def be_left_alone() -> None:
+    """Leaves signals to the driver, but goes before others where memory runs out."""
     # Ctrl-C on a terminal goes to every process of it; the driver decides what comes of it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     volunteer()
+
+
+def serve(line: Line, shared: Work, place: Place) -> None:
+    """Loads the images, says so, and trains job after job until nobody is at the other end; then ends the process."""
     try:
-        _work(Line(connection), shared, place)
+        _serve(line, shared, place)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         # The driver is gone. Nobody hears of what is running now; its last epoch is in its checkpoint.
         os._exit(0)
@@ -42,7 +52,7 @@ class _ToDriver(logging.Handler):
         self._line.tell("log", level=record.levelno, text=self.format(record))
 
 
-def _work(line: Line, shared: Work, place: Place) -> None:
+def _serve(line: Line, shared: Work, place: Place) -> None:
     import torch
 
     from acmix_nas.search.executors._jobs import Halted, Halting, run_job

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.connection import wait
 from types import TracebackType
@@ -17,6 +17,7 @@ from acmix_nas.record import TrialRecord
 from acmix_nas.search.executors import Job, Outcome, Place, Work, told
 from acmix_nas.search.executors._line import GarbageError, Line
 from acmix_nas.search.executors._memory import fair_share
+from acmix_nas.search.executors._ranks import conduct
 from acmix_nas.search.executors._watch import Watch, Watched
 from acmix_nas.search.executors._worker import work as worker_main
 from acmix_nas.search.executors._worker import write_job
@@ -134,11 +135,15 @@ class _Worker:
         self.line = Line(ours)
         context = multiprocessing.get_context("spawn")
         shared = replace(work, setting=None)  # each worker loads its own images
-        self._process = context.Process(target=worker_main, args=(theirs, shared, place), daemon=True)
+        alone = place.ranks == 1
+        # One of several processes has children, which daemons must not have.
+        self._process = context.Process(
+            target=worker_main if alone else conduct, args=(theirs, shared, place), daemon=alone
+        )
         with _surroundings(place):
             self._process.start()
         theirs.close()
-        self.watched = Watched(self._process.pid or 0, self._process.kill)
+        self.watched = Watched(self._process.pid or 0, self._kill)
 
     def begin(self, job: Job) -> None:
         self._set(job)
@@ -157,8 +162,7 @@ class _Worker:
 
     def end(self) -> None:
         """Kills it, if it lives; what it did last is in its checkpoint."""
-        if self._process.is_alive():
-            self._process.kill()
+        self._kill()
         self._process.join()
         self.line.close()
 
@@ -209,6 +213,13 @@ class _Worker:
         else:
             raise GarbageError(f"a message {kind!r}")
         return None
+
+    def _kill(self) -> None:
+        """Kills the process, and its ranks, which are in a group of its number and may live longer."""
+        self._process.kill()
+        if self.place.ranks > 1:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid or 0, signal.SIGKILL)
 
     def _set(self, job: Job | None) -> None:
         self.job = job

@@ -11,6 +11,7 @@ from acmix_nas.errors import UsageError
 from acmix_nas.search.executors import Job, Outcome, Place, TrialLimits, Work
 from acmix_nas.search.executors._jobs import Halted, Halting, run_job
 from acmix_nas.train import Progress, Setting
+from acmix_nas.train.ranks import world
 
 
 def make(work: Work, places: Sequence[Place]) -> "Serial":
@@ -33,6 +34,8 @@ def check(places: Sequence[Place], limits: TrialLimits) -> None:
         raise UsageError("--trial-minutes and --trial-memory need workers to watch over; choose --executor process.")
     if len(places) != 1:
         raise UsageError(f"the executor serial has one worker, not {len(places)}; choose --executor process.")
+    if places[0].ranks != 1:
+        raise UsageError("the executor serial is one process, on one GPU; for several choose --executor process.")
 
 
 def setting_of(work: Work) -> Setting:
@@ -44,7 +47,7 @@ def setting_of(work: Work) -> Setting:
         split=work.split,
         input_size=work.input_size,
         device=work.device,
-        environment=environment(work.device),
+        environment={**environment(work.device), **({"processes": world()} if world() > 1 else {})},
     )
 
 
