@@ -86,6 +86,17 @@ def _checked(placed: list[Placed], model: Any) -> Iterator[Placed]:
 
 @cache
 def count_mixer(mixer: Mixer, **site: Any) -> tuple[Part, ...]:
-    """The parts of one block's operator at its site; remembered."""
-    parts: tuple[Part, ...] = registry.load("operators", mixer.operator).count(mixer, **site)
+    """The parts of one block's operator at its site; remembered.
+
+    Raises:
+        AcmixError: A module of the user's own raised something.
+    """
+    operator = registry.load("operators", mixer.operator)
+    own = [name for name in (mixer.operator, mixer.attention) if name is not None and "." in name]
+    try:
+        parts: tuple[Part, ...] = operator.count(mixer, **site)
+    except Exception as error:
+        if not own or isinstance(error, AcmixError):
+            raise
+        raise AcmixError(f"{', '.join(own)} cannot be counted: {type(error).__name__}: {error}.") from error
     return parts

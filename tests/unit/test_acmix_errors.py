@@ -48,3 +48,17 @@ def test_a_users_own_mode(tmp_path, monkeypatch):
     import torch
 
     assert ACmix(24, attention="my_lab.values", stride=2)(torch.randn(1, 24, 5, 3)).shape == (1, 24, 3, 2)
+
+
+def test_a_users_operator_that_cannot_be_counted_is_told_in_one_line(tmp_path, monkeypatch):
+    (tmp_path / "my_rooms").mkdir()
+    (tmp_path / "my_rooms" / "uncountable.py").write_text("def count(mixer, **site):\n    return 1 / 0\n")
+    (tmp_path / "my_rooms" / "uncounted.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    from acmix_nas.arch import Mixer
+    from acmix_nas.cost.count import count_mixer
+    from acmix_nas.errors import AcmixError
+
+    for name, reason in (("uncountable", "ZeroDivisionError"), ("uncounted", "AttributeError")):
+        with pytest.raises(AcmixError, match=rf"my_rooms\.{name} cannot be counted: {reason}"):
+            count_mixer(Mixer(operator=f"my_rooms.{name}", combine="conv", conv_kernel=3, num_heads=4))
