@@ -27,7 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes share the cores; must
 
 import numpy as np
 import optuna
-from engines import ENGINES, FRONT_ENGINES, quiet
+from engines import ENGINES, EVOLUTION, FRONT_ENGINES, enqueue_child, quiet
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import create_trial
 from tables import macro, nasbench201, suggest, swin
@@ -65,12 +65,13 @@ def spaces(cell: Cell) -> list[float]:
     made_up = swin(per)
     made_up = type(made_up)(made_up.name, made_up.space, seed)
     space = None if sampler.endswith("without space") else made_up.space
-    study = optuna.create_study(
-        direction="maximize", sampler=make_sampler(sampler.removesuffix(" without space"), seed, space=space)
-    )
-    noise = random.Random(f"{seed}/noise")
+    name = "random" if sampler == EVOLUTION else sampler.removesuffix(" without space")
+    study = optuna.create_study(direction="maximize", sampler=make_sampler(name, seed, space=space))
+    noise, chance = random.Random(f"{seed}/noise"), random.Random(f"{seed}/evolution")
     best: list[float] = []
     for _ in range(max(SPACE_BUDGETS)):
+        if sampler == EVOLUTION:
+            enqueue_child(study, chance)
         trial = study.ask()
         value = made_up.value(suggest(made_up.space, trial))
         study.tell(trial, value + noise.gauss(0, 0.3))
@@ -158,7 +159,7 @@ def main() -> None:
             compare(f"{name}: part of the front's hypervolume after {BUDGETS}", front, engines, name, options)
     if "spaces" in options.what:
         for per in ("stage", "block"):
-            engines = ["random", "tpe", "hamming-gp", "hamming-gp without space"]
+            engines = ["random", "tpe", EVOLUTION, "hamming-gp", "hamming-gp without space"]
             compare(f"{swin(per).name}: best value after {SPACE_BUDGETS}", spaces, engines, per, options)
     if "asks" in options.what:
         asks()

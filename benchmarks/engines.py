@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 import optuna
+from optuna.distributions import CategoricalDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import create_trial
 from tables import Key, Table
@@ -16,6 +17,9 @@ from tables import Key, Table
 from acmix_nas.search import HammingGPSampler
 
 STARTS = 10
+EVOLUTION = "evolution"
+LIVING, RIVALS = 25, 5
+"""Of regularised evolution: networks that are alive, and those of which the best has a child."""
 ASKED = 3
 """Asks for each distinct network at most; then random networks fill up what is missing."""
 
@@ -56,20 +60,33 @@ def sampled(make: Callable[[Table, int, bool], BaseSampler]) -> Engine:
 
 
 def evolution(table: Table, seed: int, trials: int, front: bool) -> list[int]:
-    """Regularised evolution (Real 2019): of 25 living networks the best of 5 has a child, and the oldest dies."""
+    """Regularised evolution (Real 2019): of the living networks the best of a few has a child, and the oldest dies."""
     chance, observed = random.Random(f"{seed}/evolution"), table.observed(seed)
     tried = dict.fromkeys(starts(table, seed))
-    while len(tried) < 25:
+    while len(tried) < LIVING:
         tried[chance.randrange(len(table.keys))] = None
-    living = deque(tried, maxlen=25)
+    living = deque(tried, maxlen=LIVING)
     for _ in range(ASKED * trials):
         if len(tried) >= trials:
             break
-        parent = max(chance.sample(list(living), 5), key=lambda index: observed[index])
+        parent = max(chance.sample(list(living), RIVALS), key=lambda index: observed[index])
         child = table.index[_mutated(table, table.keys[parent], chance)]
         living.append(child)
         tried[child] = None
     return _filled(table, seed, list(tried), trials)
+
+
+def enqueue_child(study: optuna.Study, chance: random.Random) -> None:
+    """The same, of a study of any space: the next trial is a child, whose newly active choices its sampler draws."""
+    living = study.trials[-LIVING:]
+    if len(living) < LIVING:
+        return
+    parent = max(chance.sample(living, RIVALS), key=lambda trial: trial.value or 0.0)
+    name = chance.choice(sorted(parent.params))
+    one = parent.distributions[name]
+    options = one.choices if isinstance(one, CategoricalDistribution) else range(one.low, one.high + 1)
+    others = [option for option in options if option != parent.params[name]]
+    study.enqueue_trial({**parent.params, name: chance.choice(others)})
 
 
 def local(table: Table, seed: int, trials: int, front: bool) -> list[int]:
@@ -90,7 +107,7 @@ ENGINES: dict[str, Engine] = {
     "random": sampled(lambda table, seed, front: RandomSampler(seed=seed)),
     "NSGA-II": sampled(lambda table, seed, front: NSGAIISampler(population_size=20, seed=seed)),
     "TPE": sampled(lambda table, seed, front: TPESampler(seed=seed)),
-    "evolution": evolution,
+    EVOLUTION: evolution,
     "local search": local,
     "Hamming GP": sampled(lambda table, seed, front: _hamming(table, seed, front)),
 }

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 
 import torch
 from torch import distributed
@@ -25,13 +26,19 @@ def joined(device: str, *, meeting: str = "env://") -> Iterator[None]:
     if count == 1:
         yield
         return
-    group = {"init_method": meeting, "rank": int(os.environ["RANK"]), "world_size": count, "timeout": PATIENCE}
+    join = partial(
+        distributed.init_process_group,
+        init_method=meeting,
+        rank=int(os.environ["RANK"]),
+        world_size=count,
+        timeout=PATIENCE,
+    )
     if device == "cuda":
         own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(own)
-        distributed.init_process_group("nccl", device_id=own, **group)
+        join("nccl", device_id=own)
     else:
-        distributed.init_process_group("gloo", **group)
+        join("gloo")
     try:
         yield
     finally:

@@ -102,4 +102,4 @@ def _relay(driver: Line, ranks: list[Line]) -> None:
 
 
 def _has_failed(said: dict[str, Any]) -> bool:
-    return said["kind"] == "ended" and said["record"]["status"] == "failed"
+    return said["kind"] == "ended" and bool(said["record"]["status"] == "failed")
