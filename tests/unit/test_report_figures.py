@@ -19,7 +19,9 @@ def names(files: list[Path]) -> set[str]:
 def test_a_search_has_its_pictures(tmp_path: Path) -> None:
     files = draw_figures(tmp_path, *make_search(), formats=["svg"])
     expected = {f"{name}.svg" for name in FIGURES}
-    assert names(files) - {"mixing.svg"} == expected
+    best, paper = mixing.groups(*make_search())
+    assert names(files) - expected == {f"mixing-{best.replace(' ', '-')}.svg", "mixing-paper.svg"}
+    assert (best.startswith("trial "), paper) == (True, "paper")
     assert all(file.read_text().startswith("<?xml") for file in files)
 
 

@@ -13,16 +13,20 @@ from acmix_nas.report.picture import BLUE, FAINT, GREY, VERMILLION
 
 SIZE = (7.0, 4.8)
 MOST = 8
+"""Rows with a picture."""
+PAPER = "paper"
+"""Label of the paper's network in every space."""
 ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
 Band = tuple[float, float, float]
 """Mean, lower and upper end over the seeds."""
 
 
 def groups(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, list[TrialRecord]]:
-    """Rows whose blocks learn their weights, with their seeds; of a search the best trial alone. At most `MOST`."""
+    """Rows whose blocks learn their weights, with their seeds; of a search its best trial, and the paper's network."""
     if header.kind == "search":
         best = [record for record in front_of(header, records) if learns(record)][:1]
-        return {f"trial {record.number}": [record] for record in best}
+        paper = [record for record in complete(records) if record.label == PAPER and learns(record)]
+        return {f"trial {record.number}": [record] for record in best} | ({PAPER: paper[:1]} if paper else {})
     learning = [record for record in complete(records) if learns(record) and record.shared_with is None]
     names = list(dict.fromkeys(record.label for record in learning))[:MOST]
     return {name: [record for record in learning if record.label == name] for name in names}
