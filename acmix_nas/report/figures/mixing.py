@@ -37,12 +37,13 @@ def draw(figure: Any, name: str, trials: Sequence[TrialRecord]) -> None:
     above, below = figure.subplots(2, 1, sharex=True)
     blocks = range(len(trials[0].mixing[-1]))
     before = starts(trials[0])
+    learned = [[] if start is None else pairs for pairs, start in zip(_pairs(trials), before, strict=False)]
     for side, (text, color, marker, line) in enumerate(
         ((f"|{ALPHA}| attention", BLUE, "o", "-"), ("|β| convolution", VERMILLION, "s", "--"))
     ):
-        values = [_band([abs(pair[side]) for pair in pairs]) for pairs in _pairs(trials)]
+        values = [_band([abs(pair[side]) for pair in pairs]) for pairs in learned]
         _draw_line(above, blocks, values, [None if s is None else s[side] for s in before], (color, marker, line, text))
-    ratios = [_band([log(abs(a) / abs(b)) for a, b in pairs if a and b]) for pairs in _pairs(trials)]
+    ratios = [_band([log(abs(a) / abs(b)) for a, b in pairs if a and b]) for pairs in learned]
     zero = [None if s is None else log(s[0] / s[1]) for s in before]
     _draw_line(below, blocks, ratios, zero, ("black", "D", "-", f"log |{ALPHA} / β|"))
     below.axhline(0, color=GREY, linewidth=1)
