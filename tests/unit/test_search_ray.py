@@ -155,6 +155,17 @@ class TestOnRay:
         assert comparable(studies["ray"]) == comparable(studies["serial"])
         assert not (studies["ray"].folder / "checkpoints").exists()
 
+    def test_two_ranks_on_a_node_train_what_one_process_does(self, cluster, tmp_path):
+        setting, records = setting_with(2), []
+        for name, place in (("serial", Place(1)), ("ray", Place(2, ranks=2))):
+            study = new_study(tmp_path, name)
+            executor = make_executor(name, work_of(setting), [place])
+            search(study, SPACE, setting, trials=1, watcher=Onlooker(), executor=executor)
+            records += study.records()
+        alone, together = records
+        assert together.losses == pytest.approx(alone.losses, rel=1e-4)
+        assert together.environment["processes"] == 2
+
     def test_a_node_that_is_removed_costs_at_most_the_running_epoch(self, cluster, tmp_path):
         setting = setting_with(4)
         node = cluster.add_node(num_cpus=3)
