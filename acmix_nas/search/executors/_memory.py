@@ -21,9 +21,10 @@ def resident(pid: int) -> int | None:
 
 
 def _children(pid: int) -> list[int]:
+    """The processes that a process's first thread started."""
     with suppress(OSError):  # it has just ended
-        lists = (PROC / str(pid) / "task").glob("*/children")
-        return [int(child) for found in lists for child in found.read_text(encoding="utf-8").split()]
+        found = (PROC / str(pid) / "task" / str(pid) / "children").read_text(encoding="utf-8")
+        return [int(child) for child in found.split()]
     return []
 
 
