@@ -19,6 +19,7 @@ from operators import naive, spread
 from torch import nn
 
 from acmix_nas import ACmix, Arch, build_model
+from acmix_nas.cost.execution import compiled
 from acmix_nas.models import merge, named_arch
 
 BATCH, SIZE = 4, 224
@@ -94,7 +95,7 @@ def report(pair: str, mode: str, repetitions: int, *, training: bool) -> None:
     images = torch.randn(BATCH, 3, SIZE, SIZE).to(memory_format=torch.channels_last)
     for name, model in models.items():
         model.train(training).to(memory_format=torch.channels_last)
-        models[name] = torch.compile(model, fullgraph=True, dynamic=False) if mode == "compile" else model
+        models[name] = compiled(model, "cpu", fullgraph=True, dynamic=False) if mode == "compile" else model
         for _ in range(2):
             seconds(models[name], images, mode, training=training)
     rounds = [

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 
 from acmix_nas import ACmix
+from acmix_nas.cost.execution import compiled
 
 STAGES = {"64@56": (64, 56), "128@28": (128, 28), "256@14": (256, 14), "512@7": (512, 7)}
 """Channels and extent of the map."""
@@ -97,7 +98,7 @@ def report(stage: str, mode: str, repetitions: int, *, training: bool) -> float:
     x = x.to(memory_format=torch.channels_last).requires_grad_(training)
     forms = forms_of(module)
     if mode == "compile":
-        forms = {name: torch.compile(form, fullgraph=True, dynamic=False) for name, form in forms.items()}
+        forms = {name: compiled(form, "cpu", fullgraph=True, dynamic=False) for name, form in forms.items()}
     outputs = [run(form, x, mode, training=training).detach().float() for form in forms.values()]
     tolerance = 0.1 if mode == "bf16" else 1e-4
     torch.testing.assert_close(*outputs, rtol=tolerance, atol=tolerance)

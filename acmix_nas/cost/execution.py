@@ -141,8 +141,23 @@ def make_images(batch_size: int, input_size: Size, how: Execution) -> torch.Tens
 def make_step(model: nn.Module, images: torch.Tensor, how: Execution) -> Step:
     """One run of a model; compiled at its first call if so asked."""
     weights = tuple(model.parameters()) if how.train else ()
-    run: Callable[[torch.Tensor], Any] = torch.compile(model, dynamic=False) if how.compiled else model
+    run = compiled(model, how.device, dynamic=False) if how.compiled else model
     return Step(run, images, how, weights)
+
+
+def compiled(model: Callable[..., Any], device: str, **options: Any) -> Callable[..., Any]:
+    """`torch.compile`, but on a CPU memory formats stay as they are.
+
+    Where torch 2.13 and 2.14 change them there, a network with convolutions and norms may write past its buffers and
+    end the process (pytorch issue 181618); Swin with ACmix at 224 pixels does.
+
+    Args:
+        model: What is compiled.
+        device: "cpu" or "cuda", with an index if need be.
+        options: Further arguments of `torch.compile`.
+    """
+    kept: dict[str, Any] | None = {"layout_optimization": False} if device.startswith("cpu") else None
+    return torch.compile(model, options=kept, **options)
 
 
 @contextmanager

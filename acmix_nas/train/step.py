@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
+from acmix_nas.cost.execution import compiled
 from acmix_nas.train.checkpoint import Tensors, below, load_model, load_optimizer, optimizer_state, prefixed
 from acmix_nas.train.feed import Batch
 from acmix_nas.train.ranks import world
@@ -44,7 +45,7 @@ class Step:
         together = DistributedDataParallel(model) if world() > 1 else None
         self._no_sync = nullcontext if together is None else together.no_sync
         forward = model if together is None else together
-        self._forward = torch.compile(forward) if budget.compile else forward
+        self._forward = compiled(forward, device) if budget.compile else forward
 
     @property
     def scored(self) -> nn.Module:

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -149,3 +151,23 @@ def test_the_compiler_is_asked_and_its_graph_breaks_are_counted():
         torch.testing.assert_close(step(), (images + 1) * 2)
         _, none = first_run(make_step(nn.ReLU(), images, how))
     assert (breaks, none) == (1, 0)
+
+
+FIRST_STAGE = """
+import timm, torch
+import acmix_nas.models
+from acmix_nas.cost.execution import compiled
+
+torch.manual_seed(0)
+stage = timm.create_model("acmix_swin_tiny_patch4_window7_224").eval().layers[0]
+image = torch.randn(4, 56, 56, 96)
+with torch.no_grad():
+    torch.testing.assert_close(compiled(stage, "cpu", fullgraph=True, dynamic=False)(image), stage(image))
+"""
+
+
+@pytest.mark.slow
+def test_a_compiled_swin_does_not_write_past_its_buffers():
+    """In a process of its own: torch's change of memory formats would end it (pytorch issue 181618)."""
+    done = subprocess.run([sys.executable, "-c", FIRST_STAGE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
