@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from math import isfinite
 from typing import Any, Self, TypeAlias
 
 from acmix_nas.arch import Arch
@@ -11,6 +12,8 @@ from acmix_nas.errors import ArchError, RecordError
 Kind: TypeAlias = Callable[[object], bool]
 MOST = 2**63
 """No number of a record is as large; databases and JavaScript could not hold it."""
+DEEPEST = 50
+"""Lists and objects in one another, at most."""
 STATUSES = ("complete", "paused", "pruned", "failed")
 """All epochs trained; stopped to be gone on with; stopped for good because others were better; ended by an error."""
 SPLITS = ("search", "report")
@@ -211,7 +214,16 @@ def _is_text(value: object) -> bool:
 
 
 def _is_mapping(value: object) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
+    return isinstance(value, Mapping) and _is_plain(value, DEEPEST)
+
+
+def _is_plain(value: object, deepest: int) -> bool:
+    """Whether JSON can hold a value: numbers are finite, and nothing is nested deeper than so many times."""
+    if isinstance(value, Mapping):
+        return all(isinstance(name, str) for name in value) and _is_plain(list(value.values()), deepest)
+    if isinstance(value, list | tuple):
+        return deepest > 0 and all(_is_plain(inner, deepest - 1) for inner in value)
+    return isfinite(value) if isinstance(value, float) else value is None or isinstance(value, str | int)
 
 
 def _list_of(each: Kind) -> Kind:
