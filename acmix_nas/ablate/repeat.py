@@ -134,7 +134,8 @@ def _repeat_together(record: TrialRecord, work: Work, on_step: Callable[[Progres
 
 def _processes(record: TrialRecord) -> int:
     """So many trained the trial together."""
-    return int(record.environment.get("processes", 1))
+    count = record.environment.get("processes")
+    return count if isinstance(count, int) else 1
 
 
 def compare(first: TrialRecord, second: TrialRecord, records: Sequence[TrialRecord] = ()) -> Comparison:
