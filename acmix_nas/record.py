@@ -10,6 +10,8 @@ from acmix_nas.arch import Arch
 from acmix_nas.errors import ArchError, RecordError
 
 Kind: TypeAlias = Callable[[object], bool]
+Blocks: TypeAlias = tuple[tuple[float, float] | None, ...]
+"""A value of attention and one of convolution for each block, first to last; None for a block without them."""
 MOST = 2**63
 """No number of a record is as large; databases and JavaScript could not hold it."""
 DEEPEST = 50
@@ -110,6 +112,9 @@ class TrialRecord:
         proxy: How the network was shrunk for training.
         data: Name, fingerprint, classes and split sizes of the images.
         environment: Device, threads, versions, machine.
+        norms: Norms of (alpha * F_att, beta * F_conv) of each block on the images of `split`, after each epoch: the
+            root mean square over pixels and channels, averaged over images; None for a block with one path. Records
+            of earlier versions have none.
         shared_with: Number of the trial whose proxy network is the same and whose score this one shares.
         started: When it began, ISO 8601 in UTC.
         seconds: Wall-clock time it took.
@@ -125,7 +130,7 @@ class TrialRecord:
     split: str
     scores: tuple[float, ...]
     losses: tuple[float, ...]
-    mixing: tuple[tuple[tuple[float, float] | None, ...], ...]
+    mixing: tuple[Blocks, ...]
     seeds: Mapping[str, int]
     budget: Mapping[str, Any]
     proxy: Mapping[str, Any]
@@ -133,6 +138,7 @@ class TrialRecord:
     environment: Mapping[str, Any]
     started: str
     seconds: float
+    norms: tuple[Blocks, ...] = ()
     shared_with: int | None = None
     error: str | None = None
     origin: str | None = None
@@ -156,8 +162,9 @@ class TrialRecord:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, the `arch_id` first."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        if self.origin is None:
-            del values["origin"]
+        for optional in ("norms", "origin"):
+            if not values[optional]:
+                del values[optional]
         return {"arch_id": self.arch_id, **values, "arch": self.arch.to_dict(), "cost": asdict(self.cost)}
 
     @classmethod
@@ -177,9 +184,10 @@ class TrialRecord:
         _check_kinds(asdict(known["cost"]), COST_KINDS)
         known["scores"] = tuple(known["scores"])
         known["losses"] = tuple(known["losses"])
-        known["mixing"] = tuple(
-            tuple(None if pair is None else (pair[0], pair[1]) for pair in epoch) for epoch in known["mixing"]
-        )
+        for name in ("mixing", "norms"):
+            known[name] = tuple(
+                tuple(None if pair is None else (pair[0], pair[1]) for pair in blocks) for blocks in known.get(name, ())
+            )
         record = cls(**known)
         if values.get("arch_id", record.arch_id) != record.arch_id:
             raise RecordError(
@@ -251,7 +259,7 @@ TRIAL_KINDS: Mapping[str, Kind] = {
     "seconds": _is_number,
     "seeds": _is_seeds,
     "shared_with": _maybe(_is_count),
-    "mixing": _list_of(_list_of(_maybe(_is_pair))),
+    **dict.fromkeys(("mixing", "norms"), _list_of(_list_of(_maybe(_is_pair)))),
 }
 COST_KINDS: Mapping[str, Kind] = {
     **dict.fromkeys(("params", "macs", "macs_deploy", "input_size"), _is_count),

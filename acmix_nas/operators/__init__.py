@@ -24,4 +24,7 @@ Modules of the parts are named within the operator, "" for the operator itself; 
 attention and convolution, and `set_input_size(map_size)`, which fits windows to a new map. Where a mixer's attention
 sees the whole map (`arch.MAP_WIDE_ATTENTION`), a host may call operator(x, token) with a class token (B, 1, C_in) and
 gets the map and the token (B, 1, C_out).
+
+While a network is scored, two submodules are observed where an operator has them: `combine.sum`, called with what both
+paths contribute, each (B, h, w, C), and `combine.gate`, whose output (B, 2, C) is alpha and beta of every image.
 """

@@ -15,8 +15,19 @@ from acmix_nas.operators.attention import Weight
 Mixing = tuple[float, float]
 
 
+class Sum(nn.Module):
+    """alpha * F_att + beta * F_conv, both given; a forward hook on it sees what each path contributes."""
+
+    def forward(self, att: torch.Tensor, conv: torch.Tensor) -> torch.Tensor:
+        return att + conv
+
+
 class Combination(nn.Module, ABC):
-    """Base of the rules."""
+    """Base of the rules. All that is combined goes through `sum`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sum = Sum()
 
     @abstractmethod
     def mixing(self) -> Mixing | None:
@@ -55,7 +66,8 @@ class Fixed(Combination):
         return self.alpha, self.beta
 
     def forward(self, att: torch.Tensor, conv: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        return self.alpha * att + self.beta * conv
+        y: torch.Tensor = self.sum(self.alpha * att, self.beta * conv)
+        return y
 
 
 class Learned(Combination):
@@ -85,7 +97,8 @@ class Learned(Combination):
         return 1.0 if self.alpha is None else self.alpha, self.beta
 
     def forward(self, att: torch.Tensor, conv: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        return (att if self.alpha is None else self.alpha * att) + self.beta * conv
+        y: torch.Tensor = self.sum(att if self.alpha is None else self.alpha * att, self.beta * conv)
+        return y
 
 
 class Convex(Combination):
@@ -110,7 +123,8 @@ class Convex(Combination):
 
     def forward(self, att: torch.Tensor, conv: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         alpha = self.alpha_logit.sigmoid()
-        return alpha * att + (1 - alpha) * conv
+        y: torch.Tensor = self.sum(alpha * att, (1 - alpha) * conv)
+        return y
 
 
 class Gate(nn.Module):
@@ -150,7 +164,7 @@ class Gated(Combination):
 
     def forward(self, att: torch.Tensor, conv: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         alpha_BC, beta_BC = self.gate(x).unbind(1)
-        y: torch.Tensor = alpha_BC[:, None, None] * att + beta_BC[:, None, None] * conv
+        y: torch.Tensor = self.sum(alpha_BC[:, None, None] * att, beta_BC[:, None, None] * conv)
         return y
 
 

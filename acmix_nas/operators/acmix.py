@@ -209,7 +209,10 @@ class ACmix(TwoForms):
     def _combined(
         self, att_BhwC: torch.Tensor, conv_BhwC: torch.Tensor, x_BHWI: torch.Tensor, weights: _Weights = None
     ) -> torch.Tensor:
-        y: torch.Tensor = self.combine(att_BhwC, conv_BhwC, x_BHWI) if weights is None else att_BhwC + conv_BhwC
+        if weights is None:
+            y: torch.Tensor = self.combine(att_BhwC, conv_BhwC, x_BHWI)
+        else:
+            y = self.combine.sum(att_BhwC, conv_BhwC)
         return y
 
     def _attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, weights: _Weights) -> torch.Tensor:

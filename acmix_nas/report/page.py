@@ -198,6 +198,9 @@ def _trial(record: TrialRecord, shown: frozenset[str]) -> dict[str, Any]:
         "started": record.started,
         "device": str(record.environment.get("device_name") or record.environment.get("device") or ""),
         "mixing": list(record.mixing[-1]) if record.mixing else [],
+        "norms": [pair and [float(f"{norm:.4g}") for norm in pair] for pair in record.norms[-1]]
+        if record.norms
+        else [],
         "seeds": dict(record.seeds),
         "seconds": record.seconds,
         "shared": record.shared_with,

@@ -202,7 +202,7 @@ class _Driver:
         record = shared_record(twin, job.arch, self._setting, number=job.number, label=job.label)
         if wanted == self._setting.budget.epochs:
             return record
-        cut = {name: getattr(record, name)[:wanted] for name in ("scores", "losses", "mixing")}
+        cut = {name: getattr(record, name)[:wanted] for name in ("scores", "losses", "mixing", "norms")}
         return replace(record, status="paused", **cut)
 
     def _take(self, outcome: Outcome, total: int) -> None:

@@ -1,34 +1,50 @@
-"""alpha and beta of every block, also where they depend on the images."""
+"""What every block mixes: its alpha and beta, and how much each path contributes on the images."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from math import sqrt
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
-Mixing: TypeAlias = tuple[tuple[float, float] | None, ...]
-"""(alpha, beta) of each block, first to last; None for a block without ACmix."""
+from acmix_nas.record import MOST, Blocks
+from acmix_nas.train.ranks import total
+
+
+class Mixing(NamedTuple):
+    """What the blocks of a network mix.
+
+    Attributes:
+        weights: (alpha, beta), per-channel ones as their mean. Those of `gated` are averaged over images and channels.
+        norms: Norms of (alpha * F_att, beta * F_conv): the root mean square over pixels and channels, a class token
+            among them, averaged over images. None for a block with one path, and where no record could hold them.
+    """
+
+    weights: Blocks
+    norms: Blocks
 
 
 @contextmanager
 def watch_mixing(model: nn.Module) -> Iterator[Callable[[], Mixing]]:
-    """Observes a model of ours while it runs; the function it gives reads (alpha, beta) of each block.
+    """Observes a model of ours while it runs; the function it gives reads what the blocks mixed of all that passed.
 
-    Learned and fixed weights are read as they are, per-channel ones as their mean. The gates of `gated` are averaged
-    over the images that passed and over channels; None before any did.
+    In processes that `torch.distributed` joins it is called in all of them, and reads what passed in any.
     """
     mixers: list[nn.Module] = list(model.mixers()) if hasattr(model, "mixers") else []  # type: ignore[operator]
-    seen: dict[int, list[torch.Tensor]] = {}
-
-    def observe(index: int) -> Callable[[nn.Module, Any, torch.Tensor], None]:
-        return lambda _gate, _inputs, gates: seen.setdefault(index, []).append(gates.detach().float().mean(-1))
-
-    gates = {index: gate for index, mixer in enumerate(mixers) if (gate := _gate(mixer)) is not None}
-    hooks = [gate.register_forward_hook(observe(index)) for index, gate in gates.items()]
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    gates, norms = _Means(len(mixers), device), _Means(len(mixers), device)
+    hooks: list[RemovableHandle] = []
+    for block, mixer in enumerate(mixers):
+        combine = getattr(mixer, "combine", None)
+        hooks += gates.watch(block, getattr(combine, "gate", None), _gates)
+        hooks += norms.watch(block, getattr(combine, "sum", None), _norms)
 
     def read() -> Mixing:
-        return tuple(_mean(seen[index]) if index in seen else _static(mixer) for index, mixer in enumerate(mixers))
+        gated = gates.read()
+        weights = tuple(_fixed(mixer) if pair is None else pair for mixer, pair in zip(mixers, gated, strict=True))
+        return Mixing(weights, norms.read())
 
     try:
         yield read
@@ -37,16 +53,45 @@ def watch_mixing(model: nn.Module) -> Iterator[Callable[[], Mixing]]:
             hook.remove()
 
 
-def _gate(mixer: nn.Module) -> nn.Module | None:
-    gate = getattr(getattr(mixer, "combine", None), "gate", None)
-    return gate if isinstance(gate, nn.Module) else None
+_Pairs: TypeAlias = Callable[[tuple[torch.Tensor, ...], torch.Tensor], torch.Tensor]
+"""A pair (B, 2) for each image, from what a module takes and gives."""
 
 
-def _mean(gates: list[torch.Tensor]) -> tuple[float, float]:
-    alpha, beta = torch.cat(gates).mean(0).tolist()
-    return alpha, beta
+def _gates(_inputs: tuple[torch.Tensor, ...], gates_B2C: torch.Tensor) -> torch.Tensor:
+    return gates_B2C.float().mean(-1)
 
 
-def _static(mixer: nn.Module) -> tuple[float, float] | None:
+def _norms(paths_BhwC: tuple[torch.Tensor, ...], _sum: torch.Tensor) -> torch.Tensor:
+    norms = [torch.linalg.vector_norm(path, dim=(1, 2, 3), dtype=torch.float32) for path in paths_BhwC]
+    return torch.stack(norms, 1) / sqrt(paths_BhwC[0][0].numel())
+
+
+class _Means:
+    """Means over images of a pair for each block; the images of all processes."""
+
+    def __init__(self, blocks: int, device: torch.device) -> None:
+        self._sums = torch.zeros(blocks, 3, dtype=torch.float64, device=device)
+        """Of both values, and the number of images."""
+
+    def watch(self, block: int, part: object, pairs: _Pairs) -> list[RemovableHandle]:
+        """Takes the pairs of a block from a part of it, if it has that part."""
+        if not isinstance(part, nn.Module):
+            return []
+
+        def observe(_part: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            seen_B2 = pairs(inputs, output).detach().double()
+            self._sums[block] += nn.functional.pad(seen_B2.sum(0), (0, 1), value=len(seen_B2))
+
+        return [part.register_forward_hook(observe)]
+
+    def read(self) -> Blocks:
+        if not len(self._sums):
+            return ()
+        sums = total(self._sums.clone())
+        means = (sums / sums[:, 2:]).tolist()  # no images give nan, which is not below anything
+        return tuple((att, conv) if abs(att) < MOST and abs(conv) < MOST else None for att, conv, _ in means)
+
+
+def _fixed(mixer: nn.Module) -> tuple[float, float] | None:
     pair: tuple[float, float] | None = mixer.mixing() if hasattr(mixer, "mixing") else None  # type: ignore[operator]
     return pair

@@ -1,10 +1,10 @@
 """`Progress`: what a training has shown so far."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from acmix_nas.train.mixing import Mixing
+from acmix_nas.record import Blocks
 
 
 @dataclass(slots=True)
@@ -15,6 +15,7 @@ class Progress:
         scores: Top-1 accuracy in [0, 1] on the scored split after each epoch.
         losses: Mean training loss of each epoch.
         mixing: (alpha, beta) of each block after each epoch.
+        norms: Norms of (alpha * F_att, beta * F_conv) of each block on the scored images after each epoch.
         step: Optimizer steps done.
         steps: Optimizer steps in all.
         epochs: Epochs in all.
@@ -25,7 +26,8 @@ class Progress:
 
     scores: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
-    mixing: list[Mixing] = field(default_factory=list)
+    mixing: list[Blocks] = field(default_factory=list)
+    norms: list[Blocks] = field(default_factory=list)
     step: int = 0
     steps: int = 0
     epochs: int = 0
@@ -38,4 +40,9 @@ class Progress:
         for item in fields(self):
             setattr(self, item.name, values[item.name])
         self.earlier = sum(self.seconds)
-        self.mixing = [tuple(pair if pair is None else (pair[0], pair[1]) for pair in epoch) for epoch in self.mixing]
+        self.mixing, self.norms = _pairs(self.mixing), _pairs(self.norms)
+
+
+def _pairs(epochs: Iterable[Blocks]) -> list[Blocks]:
+    """Pairs as tuples, which JSON made lists."""
+    return [tuple(pair if pair is None else (pair[0], pair[1]) for pair in blocks) for blocks in epochs]

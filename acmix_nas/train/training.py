@@ -1,7 +1,6 @@
 """The training loop: one model, one budget, a score after every epoch, and a file to go on from."""
 
 import logging
-import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from torch import nn
 
 from acmix_nas.data import Splits
 from acmix_nas.errors import AcmixError, DiskError
+from acmix_nas.record import MOST
 from acmix_nas.train.checkpoint import (
     ResumeError,
     Tensors,
@@ -39,7 +39,7 @@ CHECKED = {"cpu": 1, "cuda": 50}
 
 
 class DivergedError(AcmixError):
-    """The loss stopped being a number."""
+    """The loss stopped being a number, or one that a record can hold."""
 
 
 class Training:
@@ -108,7 +108,7 @@ class Training:
         """Trains one epoch and scores the network; returns top-1 in [0, 1].
 
         Raises:
-            DivergedError: The loss is not finite.
+            DivergedError: The loss is no number, or larger than any record holds.
         """
         clock = time.perf_counter()
         self.progress.started = self.progress.started or datetime.now(UTC).isoformat(timespec="seconds")
@@ -117,13 +117,14 @@ class Training:
             top1, mixing = self.score()
         self.progress.losses.append(loss)
         self.progress.scores.append(top1)
-        self.progress.mixing.append(mixing)
+        self.progress.mixing.append(mixing.weights)
+        self.progress.norms.append(mixing.norms)
         self.progress.seconds.append(time.perf_counter() - clock)
         return top1
 
     @torch.no_grad()
     def score(self) -> tuple[float, Mixing]:
-        """Top-1 in [0, 1] on the scored split, and (alpha, beta) of each block."""
+        """Top-1 in [0, 1] on the scored split, and what each block mixed there."""
         model = self.scored.eval()
         same_buffers(model)
         right = torch.zeros((), dtype=torch.int64, device=self._device)
@@ -199,7 +200,7 @@ class _Losses:
         first = self._progress.step - len(self._new)
         values = torch.stack([loss for loss, _ in self._new]).tolist() if self._new else []
         for step, (value, (_, count)) in enumerate(zip(values, self._new, strict=True), start=first):
-            if not math.isfinite(value):
+            if not abs(value) < MOST:  # which nan is not, either
                 raise DivergedError(f"the loss is {value} at step {step} of {self._progress.steps}")
             self._sum += value * count
             self._count += count
@@ -256,7 +257,7 @@ def train(
         `progress`.
 
     Raises:
-        DivergedError: The loss is not finite.
+        DivergedError: The loss is no number, or larger than any record holds.
         ResumeError: The checkpoint is that of another training.
     """
     training = Training(

@@ -100,6 +100,7 @@ def run_trial(
         scores=tuple(progress.scores),
         losses=tuple(progress.losses),
         mixing=tuple(progress.mixing),
+        norms=tuple(progress.norms),
         seeds=dict(seeds),
         budget=setting.budget.to_dict(),
         proxy=setting.proxy.to_dict(),

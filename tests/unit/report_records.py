@@ -59,7 +59,10 @@ def make_arch(combines: tuple[str, ...] = ("learned",) * 4, conv_kernel: int = 3
     return Arch.canonical(host="swin", stages=stages, conv_on="rolled")
 
 
-def make_mixing(arch: Arch, epochs: int) -> tuple[tuple[tuple[float, float] | None, ...], ...]:
+Epochs = tuple[tuple[tuple[float, float] | None, ...], ...]
+
+
+def make_mixing(arch: Arch, epochs: int) -> Epochs:
     def pair(mixer: Mixer, place: float, progress: float) -> tuple[float, float] | None:
         if mixer.combine != "learned":
             return None
@@ -70,6 +73,11 @@ def make_mixing(arch: Arch, epochs: int) -> tuple[tuple[tuple[float, float] | No
         tuple(pair(mixer, i / (count - 1), (epoch + 1) / epochs) for i, mixer in enumerate(arch.mixers))
         for epoch in range(epochs)
     )
+
+
+def make_norms(mixing: Epochs) -> Epochs:
+    """Contributions of paths of which the convolution's is the larger one."""
+    return tuple(tuple(pair and (2 * abs(pair[0]), 5 * abs(pair[1])) for pair in blocks) for blocks in mixing)
 
 
 def make_record(number: int = 0, top1: float = 0.84, epochs: int = 6, **changes: object) -> TrialRecord:
@@ -85,6 +93,7 @@ def make_record(number: int = 0, top1: float = 0.84, epochs: int = 6, **changes:
         scores=tuple(top1 - 0.3 * math.exp(-1.1 * epoch) * (epoch < epochs - 1) for epoch in range(epochs)),
         losses=tuple(2.0 / (epoch + 1) for epoch in range(epochs)),
         mixing=make_mixing(arch, epochs),
+        norms=make_norms(make_mixing(arch, epochs)),
         seeds={"init": 0, "order": 0},
         budget={"epochs": epochs, "images": 4000, "batch_size": 64, "learning_rate": 1e-3},
         proxy={"name": "cpu", "input_size": 28, "width": 0.25, "depths": list(DEPTHS)},
@@ -97,7 +106,9 @@ def make_record(number: int = 0, top1: float = 0.84, epochs: int = 6, **changes:
 
 
 def make_failed(number: int, error: str = "RuntimeError: out of memory", **changes: object) -> TrialRecord:
-    return replace(make_record(number, **changes), status="failed", scores=(), losses=(), mixing=(), error=error)
+    return replace(
+        make_record(number, **changes), status="failed", scores=(), losses=(), mixing=(), norms=(), error=error
+    )
 
 
 def make_search(count: int = 24, seed: int = 1) -> tuple[StudyHeader, list[TrialRecord]]:

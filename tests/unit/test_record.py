@@ -19,6 +19,7 @@ facts = st.dictionaries(st.text(max_size=8), st.integers(0, 9) | st.text(max_siz
 @st.composite
 def records(draw):
     scores = draw(st.lists(unit, min_size=1, max_size=3))
+    blocks = st.lists(st.tuples(pairs, pairs), min_size=len(scores), max_size=len(scores)).map(tuple)
     return TrialRecord(
         number=draw(st.integers(0, 999)),
         status="complete",
@@ -28,7 +29,8 @@ def records(draw):
         split=draw(st.sampled_from(["search", "report"])),
         scores=tuple(scores),
         losses=tuple(scores),
-        mixing=tuple(draw(st.lists(st.tuples(pairs, pairs), min_size=len(scores), max_size=len(scores)))),
+        mixing=draw(blocks),
+        norms=draw(st.just(()) | blocks),
         seeds={"init": 0, "order": 1},
         budget=draw(facts),
         proxy=draw(facts),
@@ -50,7 +52,7 @@ def test_a_record_survives_a_line_of_json(record):
 @given(records(), st.data())
 def test_a_record_with_a_field_too_few_or_too_many_is_refused(record, data):
     values = record.to_dict()
-    required = set(values) - {"arch_id", "shared_with", "error"}
+    required = set(values) - {"arch_id", "shared_with", "error", "norms"}
     name = data.draw(st.sampled_from(sorted(required)))
     with pytest.raises(RecordError, match=name):
         TrialRecord.from_dict({key: value for key, value in values.items() if key != name})

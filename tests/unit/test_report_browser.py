@@ -11,6 +11,7 @@ from acmix_nas.report import render
 from acmix_nas.space.arch_file import load_arch
 
 CHROMIUM = Path("/usr/bin/chromium")
+ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
 MOST_BYTES = 6_000_000
 
 pytestmark = pytest.mark.browser
@@ -112,6 +113,20 @@ def test_a_trial_opens_to_all_that_is_known_of_it(opened: Any, tmp_path: Path) -
     assert load_arch(tmp_path / "copied.yaml") == records[4].arch
     assert f"epoch 6: search top-1 {records[4].scores[-1]:.4f}, training loss" in log
     assert again == f"acmix repeat swin_t-001 4 --out {tmp_path / 'reports'}"
+
+
+def test_a_trial_shows_what_both_paths_contribute(opened: Any, tmp_path: Path) -> None:
+    header, records = make_search()
+    render(tmp_path, header, records)
+    page = opened(tmp_path / "report.html", "#trial-1")
+    alpha, beta = next(pair for pair in records[1].mixing[-1] if pair)
+    titles = page.locator("#mixing title").all_text_contents(), page.locator("#norms title").all_text_contents()
+    assert any(title.endswith(f"|{ALPHA}| attention {alpha:.4g}") for title in titles[0])
+    assert any(title.endswith(f"‖{ALPHA}·F_att‖ {2 * alpha:.4g}") for title in titles[1])
+    assert any(title.endswith(f"‖β·F_conv‖ {5 * abs(beta):.4g}") for title in titles[1])
+    assert page.locator("#contributions").is_visible()
+    page.locator("#trials tbody tr[data-number='0']").click()
+    assert not page.locator("#contributions").is_visible()
 
 
 def test_buttons_put_text_on_the_clipboard(opened: Any, tmp_path: Path) -> None:

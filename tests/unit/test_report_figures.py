@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from report_records import COMBINES, make_ablation, make_failed, make_mixing, make_search
 
 from acmix_nas.report.figures import draw_figures, mixing
@@ -81,6 +82,16 @@ def test_rows_that_learn_their_weights_are_shown() -> None:
     assert list(mixing.groups(header, records)) == ["learned"]
     fixed = [replace(r, mixing=make_mixing(r.arch, 6)) for r in records if r.label in COMBINES[:2]]
     assert mixing.groups(header, fixed) == {}
+
+
+def test_contributions_stand_beside_the_weights_where_all_records_have_them() -> None:
+    first, second = mixing.groups(*make_ablation(seeds=2))["learned"]
+    for trials, panels in (([first, second], 4), ([first, replace(second, norms=())], 2)):
+        figure = Figure()
+        mixing.draw(figure, "learned", trials)
+        texts = [axes.get_ylabel() for axes in figure.axes]
+        assert len(texts) == panels
+        assert ("norm on the scored images" in texts) == (panels == 4)
 
 
 def test_every_family_of_the_paper_has_a_look() -> None:

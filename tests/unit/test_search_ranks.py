@@ -5,7 +5,9 @@ import signal
 import time
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 import torch
@@ -92,6 +94,8 @@ def test_two_ranks_train_what_one_process_does(tmp_path):
         assert two.status == "complete"
         assert two.arch == one.arch
         assert two.losses == pytest.approx(one.losses, rel=1e-4)
+        for seen, expected in zip(chain(*two.norms), chain(*one.norms), strict=True):
+            assert seen == (expected and pytest.approx(expected, rel=1e-3))
         assert two.environment["processes"] == 2
     assert not (tmp_path / "together" / "checkpoints").exists()
     work = work_of(alone.header, records[1])
@@ -118,6 +122,7 @@ def test_a_rank_that_is_killed_costs_at_most_the_running_epoch(tmp_path):
     assert study.trials()[0].user_attrs["workers_lost"] == 1
     assert not {0, 1} & set(watcher.seen[watcher.seen.index(2) + 1 :])
     assert not workers_of(os.getpid())
+    assert not list(Path(gettempdir()).glob("acmix-ranks-*"))
 
 
 @pytest.mark.slow

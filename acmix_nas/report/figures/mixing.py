@@ -1,4 +1,4 @@
-"""|alpha|, |beta| and log |alpha / beta| by depth, with the band of the seeds; for any host."""
+"""|alpha|, |beta| and log |alpha / beta| by depth beside the norms of what both paths contribute; for any host."""
 
 from collections.abc import Sequence
 from math import log
@@ -11,12 +11,16 @@ from acmix_nas.report.escape import plain
 from acmix_nas.report.pareto import complete, front_of
 from acmix_nas.report.picture import BLUE, FAINT, GREY, VERMILLION
 
-SIZE = (7.0, 4.8)
+SIZE = (7.6, 4.8)
 MOST = 8
 """Rows with a picture."""
 PAPER = "paper"
 """Label of the paper's network in every space."""
 ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
+WEIGHTS = f"|{ALPHA}| attention", "|β| convolution", f"log |{ALPHA} / β|"
+_ATT, _CONV = r"\|\alpha F_\mathrm{att}\|", r"\|\beta F_\mathrm{conv}\|"
+NORMS = f"${_ATT}$", f"${_CONV}$", f"log ${_ATT} / {_CONV}$"
+Pair = tuple[float, float]
 Band = tuple[float, float, float]
 """Mean, lower and upper end over the seeds."""
 
@@ -33,30 +37,44 @@ def groups(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, lis
 
 
 def draw(figure: Any, name: str, trials: Sequence[TrialRecord]) -> None:
-    """Weights above, their log ratio below; an open mark has not moved from its start as far as the seeds tell."""
-    above, below = figure.subplots(2, 1, sharex=True)
-    blocks = range(len(trials[0].mixing[-1]))
+    """Weights and their log ratio; beside them, if the records have them, those of the norms of both contributions.
+
+    An open mark has not moved from its start, as far as the seeds tell; norms have no start.
+    """
+    told = all(trial.norms for trial in trials)
+    panels = figure.subplots(2, 2 if told else 1, sharex=True, squeeze=False)
     before = starts(trials[0])
-    learned = [[] if start is None else pairs for pairs, start in zip(_pairs(trials), before, strict=False)]
-    for side, (text, color, marker, line) in enumerate(
-        ((f"|{ALPHA}| attention", BLUE, "o", "-"), ("|β| convolution", VERMILLION, "s", "--"))
-    ):
-        values = [_band([abs(pair[side]) for pair in pairs]) for pairs in learned]
-        _draw_line(above, blocks, values, [None if s is None else s[side] for s in before], (color, marker, line, text))
-    ratios = [_band([log(abs(a) / abs(b)) for a, b in pairs if a and b]) for pairs in learned]
-    zero = [None if s is None else log(s[0] / s[1]) for s in before]
-    _draw_line(below, blocks, ratios, zero, ("black", "D", "-", f"log |{ALPHA} / β|"))
-    below.axhline(0, color=GREY, linewidth=1)
-    above.set_ylabel("weight after training")
-    above.legend(frameon=False, fontsize=8.5, ncols=2, loc="upper center")
-    above.margins(y=0.22)
-    below.set_ylabel(f"log |{ALPHA} / β|")
-    below.set_xlabel("block of the trained network, first to last; lines between stages")
+    learned = [[] if start is None else pairs for pairs, start in zip(_pairs(trials, "mixing"), before, strict=False)]
+    _draw_pairs(panels[:, 0], WEIGHTS, learned, before)
+    panels[0, 0].set_ylabel("weight after training")
+    if told:
+        _draw_pairs(panels[:, 1], NORMS, _pairs(trials, "norms"), ())
+        panels[0, 1].set_ylabel("norm on the scored images")
     band = (
         f"band: 95 % over {len(trials)} seeds" if len(trials) > 1 else "one seed: no band, so no block is called moved"
     )
-    above.set_title(f"{plain(name)}; {band}; open: not moved from its start", fontsize=8.5, color=GREY, loc="left")
-    _mark_stages(trials[0], (above, below))
+    text = f"{plain(name)}; {band}; open: not moved from its start"
+    figure.suptitle(text, fontsize=8.5, color=GREY, x=0.01, ha="left")
+    for axes in panels.flat:
+        _mark_stages(trials[0], axes)
+    for axes in panels[1]:
+        axes.set_xlabel("block, first to last; lines between stages")
+
+
+def _draw_pairs(
+    panels: Sequence[Any], names: tuple[str, str, str], pairs: list[list[Pair]], starts: Sequence[Pair | None]
+) -> None:
+    """Both values of a pair above, the log of their ratio below."""
+    above, below = panels
+    for side, (color, marker, line) in enumerate(((BLUE, "o", "-"), (VERMILLION, "s", "--"))):
+        bands = [_band([abs(pair[side]) for pair in block]) for block in pairs]
+        _draw_line(above, bands, [start and start[side] for start in starts], (color, marker, line, names[side]))
+    ratios = [_band([log(abs(a) / abs(b)) for a, b in block if a and b]) for block in pairs]
+    _draw_line(below, ratios, [start and log(start[0] / start[1]) for start in starts], ("black", "D", "-", names[2]))
+    below.axhline(0, color=GREY, linewidth=1)
+    below.set_ylabel(names[2])
+    above.margins(y=0.25)
+    above.legend(frameon=False, fontsize=8.5, ncols=2, loc="upper center")
 
 
 def moved(band: Band, start: float | None) -> bool:
@@ -64,11 +82,10 @@ def moved(band: Band, start: float | None) -> bool:
     return start is not None and not band[1] <= start <= band[2]
 
 
-def _pairs(trials: Sequence[TrialRecord]) -> list[list[tuple[float, float]]]:
-    """(alpha, beta) of every seed, for each block."""
-    return [
-        [pair for pair in column if pair is not None] for column in zip(*(t.mixing[-1] for t in trials), strict=True)
-    ]
+def _pairs(trials: Sequence[TrialRecord], name: str) -> list[list[Pair]]:
+    """The pairs of every seed after the last epoch, for each block."""
+    columns = zip(*(getattr(trial, name)[-1] for trial in trials), strict=True)
+    return [[pair for pair in column if pair is not None] for column in columns]
 
 
 def _band(values: Sequence[float]) -> Band | None:
@@ -85,29 +102,28 @@ def _band(values: Sequence[float]) -> Band | None:
 
 
 def _draw_line(
-    axes: Any, blocks: range, bands: list[Band | None], starts: list[float | None], look: tuple[str, str, str, str]
+    axes: Any, bands: list[Band | None], starts: Sequence[float | None], look: tuple[str, str, str, str]
 ) -> None:
+    """A mark for each block; without starts all marks are filled."""
     color, marker, line, text = look
-    known = [(block, band) for block, band in zip(blocks, bands, strict=True) if band is not None]
+    known = [(block, band) for block, band in enumerate(bands) if band is not None]
     if not known:
         return
     places = [block + 1 for block, _ in known]
-    axes.plot(places, [band[0] for _, band in known], color=color, linestyle=line, linewidth=1.4, zorder=2)
+    means = [band[0] for _, band in known]
+    axes.plot(places, means, color=color, linestyle=line, linewidth=1.4, zorder=2)
     for block, band in known:
         if band[1] > float("-inf"):
             axes.plot([block + 1] * 2, band[1:], color=color, linewidth=5, alpha=0.25, solid_capstyle="butt", zorder=1)
-    faces = [color if moved(band, starts[block] if block < len(starts) else None) else "white" for block, band in known]
-    axes.scatter(
-        places, [band[0] for _, band in known], marker=marker, s=30, facecolors=faces, edgecolors=color, zorder=3
-    )
+    faces = [color if not starts or moved(band, starts[block]) else "white" for block, band in known]
+    axes.scatter(places, means, marker=marker, s=30, facecolors=faces, edgecolors=color, zorder=3)
     axes.plot([], [], color=color, marker=marker, linestyle=line, label=text)
 
 
-def _mark_stages(record: TrialRecord, panels: Sequence[Any]) -> None:
+def _mark_stages(record: TrialRecord, axes: Any) -> None:
     depths = record.proxy.get("depths")
     ends = [sum(depths[: i + 1]) for i in range(len(depths) - 1)] if isinstance(depths, list | tuple) else []
-    for axes in panels:
-        axes.grid(axis="y", color=FAINT, linewidth=0.6)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        for end in ends:
-            axes.axvline(end + 0.5, color=GREY, linewidth=0.8, linestyle=(0, (2, 3)))
+    axes.grid(axis="y", color=FAINT, linewidth=0.6)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    for end in ends:
+        axes.axvline(end + 0.5, color=GREY, linewidth=0.8, linestyle=(0, (2, 3)))

@@ -1,8 +1,9 @@
 """A worker of several processes, the ranks, that train each trial together; to the driver it speaks as one."""
 
+import itertools
 import multiprocessing
 import os
-import tempfile
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,21 +19,29 @@ LOOPBACK = "lo"
 """Ranks of a worker are on one machine; nobody else is to reach them."""
 
 
-def conduct(connection: Connection, shared: Work, place: Place) -> None:
-    """Starts the ranks and stands between them and the driver; the main function of such a worker."""
+def conduct(connection: Connection, shared: Work, place: Place, folder: Path) -> None:
+    """Starts the ranks and stands between them and the driver; the main function of such a worker.
+
+    Args:
+        connection: To the driver.
+        shared: What all trials share.
+        place: Where the worker is.
+        folder: An empty one where ranks meet. The driver deletes it, or the worker if the driver is gone.
+    """
     os.setpgid(0, 0)  # who kills this group kills the ranks too
     be_left_alone()
     driver = Line(connection)
     try:
-        while True:
-            with tempfile.TemporaryDirectory(prefix="acmix-ranks-") as folder, _ranks(shared, place, folder) as ranks:
+        for attempt in itertools.count():
+            with _ranks(shared, place, folder / f"meeting-{attempt}") as ranks:
                 _relay(driver, ranks)
     except (EOFError, OSError):  # the driver is gone, or a rank, without which the others are of no use
+        shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
 
 @contextmanager
-def _ranks(shared: Work, place: Place, folder: str) -> Iterator[list[Line]]:
+def _ranks(shared: Work, place: Place, meeting: Path) -> Iterator[list[Line]]:
     """Starts as many as the place has, and kills them in the end."""
     context = multiprocessing.get_context("spawn")
     each = replace(place, threads=max(1, place.threads // place.ranks))
@@ -40,7 +49,7 @@ def _ranks(shared: Work, place: Place, folder: str) -> Iterator[list[Line]]:
     try:
         for rank in range(place.ranks):
             ours, theirs = multiprocessing.Pipe()
-            process = context.Process(target=_be_rank, args=(theirs, shared, each, rank, folder), daemon=True)
+            process = context.Process(target=_be_rank, args=(theirs, shared, each, rank, meeting), daemon=True)
             process.start()
             theirs.close()
             processes.append(process)
@@ -53,7 +62,7 @@ def _ranks(shared: Work, place: Place, folder: str) -> Iterator[list[Line]]:
             line.close()
 
 
-def _be_rank(connection: Connection, shared: Work, place: Place, rank: int, folder: str) -> None:
+def _be_rank(connection: Connection, shared: Work, place: Place, rank: int, meeting: Path) -> None:
     """The main function of a rank."""
     os.environ.update(
         RANK=str(rank),
@@ -66,7 +75,7 @@ def _be_rank(connection: Connection, shared: Work, place: Place, rank: int, fold
     from acmix_nas.train.ranks import joined
 
     be_left_alone()
-    with joined(shared.device, meeting=(Path(folder) / "meeting").as_uri()):
+    with joined(shared.device, meeting=meeting.as_uri()):
         serve(Line(connection), shared, place)
 
 

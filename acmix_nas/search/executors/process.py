@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.connection import wait
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 
@@ -135,11 +137,13 @@ class _Worker:
         self.line = Line(ours)
         context = multiprocessing.get_context("spawn")
         shared = replace(work, setting=None)  # each worker loads its own images
-        alone = place.ranks == 1
-        # One of several processes has children, which daemons must not have.
-        self._process = context.Process(
-            target=worker_main if alone else conduct, args=(theirs, shared, place), daemon=alone
-        )
+        self._meeting: TemporaryDirectory[str] | None = None
+        if place.ranks == 1:
+            self._process = context.Process(target=worker_main, args=(theirs, shared, place), daemon=True)
+        else:  # which has children, as daemons must not have
+            self._meeting = TemporaryDirectory(prefix="acmix-ranks-", ignore_cleanup_errors=True)
+            met = theirs, shared, place, Path(self._meeting.name)
+            self._process = context.Process(target=conduct, args=met, daemon=False)
         with _surroundings(place):
             self._process.start()
         theirs.close()
@@ -165,6 +169,8 @@ class _Worker:
         self._kill()
         self._process.join()
         self.line.close()
+        if self._meeting is not None:
+            self._meeting.cleanup()
 
     def epitaph(self, error: Exception) -> str:
         code, what = self._process.exitcode, f"the worker {self._process.pid}"
