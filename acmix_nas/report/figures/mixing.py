@@ -11,15 +11,14 @@ from acmix_nas.report.escape import plain
 from acmix_nas.report.pareto import complete, front_of
 from acmix_nas.report.picture import BLUE, FAINT, GREY, VERMILLION
 
-SIZE = (7.6, 4.8)
+SIZE = (7.2, 4.8)
 MOST = 8
 """Rows with a picture."""
 PAPER = "paper"
 """Label of the paper's network in every space."""
 ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
 WEIGHTS = f"|{ALPHA}| attention", "|β| convolution", f"log |{ALPHA} / β|"
-_ATT, _CONV = r"\|\alpha F_\mathrm{att}\|", r"\|\beta F_\mathrm{conv}\|"
-NORMS = f"${_ATT}$", f"${_CONV}$", f"log ${_ATT} / {_CONV}$"
+NORMS = f"‖{ALPHA}·F_att‖", "‖β·F_conv‖", "log of their ratio"
 Pair = tuple[float, float]
 Band = tuple[float, float, float]
 """Mean, lower and upper end over the seeds."""
