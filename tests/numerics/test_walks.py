@@ -11,6 +11,8 @@ from torch.utils._pytree import tree_leaves
 
 from acmix_nas.models import merge, plain_form
 from acmix_nas.operators.acmix import build
+from acmix_nas.operators.attention import _pairwise, _patchwise
+from acmix_nas.operators.attention._walk import Window
 
 MODES = ["patchwise", "pairwise"]
 FEW, MANY = 24, 136
@@ -170,3 +172,26 @@ def test_no_tensor_of_a_windows_size_is_held(mode, training):
         largest, kept = held(module, x)
     assert largest > 0.9 * kernel * row
     assert kept > 0.9 * kernel * row
+
+
+def walks():
+    """Each walk, a window and inputs: B 2, a padded map of 5 x 4, R and D 5, C and X 24, G 3."""
+    window = Window(3, 1, 1)
+
+    def some(*shape):
+        return torch.randn(*shape, requires_grad=True)
+
+    yield _patchwise.reduction, window, [some(2, 5, 4, 5), some(3, 3, 5), some(3, 3, 5), some(3, 3, 5, 3)]
+    yield _patchwise.weighing, window, [some(2, 3, 2, 3), some(2, 5, 4, 24), some(3, 3, 3, 24)]
+    yield _pairwise.products, window, [some(2, 3, 2, 5), some(2, 5, 4, 5)]
+    yield _pairwise.products, window, [some(2, 3, 2, 5), some(2, 5, 4, 5), torch.zeros(5)]
+    layers = [some(5, 5), some(5), some(24, 5), some(24)]
+    yield _pairwise.weighing, window, [some(2, 3, 2, 5), some(2, 5, 4, 5), some(2, 5, 4, 24), *layers]
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch itself reads it
+@pytest.mark.parametrize("case", range(5))
+def test_compilers_are_told_the_truth_of_every_walk(case):
+    """Of schema, shapes, strides, types and gradients, by torch's own check."""
+    walk, window, inputs = list(walks())[case]
+    torch.library.opcheck(walk.operator, (window, inputs))

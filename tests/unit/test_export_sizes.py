@@ -77,11 +77,11 @@ def maps(window, extents, channels):
 def test_gathers_compute_what_the_patchwise_walk_does(window, extents):
     (k, at), k_size = maps(window, extents, 3), window.kernel_size
     layer = (random(k_size, k_size, 3), random(k_size, k_size, 3), random(k_size, k_size, 3, 2))
-    torch.testing.assert_close(_gathered.reduction(window, k, *layer), _patchwise.Reduction.apply(window, k, *layer))
+    torch.testing.assert_close(_gathered.reduction(window, k, *layer), _patchwise.reduction(window, k, *layer))
     v, _ = maps(window, extents, 8)
     for width in (1, 8):
         given = (random(*at, 3), v, random(k_size, k_size, 3, width))
-        torch.testing.assert_close(_gathered.phi_weighing(window, *given), _patchwise.Weighing.apply(window, *given))
+        torch.testing.assert_close(_gathered.phi_weighing(window, *given), _patchwise.weighing(window, *given))
 
 
 @settings(max_examples=40, deadline=None)
@@ -89,4 +89,4 @@ def test_gathers_compute_what_the_patchwise_walk_does(window, extents):
 def test_gathers_compute_what_the_pairwise_walk_does(window, extents, width):
     (k, at), (v, _) = maps(window, extents, 4), maps(window, extents, 8)
     given = (random(*at, 4), k, v, random(3, 4), random(3), random(width, 3), random(width))
-    torch.testing.assert_close(_gathered.softmax_weighing(window, *given), _pairwise.Weighing.apply(window, *given))
+    torch.testing.assert_close(_gathered.softmax_weighing(window, *given), _pairwise.weighing(window, *given))

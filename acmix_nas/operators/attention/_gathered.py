@@ -27,7 +27,7 @@ def reduction(
     shift_kkR: torch.Tensor,
     weight_kkRG: torch.Tensor,
 ) -> torch.Tensor:
-    """As `_patchwise.Reduction`."""
+    """As `_patchwise.reduction`."""
     z_BhwkkR = (scale_kkR * _windows(k_BHWR, window) + shift_kkR).relu()
     return z_BhwkkR.to(k_BHWR.dtype).flatten(3) @ weight_kkRG.flatten(0, 2)
 
@@ -35,7 +35,7 @@ def reduction(
 def phi_weighing(
     window: Window, hidden_BhwG: torch.Tensor, v_BHWC: torch.Tensor, weight_kkGX: torch.Tensor
 ) -> torch.Tensor:
-    """As `_patchwise.Weighing`."""
+    """As `_patchwise.weighing`."""
     extent, width = weight_kkGX.shape[1], weight_kkGX.shape[3]
     of_rows = (hidden_BhwG @ weight_kGX.movedim(1, 0).flatten(1) for weight_kGX in weight_kkGX)
     return _weighed(v_BHWC, (torch.unflatten(row, -1, (extent, width)) for row in of_rows), window, width)
@@ -51,7 +51,7 @@ def softmax_weighing(
     last_XR: torch.Tensor,
     last_bias_X: torch.Tensor,
 ) -> torch.Tensor:
-    """As `_pairwise.Weighing`."""
+    """As `_pairwise.weighing`."""
     r_BhwkkD = (_windows(k_BHWD, window) + q_BhwD[:, :, :, None, None]).relu().to(weight_RD.dtype)
     logits_BhwkkX = wide(F.linear(F.linear(r_BhwkkD, weight_RD, bias_R).relu(), last_XR, last_bias_X))
     weights_BhwkkX = torch.unflatten(logits_BhwkkX.flatten(3, 4).softmax(3), 3, (window.kernel_size,) * 2)

@@ -1,9 +1,11 @@
 """The windows of all queries, walked through place by place: shifted views of a map that is padded once.
 
+A walk takes hundreds of small steps, so it is one operator to `torch.compile`, which translates each step for seconds.
 Shapes: B batch, H W padded map, h w map of queries, k kernel_size, C channels.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
@@ -41,6 +43,66 @@ class Moments(NamedTuple):
     mean: torch.Tensor
     variance: torch.Tensor
     number: int
+
+
+Tensors: TypeAlias = Sequence[torch.Tensor]
+
+
+class Walk:
+    """A walk as a function that autograd and compilers know as one operator, `acmix::NAME`.
+
+    Args:
+        name: Of the operator.
+        forward: (window, *inputs) -> all that it computes.
+        backward: (window, inputs, kept, gradients of the results) -> gradient of each input.
+        like: (window, *inputs) -> tensors of the shapes and types that `forward` gives; no value is looked at.
+        results: So many of what `forward` computes are results; the rest are kept for `backward`.
+        keeps: Whether `backward` reads what `forward` computed; `kept` is empty otherwise.
+
+    Attributes:
+        operator: (window, inputs) -> all that `forward` computes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        forward: Callable[..., Tensors],
+        backward: Callable[[Window, Tensors, Tensors, Tensors], Tensors],
+        *,
+        like: Callable[..., Tensors],
+        results: int = 1,
+        keeps: bool = False,
+    ) -> None:
+        def keep(ctx: Any, inputs: tuple[Sequence[int], Tensors], output: Tensors) -> None:
+            ctx.window, given = inputs
+            ctx.given = len(given)
+            ctx.save_for_backward(*given, *(output if keeps else ()))
+
+        def differentiate(ctx: Any, grads: Tensors) -> tuple[None, list[torch.Tensor]]:
+            given, kept = ctx.saved_tensors[: ctx.given], ctx.saved_tensors[ctx.given :]
+            return None, self._backward(ctx.window, given, kept, grads[:results])
+
+        self._results = results
+        self.operator = torch.library.custom_op(
+            f"acmix::{name}",
+            lambda window, inputs: [x.contiguous() for x in forward(Window(*window), *inputs)],
+            mutates_args=(),
+            schema="(int[] window, Tensor[] inputs) -> Tensor[]",
+        )
+        self._backward = torch.library.custom_op(
+            f"acmix::{name}_backward",
+            lambda window, *tensors: [x.contiguous() for x in backward(Window(*window), *tensors)],
+            mutates_args=(),
+            schema="(int[] window, Tensor[] inputs, Tensor[] kept, Tensor[] grads) -> Tensor[]",
+        )
+        self.operator.register_fake(lambda window, inputs: list(like(Window(*window), *inputs)))
+        self._backward.register_fake(lambda window, inputs, kept, grads: [x.new_empty(x.shape) for x in inputs])
+        self.operator.register_autograd(differentiate, setup_context=keep)
+
+    def __call__(self, window: Window, *inputs: torch.Tensor) -> Any:
+        """The result, or a tuple of several."""
+        found = self.operator(window, inputs)[: self._results]
+        return found[0] if self._results == 1 else tuple(found)
 
 
 def padded(x_BHWC: torch.Tensor, window: Window) -> torch.Tensor:

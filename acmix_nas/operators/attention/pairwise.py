@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from acmix_nas.operators.attention import AttentionMode, ModeCount, _gathered
-from acmix_nas.operators.attention._pairwise import Weighing, moments, reduced_moments
+from acmix_nas.operators.attention import AttentionMode, ModeCount, _gathered, _pairwise
+from acmix_nas.operators.attention._pairwise import moments, reduced_moments
 from acmix_nas.operators.attention._san import SHARE, Norm, weighed, weight_channels, windows
 from acmix_nas.operators.attention._walk import Window, padded, wide
 from acmix_nas.operators.attention.local import _locations
@@ -81,7 +81,7 @@ class Attention(AttentionMode):
         times = SHARE if self.groups < FEW else 1
         last = (self.expansion.weight.repeat(times, 1), self.expansion.bias.repeat(times))
         inputs = (padded(v, self.window), *self._reduction(centre, others), *last)
-        weighing = _gathered.softmax_weighing if _gathered.is_traced() else Weighing.apply
+        weighing = _gathered.softmax_weighing if _gathered.is_traced() else _pairwise.weighing
         y: torch.Tensor = weighing(self.window, centre, others, *(x.to(p_BHW2.dtype) for x in inputs))
         return y
 

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from acmix_nas.operators.attention import AttentionMode, ModeCount, _gathered
-from acmix_nas.operators.attention._patchwise import Reduction, Weighing, moments
+from acmix_nas.operators.attention import AttentionMode, ModeCount, _gathered, _patchwise
+from acmix_nas.operators.attention._patchwise import moments
 from acmix_nas.operators.attention._san import SHARE, Norm, weighed, weight_channels, windows
 from acmix_nas.operators.attention._walk import Moments, Window, padded, wide
 from acmix_nas.parts import area
@@ -77,11 +77,11 @@ class Attention(AttentionMode):
         hidden = F.linear(own_BhwR, weight_RG.T, self.reduction.bias)
         keys, weight_kkRG = keys.to(hidden.dtype), weight_kkRG.to(hidden.dtype)
         traced = _gathered.is_traced()
-        reduction = _gathered.reduction if traced else Reduction.apply
+        reduction = _gathered.reduction if traced else _patchwise.reduction
         hidden = hidden + reduction(window, keys, scale_kkR, shift_kkR, weight_kkRG)
         hidden = F.pad(self.norm2(hidden).relu(), (0, 1), value=1.0)
         values, weight_kkGX = padded(v, window).to(hidden.dtype), self._expansion().to(hidden.dtype)
-        weighing = _gathered.phi_weighing if traced else Weighing.apply
+        weighing = _gathered.phi_weighing if traced else _patchwise.weighing
         y: torch.Tensor = weighing(window, hidden, values, weight_kkGX)
         return y
 
