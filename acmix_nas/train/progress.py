@@ -37,6 +37,7 @@ class Progress:
 
     def take(self, values: Mapping[str, Any]) -> None:
         """Takes over what `dataclasses.asdict` said of another one and JSON kept."""
+        values = {"norms": [], **values}  # which files of earlier versions do not have
         for item in fields(self):
             setattr(self, item.name, values[item.name])
         self.earlier = sum(self.seconds)

@@ -10,6 +10,7 @@ from torch import nn
 
 from acmix_nas.models import build_model
 from acmix_nas.train import ResumeError, Training, run_trial, train
+from acmix_nas.train.checkpoint import read_checkpoint, write_checkpoint
 
 PAPER = SPACE.build(SPACE.first["paper"])
 SEEDS = {"init": 3, "order": 5}
@@ -100,7 +101,7 @@ def test_resuming_is_the_same_whatever_the_recipe_asks(setting, tmp_path, change
     run_trial(PAPER, setting, number=0, label="", seeds=SEEDS, checkpoint=file, until=1)
     resumed = run_trial(PAPER, setting, number=0, label="", seeds=SEEDS, checkpoint=file)
     assert whole.error is None
-    for name in ("scores", "losses", "mixing"):
+    for name in ("scores", "losses", "mixing", "norms"):
         assert getattr(resumed, name) == getattr(whole, name)
 
 
@@ -125,11 +126,21 @@ def test_a_trial_in_rungs_is_the_trial_in_one(setting, tmp_path):
     assert [record.top1 for record in rungs] == [None, None, whole.top1]
     assert [len(record.scores) for record in rungs] == [1, 2, 3]
     assert rungs[0].scores == whole.scores[:1]
-    for name in ("scores", "losses", "mixing"):
+    for name in ("scores", "losses", "mixing", "norms"):
         assert getattr(rungs[2], name) == getattr(whole, name)
     assert rungs[0].started == rungs[2].started
     assert rungs[2].seconds > rungs[1].seconds > rungs[0].seconds
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+def test_a_file_of_before_there_were_norms_is_gone_on_from(setting, tmp_path):
+    file = tmp_path / "trial.safetensors"
+    run_trial(PAPER, setting, number=0, label="", seeds=SEEDS, checkpoint=file, until=2)
+    tensors, facts = read_checkpoint(file)
+    del facts["progress"]["norms"]
+    write_checkpoint(file, tensors, facts)
+    record = run_trial(PAPER, setting, number=0, label="", seeds=SEEDS, checkpoint=file)
+    assert (record.status, len(record.scores), len(record.norms)) == ("complete", 3, 1)
 
 
 def test_a_trial_at_its_rung_trains_nothing(setting, tmp_path):
