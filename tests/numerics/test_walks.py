@@ -132,44 +132,67 @@ def test_merged_weights_walk_too(mode, training):
         assert_close(y, merged(x))
 
 
-class Largest(TorchDispatchMode):
-    """Bytes of the largest tensor that an operation makes."""
+class Made(TorchDispatchMode):
+    """Bytes of the tensors that operations make."""
 
-    bytes = 0
+    def __init__(self, sizes):
+        super().__init__()
+        self.sizes = sizes
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
-        made = [x.untyped_storage().nbytes() for x in tree_leaves(result) if isinstance(x, torch.Tensor)]
-        self.bytes = max(self.bytes, *made, 0)
+        self.sizes += [x.untyped_storage().nbytes() for x in tree_leaves(result) if isinstance(x, torch.Tensor)]
         return result
 
 
-def held(module, x):
-    """Bytes of the largest tensor, and of all that is kept for the backward pass."""
-    kept = {}
+@pytest.fixture
+def held(monkeypatch):
+    """Bytes of the largest tensor, also within a walk, and of all that is kept for the backward pass."""
+    sizes, walked = [], []
 
-    def keep(tensor):
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
+    def watched(walk):
+        def inner(*args):
+            walked.append(walk)
+            with Made(sizes):
+                return walk(*args)
 
-    with Largest() as largest, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        module(x).sum().backward()
-    return largest.bytes, sum(kept.values())
+        return inner
+
+    for walk in (_patchwise.reduction, _patchwise.weighing, _pairwise.products, _pairwise.weighing):
+        for name in ("forward", "backward"):
+            monkeypatch.setattr(walk, name, watched(getattr(walk, name)))
+
+    def measure(module, x):
+        kept = {}
+
+        def keep(tensor):
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        sizes.clear()
+        walked.clear()
+        with Made(sizes), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            module(x).sum().backward()
+        return max(sizes), sum(kept.values()), len(walked)
+
+    return measure
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("training", [False, True])
-def test_no_tensor_of_a_windows_size_is_held(mode, training):
+def test_no_tensor_of_a_windows_size_is_held(held, mode, training):
     """At most a row of places of the widest map, q - k with positions; a window is seven such rows."""
     kernel, channels, extent = 7, 64, 13
     module = attention(mode, channels=channels, keys=channels, kernel=kernel).float().train(training)
     x = torch.randn(2, 3, extent, extent)
     row = 4 * kernel * len(x) * extent**2 * (channels + 2)
-    largest, kept = held(module, x)
+    largest, kept, walks = held(module, x)
+    assert walks >= 2
     assert largest <= row
     assert kept <= 3 * row
     with plain_form(module):
-        largest, kept = held(module, x)
+        largest, kept, walks = held(module, x)
+    assert not walks
     assert largest > 0.9 * kernel * row
     assert kept > 0.9 * kernel * row
 

@@ -61,6 +61,8 @@ class Walk:
 
     Attributes:
         operator: (window, inputs) -> all that `forward` computes.
+        forward: What the operator does.
+        backward: What its gradient does.
     """
 
     def __init__(
@@ -82,16 +84,16 @@ class Walk:
             given, kept = ctx.saved_tensors[: ctx.given], ctx.saved_tensors[ctx.given :]
             return None, self._backward(ctx.window, given, kept, grads[:results])
 
-        self._results = results
+        self.forward, self.backward, self._results = forward, backward, results
         self.operator = torch.library.custom_op(
             f"acmix::{name}",
-            lambda window, inputs: [x.contiguous() for x in forward(Window(*window), *inputs)],
+            lambda window, inputs: [x.contiguous() for x in self.forward(Window(*window), *inputs)],
             mutates_args=(),
             schema="(int[] window, Tensor[] inputs) -> Tensor[]",
         )
         self._backward = torch.library.custom_op(
             f"acmix::{name}_backward",
-            lambda window, *tensors: [x.contiguous() for x in backward(Window(*window), *tensors)],
+            lambda window, *tensors: [x.contiguous() for x in self.backward(Window(*window), *tensors)],
             mutates_args=(),
             schema="(int[] window, Tensor[] inputs, Tensor[] kept, Tensor[] grads) -> Tensor[]",
         )
