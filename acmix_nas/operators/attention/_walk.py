@@ -81,8 +81,8 @@ class Walk:
             ctx.save_for_backward(*given, *(output if keeps else ()))
 
         def differentiate(ctx: Any, grads: Tensors) -> tuple[None, list[torch.Tensor]]:
-            given, kept = ctx.saved_tensors[: ctx.given], ctx.saved_tensors[ctx.given :]
-            return None, self._backward(ctx.window, given, kept, grads[:results])
+            saved = ctx.saved_tensors  # read once, as checkpointing wants
+            return None, self._backward(ctx.window, saved[: ctx.given], saved[ctx.given :], grads[:results])
 
         self.forward, self.backward, self._results = forward, backward, results
         self.operator = torch.library.custom_op(
