@@ -157,7 +157,7 @@ def _checked(ablation: "Ablation", setting: "Setting", reuse: Sequence[str], out
 
 def _discard(study: "Study") -> None:
     """Takes a study without trials away again, so that its name is free for the next try."""
-    from acmix_nas.search.study import DATABASE
+    from acmix_nas.search.folder import DATABASE
 
     (study.folder / DATABASE).unlink()
     with suppress(OSError):  # other files lie there

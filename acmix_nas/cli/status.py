@@ -32,7 +32,8 @@ def status(study: str | None, out: Path, as_json: bool) -> None:
       watch acmix status swin_t-001
     """
     from acmix_nas.cli.report import find_folder
-    from acmix_nas.search.study import Study, studies
+    from acmix_nas.search.folder import studies
+    from acmix_nas.search.study import Study
 
     folders = [find_folder(study, out)] if study else studies(out)
     found = [_standing(Study.open(folder)) for folder in folders]
@@ -85,7 +86,7 @@ def _standing(study: "Study") -> Standing:
 
     from acmix_nas.cli.follow import read_running
     from acmix_nas.front import front
-    from acmix_nas.search.study import is_at_work
+    from acmix_nas.search.folder import is_at_work
 
     records = study.records()
     counts = Counter(record.status for record in records)

@@ -13,7 +13,7 @@ from acmix_nas.cost.environment import supports_bf16
 from acmix_nas.cost.network import Network
 from acmix_nas.data import absolute
 from acmix_nas.errors import StudyError, UsageError
-from acmix_nas.search.study import newest_name, next_name, study_folder
+from acmix_nas.search.folder import newest_name, next_name, study_folder
 from acmix_nas.space.plain_yaml import read_plain
 from acmix_nas.train import Budget
 from acmix_nas.train.fit import LAST

@@ -22,7 +22,7 @@ from acmix_nas.data import Splits, load_splits
 from acmix_nas.errors import AcmixError
 from acmix_nas.files import write_text
 from acmix_nas.reference import load_weights
-from acmix_nas.search.study import at_work
+from acmix_nas.search.folder import at_work
 from acmix_nas.train import Training
 from acmix_nas.train.checkpoint import trained_weights
 from acmix_nas.train.fit import BEST, LAST, fit

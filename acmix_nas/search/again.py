@@ -6,6 +6,7 @@ from typing import Any
 
 from acmix_nas.cost.environment import environment
 from acmix_nas.record import StudyHeader
+from acmix_nas.search.same import check_same
 from acmix_nas.search.setup import (
     Asked,
     Prepared,
@@ -15,7 +16,7 @@ from acmix_nas.search.setup import (
     pick_device,
     recalled,
 )
-from acmix_nas.search.study import Study, check_same
+from acmix_nas.search.study import Study
 from acmix_nas.space import Choice, Proxy, Space
 from acmix_nas.train import Budget, Setting
 

@@ -5,7 +5,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
@@ -100,6 +100,14 @@ def is_at_work(folder: Path) -> bool:
     except OSError:
         return True
     return False
+
+
+def sweep_checkpoints(folder: Path, wanted: Collection[Path]) -> None:
+    """Deletes what a kill left among the checkpoints in a study's folder; finalists' stay. No worker may be at work."""
+    for path in (folder / CHECKPOINTS).glob("*"):
+        if path not in wanted and not path.name.startswith(FINAL):
+            path.unlink(missing_ok=True)
+    remove_empty_checkpoints(folder)
 
 
 def remove_empty_checkpoints(folder: Path) -> None:

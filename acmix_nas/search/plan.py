@@ -14,7 +14,8 @@ from acmix_nas.search.objectives import Prices, check_covers, check_table
 from acmix_nas.search.proposals import SAMPLER
 from acmix_nas.search.reference import reference
 from acmix_nas.search.rungs import rungs_of
-from acmix_nas.search.study import Study, check_same
+from acmix_nas.search.same import check_same
+from acmix_nas.search.study import Study
 from acmix_nas.space import Space, Values
 from acmix_nas.train import Budget
 

@@ -18,37 +18,9 @@ from acmix_nas.files import write_text
 from acmix_nas.front import DIRECTIONS, values_of
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.search.database import Database
-from acmix_nas.search.folder import (
-    CHECKPOINTS,
-    DATABASE,
-    FINAL,
-    at_work,
-    has_study,
-    is_at_work,
-    newest_name,
-    next_name,
-    remove_empty_checkpoints,
-    studies,
-    study_folder,
-)
+from acmix_nas.search.folder import CHECKPOINTS, DATABASE, at_work, has_study, studies, study_folder, sweep_checkpoints
 from acmix_nas.search.record_file import append_record
-from acmix_nas.search.same import check_same, differences
 from acmix_nas.search.storage import check_url, find_storage, make_storage, storing, without_password
-
-__all__ = [
-    "DATABASE",
-    "Study",
-    "at_work",
-    "check_same",
-    "differences",
-    "has_study",
-    "is_at_work",
-    "load",
-    "newest_name",
-    "next_name",
-    "studies",
-    "study_folder",
-]
 
 log = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -268,11 +240,7 @@ class Study:
 
         No worker may be at work.
         """
-        wanted = {self.checkpoint(trial.number) for trial in self.running()}
-        for path in (self.folder / CHECKPOINTS).glob("*"):
-            if path not in wanted and not path.name.startswith(FINAL):
-                path.unlink(missing_ok=True)
-        remove_empty_checkpoints(self.folder)
+        sweep_checkpoints(self.folder, {self.checkpoint(trial.number) for trial in self.running()})
 
     def render_lines(self) -> None:
         """Writes trials.jsonl anew from the storage: a kill may have come between the two."""

@@ -14,9 +14,10 @@ from study_pieces import SPACE, Onlooker, new_study, small_setting
 
 from acmix_nas.errors import StudyError
 from acmix_nas.search import Stop, search
+from acmix_nas.search.folder import at_work
 from acmix_nas.search.setup import check_version
 from acmix_nas.search.stop import FILE
-from acmix_nas.search.study import Study, at_work
+from acmix_nas.search.study import Study
 from acmix_nas.train import Progress
 
 TRIALS, KILLS = 6, 10
