@@ -5,6 +5,7 @@ from typing import Any
 
 from acmix_nas.errors import RecordError
 from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.report.gradients import gradient_fact
 from acmix_nas.report.pareto import complete
 
 NOT_IMAGENET = "These accuracies are on the embedded Fashion-MNIST, not ImageNet."
@@ -41,6 +42,7 @@ def facts(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, str]
         "Seeds": _seeds_text(records),
         "Machine": _each(_machine_text(record.environment) for record in records),
         **_latency_fact(header),
+        **gradient_fact(records),
     }
 
 
