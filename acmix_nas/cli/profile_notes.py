@@ -47,6 +47,8 @@ def notes_of(result: Mapping[str, Any]) -> tuple[str, ...]:
             "In the train form fc and kernels are one convolution where that is cheaper, whatever the implementation "
             "is called; --form paper compares implementations literally."
         )
+    reasons = dict.fromkeys((row["model"], row["agree_reason"]) for row in rows if row["agree_reason"])
+    notes += [f"Whether the counts of {model} agree cannot be told: {reason}." for model, reason in reasons]
     if env["dtype_by"]:
         notes.append(f"{env['dtype']} by: {env['dtype_by']}.")
     return tuple(notes)

@@ -117,6 +117,11 @@ def _ratio(row: Row) -> str:
     return str(Ratio(ratio=row["ratio"], low=row["ratio_low"], high=row["ratio_high"], difference=row["difference"]))
 
 
+def _agree(row: Row) -> str:
+    unknown = "cannot tell" if row["agree_reason"] else ""
+    return {True: "yes", False: "no", None: unknown}[row["agree"]]
+
+
 def _batch(row: Row) -> str:
     asked, ran = row["requested_batch_size"], row["batch_size"]
     return str(ran) if ran == asked else f"{ran} (of {asked})"
@@ -140,9 +145,10 @@ def _columns(result: Mapping[str, Any]) -> list[Shown]:
         _numeric("macs_torch", "torch MACs (G)", 1e9, ".3f", screen=7, printed=False),
         Shown(
             column=Column(key="agree", title="counts agree", printed=False),
-            text=lambda row: {True: "yes", False: "no", None: ""}[row["agree"]],
+            text=_agree,
             screen=5,
         ),
+        _words("agree_reason", shown=False),
         _numeric("macs_unseen", "unseen MACs (G)", 1e9, ".3f", screen=None),
         _numeric("activations", "activations (M)", 1e6, ".2f", screen=None),
         _numeric("latency_ms", "latency (ms)", 1, ".2f"),

@@ -33,7 +33,7 @@ def counts(network: Network, model: nn.Module, size: Size, how: Execution, *, co
 
     Returns:
         Plain values, told in docs/profile.md: params, macs, macs_deploy, macs_fvcore, macs_torch, macs_unseen, agree,
-        activations, params_by_op and macs_by_op. None for what is not known.
+        agree_reason, activations, params_by_op and macs_by_op. None for what is not known.
     """
     parts = exact_parts(network, size, how)
     exact = None if parts is None else total(parts)
@@ -46,6 +46,7 @@ def counts(network: Network, model: nn.Module, size: Size, how: Execution, *, co
         "macs_torch": crossed and crossed.macs_torch,
         "macs_unseen": exact and exact.unseen_macs,
         "agree": crossed and crossed.agree,
+        "agree_reason": crossed and crossed.reason,
         "activations": exact and exact.activations,
         "params_by_op": parts and {op: sum(part.params for part in parts if part.op == op) for op in OPS},
         "macs_by_op": parts and {op: sum(part.macs for part in parts if part.op == op) for op in OPS},

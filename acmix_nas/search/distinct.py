@@ -19,6 +19,8 @@ TRIES = 20
 class DistinctSampler(ProposingSampler):
     """A sampler of Optuna's that proposes nothing twice: what it repeats is asked again, in the end drawn at random.
 
+    Once all there is was tried it warns, and the inner sampler's proposals are taken as they are.
+
     The inner sampler is made anew for each trial, seeded by its number, so that a resumed study goes on as if it had
     never stopped; what it has to remember it keeps in the study.
 
@@ -51,6 +53,5 @@ class DistinctSampler(ProposingSampler):
         return np.where(np.isnan(known.domain.held), row, known.domain.held)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        """Lets the inner sampler take note, and stops `study.optimize` when all there is was tried."""
+        """Lets the inner sampler take note."""
         self._make(0).after_trial(study, trial, state, values)
-        super().after_trial(study, trial, state, None)

@@ -23,8 +23,8 @@ class HammingGPSampler(ProposingSampler):
 
     Works with every study: categorical, integer and float parameters, conditional ones, one or several objectives,
     constraints, parallel, enqueued, pruned and failed trials. What it proposes is a function of the seed and of the
-    stored trials alone, so a resumed study goes on as if it had never stopped. It proposes nothing twice; when
-    all there is was tried it stops `study.optimize`, and warns if it is asked again.
+    stored trials alone, so a resumed study goes on as if it had never stopped. It proposes nothing twice before
+    all there is was tried; from then on it warns, and repeats what is worth most.
 
     Args:
         seed: Seed; None draws one.

@@ -15,7 +15,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from acmix_nas.search.axes import Axes, axes_of_space, domain_of_space, domain_of_trials, from_level
-from acmix_nas.search.gp import Domain, stream, unseen
+from acmix_nas.search.gp import Domain, stream
 from acmix_nas.search.gp.parameter import Array
 from acmix_nas.search.reading import PROPOSAL, Reading
 from acmix_nas.space import Space
@@ -102,20 +102,6 @@ class ProposingSampler(BaseSampler):
         values = [from_level(param_distribution, float(level)) for level in parameter.draw(rng, TRIES)]
         tried = [other.params for other in _others(study, trial)]
         return next((value for value in values if {**trial.params, param_name: value} not in tried), values[0])
-
-    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        """Stops `study.optimize` when all there is was tried."""
-        trials = study.get_trials(deepcopy=False, states=_STARTED)
-        with self._lock:
-            axes = self._reading.axes(study.study_name, trials)
-            if not axes.distributions or any(parameter.size is None for parameter in axes.parameters):
-                return
-            known = self._situation(axes, trials, None)
-        if unseen(known.domain, known.seen, stream(0)) is None:
-            try:
-                study.stop()
-            except RuntimeError:  # asked and told by hand: there is no loop to stop
-                return
 
     def _situation(self, axes: Axes, trials: Sequence[FrozenTrial], held: Array | None) -> Situation:
         rows, refused = self._reading.rows(axes, trials)

@@ -1,6 +1,7 @@
 """What to try next: a pure function of seed and history, so that a resumed search goes on as if never stopped."""
 
 import random
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, TypeAlias
@@ -41,7 +42,7 @@ def make_sampler(
     space: Space | None = None,
     costs: Mapping[int | str, Function] | None = None,
 ) -> BaseSampler:
-    """A sampler for an Optuna study by its name; none proposes anything twice.
+    """A sampler for an Optuna study by its name; none proposes anything twice before all there is was tried.
 
     Args:
         name: "hamming-gp" (see `HammingGPSampler`), or Optuna's "random", "tpe" (tree-structured Parzen estimator,
@@ -173,7 +174,10 @@ def _asked(
         ]
     study.add_trials(trials)
     for _ in range(tries):
-        yield space.sample(_suggest(study.ask()))
+        with warnings.catch_warnings():  # a search does not repeat itself: it ends, and says so
+            warnings.filterwarnings("ignore", message=".*all there is was tried", category=UserWarning)
+            values = space.sample(_suggest(study.ask()))
+        yield values
 
 
 def _inner(name: str, seed: int) -> BaseSampler:

@@ -17,7 +17,7 @@ from acmix_nas.report.table import as_text
 
 ROW = {
     "form": "paper", "requested_batch_size": 8, "params": 28_290_000, "macs": 4_553_000_000, "macs_deploy": None,
-    "macs_fvcore": 4_571_000_000, "macs_torch": 4_553_000_000, "macs_unseen": 0, "agree": True,
+    "macs_fvcore": 4_571_000_000, "macs_torch": 4_553_000_000, "macs_unseen": 0, "agree": True, "agree_reason": None,
     "activations": 20_000_000,
     "latency_ms": 40.25, "latency_iqr_ms": 1.5, "latency_q1_ms": 39.5, "latency_q3_ms": 41.0, "latency_min_ms": 39.0,
     "latency_p95_ms": 42.0, "throughput": 24.8, "peak_memory_mb": None, "repetitions": 30, "stopped_by": "spread",
@@ -53,6 +53,18 @@ def asked(monkeypatch):
     monkeypatch.setattr(profile_module, "profile_rows", answer)
     monkeypatch.setattr(machine, "busy_cores", lambda: 0.05)
     return calls
+
+
+def test_counts_of_which_it_cannot_be_told_whether_they_agree(asked, monkeypatch):
+    monkeypatch.setitem(ROW, "agree", None)
+    monkeypatch.setitem(ROW, "agree_reason", "lstm may multiply and was left out")
+    result = run("profile", "sequencer2d_s", "--device", "cpu", "--format", "csv")
+    assert ",lstm may multiply and was left out," in result.stdout
+    result = run("profile", "sequencer2d_s", "--device", "cpu", "--format", "plain")
+    assert " cannot tell " in result.stdout
+    assert "Whether the counts of sequencer2d_s agree cannot be told: lstm may multiply and was left out." in " ".join(
+        result.stdout.split()
+    )
 
 
 def test_the_defaults(asked):

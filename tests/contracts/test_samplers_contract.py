@@ -67,24 +67,47 @@ def test_several_objectives_and_minimising(name):
     assert len(distinct(study.trials)) == 13
 
 
-def test_a_small_study_is_tried_out_and_stops(name):
+def test_a_small_study_is_tried_out_before_anything_is_repeated(name):
     def objective(trial):
         depth = trial.suggest_int("depth", 1, 3)
         return sum(trial.suggest_categorical(f"op{layer}", ["a", "b"]) == "a" for layer in range(depth))
 
     study = study_of(name)
-    study.optimize(objective, n_trials=50)
+    study.optimize(objective, n_trials=2 + 4 + 8)
     assert len(study.trials) == len(distinct(study.trials)) == 2 + 4 + 8
-    trial = study.ask()
     with pytest.warns(UserWarning, match="tried"):
-        study.tell(trial, objective(trial))
+        study.optimize(objective, n_trials=6)
+    assert len(study.trials) == 20
+    assert all(trial.state == TrialState.COMPLETE for trial in study.trials)
 
 
-def test_a_small_space_is_tried_out_and_stops(name):
+def test_a_small_space_is_tried_out_before_anything_is_repeated(name):
     space = small_space()
     study = study_of(name, space=space)
-    study.optimize(lambda trial: len(space.sample(choose(trial))), n_trials=50)
+    study.optimize(lambda trial: len(space.sample(choose(trial))), n_trials=space.size)
     assert len(study.trials) == len(distinct(study.trials)) == space.size
+    with pytest.warns(UserWarning, match="tried"):
+        study.optimize(lambda trial: len(space.sample(choose(trial))), n_trials=3)
+    assert len(study.trials) == space.size + 3
+
+
+def test_a_study_of_three_values_gets_the_trials_it_asks_for(name):
+    study = study_of(name, TWO)
+    with pytest.warns(UserWarning, match="tried"):
+        study.optimize(lambda trial: (trial.suggest_categorical("x", [0, 1, 2]), 1.0), n_trials=10)
+    assert len(study.trials) == 10
+    assert len(distinct(study.trials[:3])) == 3
+
+
+def test_a_search_ends_when_its_space_was_tried_out(name):
+    space, seen, history = small_space(), set(), []
+    common = {"seed": 0, "starts": 2, "directions": ONE, "sampler": name}
+    while (found := draw(space, history=history, seen=seen, **common)) is not None:
+        params, distributions = encode(space, found[1])
+        history.append(optuna.trial.create_trial(params=params, distributions=distributions, value=len(params)))
+        history[-1].number = len(history) - 1
+        seen.add(space.build(found[1]).id)
+    assert len(history) == space.size
 
 
 def test_enqueued_trials_are_taken_and_not_repeated(name):

@@ -21,7 +21,9 @@ def log_expected_improvement(mean: Array, deviation: Array, best: float) -> Arra
     z = (mean - best) / deviation
     density = np.exp(-0.5 * z**2) / sqrt(2.0 * pi)
     near = np.maximum(density + z * _normal_cdf(z), 1e-300)
-    far = -0.5 * z**2 - 0.5 * log(2.0 * pi) - 2.0 * np.log(np.maximum(-z, 1.0))
+    inverse = np.minimum(z, -6.0) ** -2.0
+    series = 1.0 - inverse * (3.0 - inverse * (15.0 - inverse * (105.0 - inverse * 945.0)))  # of z^2 (1 + z Phi / phi)
+    far = -0.5 * z**2 - 0.5 * log(2.0 * pi) + np.log(inverse * series)
     return np.asarray(np.log(deviation) + np.where(z < -6.0, far, np.log(near)))
 
 
