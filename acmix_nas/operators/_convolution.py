@@ -4,14 +4,15 @@ Shapes: B batch, H W map, h w its map at stride, N heads, D head_dim, C channels
 maps it reads at each depth, X either of them, O kernels, k k their extent.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from acmix_nas.operators import _enlarged, _shift
-from acmix_nas.operators._form import TwoForms
+from acmix_nas.operators._form import Kinds, TwoForms
 from acmix_nas.operators.attention import Weight
 
 
@@ -58,6 +59,8 @@ class ConvolutionPath(TwoForms):
         kernel_bias: Whether the result has a bias.
     """
 
+    READ: ClassVar[Mapping[str, Kinds]] = {"fc": (nn.Linear,), "kernels": (_shift.TensorShift, _shift.ShiftKernels)}
+
     def __init__(
         self,
         channels: int,
@@ -100,7 +103,7 @@ class ConvolutionPath(TwoForms):
     @property
     def takes_reduced(self) -> bool:
         """Whether keys and values may be `Reduced`."""
-        return self.composes_queries and not self.plain
+        return self.composes_queries and not self.in_plain_form()
 
     def forward(self, maps: Maps) -> torch.Tensor:
         """Convolves.
@@ -111,7 +114,7 @@ class ConvolutionPath(TwoForms):
         Returns:
             (B, h, w, C).
         """
-        if not self.plain:
+        if not self.in_plain_form():
             return self.weighed(maps, 1.0)
         assert isinstance(maps, torch.Tensor)
         mixed_BHWX = self.fc(self._maps(maps)).flatten(-2)

@@ -1,13 +1,15 @@
 """ACmix for deployment: what is known before the data is folded into its weights."""
 
 import copy
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from acmix_nas.operators import _combine
 from acmix_nas.operators._convolution import ConvolutionPath, Maps, Reduced
+from acmix_nas.operators._form import Kinds
 from acmix_nas.operators.acmix import ACmix
 from acmix_nas.operators.attention import Weight
 from acmix_nas.operators.attention._san import Norm
@@ -114,6 +116,8 @@ class MergedConvolution(ConvolutionPath):
         ratio: Extent of the square that a reduced key or value may stand for; 1 if they are never reduced.
         mixed: Whether the maps that it is given come out of fc already.
     """
+
+    READ: ClassVar[Mapping[str, Kinds]] = {}  # what it reads are its own buffers; fc is called
 
     fc: Any
     weight: torch.Tensor

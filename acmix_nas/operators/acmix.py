@@ -6,7 +6,7 @@ Shapes: B batch, I in_channels, C out_channels, H W the input map, h w the map a
 """
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import nn
@@ -18,7 +18,7 @@ from acmix_nas.operators._acmix_count import check_head_width
 from acmix_nas.operators._acmix_count import count as count
 from acmix_nas.operators._checks import check_convolution, check_extents, check_heads, check_option
 from acmix_nas.operators._convolution import ConvolutionPath, Maps, Reduced
-from acmix_nas.operators._form import TwoForms
+from acmix_nas.operators._form import Kinds, TwoForms, change_of
 from acmix_nas.operators.attention import AttentionMode, MapMode, TokenMode, Weight
 
 _Weights = tuple[Weight, Weight] | None
@@ -50,6 +50,13 @@ class ACmix(TwoForms):
     Raises:
         ArchError: A value builds no operator; the message says which, and what it may be.
     """
+
+    READ: ClassVar[Mapping[str, Kinds]] = {
+        "qkv": (nn.Linear,),
+        "attention": AttentionMode,
+        "convolution": ConvolutionPath,
+        "combine": _combine.Combination,
+    }
 
     def __init__(
         self,
@@ -141,7 +148,7 @@ class ACmix(TwoForms):
 
     def _mix(self, x_BHWI: torch.Tensor) -> torch.Tensor:
         assert self.attention is not None
-        weights = None if self.plain else self.combine.weights()
+        weights = self._known_weights()
         if self.mixed is not None and weights is not None and self.stride == 1 and isinstance(self.attention, MapMode):
             arranged = self.attention.arrange(x_BHWI)
             conv = self._convolve(self._mixed_maps(arranged, x_BHWI), weights)
@@ -153,6 +160,13 @@ class ACmix(TwoForms):
         conv = self._convolve(maps, weights)
         att = self._crop(self._attend(q[:, :: self.stride, :: self.stride], k, v, weights), x_BHWI)
         return self._restored(att, conv, x_BHWI, weights)
+
+    def _known_weights(self) -> _Weights:
+        """Alpha and beta beforehand, if both paths may be weighed within: then their modules are not called."""
+        for part in (self, self.attention, self.convolution):
+            if part is not None and part.in_plain_form():
+                return None
+        return self.combine.weights()
 
     def _restored(self, att: torch.Tensor, conv: torch.Tensor, x_BHWI: torch.Tensor, weights: _Weights) -> torch.Tensor:
         """Both paths together, rolled back."""
@@ -166,12 +180,20 @@ class ACmix(TwoForms):
         q, k, v, maps = self._project(x_BHWI)
         token = torch.split(self.qkv(token_B1I), self.widths, -1)
         pairs = zip(token, (q, k, v), strict=True)
-        y_BLC = self.attention.attend(*(torch.cat((first, rest.flatten(1, 2)), 1) for first, rest in pairs))
+        y_BLC = self._attend_sequences(*(torch.cat((first, rest.flatten(1, 2)), 1) for first, rest in pairs))
         if self.convolution is not None:
             conv_BLC = nn.functional.pad(self._convolve(maps).flatten(1, 2), (0, 0, 1, 0))
             y_BLC = self._combined(y_BLC[:, None], conv_BLC[:, None], x_BHWI)[:, 0]
         y_BHWC = torch.unflatten(y_BLC[:, 1:], 1, (x_BHWI.shape[1], x_BHWI.shape[2]))
         return y_BHWC.permute(0, 3, 1, 2), y_BLC[:, :1]
+
+    def _attend_sequences(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Attention over sequences (B, L, C); as maps of one row where the module itself has to be called."""
+        assert isinstance(self.attention, TokenMode)
+        if change_of(self.attention, AttentionMode) is None:
+            return self.attention.attend(q, k, v)
+        y: torch.Tensor = self.attention(q[:, None], k[:, None], v[:, None])
+        return y[:, 0]
 
     def _project(self, x_BHWI: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Maps]:
         """Queries of every pixel, k and v as attention reads them, and what the convolution path reads."""
@@ -186,7 +208,7 @@ class ACmix(TwoForms):
             return q, k, v, self._placed(qkv, x_BHWI)
         q, k, v = self._project_apart(arranged, reduced)
         kv, ratio = torch.cat((k, v), -1), self.attention.enlargement(arranged)
-        if ratio and self.convolution is not None and self.convolution.takes_reduced:
+        if ratio and self.convolution is not None and not self.in_plain_form() and self.convolution.takes_reduced:
             return q, k, v, Reduced(q, kv, ratio)
         return q, k, v, self._placed(torch.cat((q, self.attention.expand(kv, arranged)), -1), x_BHWI)
 
@@ -242,7 +264,11 @@ class ACmix(TwoForms):
 
     def _project_apart(self, queries: torch.Tensor, others: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Queries of one map, keys and values of another."""
-        weight, bias, keys = self.qkv.weight, self.qkv.bias, self.widths[0]
+        keys = self.widths[0]
+        if change_of(self.qkv, (nn.Linear,)) is not None:
+            k, v = torch.split(self.qkv(others)[..., keys:], self.widths[1:], -1)
+            return self.qkv(queries)[..., :keys], k, v
+        weight, bias = self.qkv.weight, self.qkv.bias
         q = nn.functional.linear(queries, weight[:keys], bias[:keys])
         k, v = torch.split(nn.functional.linear(others, weight[keys:], bias[keys:]), self.widths[1:], -1)
         return q, k, v

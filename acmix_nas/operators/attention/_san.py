@@ -3,10 +3,13 @@
 Shapes: B batch, H W map, h w its map at stride, C channels of v, G = C / 8 weight channels, K = kernel_size ** 2.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
 from acmix_nas.errors import ArchError
+from acmix_nas.operators._form import Kinds
 from acmix_nas.operators.attention._walk import Moments, Window, padded, wide
 
 SHARE = 8
@@ -36,6 +39,19 @@ def windows(x_BHWC: torch.Tensor, window: Window) -> torch.Tensor:
     span, step = window.span, window.stride
     opened = padded(x_BHWC, window).unfold(1, span, step).unfold(2, span, step)
     return opened[..., :: window.dilation, :: window.dilation].flatten(-2)
+
+
+def normalised(norm: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """A norm of the last axis of x, which has any shape.
+
+    What torch's and others' tools put in the place of a `Norm`, such as `SyncBatchNorm`, normalises the second axis.
+    """
+    if isinstance(norm, Norm) or not hasattr(norm, "running_mean"):
+        y: torch.Tensor = norm(x)
+        return y
+    x_NC = x.flatten(0, -2)
+    y = norm(x_NC if isinstance(norm, nn.BatchNorm1d) else x_NC[:, :, None, None])
+    return y.reshape(x.shape)
 
 
 def weighed(v_BhwCK: torch.Tensor, weights_BhwGK: torch.Tensor) -> torch.Tensor:
@@ -83,3 +99,12 @@ class Norm(nn.BatchNorm1d):
         for running, new in ((self.running_mean, moments.mean.detach()), (self.running_var, unbiased)):
             step = new - running
             running.add_(step / self.num_batches_tracked if self.momentum is None else self.momentum * step)
+
+
+READ: Mapping[str, Kinds] = {
+    "norm1": (Norm,),
+    "reduction": (nn.Linear,),
+    "norm2": (Norm, nn.Identity),  # merged, the second norm is in the layer before it
+    "expansion": (nn.Linear,),
+}
+"""`TwoForms.READ` of both modes."""

@@ -4,12 +4,14 @@
 Shapes: B batch, H W map, L queries, M keys, N heads, D head_dim, C = N * D channels.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from acmix_nas.operators._form import Kinds
 from acmix_nas.operators.attention import ModeCount, TokenMode, Weight, scaled_linear
 from acmix_nas.parts import area
 
@@ -36,6 +38,7 @@ class Attention(TokenMode):
     """
 
     SITE: ClassVar[tuple[str, ...]] = ("sr_ratio", "class_token")
+    READ: ClassVar[Mapping[str, Kinds]] = {"proj": (nn.Linear,)}
 
     def __init__(
         self,
@@ -96,7 +99,7 @@ class Attention(TokenMode):
     def _attended(self, q_BLC: torch.Tensor, k_BMC: torch.Tensor, v_BMC: torch.Tensor) -> torch.Tensor:
         """What proj reads, (B, L, C)."""
         q_BNLD, k_BNMD, v_BNMD = self._heads(q_BLC), self._heads(k_BMC), self._heads(v_BMC)
-        if self.plain:
+        if self.in_plain_form():
             y_BNLD = (self.scale * q_BNLD @ k_BNMD.transpose(-1, -2)).softmax(-1) @ v_BNMD
         else:
             y_BNLD = F.scaled_dot_product_attention(q_BNLD, k_BNMD, v_BNMD)

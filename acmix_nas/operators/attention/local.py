@@ -44,7 +44,7 @@ class Attention(AttentionMode):
 
     def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attends; see `AttentionMode.forward`."""
-        return self._attend_plainly(q, k, v) if self.plain else self._attend_in_blocks(q, k, v)
+        return self._attend_plainly(q, k, v) if self.in_plain_form() else self._attend_in_blocks(q, k, v)
 
     def _attend_in_blocks(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         p_HWC = self.position(_locations(k.shape[1], k.shape[2], k)).repeat(1, 1, self.num_heads)

@@ -4,14 +4,16 @@ Shapes: B batch, H W map, h w its map at stride, R channels of q and k, C of v, 
 """
 
 import math
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import nn
 
+from acmix_nas.operators._form import Kinds
 from acmix_nas.operators.attention import AttentionMode, ModeCount, _gathered, _pairwise
 from acmix_nas.operators.attention._pairwise import moments, reduced_moments
-from acmix_nas.operators.attention._san import SHARE, Norm, weighed, weight_channels, windows
+from acmix_nas.operators.attention._san import READ, SHARE, Norm, normalised, weighed, weight_channels, windows
 from acmix_nas.operators.attention._walk import Window, padded, wide
 from acmix_nas.operators.attention.local import _locations
 from acmix_nas.parts import area
@@ -43,6 +45,7 @@ class Attention(AttentionMode):
     """
 
     SITE: ClassVar[tuple[str, ...]] = ("key_channels",)
+    READ: ClassVar[Mapping[str, Kinds]] = READ
 
     def __init__(
         self,
@@ -68,7 +71,7 @@ class Attention(AttentionMode):
 
     def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attends; see `AttentionMode.forward`."""
-        literal = self.plain or math.prod(q.shape[:3]) < 2
+        literal = self.in_plain_form() or math.prod(q.shape[:3]) < 2
         return self._attend_plainly(q, k, v) if literal else self._attend_by_rows(q, k, v)
 
     def _attend_by_rows(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
@@ -98,8 +101,8 @@ class Attention(AttentionMode):
         p_BHW2 = self._positions(k)
         centre_BhwX1 = torch.cat((q, p_BHW2[:, :: self.stride, :: self.stride]), -1).unsqueeze(-1)
         relation_BhwXK = centre_BhwX1 - windows(torch.cat((k, p_BHW2), -1), self.window)
-        hidden_BhwKR = self.reduction(self.norm1(relation_BhwXK.transpose(-1, -2)).relu())
-        weights_BhwKG = self.expansion(self.norm2(hidden_BhwKR).relu()).softmax(-2)
+        hidden_BhwKR = self.reduction(normalised(self.norm1, relation_BhwXK.transpose(-1, -2)).relu())
+        weights_BhwKG = self.expansion(normalised(self.norm2, hidden_BhwKR).relu()).softmax(-2)
         return weighed(windows(v, self.window), weights_BhwKG.transpose(-1, -2))
 
     def _positions(self, k: torch.Tensor) -> torch.Tensor:

@@ -4,15 +4,17 @@ Shapes: B batch, H W map, h w its map at stride, R channels of q and k, C of v, 
 """
 
 import math
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from acmix_nas.operators._form import Kinds
 from acmix_nas.operators.attention import AttentionMode, ModeCount, _gathered, _patchwise
 from acmix_nas.operators.attention._patchwise import moments
-from acmix_nas.operators.attention._san import SHARE, Norm, weighed, weight_channels, windows
+from acmix_nas.operators.attention._san import READ, SHARE, Norm, normalised, weighed, weight_channels, windows
 from acmix_nas.operators.attention._walk import Moments, Window, padded, wide
 from acmix_nas.parts import area
 
@@ -42,6 +44,7 @@ class Attention(AttentionMode):
     """
 
     SITE: ClassVar[tuple[str, ...]] = ("key_channels",)
+    READ: ClassVar[Mapping[str, Kinds]] = READ
 
     def __init__(
         self,
@@ -65,7 +68,7 @@ class Attention(AttentionMode):
 
     def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attends; see `AttentionMode.forward`."""
-        literal = self.plain or math.prod(q.shape[:3]) < 2
+        literal = self.in_plain_form() or math.prod(q.shape[:3]) < 2
         return self._attend_plainly(q, k, v) if literal else self._attend_by_rows(q, k, v)
 
     def _attend_by_rows(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
@@ -107,8 +110,8 @@ class Attention(AttentionMode):
     def _attend_plainly(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         k_BhwRK = windows(k, self.window)
         relation_BhwX = torch.cat((q, k_BhwRK.flatten(-2)), -1)
-        hidden_BhwG = self.reduction(self.norm1(relation_BhwX).relu())
-        weights_BhwX = self.expansion(self.norm2(hidden_BhwG).relu())
+        hidden_BhwG = self.reduction(normalised(self.norm1, relation_BhwX).relu())
+        weights_BhwX = self.expansion(normalised(self.norm2, hidden_BhwG).relu())
         return weighed(windows(v, self.window), torch.unflatten(weights_BhwX, -1, (self.groups, -1)))
 
 

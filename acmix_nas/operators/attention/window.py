@@ -3,10 +3,14 @@
 Shapes: B batch, H W map, n windows of one image, T tokens of a window, N heads, D head_dim, C = N * D channels.
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from acmix_nas.operators._form import Kinds
 from acmix_nas.operators.attention import MapMode, ModeCount, Weight, scaled_linear
 from acmix_nas.parts import area
 
@@ -34,6 +38,7 @@ class Attention(MapMode):
     relative_position_index: torch.Tensor
     mask: torch.Tensor | None
     frozen: torch.Tensor | None
+    READ: ClassVar[Mapping[str, Kinds]] = {"proj": (nn.Linear,)}
 
     def __init__(self, channels: int, num_heads: int, kernel_size: int, *, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
@@ -131,7 +136,7 @@ class Attention(MapMode):
             q = self._spread(q, k)
         bias_nNTT = self._biases(k)
         windows = (self._windows(q), self._windows(k), self._windows(v))
-        if self.plain or bias_nNTT.requires_grad:
+        if self.in_plain_form() or bias_nNTT.requires_grad:
             x_BnNTD = self._attend_plainly(*windows, bias_nNTT)
         else:
             x_BnNTD = self._attend_fused(*windows, bias_nNTT)
