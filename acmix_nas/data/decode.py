@@ -1,7 +1,6 @@
 """Decodes images into uint8 tensors, in threads, naming broken ones and counting unusual ones."""
 
 import os
-import struct
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,8 +15,9 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from acmix_nas.data.draw import Indices
+from acmix_nas.data.formats import FORMATS
 from acmix_nas.data.source import Part
-from acmix_nas.errors import DataError
+from acmix_nas.errors import AcmixError, DataError
 
 BROKEN_SHARE = 0.01
 """A source with a larger share of unreadable files is refused."""
@@ -26,8 +26,6 @@ Progress = Callable[[int, int], None]
 
 _BATCH = 32
 """Images that a thread decodes in one go: a million tasks of their own would cost a gigabyte."""
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
-"""What Pillow raises for files that are no images, or end too early."""
 _ORIENTATION = 0x0112
 """The EXIF field; 1 is upright."""
 
@@ -111,8 +109,7 @@ def decode_image(image: Image.Image, input_size: int) -> npt.NDArray[np.uint8]:
     # pixels, values then differ from those of a full decoding by 0.9 and 0.6 of 255 if twice the size is kept for
     # resampling, and by 2.2 if the size itself is; it takes a tenth longer.
     image.draft("RGB", (2 * input_size, 2 * input_size))
-    upright = _to_rgb(ImageOps.exif_transpose(image))
-    return np.asarray(ImageOps.fit(upright, (input_size, input_size), Image.Resampling.BICUBIC))
+    return np.asarray(ImageOps.fit(_upright(image), (input_size, input_size), Image.Resampling.BICUBIC))
 
 
 def traits_of(image: Image.Image) -> tuple[str, ...]:
@@ -178,7 +175,7 @@ def available_memory() -> int | None:
 def broken_reason(error: Exception) -> str:
     """Why an image is broken, in one line."""
     if isinstance(error, UnidentifiedImageError):  # its own message names the object in memory
-        return "UnidentifiedImageError: no kind of image that Pillow reads"
+        return f"UnidentifiedImageError: none of {', '.join(FORMATS)}"
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
@@ -189,7 +186,9 @@ def _decode_batch(images: torch.Tensor, part: Part, chosen: Indices, start: int)
             with part.open(int(chosen[start + place])) as image:
                 traits = traits_of(image)
                 pixels = decode_image(image, images.shape[-1])
-        except _BROKEN as error:
+        except AcmixError:
+            raise
+        except Exception as error:  # Pillow lets through whatever its readers of damaged fields raise
             batch.broken[start + place] = broken_reason(error)
         else:
             batch.images[place].copy_(torch.from_numpy(pixels.copy()).permute(2, 0, 1))
@@ -208,14 +207,24 @@ def _look(part: Part, index: int) -> Look | str:
                 traits=traits_of(image),
             )
             image.load()
-    except _BROKEN as error:
+            _upright(image)  # what training does with it may fail where its pixels do not
+    except AcmixError:
+        raise
+    except Exception as error:  # as in _decode_batch
         return broken_reason(error)
     return look
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    return _to_rgb(ImageOps.exif_transpose(image))
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits a pixel, which convert() would clip to white
-        return Image.fromarray((np.asarray(image) // 256).astype(np.uint8)).convert("RGB")
+    if image.mode[0] in "IF":  # up to 16 bits a pixel, which convert() would clip to white
+        pixels = np.asarray(image)
+        if image.mode == "F" or pixels.min() < 0 or pixels.max() >= 2**16:
+            raise ValueError(f"pixels from {pixels.min():g} to {pixels.max():g}, whose black and white are not known")
+        return Image.fromarray((pixels // 256).astype(np.uint8)).convert("RGB")
     if "transparency" in image.info:
         image = image.convert("RGBA")
     return image.convert("RGB")

@@ -1,8 +1,8 @@
 """`Source`: labelled images listed and not yet decoded, whatever they lie in."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -44,6 +44,8 @@ class Source:
         validation: Images of the validation part.
         search: Images that the source itself holds out of `train`; None where they are to be drawn.
         fingerprint: 16 hexadecimal digits that tell sources apart.
+        passed_over: How many files were not read, by extension or by why.
+        notes: What a user should know of how the source was listed.
     """
 
     kind: str
@@ -53,6 +55,16 @@ class Source:
     validation: Part
     fingerprint: str
     search: Part | None = None
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def remarks(self) -> tuple[str, ...]:
+        """What a user should know before a result on these images is believed: `notes`, and what was passed over."""
+        if not self.passed_over:
+            return self.notes
+        kinds = sorted(self.passed_over.items(), key=lambda item: (-item[1], item[0]))
+        counts = ", ".join(f"{count:,} {name}" for name, count in kinds)
+        return (*self.notes, f"{sum(self.passed_over.values()):,} files of {self.name} are not read: {counts}")
 
     def __post_init__(self) -> None:
         """Checks what every source must have: two classes or more, and training images of every class of the others."""

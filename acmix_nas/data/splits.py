@@ -182,7 +182,7 @@ def load_splits(
         embedded=opened.kind == "embedded",
         seed=seed,
         skipped=tuple(reader.skipped),
-        notes=tuple(reader.notes),
+        notes=(*reader.notes, *opened.remarks()),
     )
 
 

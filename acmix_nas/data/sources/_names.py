@@ -3,10 +3,8 @@
 import os
 from array import array
 from collections.abc import Callable, Iterable
-from functools import cache
 from pathlib import Path
 
-from timm.data.readers.img_extensions import get_img_extensions
 from timm.utils.misc import natural_key
 
 
@@ -24,9 +22,13 @@ class Names:
 
     def __getitem__(self, index: int) -> Path:
         """The path of a file."""
+        return Path(self.text(index))
+
+    def text(self, index: int) -> str:
+        """The path of a file as text, which is faster to make."""
         start = self._ends[index - 1] if index else 0
         name = os.fsdecode(bytes(self._bytes[start : self._ends[index]]))
-        return Path(self._folders[self._folder_of[index]], name)
+        return f"{self._folders[self._folder_of[index]].removesuffix('/')}/{name}"
 
     def add(self, folder: str, files: Iterable[str]) -> None:
         """Takes the files of one folder."""
@@ -40,13 +42,6 @@ class Names:
         self._bytes += os.fsencode(name)
         self._ends.append(len(self._bytes))
         self._folder_of.append(len(self._folders) - 1)
-
-
-@cache
-def extensions() -> frozenset[str]:
-    """What names of images end in, by timm's list."""
-    listed: Callable[[], Iterable[str]] = get_img_extensions
-    return frozenset(listed())
 
 
 def natural(paths: Iterable[Path]) -> list[Path]:

@@ -1,8 +1,8 @@
 """Tar files without unpacking: where each member lies, so that any of them is one read away."""
 
-import io
 import tarfile
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -13,8 +13,13 @@ import numpy as np
 from PIL import Image
 
 from acmix_nas.data.draw import Indices
-from acmix_nas.data.sources._names import Names, extensions
-from acmix_nas.errors import DataError
+from acmix_nas.data.formats import check_regular, is_image, open_image
+from acmix_nas.data.sources._names import Names, natural
+from acmix_nas.errors import AcmixError, DataError
+
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.zst", ".tzst")
+_PROGRAMS = {b"\x1f\x8b": "gunzip", b"\xfd7zXZ\0": "unxz", b"BZh": "bunzip2", b"\x28\xb5\x2f\xfd": "unzstd"}
+"""What a compressed file starts with, and the program that unpacks it."""
 
 MAX_DEPTH = 3
 """ImageNet's own train.tar has a tar file for each class inside."""
@@ -51,12 +56,12 @@ class Members:
         """The image of a member."""
         with self.tars[self.tar_of[index]].open("rb") as file:
             file.seek(int(self.starts[index]))
-            return Image.open(io.BytesIO(file.read(int(self.sizes[index]))))
+            return open_image(file.read(int(self.sizes[index])))
 
 
 @dataclass(slots=True)
 class Found:
-    """Images and their classes while tar files are gone through."""
+    """Images of one part and their classes while tar files are gone through."""
 
     tars: list[Path] = field(default_factory=list)
     files: Names = field(default_factory=Names)
@@ -64,6 +69,7 @@ class Found:
     starts: "array[int]" = field(default_factory=lambda: array("q"))
     sizes: "array[int]" = field(default_factory=lambda: array("q"))
     labels: "array[int]" = field(default_factory=lambda: array("q"))
+    _hashes: "array[int]" = field(default_factory=lambda: array("q"))
 
     def begin(self, tar: Path) -> None:
         """The images that follow lie in this file."""
@@ -77,9 +83,15 @@ class Found:
         self.starts.append(start)
         self.sizes.append(size)
         self.labels.append(label)
+        self._hashes.append(hash((len(self.tars), name)))
 
     def part(self, number: Indices | None = None) -> Members:
-        """The images, their labels put through `number` where there is one."""
+        """The images, their labels put through `number` where there is one.
+
+        Raises:
+            DataError: A tar file has two images of one name.
+        """
+        self._check_names()
         labels = np.array(self.labels, dtype=np.int64)
         return Members(
             files=self.files,
@@ -96,26 +108,43 @@ class Found:
             yield f"{tar.name}\t{tar.stat().st_size}\n"
         yield from (np.array(values, dtype=np.int64).tobytes() for values in (self.sizes, self.labels))
 
+    def _check_names(self) -> None:
+        hashes = np.array(self._hashes, dtype=np.int64)
+        values, counts = np.unique(hashes, return_counts=True)
+        for value in values[counts > 1]:
+            names = [self.files.text(place) for place in np.flatnonzero(hashes == value).tolist()]
+            if len({*names}) < len(names):
+                raise DataError(
+                    f"each name is in a tar file once; {names[0]} is there {len(names)} times, as `tar -r` leaves "
+                    "it. Unpack that file and pack it again."
+                )
 
-def members(tar: Path) -> Iterator[Member]:
+
+def members(tar: Path, passed_over: Counter[str] | None = None) -> Iterator[Member]:
     """The regular files in a tar file, in its order; those of a tar file inside it under that one's name.
+
+    tarfile takes a damaged header for the end. Here a tar file ends as tar ends it: with two blocks of zeros, and
+    nothing but zeros after them.
+
+    Args:
+        tar: The file.
+        passed_over: Counts the images that are no regular files in it, but links.
 
     Raises:
         DataError: It is no uncompressed tar file, or not whole.
     """
+    check_regular(tar)
+    passed_over = Counter() if passed_over is None else passed_over
     try:
         with tar.open("rb") as file:
-            yield from _members(file, 0, "")
-    except (tarfile.TarError, OSError) as error:
+            _check_packing(tar, file)
+            yield from _members(file, 0, "", passed_over)
+    except AcmixError:
+        raise
+    except Exception as error:  # tarfile lets through what a damaged field raises where it is read
         raise DataError(
-            f"{tar} cannot be read as an uncompressed tar file: {error}. Is it whole? Unpack a compressed one."
+            f"{tar} cannot be read as an uncompressed tar file: {error}. Is it whole? Copy or pack it again."
         ) from error
-
-
-def is_image(name: str) -> bool:
-    """Whether a file's name is that of an image, by timm's list of extensions; hidden files are none."""
-    path = Path(name)
-    return path.suffix.lower() in extensions() and not path.name.startswith(".")
 
 
 def has_class_files(tar: Path) -> bool:
@@ -123,18 +152,75 @@ def has_class_files(tar: Path) -> bool:
     return any(name.endswith(".cls") for name, _, _ in islice(members(tar), 20))
 
 
-def _members(file: IO[bytes], offset: int, folder: str, depth: int = 0) -> Iterator[Member]:
+def find_tars(folder: Path, pattern: str) -> list[Path]:
+    """Tar files, by a pattern of their names without ".tar", in natural order; else those that are compressed."""
+    if found := natural(folder.glob(f"{pattern}.tar")):
+        return found
+    return natural(file for kind in _COMPRESSED for file in folder.glob(f"{pattern}{kind}"))
+
+
+def is_tar(path: Path) -> bool:
+    """Whether a file's name is that of a tar file, be it compressed."""
+    return path.name.endswith((".tar", *_COMPRESSED))
+
+
+def _check_packing(tar: Path, file: IO[bytes]) -> None:
+    start = file.read(6)
+    file.seek(0)
+    for magic, program in _PROGRAMS.items():
+        if start.startswith(magic):
+            raise DataError(
+                f"images are read where they lie in a tar file, which a compressed one does not allow; {tar} is "
+                f"compressed. Unpack it first: {program} {tar}"
+            )
+
+
+def _members(file: IO[bytes], offset: int, folder: str, passed_over: Counter[str], depth: int = 0) -> Iterator[Member]:
     if depth > MAX_DEPTH:
         raise tarfile.ReadError(f"more than {MAX_DEPTH} tar files lie inside each other")
     with tarfile.open(fileobj=file, mode="r:") as archive:
-        while (info := archive.next()) is not None:
-            archive.members = []  # type: ignore[attr-defined]  # else tarfile holds every member it has seen
+        while (info := _next(archive, offset)) is not None:
             name = f"{folder}{info.name.removeprefix('./')}"
-            if not info.isreg():
-                continue
-            if name.endswith(".tar"):
+            if info.isreg() and name.endswith(".tar"):
                 inner = archive.extractfile(info)
                 assert inner is not None, "a regular file"
-                yield from _members(inner, offset + info.offset_data, name.removesuffix(".tar") + "/", depth + 1)
-            else:
+                inside = name.removesuffix(".tar") + "/"
+                yield from _members(inner, offset + info.offset_data, inside, passed_over, depth + 1)
+            elif info.isreg() and not info.issparse():
                 yield name, offset + info.offset_data, info.size
+            elif is_image(Path(name).name):
+                passed_over["links or sparse files in a tar file"] += 1
+        _check_end(file, archive.offset, offset)
+
+
+def _next(archive: tarfile.TarFile, offset: int) -> tarfile.TarInfo | None:
+    place = archive.offset
+    try:
+        info = archive.next()
+    except tarfile.TarError as error:
+        raise tarfile.ReadError(f"{error} after byte {offset + place:,}") from error
+    archive.members = []  # type: ignore[attr-defined]  # else tarfile holds every member it has seen
+    if info is not None and (info.size < 0 or archive.offset <= info.offset):  # else it goes round in circles
+        raise tarfile.ReadError(f"the header at byte {offset + info.offset:,} has a wrong size")
+    return info
+
+
+def _check_end(file: IO[bytes], place: int, offset: int) -> None:
+    """Raises a ReadError unless a tar file ends at a place as tar ends it."""
+    file.seek(place)
+    end = file.read(2 * tarfile.BLOCKSIZE)
+    if end.strip(b"\0"):
+        raise tarfile.ReadError(f"the header at byte {offset + place:,} is damaged")
+    if len(end) < 2 * tarfile.BLOCKSIZE:
+        raise tarfile.ReadError(
+            f"it is cut at byte {offset + place:,}: the two blocks of zeros that end it are missing"
+        )
+    while content := file.read(2**20):
+        place += len(end)
+        if content.strip(b"\0"):
+            place += len(content) - len(content.lstrip(b"\0"))
+            raise tarfile.ReadError(
+                f"it ends before byte {offset + place:,}, where more follows: tar files are joined with `tar "
+                "--concatenate`, not with `cat`"
+            )
+        end = content

@@ -1,13 +1,18 @@
 """Tar files of images in class folders, read where they lie."""
 
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from timm.utils.misc import natural_key
 
+from acmix_nas.data.formats import extension_of, is_image
 from acmix_nas.data.source import VALIDATION, Source, check_classes, digest
-from acmix_nas.data.sources._names import natural
-from acmix_nas.data.sources._tar import Found, has_class_files, is_image, members
+from acmix_nas.data.sources._classes import Folder, name_classes, name_depth
+from acmix_nas.data.sources._identity import check_files
+from acmix_nas.data.sources._tar import Found, Member, find_tars, has_class_files, is_tar, members
 from acmix_nas.errors import DataError
 
 LAYOUT = (
@@ -16,11 +21,35 @@ LAYOUT = (
 )
 
 
+@dataclass(slots=True)
+class _Part:
+    """Images of a part, and which tar file and which folders in it they lie in."""
+
+    images: Found = field(default_factory=Found)
+    folders: dict[tuple[Folder, Folder], int] = field(default_factory=dict)
+
+    def add(self, member: Member, tar: Folder, inside: Folder, where: str) -> None:
+        """Takes an image that lies in these folders, the innermost last."""
+        if not tar + inside or ".." in inside:
+            raise DataError(f"images lie in a folder named after their class; {where} does not. Pack the folders.")
+        self.images.add(member, self.folders.setdefault((tar, inside), len(self.folders)))
+
+    def classes(self, where: str) -> list[str]:
+        """The class of each of `folders`; a folder that several tar files have is one class."""
+        whole = [tar + inside for tar, inside in self.folders]
+        if name_depth(whole) > 1:
+            return name_classes(whole, where)
+        shared = [inside or tar for tar, inside in self.folders]
+        distinct = [*dict.fromkeys(shared)]
+        named = dict(zip(distinct, name_classes(distinct, where), strict=True))
+        return [named[folder] for folder in shared]
+
+
 def matches(spec: str) -> bool:
     """Whether there are tar files in one of the three layouts, and no labels in files of their own."""
     path = Path(spec)
-    if path.suffix == ".tar" and path.is_file():
-        return True
+    if path.is_file():
+        return is_tar(path)
     train = _tars(path, "train")
     return bool(train) and not has_class_files(train[0])
 
@@ -29,78 +58,86 @@ def open_source(spec: str) -> Source:
     """Lists the images; the class of one is the folder it lies in, or the tar file that has no folders.
 
     That is timm's rule. The list is our own because timm's holds a `TarInfo` for each image, over a gigabyte for
-    ImageNet, and writes a pickle beside the tar files.
+    ImageNet, writes a pickle beside the tar files, and takes a damaged header for the end.
 
     Raises:
         DataError: A file is damaged or compressed, a part is missing or has no images, or the classes differ.
     """
     path = Path(spec)
-    known: dict[str, int] = {}
-    parts = _list_one(path, known) if path.is_file() else _list_folder(path, known)
-    validation = next((parts[name] for name in VALIDATION if name in parts), None)
+    passed_over: Counter[str] = Counter()
+    parts = _list_one(path, passed_over) if path.is_file() else _list_folder(path, passed_over)
+    validation = next((name for name in VALIDATION if name in parts), None)
     if "train" not in parts or validation is None:
-        raise DataError(f"a source is {LAYOUT}; {path} has images for {', '.join(sorted(parts)) or 'nothing'} only.")
-    train = parts["train"]
-    trained, seen = _present(train, known), _present(validation, known)
-    check_classes(trained, seen, f"the validation part of {path}")
-    classes = sorted(trained, key=natural_key)
-    number = np.full(len(known), -1, dtype=np.int64)
-    number[[known[name] for name in classes]] = np.arange(len(classes))
+        raise DataError(_missing(path, parts, passed_over))
+    named = {part: parts[part].classes(f"the {part} part of {path}") for part in ("train", validation)}
+    check_classes(named["train"], named[validation], f"the validation part of {path}")
+    classes = sorted({*named["train"]}, key=natural_key)
+    known = {name: number for number, name in enumerate(classes)}
+    numbers = {part: np.array([known[name] for name in names], dtype=np.int64) for part, names in named.items()}
     return Source(
         kind="tar",
         name=path.resolve().name,
         classes=tuple(classes),
-        train=train.part(number),
-        validation=validation.part(number),
-        fingerprint=digest(piece for found in (train, validation) for piece in found.facts()),
+        train=parts["train"].images.part(numbers["train"]),
+        validation=parts[validation].images.part(numbers[validation]),
+        fingerprint=digest(piece for part in named for piece in parts[part].images.facts()),
+        passed_over=passed_over,
     )
 
 
 def _tars(root: Path, part: str) -> list[Path]:
-    single = root / f"{part}.tar"
-    return [single] if single.is_file() else natural((root / part).glob("*.tar"))
+    return find_tars(root, part) or find_tars(root / part, "*")
 
 
-def _list_one(tar: Path, known: dict[str, int]) -> dict[str, Found]:
+def _list_one(tar: Path, passed_over: Counter[str]) -> dict[str, _Part]:
     """One file with all parts: the first folder named after a part tells the part."""
-    parts: dict[str, Found] = {}
-    for member in members(tar):
+    parts: dict[str, _Part] = {}
+    for member in _images(tar, passed_over):
         folders = Path(member[0]).parts[:-1]
         part = next((name for name in folders if name in ("train", *VALIDATION)), None)
-        if part is None or not is_image(member[0]):
+        if part is None:
+            passed_over[f"outside {', '.join(('train', *VALIDATION))}"] += 1
             continue
         if part not in parts:
-            parts[part] = Found()
-            parts[part].begin(tar)
-        below = folders[folders.index(part) + 1 :]
-        parts[part].add(member, _number(below, known, f"{tar}/{member[0]}"))
+            parts[part] = _Part()
+            parts[part].images.begin(tar)
+        parts[part].add(member, (), folders[folders.index(part) + 1 :], f"{tar}/{member[0]}")
     return parts
 
 
-def _list_folder(root: Path, known: dict[str, int]) -> dict[str, Found]:
+def _list_folder(root: Path, passed_over: Counter[str]) -> dict[str, _Part]:
     """Tar files of each part, the validation part under its first name."""
     names = ["train", *[name for name in VALIDATION if _tars(root, name)][:1]]
-    return {name: _list_part(_tars(root, name), name, known) for name in names}
+    tars = {name: _tars(root, name) for name in names}
+    check_files(tars)
+    listed = {name: _list_part(tars[name], name, passed_over) for name in names}
+    return {name: part for name, part in listed.items() if part.folders}
 
 
-def _list_part(tars: list[Path], part: str, known: dict[str, int]) -> Found:
-    found = Found()
+def _list_part(tars: Iterable[Path], part: str, passed_over: Counter[str]) -> _Part:
+    found = _Part()
     for tar in tars:
-        found.begin(tar)
-        own = () if tar.stem == part else (tar.stem,)
-        for member in members(tar):
-            folders = own + tuple(name for name in Path(member[0]).parts[:-1] if name != part)
-            if is_image(member[0]):
-                found.add(member, _number(folders, known, f"{tar}/{member[0]}"))
+        found.images.begin(tar)
+        for member in _images(tar, passed_over):
+            inside = tuple(name for name in Path(member[0]).parts[:-1] if name != part)
+            found.add(member, () if tar.stem == part else (tar.stem,), inside, f"{tar}/{member[0]}")
     return found
 
 
-def _present(found: Found, known: dict[str, int]) -> list[str]:
-    numbers = {*found.labels}
-    return [name for name, number in known.items() if number in numbers]
+def _images(tar: Path, passed_over: Counter[str]) -> Iterable[Member]:
+    for member in members(tar, passed_over):
+        name = Path(member[0]).name
+        if is_image(name):
+            yield member
+        else:
+            passed_over["hidden" if name[:1] == "." else extension_of(name) or "without extension"] += 1
 
 
-def _number(folders: tuple[str, ...], known: dict[str, int], where: str) -> int:
-    if not folders:
-        raise DataError(f"images lie in a folder named after their class; {where} does not. Pack the folders.")
-    return known.setdefault(folders[-1], len(known))
+def _missing(path: Path, parts: dict[str, _Part], passed_over: Counter[str]) -> str:
+    found = [f"{len(part.images.files)} images for {name}, as {part.images.files[0]}" for name, part in parts.items()]
+    others = ", ".join(f"{count} {name}" for name, count in passed_over.most_common(5))
+    missing = "train" if "train" not in parts else f"one of {', '.join(VALIDATION)}"
+    return (
+        f"a source is {LAYOUT}; {path} has no images for {missing}. It has "
+        f"{'; '.join(found) or 'none for any part'}{f', and passed over {others}' if others else ''}."
+    )

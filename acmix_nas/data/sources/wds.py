@@ -1,12 +1,16 @@
 """WebDataset shards: numbered tar files in which KEY.jpg is an image and KEY.cls its class number."""
 
+from collections import Counter
 from itertools import groupby
 from pathlib import Path
 
+from acmix_nas.data.formats import EXTENSIONS
 from acmix_nas.data.source import VALIDATION, Source, digest
-from acmix_nas.data.sources._names import natural
-from acmix_nas.data.sources._tar import Found, Member, has_class_files, is_image, members
-from acmix_nas.errors import DataError
+from acmix_nas.data.sources._identity import check_files
+from acmix_nas.data.sources._labels import check_number, numbered
+from acmix_nas.data.sources._tar import Found, Member, find_tars, has_class_files, members
+from acmix_nas.errors import DataError, SpaceError
+from acmix_nas.space.plain_yaml import read_utf8
 
 PREFIX = "wds/"
 LAYOUT = (
@@ -27,7 +31,7 @@ def open_source(spec: str) -> Source:
     """Lists the images with Python's tarfile: the format is no more than a tar file.
 
     Raises:
-        DataError: A part is missing, a shard is damaged, or an image has no class number.
+        DataError: A part is missing, a shard is damaged, or a sample has no class number or not one image.
     """
     root = Path(spec.removeprefix(PREFIX))
     train_shards = _shards(root, "train")
@@ -35,44 +39,91 @@ def open_source(spec: str) -> Source:
     if not train_shards or not validation_shards:
         missing = "validate" if train_shards else "train"
         raise DataError(f"a source is {LAYOUT}; {root} has no shards to {missing} on. Check the path.")
-    train, validation = _list(train_shards), _list(validation_shards)
+    check_files({"train": train_shards, "validation": validation_shards})
+    passed_over: Counter[str] = Counter()
+    train, validation = _list(train_shards, passed_over), _list(validation_shards, passed_over)
     return Source(
         kind="wds",
         name=root.resolve().name,
-        classes=_names(root, max(max(found.labels, default=-1) for found in (train, validation)) + 1),
+        classes=_names(root) or numbered([*train.labels, *validation.labels]),
         train=train.part(),
         validation=validation.part(),
         fingerprint=digest(piece for found in (train, validation) for piece in found.facts()),
+        passed_over=passed_over,
     )
 
 
 def _shards(root: Path, part: str) -> list[Path]:
-    return natural(root.glob(f"*{part}*.tar")) or natural((root / part).glob("*.tar"))
+    return find_tars(root, f"*{part}*") or find_tars(root / part, "*")
 
 
-def _names(root: Path, least: int) -> tuple[str, ...]:
+def _names(root: Path) -> tuple[str, ...]:
+    """Names of the classes; none where there is no file of them."""
     file = root / "classnames.txt"
     if not file.is_file():
-        return tuple(str(number) for number in range(least))
-    return tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+        return ()
+    try:
+        lines = [line.strip() for line in read_utf8(file, 2**26).rstrip().splitlines()]
+    except SpaceError as error:
+        raise DataError(str(error)) from error
+    if "" in lines:
+        raise DataError(
+            f"{file} has the name of a class on each line; line {lines.index('') + 1} is empty. Fill it in."
+        )
+    return tuple(lines)
 
 
-def _list(shards: list[Path]) -> Found:
+def _list(shards: list[Path], passed_over: Counter[str]) -> Found:
     found = Found()
     for shard in shards:
         found.begin(shard)
-        for key, sample in groupby(members(shard), key=lambda member: _key(member[0])):
-            files = list(sample)
-            image = next((member for member in files if is_image(member[0])), None)
-            label = next((member for member in files if member[0].endswith(".cls")), None)
-            if image is not None:
-                found.add(image, _read_label(shard, key, label))
+        for key, sample in groupby(members(shard, passed_over), key=lambda member: _split(member[0])[0]):
+            _take(found, shard, key, [*sample], passed_over)
+    if not found.labels:
+        raise DataError(
+            f"a shard has images as KEY.EXTENSION, {', '.join(sorted(EXTENSIONS))}; {shards[0]} has none. Check "
+            "the path."
+        )
     return found
 
 
-def _key(name: str) -> str:
+def _take(found: Found, shard: Path, key: str, sample: list[Member], passed_over: Counter[str]) -> None:
+    fields = [(_split(member[0])[1], member) for member in sample]
+    if key.rpartition("/")[2] == "":
+        passed_over["hidden"] += len(fields)
+        return
+    _check_fields([field for field, _ in fields], f"{shard}/{key}")
+    image = next((member for field, member in fields if f".{field}" in EXTENSIONS), None)
+    label = next((member for field, member in fields if field == "cls"), None)
+    if image is None:
+        passed_over.update(f"{field or 'without extension'} without an image" for field, _ in fields)
+    else:
+        found.add(image, _read_label(shard, key, label))
+
+
+def _check_fields(fields: list[str], where: str) -> None:
+    """Refuses a sample in which more than one file may be the image or the label."""
+    unclear = [f for f in fields if "." in f and (f".{f.rpartition('.')[2]}" in EXTENSIONS or f.endswith(".cls"))]
+    if unclear:
+        raise DataError(
+            f"a key has no dots, and what follows its first dot is the field, as jpg or cls; {where} has the fields "
+            f"{', '.join(unclear[:5])}{', ...' if len(unclear) > 5 else ''}. Rename the files in the shard."
+        )
+    for what, several in (
+        ("image", [field for field in fields if f".{field}" in EXTENSIONS]),
+        ("class number", [field for field in fields if field == "cls"]),
+    ):
+        if len(several) > 1:
+            raise DataError(
+                f"a sample has one {what}; {where} has {', '.join(several)}. Make them samples of their own."
+            )
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Key and field of a member, as WebDataset splits its name: at the first dot of the file's name."""
     folder, slash, file = name.rpartition("/")
-    return folder + slash + file.partition(".")[0]
+    key, _, field = file.partition(".")
+    return folder + slash + key, field.lower()
 
 
 def _read_label(shard: Path, key: str, member: Member | None) -> int:
@@ -80,8 +131,9 @@ def _read_label(shard: Path, key: str, member: Member | None) -> int:
         raise DataError(f"each image of a shard has its class number beside it; {shard} has no {key}.cls.")
     with shard.open("rb") as file:
         file.seek(member[1])
-        content = file.read(member[2])
+        content = file.read(min(member[2], 100))
     try:
-        return int(content)
+        label = int(content)
     except ValueError as error:
         raise DataError(f"a .cls file has a class number; {shard}/{key}.cls has {content[:20]!r}.") from error
+    return check_number(label, f"{shard}/{key}.cls")
