@@ -78,8 +78,8 @@ def finalists(study_name: str, top: int, seeds: int, out: Path, as_json: bool, *
         executor = make_executor(name, replace(prepared.work, limits=options["limits"]), places, address=address)
         _train(console, prepared, candidates, fresh, executor, stop)
         files = render(study.folder, study.header, study.records())
-        fresh = stored_finals(study.folder, study.header)
-    table = as_text(fresh.table) if fresh else ""
+        trained = stored_finals(study.folder, study.header)
+    table = as_text(trained.table) if trained else ""
     click.echo(json.dumps(_as_json(study, table)) if as_json else table)
     written = ", ".join(sorted([FINALS, *(file.name for file in files)]))
     console.print(f"\nwritten to {study.folder}: {written}", markup=False, soft_wrap=True)

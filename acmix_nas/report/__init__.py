@@ -106,7 +106,7 @@ def _texts(
     fresh: Fresh | None = None,
 ) -> dict[str, str | bytes]:
     """The files of a report by name."""
-    table, finals = study_table(header, records, view), fresh and fresh.table
+    table, finals = study_table(header, records, view), fresh.table if fresh else None
     svg, told = picture.draw(header, records), mattered(header, records)
     return {
         "report.html": page.build(header, records, table, svg, commands, told, finals),

@@ -1,5 +1,6 @@
 """One function renders a study folder, all of it: biased scores never come back once there are fresh ones."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,16 +15,16 @@ from acmix_nas.cli.search import _definition
 from acmix_nas.cli.study import run_study
 from acmix_nas.errors import AcmixError
 from acmix_nas.report import View, figures, render
-from acmix_nas.search import Stop
+from acmix_nas.search import Stop, Study
 from acmix_nas.search.finalists import FINALS, choose, fix_list, train_finalists
 
 BIASED = "biased upward"
 
 
-@pytest.fixture
-def study(tmp_path):
-    """A search whose finalists were trained again."""
-    made = new_study(tmp_path / "reports", starts=4, space=_definition(SPACE), first=dict(SPACE.first))
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """The folder of a search whose finalists were trained again."""
+    made = new_study(tmp_path_factory.mktemp("reports"), starts=4, space=_definition(SPACE), first=dict(SPACE.first))
     run(made, Curves(setting_of(1)), trials=4)
     render(made.folder, made.header, made.records())
     assert BIASED in (made.folder / "best.yaml").read_text()
@@ -31,7 +32,12 @@ def study(tmp_path):
     setting = replace(setting_of(1), split="report")
     facts = {"seeds": [1, 2], "executor": Curves(setting), "watcher": Onlooker(), "stop": Stop()}
     train_finalists(made.folder, listed, setting, **facts)
-    return made
+    return made.folder
+
+
+@pytest.fixture
+def study(finished, tmp_path) -> Study:
+    return Study.open(shutil.copytree(finished, tmp_path / "reports" / "study"))
 
 
 @pytest.fixture
