@@ -6,6 +6,7 @@ from importlib import import_module
 import click
 
 from acmix_nas import __version__
+from acmix_nas.cli.streams import kept_open
 from acmix_nas.errors import AcmixError
 
 COMMANDS = {
@@ -73,17 +74,28 @@ def acmix() -> None:
 
 def main() -> None:
     """Runs the command line; a mistake of the user's is one message and an exit code."""
+    with kept_open() as output:
+        code = _run()
+        for name, error in output.lost.items():
+            click.echo(f"Error: what was printed is not whole, {name} cannot be written: {error.strerror}.", err=True)
+    sys.exit(code or bool(output.lost))
+
+
+def _run() -> int:
     try:
         result = acmix.main(standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Abort:
-        sys.exit(130)
+        return 130
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except AcmixError as error:
         click.echo(f"Error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
-    sys.exit(result if isinstance(result, int) else 0)
+        return error.exit_code
+    except OSError as error:
+        if error.filename is None:
+            raise
+        click.echo(f"Error: {error.filename}: {error.strerror}.", err=True)
+        return 1
+    return result if isinstance(result, int) else 0

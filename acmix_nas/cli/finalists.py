@@ -45,14 +45,16 @@ def finalists(study_name: str, top: int, seeds: int, out: Path, as_json: bool, *
     """
     from acmix_nas.cli.console import progress
     from acmix_nas.cli.decoding import decoding
-    from acmix_nas.cli.final_report import show_finals
     from acmix_nas.cli.report import find_folder
     from acmix_nas.cli.study import FAILED_TRIALS, INTERRUPTED
     from acmix_nas.errors import StudyError
+    from acmix_nas.report import render
+    from acmix_nas.report.fresh import stored_finals
+    from acmix_nas.report.table import as_text
     from acmix_nas.search.again import prepare_again
     from acmix_nas.search.crew import check_crew, crew, device_asked, limits_asked
     from acmix_nas.search.executors import make_executor
-    from acmix_nas.search.finalists import choose, fix_list, load_finals
+    from acmix_nas.search.finalists import FINALS, choose, fix_list, load_finals
     from acmix_nas.search.setup import pick_device
     from acmix_nas.search.stop import TIME_IS_UP, Stop
     from acmix_nas.search.study import Study
@@ -75,9 +77,12 @@ def finalists(study_name: str, top: int, seeds: int, out: Path, as_json: bool, *
         console.print(_announcement(study, candidates, fresh), markup=False, soft_wrap=True)
         executor = make_executor(name, replace(prepared.work, limits=options["limits"]), places, address=address)
         _train(console, prepared, candidates, fresh, executor, stop)
-        table = show_finals(study.folder, study.header)
+        files = render(study.folder, study.header, study.records())
+        trained = stored_finals(study.folder, study.header)
+    table = as_text(trained.table) if trained else ""
     click.echo(json.dumps(_as_json(study, table)) if as_json else table)
-    console.print(f"\nwritten to {study.folder}: best.yaml, finals.jsonl, table.tex", markup=False, soft_wrap=True)
+    written = ", ".join(sorted([FINALS, *(file.name for file in files)]))
+    console.print(f"\nwritten to {study.folder}: {written}", markup=False, soft_wrap=True)
     if stop.reason not in (None, TIME_IS_UP):
         return INTERRUPTED
     return FAILED_TRIALS if any(record.status == "failed" for record in load_finals(study.folder)) else 0

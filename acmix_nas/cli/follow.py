@@ -12,10 +12,10 @@ from pathlib import Path
 
 from acmix_nas.arch import Arch
 from acmix_nas.cli.display import StudyDisplay
-from acmix_nas.errors import DiskError
+from acmix_nas.errors import AcmixError
 from acmix_nas.files import write_text
 from acmix_nas.record import TrialRecord
-from acmix_nas.report import render
+from acmix_nas.report import View, render
 from acmix_nas.search.executors import Told
 from acmix_nas.search.stop import Stop
 from acmix_nas.search.study import Study
@@ -47,12 +47,14 @@ class Follower:
         study: The study.
         stop: Whether it was asked to stop.
         interrupts: Whether a stop is an interrupt raised here, for a loop that does not ask itself.
+        view: How the table of the page is shown.
     """
 
     display: StudyDisplay
     study: Study
     stop: Stop
     interrupts: bool
+    view: View | None = None
     _now: dict[int, _Now] = field(default_factory=dict)
     _last: int = 0
     _told_s: float = 0.0
@@ -95,8 +97,8 @@ class Follower:
         self.display.end(record)
         if time.monotonic() - self._rendered_s > RENDERED_EVERY_S:
             self._rendered_s = time.monotonic()
-            with _unless_full():
-                render(self.study.folder, self.study.header, self.study.records())
+            with _unless_full():  # pictures for a paper take seconds; they wait for the end
+                render(self.study.folder, self.study.header, self.study.records(), self.view, figures=())
 
     def leave(self) -> None:
         """Nothing runs any more."""
@@ -131,7 +133,7 @@ def _unless_full() -> Iterator[None]:
     """What is written for others to look at stops no training."""
     try:
         yield
-    except (DiskError, OSError) as error:
+    except (AcmixError, OSError) as error:
         log.warning("%s", error)
 
 

@@ -92,29 +92,27 @@ def report(
       acmix report combine-001 --figures pdf
       acmix report swin_t-001 --json | jq .front
     """
-    from acmix_nas.cli.final_report import show_finals
     from acmix_nas.report import View, render, render_together
+    from acmix_nas.report.fresh import stored_finals
+    from acmix_nas.report.table import as_text
     from acmix_nas.search.study import load
 
-    finals = ""
     shown, folders = View(**view), [find_folder(study, out) for study in studies]
+    fresh = None
     if len(folders) == 1:
         folder = folders[0]
         header, records = load(folder)
-        files = render(folder, header, records, shown)
-        finals = show_finals(folder, header)
+        fresh = stored_finals(folder, header)
+        files = render(folder, header, records, shown, figures=figures or None)
     else:
-        folder, header, records = render_together(out, [load(each) for each in folders], shown)
-        files = sorted(path for path in folder.iterdir() if path.is_file())
-    if figures:
-        from acmix_nas.report.figures import draw_figures
-
-        files = [*files, *draw_figures(folder, header, records, figures)]
+        loaded = [load(each) for each in folders]
+        folder, header, records = render_together(out, loaded, shown, figures=figures or None)
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
     if as_json:
         click.echo(json.dumps(_as_json(header, records, files, shown), allow_nan=False))
     else:
         print_table(header, records, shown)
-        click.echo(f"\n{finals}" if finals else "", nl=bool(finals))
+        click.echo(f"\n{as_text(fresh.table)}" if fresh else "", nl=fresh is not None)
         click.echo("\n" + "\n".join(str(file) for file in files), err=shown.form is not None)
     if opens:
         click.launch((folder / "report.html").resolve().as_uri())

@@ -11,10 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from acmix_nas.cli.display import StudyDisplay
-from acmix_nas.cli.final_report import show_finals
 from acmix_nas.cli.follow import Follower
 from acmix_nas.cli.report import print_table
-from acmix_nas.errors import DiskError
+from acmix_nas.errors import AcmixError, DiskError
 from acmix_nas.front import front
 from acmix_nas.record import TrialRecord
 from acmix_nas.report import View, render
@@ -83,7 +82,7 @@ def run_study(
         study.render_lines()
         study.optuna.set_user_attr("goal", total)
         _announce(study, setting, console, notes)
-        stopped = _run(study, console, total, run, stop)
+        stopped = _run(study, console, total, run, stop, view)
         records = study.records()
         code = INTERRUPTED if stopped not in (None, TIME_IS_UP) else 0
         if not code and any(record.status == "failed" for record in records):
@@ -102,17 +101,20 @@ def run_study(
 
 def _render(study: Study, records: list[TrialRecord], view: View | None) -> list[Path]:
     try:
-        files = render(study.folder, study.header, records, view)
-        show_finals(study.folder, study.header)
-    except (DiskError, OSError) as error:
+        return render(study.folder, study.header, records, view)
+    except (AcmixError, OSError) as error:
         raise DiskError(
             f"{error} All {len(records)} trials are stored; `acmix report {study.header.name}` writes the report."
         ) from error
-    return files
 
 
 def _run(
-    study: Study, console: Console, total: int, run: Callable[[Watcher], object], asked: Stop | None
+    study: Study,
+    console: Console,
+    total: int,
+    run: Callable[[Watcher], object],
+    asked: Stop | None,
+    view: View | None,
 ) -> str | None:
     """Runs the trials; returns why they stopped before they were done."""
     stop = asked or Stop(study.folder)
@@ -121,7 +123,7 @@ def _run(
         stop.hearing_signals(),
         StudyDisplay(console, study.header.name, total, study.records(), study.header.objectives) as display,
     ):
-        follower = Follower(display, study, stop, interrupts=asked is None)
+        follower = Follower(display, study, stop, interrupts=asked is None, view=view)
         try:
             run(follower)
         except KeyboardInterrupt:

@@ -6,9 +6,12 @@ from shlex import quote
 
 from rich.table import Table as RichTable
 
-from acmix_nas.files import write_text
+from acmix_nas.files import replacing
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import ablation, best, document, page, picture, together, trials
+from acmix_nas.report.figures import drawn_forms, picture_files
+from acmix_nas.report.finals import finals_yaml
+from acmix_nas.report.fresh import Fresh, stored_finals
 from acmix_nas.report.latex import as_latex
 from acmix_nas.report.mattered import mattered
 from acmix_nas.report.table import Table, as_csv, as_rich, as_text
@@ -17,39 +20,58 @@ from acmix_nas.report.view import View
 __all__ = ["View", "ablation_table", "render", "render_together", "search_table", "study_table", "table_text"]
 
 
-def render(folder: Path, header: StudyHeader, records: Sequence[TrialRecord], view: View | None = None) -> list[Path]:
-    """Writes report.html, report.md, table.tex, trials.csv, trials.jsonl, pareto.svg and best.yaml.
+def render(
+    folder: Path,
+    header: StudyHeader,
+    records: Sequence[TrialRecord],
+    view: View | None = None,
+    *,
+    figures: Sequence[str] | None = None,
+) -> list[Path]:
+    """Renders all of a study's folder: report.html, report.md, table.tex, trials.csv, best.yaml and the rest.
 
-    The same records always give the same bytes. Each file is replaced in one step. Without a complete trial there is
-    no best.yaml, and an old one is removed.
+    Once finalists were trained again, table.tex and best.yaml are made from their fresh scores, whoever renders. All
+    is computed before anything is written, and each file is replaced once, in one step. The same records in the same
+    folder always give the same bytes. Without a complete trial there is no best.yaml, and an old one is removed.
 
     Args:
         folder: The study's folder; made if missing.
         header: What holds for all trials.
         records: The trials, in any order.
         view: Which columns the table has; the usual ones if None.
+        figures: Forms of the pictures in figures/: some of "svg", "pdf", "png"; those that lie there if None.
 
     Returns:
         The files written.
 
     Raises:
-        RecordError: Complete trials differ in split, data fingerprint, proxy or budget.
+        RecordError: Complete trials differ in split, data fingerprint, proxy or budget, or a finalist is unreadable.
         UsageError: The table has no such column.
+        DiskError: A file cannot be written.
     """
     records = _sorted(records)
-    commands = {record.number: _repeating(header.name, record.number, folder.parent) for record in records}
-    texts = _texts(header, records, view, commands)
+    commands = {record.number: _repeating(folder.resolve().name, record.number, folder.parent) for record in records}
+    fresh = stored_finals(folder, header)
+    texts = _texts(header, records, view, commands, fresh)
     texts["trials.jsonl"] = "".join(f"{record.to_json()}\n" for record in records)
     chosen = best.choose(header, records)
-    if chosen is None:
-        (folder / "best.yaml").unlink(missing_ok=True)
-    else:
+    if fresh is not None:
+        texts["best.yaml"] = finals_yaml(header, fresh.best)
+    elif chosen is not None:
         texts["best.yaml"] = best.best_yaml(header, records, chosen)
-    return _write(folder, texts)
+    pictures = picture_files(header, records, drawn_forms(folder) if figures is None else figures)
+    files = _write(folder, {**texts, **pictures})
+    if "best.yaml" not in texts:
+        (folder / "best.yaml").unlink(missing_ok=True)
+    return files
 
 
 def render_together(
-    out: Path, studies: Sequence[tuple[StudyHeader, Sequence[TrialRecord]]], view: View | None = None
+    out: Path,
+    studies: Sequence[tuple[StudyHeader, Sequence[TrialRecord]]],
+    view: View | None = None,
+    *,
+    figures: Sequence[str] | None = None,
 ) -> tuple[Path, StudyHeader, list[TrialRecord]]:
     """Compares studies: report.html, report.md, table.tex, trials.csv and pareto.svg of all their trials together.
 
@@ -57,6 +79,7 @@ def render_together(
         out: Folder of study folders; the files get a folder there named after the studies.
         studies: Header and trials of each, two or more.
         view: Which columns the table has; the usual ones if None.
+        figures: Forms of the pictures in figures/; those that lie there if None.
 
     Returns:
         The folder, and what holds for all trials with the trials, numbered through.
@@ -69,30 +92,37 @@ def render_together(
     header, records, origins = together.merge(studies)
     commands = {number: _repeating(name, trial, out) for number, (name, trial) in origins.items()}
     folder = out / together.folder_name([header.name for header, _ in studies])
-    _write(folder, _texts(header, records, view, commands))
+    texts = _texts(header, records, view, commands)
+    pictures = picture_files(header, records, drawn_forms(folder) if figures is None else figures)
+    _write(folder, {**texts, **pictures})
     return folder, header, records
 
 
 def _texts(
-    header: StudyHeader, records: Sequence[TrialRecord], view: View | None, commands: Mapping[int, str]
-) -> dict[str, str]:
+    header: StudyHeader,
+    records: Sequence[TrialRecord],
+    view: View | None,
+    commands: Mapping[int, str],
+    fresh: Fresh | None = None,
+) -> dict[str, str | bytes]:
     """The files of a report by name."""
-    table = study_table(header, records, view)
+    table, finals = study_table(header, records, view), fresh.table if fresh else None
     svg, told = picture.draw(header, records), mattered(header, records)
     return {
-        "report.html": page.build(header, records, table, svg, commands, told),
-        "report.md": document.build(header, records, table, told),
-        "table.tex": as_latex(table),
+        "report.html": page.build(header, records, table, svg, commands, told, finals),
+        "report.md": document.build(header, records, table, told, finals),
+        "table.tex": as_latex(finals or table),
         "trials.csv": as_csv(trials.trial_table(header, records)),
         "pareto.svg": svg,
     }
 
 
-def _write(folder: Path, texts: Mapping[str, str]) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        write_text(folder / name, _encodable(text))
-    return [folder / name for name in texts]
+def _write(folder: Path, files: Mapping[str, str | bytes]) -> list[Path]:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / name) as temporary:
+            temporary.write_bytes(content if isinstance(content, bytes) else _encodable(content))
+    return [folder / name for name in files]
 
 
 def _repeating(study: str, number: int, out: Path) -> str:
@@ -126,6 +156,6 @@ def _sorted(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     return sorted(records, key=lambda record: record.number)
 
 
-def _encodable(text: str) -> str:
-    """The text without lone surrogates, which no UTF-8 file can hold."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+def _encodable(text: str) -> bytes:
+    """The text in UTF-8, which can hold no lone surrogates."""
+    return text.encode("utf-8", "backslashreplace")

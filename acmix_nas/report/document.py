@@ -9,8 +9,10 @@ from acmix_nas.report.mattered import Mattered, tables
 from acmix_nas.report.table import Table, as_markdown
 
 
-def build(header: StudyHeader, records: Sequence[TrialRecord], table: Table, told: Mattered) -> str:
-    """The Markdown report of either kind of study."""
+def build(
+    header: StudyHeader, records: Sequence[TrialRecord], table: Table, told: Mattered, finals: Table | None = None
+) -> str:
+    """The Markdown report of either kind of study, with the table of a search's finalists if it has some."""
     made = {"Command": header.command, "acmix-nas": header.version}
     lines = [f"- {name}: {markdown(text)}" for name, text in {**facts(header, records), **made}.items() if text]
     parts = [
@@ -19,6 +21,7 @@ def build(header: StudyHeader, records: Sequence[TrialRecord], table: Table, tol
         "\n".join(lines),
         as_markdown(table),
         "![Accuracy of the trials](pareto.svg)",
+        *([f"## {markdown(finals.title)}", as_markdown(finals)] if finals else []),
         *_mattered(told),
         *_failures(records),
     ]

@@ -45,6 +45,7 @@ def build(
     svg: str,
     commands: Mapping[int, str],
     told: Mattered,
+    finals: Table | None = None,
 ) -> str:
     """The page of either kind of study.
 
@@ -55,6 +56,7 @@ def build(
         svg: pareto.svg, shown where scripts are off.
         commands: Number of each trial -> the command that repeats it.
         told: What the study tells beside its table.
+        finals: The table of a search's finalists, if it has some.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -70,6 +72,7 @@ def build(
         facts=facts(header, records),
         warning=NOT_IMAGENET if is_embedded(records) else "",
         table=table,
+        finals=finals,
         title=split_title(header, records),
         trials=[(record, arch_text(record.arch, shown), _cells(record, costs)) for record in records],
         headings=[(f"{SHOWN[cost].title} {SHOWN[cost].symbol}", True) for cost in costs],

@@ -78,7 +78,7 @@ def test_all_files_are_written(kind: str, tmp_path: Path) -> None:
 def test_the_same_records_give_the_same_bytes(kind: str, tmp_path: Path) -> None:
     header, records = STUDIES[kind]()
     first = [file.read_bytes() for file in render(tmp_path / "a", header, records)]
-    second = [file.read_bytes() for file in render(tmp_path / "b", header, records[::-1])]
+    second = [file.read_bytes() for file in render(tmp_path / "a", header, records[::-1])]
     assert first == second
 
 

@@ -6,11 +6,11 @@ import pytest
 from search_pieces import IN_MEMORY, Curves, run, setting_of
 from study_pieces import SPACE, Onlooker, new_study
 
-from acmix_nas.cli.final_report import show_finals
 from acmix_nas.cli.search import _definition
 from acmix_nas.errors import RecordError, StudyError
 from acmix_nas.front import front
 from acmix_nas.report.finals import Final, best_final, finals_table, verdict
+from acmix_nas.report.fresh import stored_finals
 from acmix_nas.report.intervals import Difference
 from acmix_nas.search import Stop
 from acmix_nas.search.finalists import FINALS, choose, fix_list, load_finals, load_list, train_finalists
@@ -129,7 +129,7 @@ def test_a_stop_leaves_the_rest(study, setting, tmp_path):
     executor = Curves(setting)
     train(tmp_path, candidates, executor, [1], stop)
     assert executor.done == []
-    assert show_finals(tmp_path, study.header) == ""
+    assert stored_finals(tmp_path, study.header) is None
 
 
 def finals(*rows: tuple[str, float | None, tuple[float, ...]]) -> list[Final]:

@@ -55,16 +55,28 @@ def draw_figures(
     Returns:
         The files written.
     """
-    if not complete(records):
-        return []
-    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, (size, draw) in _figures(header, records).items():
-        for form in formats:
-            path = folder / FOLDER / f"{name}.{form}"
-            _write(path, size, draw)
-            written.append(path)
-    return written
+    pictures = picture_files(header, records, formats)
+    for name, content in pictures.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / name) as temporary:
+            temporary.write_bytes(content)
+    return [folder / name for name in pictures]
+
+
+def picture_files(header: StudyHeader, records: Sequence[TrialRecord], formats: Sequence[str]) -> dict[str, bytes]:
+    """The same pictures as files, by path in the study's folder; nothing is written."""
+    if not formats or not complete(records):
+        return {}
+    return {
+        f"{FOLDER}/{name}.{form}": _drawn(form, size, draw)
+        for name, (size, draw) in _figures(header, records).items()
+        for form in formats
+    }
+
+
+def drawn_forms(folder: Path) -> tuple[str, ...]:
+    """The forms in which a study's folder has pictures already."""
+    return tuple(form for form in FORMATS if any((folder / FOLDER).glob(f"*.{form}")))
 
 
 def _figures(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, tuple[tuple[float, float], Draw]]:
@@ -104,7 +116,7 @@ def _bound(draw: Callable[..., None], *values: Any) -> Draw:
     return lambda figure: draw(figure, *values)
 
 
-def _write(path: Path, size: tuple[float, float], draw: Draw) -> None:
+def _drawn(form: str, size: tuple[float, float], draw: Draw) -> bytes:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -112,8 +124,7 @@ def _write(path: Path, size: tuple[float, float], draw: Draw) -> None:
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
-        form, buffer = path.suffix[1:], io.BytesIO()
+        buffer = io.BytesIO()
         none = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None}, "png": {}}[form]
         figure.savefig(buffer, format=form, dpi=DPI, metadata=none)
-    with replacing(path) as temporary:
-        temporary.write_bytes(buffer.getvalue())
+    return buffer.getvalue()
