@@ -1,11 +1,15 @@
 """The command `acmix`: one file for each subcommand, imported only when it is asked for."""
 
+import io
 import sys
+import traceback
 from importlib import import_module
+from types import TracebackType
 
 import click
 
 from acmix_nas import __version__
+from acmix_nas.cli.say import say, warn_on_stderr
 from acmix_nas.errors import AcmixError
 
 COMMANDS = {
@@ -73,17 +77,26 @@ def acmix() -> None:
 
 def main() -> None:
     """Runs the command line; a mistake of the user's is one message and an exit code."""
+    sys.excepthook = _say_traceback
+    warn_on_stderr()
     try:
         result = acmix.main(standalone_mode=False)
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        say(shown.getvalue(), err=True, nl=False)
         sys.exit(error.exit_code)
     except AcmixError as error:
-        click.echo(f"Error: {error}", err=True)
+        say(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _say_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Prints what Python prints of an exception that nobody expected."""
+    say("".join(traceback.format_exception(kind, error, trace)), err=True, nl=False)

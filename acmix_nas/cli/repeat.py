@@ -8,6 +8,7 @@ import click
 
 from acmix_nas.cli.options import json_option, moved_data_option, out_option
 from acmix_nas.cli.report import find_folder
+from acmix_nas.cli.say import say
 from acmix_nas.errors import StudyError
 
 
@@ -54,9 +55,9 @@ def repeat(study: str, trial: int, data: str | None, device: str | None, out: Pa
         again = run(record, work, on_step)
     comparison, changed = compare(record, again, records), changed_environment(record, again)
     for name, (then, now) in changed.items():
-        console.print(f"{name} was {then}, is {now}", markup=False, soft_wrap=True)
+        console.print(f"{name} was {then}, is {now}", soft_wrap=True)
     if as_json:
-        click.echo(json.dumps({"study": header.name, "trial": trial, **asdict(comparison), "changed": changed}))
+        say(json.dumps({"study": header.name, "trial": trial, **asdict(comparison), "changed": changed}))
     else:
-        click.echo(f"{header.name}, trial {trial}, {record.label}: {comparison.message}")
+        say(f"{header.name}, trial {trial}, {record.label}: {comparison.message}")
     return 0 if comparison.within else 1

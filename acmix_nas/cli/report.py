@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from acmix_nas.cli.options import json_option, out_option
+from acmix_nas.cli.say import say
 from acmix_nas.errors import StudyError
 
 if TYPE_CHECKING:
@@ -111,11 +112,11 @@ def report(
 
         files = [*files, *draw_figures(folder, header, records, figures)]
     if as_json:
-        click.echo(json.dumps(_as_json(header, records, files, shown), allow_nan=False))
+        say(json.dumps(_as_json(header, records, files, shown), allow_nan=False))
     else:
         print_table(header, records, shown)
-        click.echo(f"\n{finals}" if finals else "", nl=bool(finals))
-        click.echo("\n" + "\n".join(str(file) for file in files), err=shown.form is not None)
+        say(f"\n{finals}" if finals else "", nl=bool(finals))
+        say("\n" + "\n".join(str(file) for file in files), err=shown.form is not None)
     if opens:
         click.launch((folder / "report.html").resolve().as_uri())
 
@@ -152,7 +153,7 @@ def print_table(header: "StudyHeader", records: "Sequence[TrialRecord]", view: "
 
         results().print(as_rich(table))
     else:
-        click.echo(FORMS[form](table))
+        say(FORMS[form](table))
 
 
 def _as_json(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from acmix_nas.errors import StudyError
+from acmix_nas.printable import PrintableFormatter
 
 DATABASE = "study.db"
 ELSEWHERE = "storage.json"
@@ -63,7 +64,7 @@ def at_work(folder: Path) -> Iterator[None]:
     """
     stream = (folder / LOG).open("a", encoding="utf-8")
     handler = _Log(stream)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("acmix_nas")
     level, propagates = logger.level, logger.propagate
     if not _lock(stream):
