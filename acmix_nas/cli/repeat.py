@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from acmix_nas.cli.options import json_option, moved_data_option, out_option
+from acmix_nas.cli.options import json_option, moved_data_option, out_option, storage_option
 from acmix_nas.cli.report import find_folder
 from acmix_nas.cli.say import say
 from acmix_nas.errors import StudyError
@@ -20,8 +20,11 @@ from acmix_nas.errors import StudyError
     "--device", type=click.Choice(["cpu", "cuda"]), help="Where to train.  [default: the kind of device of the record]"
 )
 @out_option
+@storage_option
 @json_option
-def repeat(study: str, trial: int, data: str | None, device: str | None, out: Path, as_json: bool) -> int:
+def repeat(
+    study: str, trial: int, data: str | None, device: str | None, out: Path, storage: str | None, as_json: bool
+) -> int:
     """Train a recorded trial again with its seeds and say whether it came out the same.
 
     STUDY is the name of a study in --out or the path of its folder, TRIAL a number in it. The exit code is 0 if every
@@ -35,7 +38,7 @@ def repeat(study: str, trial: int, data: str | None, device: str | None, out: Pa
     """
     from acmix_nas.search.study import load
 
-    header, records = load(find_folder(study, out))
+    header, records = load(find_folder(study, out), storage=storage)
     found = {record.number: record for record in records}
     if trial not in found:
         have = f"it has {min(found)} to {max(found)}" if found else "it has none yet"

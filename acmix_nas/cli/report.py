@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from acmix_nas.cli.options import json_option, out_option
+from acmix_nas.cli.options import json_option, out_option, storage_option
 from acmix_nas.cli.say import say
 from acmix_nas.errors import StudyError
 
@@ -72,9 +72,16 @@ def parse_formats(context: click.Context, parameter: click.Parameter, text: str 
 )
 @click.option("--open", "opens", is_flag=True, help="Open report.html in the browser.")
 @out_option
+@storage_option
 @json_option
 def report(
-    studies: tuple[str, ...], view: dict[str, Any], figures: tuple[str, ...], opens: bool, out: Path, as_json: bool
+    studies: tuple[str, ...],
+    view: dict[str, Any],
+    figures: tuple[str, ...],
+    opens: bool,
+    out: Path,
+    storage: str | None,
+    as_json: bool,
 ) -> None:
     """Render a study's report again from what is stored, or compare several studies.
 
@@ -101,11 +108,11 @@ def report(
     shown, folders = View(**view), [find_folder(study, out) for study in studies]
     if len(folders) == 1:
         folder = folders[0]
-        header, records = load(folder)
+        header, records = load(folder, storage=storage)
         files = render(folder, header, records, shown)
         finals = show_finals(folder, header)
     else:
-        folder, header, records = render_together(out, [load(each) for each in folders], shown)
+        folder, header, records = render_together(out, [load(each, storage=storage) for each in folders], shown)
         files = sorted(path for path in folder.iterdir() if path.is_file())
     if figures:
         from acmix_nas.report.figures import draw_figures

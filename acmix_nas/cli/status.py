@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from acmix_nas.cli.options import json_option, out_option
+from acmix_nas.cli.options import json_option, out_option, storage_option
 from acmix_nas.cli.say import say
 
 if TYPE_CHECKING:
@@ -20,8 +20,9 @@ WIDTH = 40
 @click.command()
 @click.argument("study", required=False)
 @out_option
+@storage_option
 @json_option
-def status(study: str | None, out: Path, as_json: bool) -> None:
+def status(study: str | None, out: Path, storage: str | None, as_json: bool) -> None:
     """Show how a study stands, or all studies in --out.
 
     STUDY is the name of a study in --out, or the path of its folder. Fits 40 columns.
@@ -37,7 +38,7 @@ def status(study: str | None, out: Path, as_json: bool) -> None:
     from acmix_nas.search.study import Study
 
     folders = [find_folder(study, out)] if study else studies(out)
-    found = [_standing(Study.open(folder)) for folder in folders]
+    found = [_standing(Study.open(folder, storage=storage)) for folder in folders]
     if as_json:
         say(json.dumps(found[0].to_dict() if study else [item.to_dict() for item in found]))
     elif study:
