@@ -1,11 +1,15 @@
 """The command `acmix`: one file for each subcommand, imported only when it is asked for."""
 
+import io
 import sys
+import traceback
 from importlib import import_module
+from types import TracebackType
 
 import click
 
 from acmix_nas import __version__
+from acmix_nas.cli.say import say, warn_on_stderr
 from acmix_nas.cli.streams import kept_open
 from acmix_nas.errors import AcmixError
 
@@ -74,10 +78,12 @@ def acmix() -> None:
 
 def main() -> None:
     """Runs the command line; a mistake of the user's is one message and an exit code."""
+    sys.excepthook = _say_traceback
+    warn_on_stderr()
     with kept_open() as output:
         code = _run()
         for name, error in output.lost.items():
-            click.echo(f"Error: what was printed is not whole, {name} cannot be written: {error.strerror}.", err=True)
+            say(f"Error: what was printed is not whole, {name} cannot be written: {error.strerror}.", err=True)
     sys.exit(code or bool(output.lost))
 
 
@@ -88,14 +94,21 @@ def _run() -> int:
     except click.exceptions.Abort:
         return 130
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        say(shown.getvalue(), err=True, nl=False)
         return error.exit_code
     except AcmixError as error:
-        click.echo(f"Error: {error}", err=True)
+        say(f"Error: {error}", err=True)
         return error.exit_code
     except OSError as error:
         if error.filename is None:
             raise
-        click.echo(f"Error: {error.filename}: {error.strerror}.", err=True)
+        say(f"Error: {error.filename}: {error.strerror}.", err=True)
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _say_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Prints what Python prints of an exception that nobody expected."""
+    say("".join(traceback.format_exception(kind, error, trace)), err=True, nl=False)

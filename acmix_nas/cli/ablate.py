@@ -82,7 +82,7 @@ def ablate(
 
     console = progress()
     for note in ablation.notes:
-        console.print(note, markup=False, soft_wrap=True)
+        console.print(note, soft_wrap=True)
     study, setting = _open(ablation, asked, console)
     try:
         sources = _checked(ablation, setting, reuse, asked["out"])

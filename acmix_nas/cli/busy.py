@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import click
+from acmix_nas.cli.say import say
 
 
 def find_device(device: str) -> str:
@@ -12,7 +12,7 @@ def find_device(device: str) -> str:
     if device != "cpu" and torch.cuda.is_available():
         return "cuda"
     if device == "cuda":
-        click.echo("No GPU that torch can use, going on with the CPU; `acmix doctor` shows what is there.", err=True)
+        say("No GPU that torch can use, going on with the CPU; `acmix doctor` shows what is there.", err=True)
     return "cpu"
 
 
@@ -38,7 +38,7 @@ def warn_when_busy(device: str) -> dict[str, Any]:
 
 
 def _warn(what: str) -> None:
-    click.echo(
+    say(
         f"Warning: the machine is busy: {what}. Times will be too long and spread; stop other work and measure again.",
         err=True,
     )

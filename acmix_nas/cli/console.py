@@ -1,8 +1,15 @@
-"""Where things are printed: results on stdout, progress and log on stderr; plain text in a pipe."""
+"""Where rich prints: results on stdout, progress on stderr, plain text in a pipe; no text is taken as markup."""
 
 import sys
+from collections.abc import Iterable
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.progress import TextColumn
+from rich.segment import Segment
+from rich.status import Status
+from rich.text import Text
+
+from acmix_nas.printable import printable
 
 PIPE_WIDTH = 200
 """Columns of a table in a pipe: wide enough that nothing is cut."""
@@ -10,9 +17,35 @@ PIPE_WIDTH = 200
 
 def results() -> Console:
     """The console of results."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    return _Literal(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def progress() -> Console:
     """The console of progress, log and warnings."""
-    return Console(stderr=True, highlight=False)
+    return _Literal(stderr=True)
+
+
+def text_column(template: str) -> TextColumn:
+    """A column of a progress bar that shows a text literally.
+
+    Args:
+        template: A format string with fields of rich's task, as "{task.description}".
+    """
+    return TextColumn(template, markup=False)
+
+
+def spinner(console: Console, text: str) -> Status:
+    """A context in which a terminal shows that something is under way."""
+    return console.status(Text(printable(text)))
+
+
+class _Literal(Console):
+    """A console that shows every text as it is: no markup, no emoji codes, control characters escaped."""
+
+    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
+        super().__init__(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """What is about to be written, piece by piece."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)

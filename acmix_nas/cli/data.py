@@ -9,6 +9,7 @@ import click
 
 from acmix_nas.cli.fidelity import fidelity
 from acmix_nas.cli.options import command_line, json_option
+from acmix_nas.cli.say import say
 
 if TYPE_CHECKING:
     from acmix_nas.data import Description, Index
@@ -52,18 +53,18 @@ def describe(source: str | None, sample: int, seed: int, as_json: bool) -> None:
       acmix data describe ~/imagenet --sample 2000000
       acmix data describe torch/cifar10 --json
     """
-    from acmix_nas.cli.console import progress
+    from acmix_nas.cli.console import progress, spinner
     from acmix_nas.cli.decoding import decoding
     from acmix_nas.data import describe as look
     from acmix_nas.data import open_source
 
     console = progress()
-    with console.status("listing images"):
+    with spinner(console, "listing images"):
         opened = open_source(source)
     with decoding(console) as on_image:
         found = look(opened, sample=sample, seed=seed, progress=on_image)
     if as_json:
-        click.echo(json.dumps(asdict(found)))
+        say(json.dumps(asdict(found)))
     else:
         _print_description(found)
 
@@ -116,15 +117,15 @@ def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, **
       acmix data subset --data ~/imagenet --classes imagenette --size 144 --out imagenette
       acmix data subset --data ~/imagenet --classes my_classes.txt --search-images 2000 --out mine
     """
-    from acmix_nas.cli.console import progress
+    from acmix_nas.cli.console import progress, spinner
     from acmix_nas.cli.decoding import decoding
     from acmix_nas.data import open_source, plan_subset, write_store
 
     console = progress()
-    with console.status("listing images"):
+    with spinner(console, "listing images"):
         plan = plan_subset(open_source(source), **asked)
     for note in plan.notes:
-        console.print(f"Note: {note}.", markup=False, soft_wrap=True)
+        console.print(f"Note: {note}.", soft_wrap=True)
     try:
         with decoding(console) as on_image:
             index = write_store(plan, out, command=command_line(), allow_broken=allow_broken, progress=on_image)
@@ -132,7 +133,7 @@ def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, **
         console.print("interrupted; the same command goes on after the last whole chunk.")
         raise
     if as_json:
-        click.echo(json.dumps({"folder": str(out), **asdict(index)}))
+        say(json.dumps({"folder": str(out), **asdict(index)}))
     else:
         _print_store(out, index)
 
@@ -181,7 +182,7 @@ def _print_store(out: Path, index: "Index") -> None:
 
 
 def _say(lines: list[str]) -> None:
-    click.echo("\n".join(lines))
+    say("\n".join(lines))
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -4,14 +4,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from acmix_nas.cli.console import text_column
 
 
 @contextmanager
 def decoding(console: Console) -> Iterator[Callable[[int, int], None]]:
     """A progress bar for the decoding of images, shown once there is something to decode."""
     bar = Progress(
-        TextColumn("decoding images"),
+        text_column("decoding images"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),

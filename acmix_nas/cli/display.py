@@ -8,10 +8,11 @@ from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress
 from rich.table import Table
 
 from acmix_nas.arch import Arch
+from acmix_nas.cli.console import text_column
 from acmix_nas.front import front
 from acmix_nas.record import TrialRecord
 from acmix_nas.report.pareto import SHOWN
@@ -53,10 +54,10 @@ class StudyDisplay:
         self._begun = 0
         self._began = time.monotonic()
         columns = (
-            TextColumn("{task.description}"),
+            text_column("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            text_column("{task.fields[note]}"),
         )
         self._bars = Progress(*columns, console=console)
         self._trials = self._bars.add_task("trials", total=total, completed=len(records), note="")
@@ -77,7 +78,7 @@ class StudyDisplay:
     def note(self, text: str) -> None:
         """Something beside the trials is done now."""
         with suppress(OSError):  # a terminal that was closed takes no more; the study goes on to a clean stop
-            self._console.print(text, markup=False, soft_wrap=True)
+            self._console.print(text, soft_wrap=True)
 
     def begin(self, number: int, label: str, arch: Arch) -> None:
         """A trial begins."""

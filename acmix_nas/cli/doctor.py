@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from acmix_nas.cli.options import json_option, out_option
+from acmix_nas.cli.say import say, say_marked
 
 if TYPE_CHECKING:
     import torch
@@ -65,7 +66,7 @@ def doctor(context: click.Context, out: Path, as_json: bool) -> None:
     if as_json:
         import json
 
-        click.echo(json.dumps({"checks": [asdict(check) for check in checks]}))
+        say(json.dumps({"checks": [asdict(check) for check in checks]}))
     else:
         for check in checks:
             _print(check)
@@ -75,9 +76,9 @@ def doctor(context: click.Context, out: Path, as_json: bool) -> None:
 
 def _print(check: Check) -> None:
     color = {"ok": "green", "warning": "yellow", "failed": "red"}[check.status]
-    click.echo(f"{click.style(f'{check.status:8}', fg=color)}{check.name}: {check.detail}")
+    say_marked(f"{check.status:8}", f"{check.name}: {check.detail}", color=color)
     if check.fix:
-        click.echo(f"{'':8}fix: {check.fix}")
+        say(f"{'':8}fix: {check.fix}")
 
 
 def _versions() -> Iterator[Check]:

@@ -8,6 +8,7 @@ import click
 from acmix_nas import registry
 from acmix_nas.cli.options import json_option, reports_option
 from acmix_nas.cli.parse import parse_size
+from acmix_nas.cli.say import say
 
 if TYPE_CHECKING:
     from torch import nn
@@ -68,7 +69,7 @@ def export(arch: str, format: str, out: Path, reports: Path, weights: Path | Non
       acmix export reports/swin_t-001/best.yaml --format timm --out backbone
       acmix export swin_t-001:7 --format torch --out maps.pt2 --features-only
     """
-    from acmix_nas.cli.console import progress
+    from acmix_nas.cli.console import progress, spinner
     from acmix_nas.cli.networks import find_arch
     from acmix_nas.export import write
 
@@ -77,7 +78,7 @@ def export(arch: str, format: str, out: Path, reports: Path, weights: Path | Non
     model = _built(found, weights, asked)
     if weights is None:
         console.print(f"Fresh weights of seed {asked['seed']}; trained ones are given with --weights.", soft_wrap=True)
-    with console.status(f"writing {found.name} as {format}, and checking it"):
+    with spinner(console, f"writing {found.name} as {format}, and checking it"):
         written = write(
             model,
             out,
@@ -110,7 +111,7 @@ def _print(found: "Found", written: "Written", as_json: bool) -> None:
     if as_json:
         import json
 
-        click.echo(json.dumps({"network": found.name, "arch_id": found.arch.id, **written.to_dict()}, allow_nan=False))
+        say(json.dumps({"network": found.name, "arch_id": found.arch.id, **written.to_dict()}, allow_nan=False))
         return
     lines = {
         "network": f"{found.name}, arch {found.arch.id}, {written.form} form",
@@ -122,10 +123,10 @@ def _print(found: "Found", written: "Written", as_json: bool) -> None:
         + ", ".join(f"{batch} of {height}x{width}" for batch, height, width in written.checked),
         **{name: str(value) for name, value in written.facts.items()},
     }
-    click.echo(str(written.path))
+    say(str(written.path))
     width = max(map(len, lines))
     for name, text in lines.items():
-        click.echo(f"  {name:<{width}}  {text}")
+        say(f"  {name:<{width}}  {text}")
 
 
 def _shape(shape: list[int | str]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from acmix_nas.cli.options import data_option, device_option, json_option, out_option
+from acmix_nas.cli.say import say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -84,17 +85,18 @@ def fidelity(
         )
     found = _measure(trainings, archs, console)
     if as_json:
-        click.echo(json.dumps({"folder": str(trainings.folder), **asdict(found)}))
+        say(json.dumps({"folder": str(trainings.folder), **asdict(found)}))
     else:
         _print(found, trainings)
 
 
 def _measure(trainings: "Trainings", archs: int, console: "Console") -> "Fidelity":
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
+    from acmix_nas.cli.console import text_column
     from acmix_nas.search.fidelity import measure_fidelity
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    columns = (text_column("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("training")
 
@@ -115,7 +117,7 @@ def _print(found: "Fidelity", trainings: "Trainings") -> None:
     from acmix_nas.cli.console import results
 
     cheap, large = found.cheap, found.large
-    click.echo(
+    say(
         f"{trainings.space.name}, proxy {found.proxy['name']}: {found.archs} networks at {cheap['epochs']} epochs of "
         f"{cheap['images']:,} images against {large['epochs']} of {large['images']:,}, search split, seed {found.seed}"
     )
@@ -125,4 +127,4 @@ def _print(found: "Fidelity", trainings: "Trainings") -> None:
         table.add_row(name, *cells)
     results().print(table)
     if found.failed:
-        click.echo(f"{found.failed} further networks failed; {trainings.folder} has their records.")
+        say(f"{found.failed} further networks failed; {trainings.folder} has their records.")

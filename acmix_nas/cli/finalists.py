@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acmix_nas.cli.options import device_option, json_option, moved_data_option, out_option
+from acmix_nas.cli.say import say
 from acmix_nas.cli.workers import check_hidden, worker_options
 
 if TYPE_CHECKING:
@@ -74,15 +75,15 @@ def finalists(study_name: str, top: int, seeds: int, out: Path, as_json: bool, *
     with study.at_work():
         candidates = fix_list(study.folder, lambda: choose(study.header, study.records(), top=top), top=top)
         fresh = [study.header.seed + 1 + index for index in range(seeds)]
-        console.print(_announcement(study, candidates, fresh), markup=False, soft_wrap=True)
+        console.print(_announcement(study, candidates, fresh), soft_wrap=True)
         executor = make_executor(name, replace(prepared.work, limits=options["limits"]), places, address=address)
         _train(console, prepared, candidates, fresh, executor, stop)
         files = render(study.folder, study.header, study.records())
         trained = stored_finals(study.folder, study.header)
     table = as_text(trained.table) if trained else ""
-    click.echo(json.dumps(_as_json(study, table)) if as_json else table)
+    say(json.dumps(_as_json(study, table)) if as_json else table)
     written = ", ".join(sorted([FINALS, *(file.name for file in files)]))
-    console.print(f"\nwritten to {study.folder}: {written}", markup=False, soft_wrap=True)
+    console.print(f"\nwritten to {study.folder}: {written}", soft_wrap=True)
     if stop.reason not in (None, TIME_IS_UP):
         return INTERRUPTED
     return FAILED_TRIALS if any(record.status == "failed" for record in load_finals(study.folder)) else 0

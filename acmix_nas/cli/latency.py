@@ -5,8 +5,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from acmix_nas.cli.say import say
 from acmix_nas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def build_file(
 
 def print_built(built: dict[str, Any]) -> None:
     """Says what was written, and how far it can be believed."""
-    click.echo(
+    say(
         f"{built['file']}: {built['blocks']} blocks of {built['space']} on {built['env']['device_name']}, "
         f"{built['env']['threads']} threads.\n"
         f"{built['held_out']} networks held out, measured whole against the table's sum: rank correlation "
@@ -81,7 +80,7 @@ def load_table(file: Path, how: "Execution", batch_sizes: Sequence[int], size: t
         )
     differences = table.differences(environment(how.device))
     if differences:
-        click.echo(f"Warning: {file} is another machine's table: {'; '.join(differences)}.", err=True)
+        say(f"Warning: {file} is another machine's table: {'; '.join(differences)}.", err=True)
     return table
 
 

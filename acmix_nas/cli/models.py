@@ -5,6 +5,7 @@ import json
 import click
 
 from acmix_nas.cli.options import json_option
+from acmix_nas.cli.say import say
 
 
 @click.command()
@@ -30,7 +31,7 @@ def models(as_json: bool) -> None:
             {"name": name, "host": host, "params": cost.params, "macs": cost.macs, "macs_deploy": cost.macs_deploy}
             for name, host, cost, _ in rows
         ]
-        click.echo(json.dumps(fields))
+        say(json.dumps(fields))
         return
     table = Table("model", "host", "params (M)", "MACs (G)", "summary", box=None, header_style="bold")
     for name, host, cost, summary in rows:

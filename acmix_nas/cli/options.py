@@ -49,6 +49,14 @@ moved_data_option = click.option(
     help="Where the study's images are now, if they have moved. Environment: ACMIX_DATA.",
 )
 
+storage_option = click.option(
+    "--storage",
+    metavar="URL",
+    envvar="ACMIX_STORAGE",
+    help="Database of the study, where that is not study.db in its folder: a folder alone has no other one opened. "
+    "Environment: ACMIX_STORAGE.",
+)
+
 _STUDY_OPTIONS = [
     data_option,
     click.option(

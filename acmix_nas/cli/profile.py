@@ -14,6 +14,7 @@ from acmix_nas.cli.latency import add_told, build_file, load_table, print_built
 from acmix_nas.cli.networks import ablation_networks, find_network
 from acmix_nas.cli.options import device_option, json_option, reports_option
 from acmix_nas.cli.parse import FORMATS, parse_batch_sizes, parse_plot, parse_size
+from acmix_nas.cli.say import say
 from acmix_nas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def profile(
 
         draw_bars(result, plot)
     if as_json:
-        click.echo(json.dumps(result, allow_nan=False))
+        say(json.dumps(result, allow_nan=False))
     else:
         from acmix_nas.cli.profile_table import print_result
 
@@ -222,7 +223,7 @@ def _build_table(
     with _Progress() as progress, _threads(threads):
         built = build_file(space, file, how=run, batch_sizes=batch_sizes, input_size=input_size, progress=progress)
     if as_json:
-        click.echo(json.dumps(built, allow_nan=False))
+        say(json.dumps(built, allow_nan=False))
     else:
         print_built(built)
 
@@ -258,14 +259,13 @@ class _Progress:
     """A bar on stderr with the time left; silent where stderr is no terminal."""
 
     def __init__(self) -> None:
-        from rich.progress import Progress
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
-        from acmix_nas.cli.console import progress
+        from acmix_nas.cli.console import progress, text_column
 
         console = progress()
-        self._bar = Progress(
-            *Progress.get_default_columns(), console=console, transient=True, disable=not console.is_terminal
-        )
+        columns = (text_column("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("building", total=None)
 
     def __enter__(self) -> "_Progress":

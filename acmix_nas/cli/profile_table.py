@@ -5,10 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import click
-
 from acmix_nas.cli import profile_notes
 from acmix_nas.cli.paper_table import paper_table
+from acmix_nas.cli.say import say
 from acmix_nas.cli.where_table import where_table
 from acmix_nas.cost.compare import Ratio
 from acmix_nas.report import escape
@@ -50,7 +49,7 @@ def print_result(result: Mapping[str, Any], form_at: str | None) -> None:
         _print_rich(result, shown)
     else:
         screen = shown if form_at == "csv" else [each for each in shown if each.screen is not None]
-        click.echo(_rendered(main_table(result, screen), form_at))
+        say(_rendered(main_table(result, screen), form_at))
     for lines in result.get("where", ()):
         table = paper_table(lines) if lines["by"] == "paper" else where_table(lines, result["env"]["mode"])
         _print_one(table, form_at)
@@ -86,13 +85,13 @@ def _print_rich(result: Mapping[str, Any], shown: Sequence[Shown]) -> None:
 
 
 def _print_one(table: Table, form_at: str) -> None:
-    click.echo()
+    say()
     if form_at == "rich":
         from acmix_nas.cli.console import results
 
         results().print(tables.as_rich(table))
     else:
-        click.echo(_rendered(table, form_at))
+        say(_rendered(table, form_at))
 
 
 def _rendered(table: Table, form_at: str) -> str:

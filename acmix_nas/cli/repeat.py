@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from acmix_nas.cli.options import json_option, moved_data_option, out_option
+from acmix_nas.cli.options import json_option, moved_data_option, out_option, storage_option
 from acmix_nas.cli.report import find_folder
+from acmix_nas.cli.say import say
 from acmix_nas.errors import StudyError
 
 
@@ -19,8 +20,11 @@ from acmix_nas.errors import StudyError
     "--device", type=click.Choice(["cpu", "cuda"]), help="Where to train.  [default: the kind of device of the record]"
 )
 @out_option
+@storage_option
 @json_option
-def repeat(study: str, trial: int, data: str | None, device: str | None, out: Path, as_json: bool) -> int:
+def repeat(
+    study: str, trial: int, data: str | None, device: str | None, out: Path, storage: str | None, as_json: bool
+) -> int:
     """Train a recorded trial again with its seeds and say whether it came out the same.
 
     STUDY is the name of a study in --out or the path of its folder, TRIAL a number in it. The exit code is 0 if every
@@ -34,7 +38,7 @@ def repeat(study: str, trial: int, data: str | None, device: str | None, out: Pa
     """
     from acmix_nas.search.study import load
 
-    header, records = load(find_folder(study, out))
+    header, records = load(find_folder(study, out), storage=storage)
     found = {record.number: record for record in records}
     if trial not in found:
         have = f"it has {min(found)} to {max(found)}" if found else "it has none yet"
@@ -54,9 +58,9 @@ def repeat(study: str, trial: int, data: str | None, device: str | None, out: Pa
         again = run(record, work, on_step)
     comparison, changed = compare(record, again, records), changed_environment(record, again)
     for name, (then, now) in changed.items():
-        console.print(f"{name} was {then}, is {now}", markup=False, soft_wrap=True)
+        console.print(f"{name} was {then}, is {now}", soft_wrap=True)
     if as_json:
-        click.echo(json.dumps({"study": header.name, "trial": trial, **asdict(comparison), "changed": changed}))
+        say(json.dumps({"study": header.name, "trial": trial, **asdict(comparison), "changed": changed}))
     else:
-        click.echo(f"{header.name}, trial {trial}, {record.label}: {comparison.message}")
+        say(f"{header.name}, trial {trial}, {record.label}: {comparison.message}")
     return 0 if comparison.within else 1

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from acmix_nas.cli.options import json_option, out_option
+from acmix_nas.cli.options import json_option, out_option, storage_option
+from acmix_nas.cli.say import say
 from acmix_nas.errors import StudyError
 
 if TYPE_CHECKING:
@@ -71,9 +72,16 @@ def parse_formats(context: click.Context, parameter: click.Parameter, text: str 
 )
 @click.option("--open", "opens", is_flag=True, help="Open report.html in the browser.")
 @out_option
+@storage_option
 @json_option
 def report(
-    studies: tuple[str, ...], view: dict[str, Any], figures: tuple[str, ...], opens: bool, out: Path, as_json: bool
+    studies: tuple[str, ...],
+    view: dict[str, Any],
+    figures: tuple[str, ...],
+    opens: bool,
+    out: Path,
+    storage: str | None,
+    as_json: bool,
 ) -> None:
     """Render a study's report again from what is stored, or compare several studies.
 
@@ -101,19 +109,19 @@ def report(
     fresh = None
     if len(folders) == 1:
         folder = folders[0]
-        header, records = load(folder)
+        header, records = load(folder, storage=storage)
         fresh = stored_finals(folder, header)
         files = render(folder, header, records, shown, figures=figures or None)
     else:
-        loaded = [load(each) for each in folders]
+        loaded = [load(each, storage=storage) for each in folders]
         folder, header, records = render_together(out, loaded, shown, figures=figures or None)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
     if as_json:
-        click.echo(json.dumps(_as_json(header, records, files, shown), allow_nan=False))
+        say(json.dumps(_as_json(header, records, files, shown), allow_nan=False))
     else:
         print_table(header, records, shown)
-        click.echo(f"\n{as_text(fresh.table)}" if fresh else "", nl=fresh is not None)
-        click.echo("\n" + "\n".join(str(file) for file in files), err=shown.form is not None)
+        say(f"\n{as_text(fresh.table)}" if fresh else "", nl=fresh is not None)
+        say("\n" + "\n".join(str(file) for file in files), err=shown.form is not None)
     if opens:
         click.launch((folder / "report.html").resolve().as_uri())
 
@@ -150,7 +158,7 @@ def print_table(header: "StudyHeader", records: "Sequence[TrialRecord]", view: "
 
         results().print(as_rich(table))
     else:
-        click.echo(FORMS[form](table))
+        say(FORMS[form](table))
 
 
 def _as_json(

@@ -132,7 +132,7 @@ def search(space_name: str, trials: int, first: tuple[Path, ...], as_json: bool,
     study, setting = prepared.study, prepared.setting
     executor = make_executor(name, replace(prepared.work, limits=who["limits"]), places, address=address)
     space, prices = replace(space, first=study.header.settings["first"]), prices_of(study, space)
-    notes = _brought(prepared, space, options["out"], plan.warm_start)
+    notes = _brought(prepared, space, options["out"], plan.warm_start, options["storage"])
     stop = Stop(study.folder, hours=hours)
     return run_study(
         study,
@@ -210,7 +210,7 @@ def _prepare(
     return prepared
 
 
-def _brought(prepared: "Prepared", space: "Space", out: Path, names: tuple[str, ...]) -> list[str]:
+def _brought(prepared: "Prepared", space: "Space", out: Path, names: tuple[str, ...], storage: str | None) -> list[str]:
     """Brings over what other studies trained; returns what is said of it."""
     from acmix_nas.cli.report import find_folder
     from acmix_nas.search.plan import prices_of
@@ -220,7 +220,7 @@ def _brought(prepared: "Prepared", space: "Space", out: Path, names: tuple[str, 
     lines = []
     prices = prices_of(prepared.study, space)
     for name in names:
-        header, records = load(find_folder(name, out))
+        header, records = load(find_folder(name, out), storage=storage)
         with prepared.study.at_work():
             brought = bring_over(prepared.study, space, prepared.setting, prices, header=header, records=records)
         lines.append(str(brought))

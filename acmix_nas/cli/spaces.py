@@ -5,6 +5,7 @@ import json
 import click
 
 from acmix_nas.cli.options import json_option
+from acmix_nas.cli.say import say
 
 
 @click.group(invoke_without_command=True)
@@ -40,7 +41,7 @@ def spaces(context: click.Context, as_json: bool) -> None:
             }
             for space in found
         ]
-        click.echo(json.dumps(rows))
+        say(json.dumps(rows))
         return
     table = Table("space", "host", "networks", "choices", "proxies", "summary", box=None, header_style="bold")
     for space in found:
@@ -77,7 +78,7 @@ def check(space: str, as_json: bool) -> None:
             {"proxy": proxy, "choice": item.choice.name, "map": item.extent, "groups": item.groups, "inert": item.inert}
             for proxy, item in found
         ]
-        click.echo(json.dumps({"name": loaded.name, "size": loaded.size, "choices": rows}))
+        say(json.dumps({"name": loaded.name, "size": loaded.size, "choices": rows}))
         return
     table = Table("proxy", "choice", "map", "options told apart", box=None, header_style="bold")
     for proxy, item in found:

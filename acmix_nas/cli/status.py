@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from acmix_nas.cli.options import json_option, out_option
+from acmix_nas.cli.options import json_option, out_option, storage_option
+from acmix_nas.cli.say import say
 
 if TYPE_CHECKING:
     from acmix_nas.search.study import Study
@@ -19,8 +20,9 @@ WIDTH = 40
 @click.command()
 @click.argument("study", required=False)
 @out_option
+@storage_option
 @json_option
-def status(study: str | None, out: Path, as_json: bool) -> None:
+def status(study: str | None, out: Path, storage: str | None, as_json: bool) -> None:
     """Show how a study stands, or all studies in --out.
 
     STUDY is the name of a study in --out, or the path of its folder. Fits 40 columns.
@@ -36,15 +38,15 @@ def status(study: str | None, out: Path, as_json: bool) -> None:
     from acmix_nas.search.study import Study
 
     folders = [find_folder(study, out)] if study else studies(out)
-    found = [_standing(Study.open(folder)) for folder in folders]
+    found = [_standing(Study.open(folder, storage=storage)) for folder in folders]
     if as_json:
-        click.echo(json.dumps(found[0].to_dict() if study else [item.to_dict() for item in found]))
+        say(json.dumps(found[0].to_dict() if study else [item.to_dict() for item in found]))
     elif study:
-        click.echo("\n".join(_lines(found[0])))
+        say("\n".join(_lines(found[0])))
     elif not found:
-        click.echo(f"no study in {out} yet")
+        say(f"no study in {out} yet")
     else:
-        click.echo("\n".join(_line(item) for item in found))
+        say("\n".join(_line(item) for item in found))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from acmix_nas.cli.options import out_option
+from acmix_nas.cli.say import say
 
 LOOK_EVERY_S = 0.5
 
@@ -31,11 +32,11 @@ def stop(study: str, out: Path, wait: bool) -> None:
 
     folder = find_folder(study, out)
     if not has_study(folder) or not is_at_work(folder):
-        click.echo(f"nothing is at work on {folder}; there is nothing to stop.")
+        say(f"nothing is at work on {folder}; there is nothing to stop.")
         return
     (folder / FILE).touch()
-    click.echo(f"{folder} stops after its running epoch.", err=True)
+    say(f"{folder} stops after its running epoch.", err=True)
     while wait and is_at_work(folder):
         time.sleep(LOOK_EVERY_S)
     if wait:
-        click.echo(f"{folder} has stopped.")
+        say(f"{folder} has stopped.")

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from acmix_nas.cli.console import text_column
 from acmix_nas.cli.display import StudyDisplay
 from acmix_nas.cli.follow import Follower
 from acmix_nas.cli.report import print_table
+from acmix_nas.cli.say import say
 from acmix_nas.errors import AcmixError, DiskError
 from acmix_nas.front import front
 from acmix_nas.record import TrialRecord
@@ -34,7 +35,7 @@ INTERRUPTED = 130
 def stepping(console: Console, what: str) -> Iterator[Callable[[Training], None]]:
     """A progress bar for the optimizer steps of one training."""
     bar = Progress(
-        TextColumn("{task.description}"),
+        text_column("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -95,7 +96,7 @@ def run_study(
     lines += ["", f"written to {study.folder}: {', '.join(sorted(file.name for file in files))}"]
     lines += pruning_text(study.header, records)
     for line in [*lines, *_next_commands(study, again, more, stopped)]:
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     return code
 
 
@@ -155,7 +156,7 @@ def _announce(study: Study, setting: Setting, console: Console, notes: Sequence[
         log.warning("left out %s: %s", path, reason)
     for line in lines:
         log.info(line)
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _show_results(study: Study, records: list[TrialRecord], view: View, *, as_json: bool) -> None:
@@ -164,7 +165,7 @@ def _show_results(study: Study, records: list[TrialRecord], view: View, *, as_js
         best = [record.number for record in front(records, header.objectives)]
         trials = [record.to_dict() for record in records]
         facts = {"study": header.to_dict(), "folder": str(study.folder), "front": best, "trials": trials}
-        click.echo(json.dumps(facts))
+        say(json.dumps(facts))
     else:
         print_table(header, records, view)
 

@@ -7,8 +7,9 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from acmix_nas.cli.console import text_column
 from acmix_nas.train import Progress as Training
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ class Display:
         self._console = console
         self._silent = silent
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            text_column("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
@@ -80,4 +81,4 @@ class Display:
     def _say(self, line: str) -> None:
         if not self._silent:
             log.info(line)
-            self._console.print(line, markup=False, soft_wrap=True)
+            self._console.print(line, soft_wrap=True)

@@ -4,10 +4,9 @@ import json
 import logging
 from typing import Any
 
-import click
-
 from acmix_nas import __version__
 from acmix_nas.cli.options import command_line
+from acmix_nas.cli.say import say
 from acmix_nas.cli.train_job import Job
 from acmix_nas.cost.environment import environment
 from acmix_nas.data import Splits
@@ -83,13 +82,13 @@ def print_result(job: Job, training: Training, *, as_json: bool) -> None:
         "seconds": round(sum(progress.seconds), 3),
     }
     if as_json:
-        click.echo(json.dumps(result, allow_nan=False))
+        say(json.dumps(result, allow_nan=False))
         return
     if best is None:
-        click.echo(f"{job.name}: no epoch was finished")
+        say(f"{job.name}: no epoch was finished")
         return
-    click.echo(
+    say(
         f"{job.name}: top-1 {scores[-1]:.4f} after epoch {len(scores)} of {progress.epochs}, best {scores[best]:.4f} "
         f"after epoch {best + 1} (chosen on the images it is scored on)"
     )
-    click.echo(f"written to {job.folder}: {', '.join(sorted(file.name for file in job.folder.iterdir()))}")
+    say(f"written to {job.folder}: {', '.join(sorted(file.name for file in job.folder.iterdir()))}")

@@ -9,12 +9,12 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
-import click
 import torch
 import yaml
 
 from acmix_nas.cli.busy import find_device
 from acmix_nas.cli.console import progress as progress_console
+from acmix_nas.cli.say import say
 from acmix_nas.cli.train_display import Display
 from acmix_nas.cli.train_job import FACTS, Asked, Job, build, check
 from acmix_nas.cli.train_results import announcement, facts, print_result
@@ -94,7 +94,7 @@ def _train(job: Job, *, as_json: bool) -> int:
     if rank() == 0:
         print_result(job, training, as_json=as_json)
         for line in _next_commands(job, interrupted=code == INTERRUPTED):
-            click.echo(line, err=True)
+            say(line, err=True)
     return code
 
 
@@ -127,7 +127,7 @@ def _score(job: Job, *, as_json: bool) -> int:
     }
     if rank() == 0:
         text = f"{job.network.name}, {checkpoint}: top-1 {top1:.4f} on {len(splits.report):,} images of {splits.name}"
-        click.echo(json.dumps(result) if as_json else text)
+        say(json.dumps(result) if as_json else text)
     return 0
 
 

@@ -42,7 +42,7 @@ def peak_cpu_mb(network: Network, *, batch_size: int, input_size: Size, how: Exe
         "how": how.to_dict(),
         "threads": torch.get_num_threads(),
     }
-    command = [sys.executable, "-m", "acmix_nas.cost.memory"]
+    command = [sys.executable, "-P", "-m", "acmix_nas.cost.memory"]
     done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         return None
@@ -73,10 +73,10 @@ def peak_cuda_mb(model: nn.Module, step: Step) -> float:
 
 
 def main() -> None:
-    """Reads one JSON object from stdin and prints the peak in megabytes, or null."""
+    """Reads one JSON object from stdin and writes the peak in megabytes, or null."""
     asked = json.load(sys.stdin)
     torch.set_num_threads(asked["threads"])
-    print(json.dumps(_measure(asked)))
+    sys.stdout.write(json.dumps(_measure(asked)) + "\n")
 
 
 def _measure(asked: dict[str, Any]) -> float | None:

@@ -4,6 +4,8 @@ import html
 import re
 import unicodedata
 
+from acmix_nas.printable import printable
+
 LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -33,6 +35,9 @@ LATEX = {
     "·": r"$\cdot$",
 }
 
+FORMULA = re.compile(r"\s*([=@]|[+-].*[(|!])", re.DOTALL)
+"""What spreadsheets take for a formula; with a sign alone only where it can call something."""
+
 
 def plain(text: str) -> str:
     """One line of printable characters; what is not printable becomes a question mark."""
@@ -42,6 +47,16 @@ def plain(text: str) -> str:
 def markdown(text: str) -> str:
     """The text literally, in a Markdown paragraph or table cell."""
     return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", html.escape(plain(text), quote=False))
+
+
+def csv(text: str) -> str:
+    """The text for a cell of CSV: control characters written out, and nothing that a spreadsheet would compute.
+
+    Such cells get an apostrophe before them (https://owasp.org/www-community/attacks/CSV_Injection); names that begin
+    with a sign, as "+ shift", stay.
+    """
+    shown = printable(text)
+    return f"'{shown}" if FORMULA.match(shown) else shown
 
 
 def latex(text: str) -> str:

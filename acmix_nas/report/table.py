@@ -125,13 +125,10 @@ def as_markdown(table: Table) -> str:
 def as_csv(table: Table) -> str:
     """The values of the table, the keys of its columns in the first line."""
     stream = io.StringIO()
-    minimal = csv.writer(stream, lineterminator="\n")
-    quoting = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    lines: list[list[object]] = [[column.key for column in table.columns]]
-    lines += [[cell.value for cell in row] for row in table.rows]
-    for line in lines:
-        lone_returns = any("\r" in str(value) for value in line)  # the csv module would leave these unquoted
-        (quoting if lone_returns else minimal).writerow(line)
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([column.key for column in table.columns])
+    for row in table.rows:
+        writer.writerow([escape.csv(cell.value) if isinstance(cell.value, str) else cell.value for cell in row])
     return stream.getvalue()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from acmix_nas.errors import StudyError
+from acmix_nas.printable import PrintableFormatter
 
 DATABASE = "study.db"
 ELSEWHERE = "storage.json"
@@ -59,11 +60,12 @@ def at_work(folder: Path) -> Iterator[None]:
     """Holds the study for this process and sends the log to log.txt in it.
 
     Raises:
-        StudyError: Another process holds it.
+        StudyError: Another process holds it, or a link leads out of the folder.
     """
+    _check_links(folder)
     stream = (folder / LOG).open("a", encoding="utf-8")
     handler = _Log(stream)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("acmix_nas")
     level, propagates = logger.level, logger.propagate
     if not _lock(stream):
@@ -80,6 +82,20 @@ def at_work(folder: Path) -> Iterator[None]:
         logger.propagate = propagates
         with suppress(OSError):  # a full disk
             stream.close()
+
+
+def _check_links(folder: Path) -> None:
+    """Refuses to work in a folder whose names lead out of it: what is written there would land elsewhere.
+
+    study.db may be a link that the user names with --storage (`acmix_nas.search.storage`).
+    """
+    here = folder.resolve()
+    for entry in sorted(folder.iterdir()):
+        if entry.is_symlink() and entry.name != DATABASE and not entry.resolve().is_relative_to(here):
+            raise StudyError(
+                f"{entry} is a link to {entry.resolve()}, and a study writes in its own folder alone; put the file or "
+                "folder itself there, or move the whole folder with --out."
+            )
 
 
 class _Log(logging.StreamHandler[TextIO]):

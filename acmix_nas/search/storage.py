@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from acmix_nas.errors import StudyError, UsageError
+from acmix_nas.fields import TEXT, Place, shown
 from acmix_nas.files import write_text
 from acmix_nas.search.database import Database, outage
 from acmix_nas.search.folder import DATABASE, ELSEWHERE
@@ -52,24 +53,50 @@ def make_storage(folder: Path, url: str | None) -> optuna.storages.RDBStorage:
 
 
 def find_storage(folder: Path, url: str | None = None) -> optuna.storages.RDBStorage:
-    """The storage of the study in a folder; a database's password comes with `url` or the environment.
+    """The storage of the study in a folder: study.db in it, or one elsewhere that the user names too.
+
+    A folder may come from anybody, so what it says of another database is only shown: nothing is connected to, and no
+    password is sent, unless `url` or the environment's ACMIX_STORAGE is that URL.
 
     Raises:
-        StudyError: It cannot be reached, its password is not known, or `url` is another one.
+        StudyError: It cannot be reached, or is elsewhere and was not named.
         UsageError: The URL is none.
     """
-    elsewhere = folder / ELSEWHERE
-    if not elsewhere.is_file():
+    stored = _elsewhere(folder)
+    if stored is None:
         return _connect(_parsed(_sqlite(folder)))
-    kept = json.loads(elsewhere.read_text(encoding="utf-8"))["url"]
-    given = url or os.environ.get(VARIABLE)
-    if given is not None and _parsed(given).render_as_string(hide_password=True) == kept:
-        return _connect(_parsed(given))
-    if given is not None:
-        raise StudyError(f"the study in {folder} is stored in {kept}, not in {without_password(given)}.")
-    if _parsed(kept).password is not None:
-        raise StudyError(f"the study in {folder} is stored in {kept}; name that URL with its password in {VARIABLE}.")
-    return _connect(_parsed(kept))
+    kept = stored.render_as_string(hide_password=True)
+    named = [given for given in (url, os.environ.get(VARIABLE)) if given]
+    for given in named:
+        if _parsed(given).render_as_string(hide_password=True) == kept:
+            return _connect(_parsed(given))
+    said = f", not in {without_password(named[0])}" if named else ""
+    hint = ", with its password" if stored.password is not None else ""
+    raise StudyError(
+        f"the study in {folder} says that it is stored in {kept}{said}. A folder alone has nothing connected: if you "
+        f"know that database, name it with --storage {kept} or in {VARIABLE}{hint}."
+    )
+
+
+def _elsewhere(folder: Path) -> URL | None:
+    """Where a folder says that its study is; None for study.db in it.
+
+    Raises:
+        StudyError: The folder says nothing that can be understood.
+    """
+    own = folder / DATABASE
+    if (folder / ELSEWHERE).is_file():
+        place = Place(folder / ELSEWHERE, StudyError, "Name the folder of a study.")
+        kept = place.fields(place.read(), {"url": TEXT})["url"]
+        try:
+            return _parsed(kept)
+        except UsageError as error:
+            raise place.wrong(
+                f"the URL of a database is needed; it is {without_password(shown(kept))}", "url"
+            ) from error
+    if own.is_symlink() and not own.resolve().is_relative_to(folder.resolve()):
+        return URL.create("sqlite", database=str(own.resolve()))
+    return None
 
 
 @contextmanager

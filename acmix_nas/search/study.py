@@ -94,7 +94,8 @@ class Study:
 
         Args:
             folder: Its folder.
-            storage: URL of its database, if that has a password; by default the environment's ACMIX_STORAGE.
+            storage: URL of its database, if that is not study.db in the folder; by default the environment's
+                ACMIX_STORAGE. A folder alone has no other database opened.
 
         Raises:
             StudyError: There is none, or its storage cannot be read.
@@ -278,13 +279,17 @@ class Study:
             log.warning("trial %d is stored, but not yet in trials.jsonl: %s", record.number, error)
 
 
-def load(folder: Path) -> tuple[StudyHeader, list[TrialRecord]]:
+def load(folder: Path, *, storage: str | None = None) -> tuple[StudyHeader, list[TrialRecord]]:
     """Header and records of a study folder.
 
+    Args:
+        folder: The folder.
+        storage: As in `Study.open`.
+
     Raises:
-        StudyError: There is no study in it.
+        StudyError: There is no study in it, or it is in a database that was not named.
     """
-    study = Study.open(folder)
+    study = Study.open(folder, storage=storage)
     return study.header, study.records()
 
 

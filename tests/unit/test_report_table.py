@@ -2,6 +2,7 @@ import csv
 import io
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -43,7 +44,27 @@ def test_csv_is_read_back(texts: list[str]) -> None:
     columns = tuple(Column(key=f"k{i}", title="") for i in range(len(texts)))
     table = Table(name="t", title="t", columns=columns, rows=(tuple(Cell("", text) for text in texts),))
     lines = list(csv.reader(io.StringIO(as_csv(table), newline="")))
-    assert lines == [[column.key for column in columns], texts]
+    assert lines == [[column.key for column in columns], [escape.csv(text) for text in texts]]
+
+
+@pytest.mark.parametrize("text", ["plain host", "+ shift", "- attention", "-1.5", "a=b", "x\ny", "Größe"])
+def test_csv_has_usual_names_literally(text):
+    assert escape.csv(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("=1+1", "'=1+1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("-2+3+cmd|' /C calc'!A0", "'-2+3+cmd|' /C calc'!A0"),
+        (" =1", "' =1"),
+        ("\x1b[2J", r"\x1b[2J"),
+        ("a\rb", r"a\x0db"),
+    ],
+)
+def test_csv_has_no_formula_and_no_control_character(text, shown):
+    assert escape.csv(text) == shown
 
 
 @given(TEXT)

@@ -26,10 +26,10 @@ def test_a_study_lives_in_the_database_that_its_url_names(tmp_path):
     for study in studies:
         run(study, Curves(setting_of(1)), trials=3)
     assert not (studies[0].folder / "study.db").exists()
-    again = Study.open(studies[0].folder)
+    again = Study.open(studies[0].folder, storage=url)
     assert essence(again) == essence(studies[0])
     assert set(optuna.get_all_study_names(url)) == {"far", "near"}
-    with pytest.raises(StudyError, match="stored in"):
+    with pytest.raises(StudyError, match=r"stored in .* not in sqlite:///other.db"):
         Study.open(studies[0].folder, storage="sqlite:///other.db")
     with pytest.raises(StudyError, match="has a study 'far' already"):
         Study.create(tmp_path / "elsewhere", header(), storage=url)

@@ -43,7 +43,7 @@ def main(folder: Path) -> None:
     packed = pack(pixels)
     (folder / "fashion_mnist.xz").write_bytes(packed)
     (folder / "fashion_mnist.json").write_text(json.dumps(describe(pixels), indent=2) + "\n", encoding="utf-8")
-    print(f"{len(packed)} bytes, sha256 of the pixels {describe(pixels)['sha256']}")
+    sys.stdout.write(f"{len(packed)} bytes, sha256 of the pixels {describe(pixels)['sha256']}\n")
 
 
 def draw(source: Path) -> Pixels:

@@ -1,0 +1,32 @@
+"""What a command says in plain text: results on stdout, everything else on stderr, control characters escaped."""
+
+import logging
+
+import click
+
+from acmix_nas.printable import PrintableFormatter, printable
+
+
+def say(text: str = "", *, err: bool = False, nl: bool = True) -> None:
+    """Prints a text; what a terminal would act on is shown instead (`acmix_nas.printable`).
+
+    Args:
+        text: One line or several.
+        err: Whether it goes to stderr.
+        nl: Whether the line ends.
+    """
+    click.echo(printable(text), err=err, nl=nl)
+
+
+def say_marked(mark: str, text: str, *, color: str) -> None:
+    """Prints a line on stdout that begins with a mark of ours, in color on a terminal."""
+    click.echo(click.style(mark, fg=color) + printable(text))
+
+
+def warn_on_stderr() -> None:
+    """Lets warnings of Python, and those of the log that no file takes, go to stderr as Python does, but printable."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(PrintableFormatter())
+    logging.lastResort = handler
+    logging.captureWarnings(True)
