@@ -80,7 +80,7 @@ def run_study(
     """
     with study.at_work():
         study.render_lines()
-        study.optuna.set_user_attr("goal", total)
+        study.keep("goal", total)
         _announce(study, setting, console, notes)
         stopped = _run(study, console, total, run, stop, view)
         records = study.records()

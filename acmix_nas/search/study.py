@@ -20,7 +20,7 @@ from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.search.database import Database
 from acmix_nas.search.folder import CHECKPOINTS, DATABASE, at_work, has_study, studies, study_folder, sweep_checkpoints
 from acmix_nas.search.record_file import append_record
-from acmix_nas.search.storage import check_url, find_storage, make_storage, storing, without_password
+from acmix_nas.search.storage import check_url, find_storage, make_storage, reason, storing
 
 log = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -108,8 +108,7 @@ class Study:
         except StudyError:
             raise
         except Exception as error:
-            reason = without_password(str(error))
-            raise StudyError(f"{folder / DATABASE} cannot be read as a study of acmix: {reason}") from error
+            raise StudyError(f"{folder / DATABASE} cannot be read as a study of acmix: {reason(error)}") from error
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -201,6 +200,24 @@ class Study:
         trial.values = values
         self._keep(record)
 
+    def keep(self, name: str, value: Any) -> None:
+        """Stores a value of the study itself."""
+        with storing(self.header.name):
+            self.optuna.set_user_attr(name, value)
+
+    def kept(self, name: str, default: Any = None) -> Any:
+        """A value of the study itself."""
+        with storing(self.header.name):
+            return self.optuna.user_attrs.get(name, default)
+
+    def ask(self, **asked: Any) -> None:
+        """Keeps what is asked for from now on, beside what was asked before, in the header."""
+        settings = dict(self.header.settings)
+        settings["asked"] = {**settings.get("asked", {}), **asked}
+        if settings != self.header.settings:
+            self.header = replace(self.header, settings=settings)
+            self.keep("header", self.header.to_dict())
+
     def trials(self) -> list[FrozenTrial]:
         """All trials, by number."""
         self._read()
@@ -264,7 +281,8 @@ class Study:
     def _read(self) -> None:
         if self._held:
             return
-        self._trials = self.optuna.get_trials(deepcopy=False)
+        with storing(self.header.name):
+            self._trials = self.optuna.get_trials(deepcopy=False)
         for trial in self._trials:
             known = trial.number in self._records and self._records[trial.number].status in STATES
             if "record" in trial.user_attrs and not known:
