@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from acmix_nas.cli.options import json_option, out_option
-from acmix_nas.errors import StudyError
+from acmix_nas.errors import DiskError, StudyError
 
 if TYPE_CHECKING:
     from acmix_nas.record import StudyHeader, TrialRecord
@@ -98,14 +98,17 @@ def report(
     from acmix_nas.search.study import load
 
     shown, folders = View(**view), [find_folder(study, out) for study in studies]
-    fresh = None
+    files, unwritten = [], None
     if len(folders) == 1:
         folder = folders[0]
         header, records = load(folder)
         fresh = stored_finals(folder, header)
-        files = render(folder, header, records, shown, figures=figures or None)
+        try:
+            files = render(folder, header, records, shown, figures=figures or None)
+        except DiskError as error:  # what is only looked at needs no room, and no right to write
+            unwritten = error
     else:
-        loaded = [load(each) for each in folders]
+        loaded, fresh = [load(each) for each in folders], None
         folder, header, records = render_together(out, loaded, shown, figures=figures or None)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
     if as_json:
@@ -114,6 +117,10 @@ def report(
         print_table(header, records, shown)
         click.echo(f"\n{as_text(fresh.table)}" if fresh else "", nl=fresh is not None)
         click.echo("\n" + "\n".join(str(file) for file in files), err=shown.form is not None)
+    if unwritten is not None:
+        if not as_json or figures:
+            raise unwritten
+        click.echo(f"Nothing was written: {unwritten}", err=True)
     if opens:
         click.launch((folder / "report.html").resolve().as_uri())
 
