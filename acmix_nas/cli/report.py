@@ -136,9 +136,11 @@ def find_folder(study: str, out: Path, option: str = "--out") -> Path:
     Raises:
         StudyError: There is no such folder; the message lists those there are.
     """
-    for folder in (out / study, Path(study)):
-        if study and folder.is_dir():
-            return folder
+    from acmix_nas.search.folder import has_study
+
+    places = [folder for folder in (out / study, Path(study)) if study and folder.is_dir()]
+    if places:
+        return next((folder for folder in places if has_study(folder)), places[0])
     have = sorted(folder.name for folder in out.glob("*") if folder.is_dir())
     known = f"there are {', '.join(have)}" if have else "there is none yet: run acmix search or acmix ablate"
     raise StudyError(f"there is no study {study!r} in {out}; {known}. Another folder is named with {option}.")

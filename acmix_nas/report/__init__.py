@@ -50,7 +50,8 @@ def render(
         DiskError: A file cannot be written.
     """
     records = _sorted(records)
-    commands = {record.number: _repeating(folder.resolve().name, record.number, folder.parent) for record in records}
+    place = folder if folder.name not in ("", "..") else folder.resolve()
+    commands = {record.number: _repeating(place.name, record.number, place.parent) for record in records}
     fresh = stored_finals(folder, header)
     texts = _texts(header, records, view, commands, fresh)
     texts["trials.jsonl"] = "".join(f"{record.to_json()}\n" for record in records)

@@ -104,6 +104,11 @@ class Study:
         try:
             rdb = find_storage(folder, storage)
             names = optuna.get_all_study_names(rdb)
+            if len(names) > 1 and folder.name not in names:
+                raise StudyError(
+                    f"the storage of the study in {folder} has {', '.join(names)}, and none named {folder.name!r}; "
+                    "give the folder the name of its study again."
+                )
             return cls(folder, rdb, names[0] if len(names) == 1 else folder.name)
         except StudyError:
             raise
@@ -209,6 +214,25 @@ class Study:
         """A value of the study itself."""
         with storing(self.header.name):
             return self.optuna.user_attrs.get(name, default)
+
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        """What was asked for, by the names of options."""
+        found: Mapping[str, Any] = self.header.settings.get("asked", {})
+        return found
+
+    @property
+    def asked_trials(self) -> int | None:
+        """Trials that a search should have beside those brought over; 0.1 kept only how many there should be in all."""
+        asked, goal = self.asked.get("trials"), self.kept("goal")
+        if isinstance(asked, int) or not isinstance(goal, int):
+            return asked
+        return max(1, goal - self.brought)
+
+    @property
+    def brought(self) -> int:
+        """Trials that other studies gave."""
+        return sum(record.origin is not None for record in self.records())
 
     def ask(self, **asked: Any) -> None:
         """Keeps what is asked for from now on, beside what was asked before, in the header."""
