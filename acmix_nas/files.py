@@ -3,7 +3,7 @@
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from acmix_nas.errors import AcmixError, DiskError, SpaceError
@@ -58,18 +58,17 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends well.
 
     Raises:
-        DiskError: The disk is full.
+        DiskError: It cannot be written: the disk is full, the folder is read-only.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        if error.errno in FULL:
-            raise no_room(path) from error
-        raise
+        raise unwritable(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # in a folder that is no folder
+            temporary.unlink(missing_ok=True)
 
 
 def append_line(path: Path, line: str) -> None:
@@ -90,7 +89,12 @@ def append_line(path: Path, line: str) -> None:
                 file.truncate(before)
                 raise
     except OSError as error:
-        raise (no_room(path) if error.errno in FULL else DiskError(f"{path} cannot be written: {error}.")) from error
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> DiskError:
+    """The error of a file that cannot be written."""
+    return no_room(path) if error.errno in FULL else DiskError(f"{path} cannot be written: {error.strerror or error}.")
 
 
 def no_room(path: Path) -> DiskError:

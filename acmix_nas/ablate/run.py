@@ -118,7 +118,7 @@ def extend(study: Study, ablation: Ablation) -> None:
     if new:
         settings = {**header.settings, "rows": {**stored, **new}}
         study.header = replace(header, rows=(*header.rows, *new), settings=settings)
-        study.optuna.set_user_attr("header", study.header.to_dict())
+        study.keep("header", study.header.to_dict())
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ class _Cells:
 
 def _throughputs(study: Study, ablation: Ablation, setting: Setting, watcher: Watcher) -> dict[str, float]:
     """Images a second of the full networks, measured once for each row, before anything trains beside it."""
-    stored: dict[str, float] = dict(study.optuna.user_attrs.get("throughputs") or {})
+    stored: dict[str, float] = dict(study.kept("throughputs") or {})
     missing = [name for name in ablation.rows if name not in stored]
     if missing:
         watcher.note(f"timing {len(missing)} full networks at {setting.input_size} px")
@@ -174,7 +174,7 @@ def _throughputs(study: Study, ablation: Ablation, setting: Setting, watcher: Wa
         for start in range(0, len(missing), TIMED_TOGETHER):
             archs = {name: ablation.rows[name] for name in missing[start : start + TIMED_TOGETHER]}
             stored |= throughputs(archs, input_size=size, batch_size=batch_size, device=setting.device)
-        study.optuna.set_user_attr("throughputs", stored)
+        study.keep("throughputs", stored)
     return stored
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from acmix_nas.cli.next_command import path_word, typed
 from acmix_nas.cli.options import command_line, study_options
 from acmix_nas.cli.report import find_folder, view_options
 from acmix_nas.errors import AcmixError
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 @click.option(
     "--seeds",
     type=click.IntRange(1, 1000),
-    help="Seeds of each row; with --resume the total.  [default: the table's, mostly 3]",
+    help="Seeds of each row; with --resume the total.  [default: the table's, mostly 3; with --resume what was asked "
+    "before]",
 )
 @click.option(
     "--reuse",
@@ -70,7 +72,6 @@ def ablate(
       acmix ablate shift --study shift-001 --resume --seeds 10 --reuse combine-001
     """
     ablation = _load(table, base, host, asked["out"])
-    seeds = seeds or ablation.seeds
     if not asked["resume"]:
         asked = _with_budget(asked, ablation.budget)
 
@@ -78,26 +79,29 @@ def ablate(
     from acmix_nas.ablate.run import ablate as run
     from acmix_nas.cli.console import progress
     from acmix_nas.cli.study import run_study
+    from acmix_nas.data import absolute
     from acmix_nas.report import View
 
     console = progress()
     for note in ablation.notes:
         console.print(note, soft_wrap=True)
-    study, setting = _open(ablation, asked, console)
+    study, setting = _open(ablation, asked, console, seeds=seeds or ablation.seeds)
+    seeds = seeds or _asked_seeds(study) or ablation.seeds
     try:
         sources = _checked(ablation, setting, reuse, asked["out"])
     except AcmixError:
         if not asked["resume"]:
             _discard(study)
         raise
-    options = "".join(f" {name} {value}" for name, value in (("--base", base), ("--host", host)) if value)
     return run_study(
         study,
         setting,
         console,
+        asked={"seeds": seeds, **({"data": absolute(asked["data"])} if asked["data"] else {})},
         total=seeds * len(ablation.rows),
-        again=f"acmix ablate {table}{options}",
-        more=f"--seeds {2 * seeds}",
+        again=["ablate", path_word(table), *typed(("base", "host"))],
+        places=typed(("device", "reuse", "columns", "compare", "form")),
+        more=["--seeds", str(2 * seeds)],
         as_json=as_json,
         view=View(**view),
         run=lambda watcher: run(study, ablation, setting, seeds=seeds, watcher=watcher, sources=sources),
@@ -121,7 +125,15 @@ def _with_budget(asked: dict[str, Any], budget: Mapping[str, Any]) -> dict[str, 
     return {**asked, **said}
 
 
-def _open(ablation: "Ablation", asked: dict[str, Any], console: "Console") -> tuple["Study", "Setting"]:
+def _asked_seeds(study: "Study") -> int | None:
+    """Seeds that were asked for before; 0.1 kept only the number of cells."""
+    asked, goal, rows = study.asked.get("seeds"), study.kept("goal"), len(study.header.rows)
+    if isinstance(asked, int) or not isinstance(goal, int):
+        return asked
+    return goal // rows or None
+
+
+def _open(ablation: "Ablation", asked: dict[str, Any], console: "Console", *, seeds: int) -> tuple["Study", "Setting"]:
     """The study of the table, made or resumed."""
     from acmix_nas.cli.decoding import decoding
     from acmix_nas.search.setup import Asked, open_study
@@ -141,6 +153,7 @@ def _open(ablation: "Ablation", asked: dict[str, Any], console: "Console") -> tu
                 "notes": list(ablation.notes),
             },
             command=command_line(),
+            goal={"seeds": seeds},
             progress=on_image,
         )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from acmix_nas.cli.next_command import PLACES, command, storage_words, study_words, typed
 from acmix_nas.cli.options import device_option, json_option, moved_data_option, out_option
 from acmix_nas.cli.say import say
 from acmix_nas.cli.workers import check_hidden, worker_options
@@ -21,18 +22,27 @@ if TYPE_CHECKING:
     from acmix_nas.search.study import Study
 
 
+ASKED = "finalists"
+"""What a study keeps of how many networks and seeds were asked for."""
+USUAL = 5
+
+
 @click.command()
 @click.argument("study_name", metavar="STUDY")
-@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="Networks of the front.")
 @click.option(
-    "--seeds", type=click.IntRange(1, 1000), default=5, show_default=True, help="Fresh seeds of each network, in all."
+    "--top", type=click.IntRange(min=1), help="Networks of the front.  [default: 5, or what was asked for before]"
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, 1000),
+    help="Fresh seeds of each network, in all.  [default: 5, or what was asked for before]",
 )
 @moved_data_option
 @worker_options
 @out_option
 @device_option
 @json_option
-def finalists(study_name: str, top: int, seeds: int, out: Path, as_json: bool, **options: Any) -> int:
+def finalists(study_name: str, top: int | None, seeds: int | None, out: Path, as_json: bool, **options: Any) -> int:
     """Train the best of a search again: fresh seeds, its full budget, report images that it never read.
 
     STUDY is the name of a study in --out, or the path of its folder. The list is fixed beforehand: the --top best of
@@ -73,6 +83,7 @@ def finalists(study_name: str, top: int, seeds: int, out: Path, as_json: bool, *
         prepared = prepare_again(study, data=data, device=device, progress=on_image)
     stop = Stop(study.folder, hours=hours)
     with study.at_work():
+        top, seeds = _asked(study, top, seeds)
         candidates = fix_list(study.folder, lambda: choose(study.header, study.records(), top=top), top=top)
         fresh = [study.header.seed + 1 + index for index in range(seeds)]
         console.print(_announcement(study, candidates, fresh), soft_wrap=True)
@@ -84,9 +95,24 @@ def finalists(study_name: str, top: int, seeds: int, out: Path, as_json: bool, *
     say(json.dumps(_as_json(study, table)) if as_json else table)
     written = ", ".join(sorted([FINALS, *(file.name for file in files)]))
     console.print(f"\nwritten to {study.folder}: {written}", soft_wrap=True)
+    if stop.reason is not None:
+        again = command("finalists", *study_words(study.folder), *typed(("data", "hours", *PLACES)), *storage_words())
+        text = f"stopped ({stop.reason}); everything finished is kept. Go on with:\n  {again}"
+        console.print(text, soft_wrap=True)
     if stop.reason not in (None, TIME_IS_UP):
         return INTERRUPTED
     return FAILED_TRIALS if any(record.status == "failed" for record in load_finals(study.folder)) else 0
+
+
+def _asked(study: "Study", top: int | None, seeds: int | None) -> tuple[int, int]:
+    """How many networks and seeds: what is asked for now, or was before; the study keeps it."""
+    from acmix_nas.search.finalists import listed_top
+
+    before = study.kept(ASKED, {})
+    top = top or before.get("top") or listed_top(study.folder) or USUAL
+    seeds = seeds or before.get("seeds") or USUAL
+    study.keep(ASKED, {"top": top, "seeds": seeds})
+    return top, seeds
 
 
 def _train(

@@ -86,10 +86,6 @@ def study_options(command: Command) -> Command:
 
 def command_line() -> str:
     """The command as it was typed."""
-    return " ".join(["acmix", *(_quoted(word) for word in sys.argv[1:])])
+    from shlex import join
 
-
-def _quoted(word: str) -> str:
-    from shlex import quote
-
-    return quote(word)
+    return join(["acmix", *sys.argv[1:]])

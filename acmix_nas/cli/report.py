@@ -11,7 +11,7 @@ import click
 
 from acmix_nas.cli.options import json_option, out_option, storage_option
 from acmix_nas.cli.say import say
-from acmix_nas.errors import StudyError
+from acmix_nas.errors import DiskError, StudyError
 
 if TYPE_CHECKING:
     from acmix_nas.record import StudyHeader, TrialRecord
@@ -106,14 +106,17 @@ def report(
     from acmix_nas.search.study import load
 
     shown, folders = View(**view), [find_folder(study, out) for study in studies]
-    fresh = None
+    files, unwritten = [], None
     if len(folders) == 1:
         folder = folders[0]
         header, records = load(folder, storage=storage)
         fresh = stored_finals(folder, header)
-        files = render(folder, header, records, shown, figures=figures or None)
+        try:
+            files = render(folder, header, records, shown, figures=figures or None)
+        except DiskError as error:  # what is only looked at needs no room, and no right to write
+            unwritten = error
     else:
-        loaded = [load(each, storage=storage) for each in folders]
+        loaded, fresh = [load(each, storage=storage) for each in folders], None
         folder, header, records = render_together(out, loaded, shown, figures=figures or None)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
     if as_json:
@@ -122,6 +125,10 @@ def report(
         print_table(header, records, shown)
         say(f"\n{as_text(fresh.table)}" if fresh else "", nl=fresh is not None)
         say("\n" + "\n".join(str(file) for file in files), err=shown.form is not None)
+    if unwritten is not None:
+        if not as_json or figures:
+            raise unwritten
+        say(f"Nothing was written: {unwritten}", err=True)
     if opens:
         click.launch((folder / "report.html").resolve().as_uri())
 
@@ -137,9 +144,11 @@ def find_folder(study: str, out: Path, option: str = "--out") -> Path:
     Raises:
         StudyError: There is no such folder; the message lists those there are.
     """
-    for folder in (out / study, Path(study)):
-        if study and folder.is_dir():
-            return folder
+    from acmix_nas.search.folder import has_study
+
+    places = [folder for folder in (out / study, Path(study)) if study and folder.is_dir()]
+    if places:
+        return next((folder for folder in places if has_study(folder)), places[0])
     have = sorted(folder.name for folder in out.glob("*") if folder.is_dir())
     known = f"there are {', '.join(have)}" if have else "there is none yet: run acmix search or acmix ablate"
     raise StudyError(f"there is no study {study!r} in {out}; {known}. Another folder is named with {option}.")

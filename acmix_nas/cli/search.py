@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from acmix_nas.cli.next_command import PLACES, path_word, storage_words, typed
 from acmix_nas.cli.options import command_line, study_options
 from acmix_nas.cli.parse import parse_amount
 from acmix_nas.cli.workers import check_hidden, worker_options
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from acmix_nas.search.setup import Prepared
     from acmix_nas.space import Space, Values
 
+TRIALS = 12
+"""So many networks a search trains unless it is told otherwise."""
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _GOALS = [
@@ -77,9 +80,7 @@ def _goal_options(command: Command) -> Command:
 @click.option(
     "--trials",
     type=click.IntRange(min=1),
-    default=12,
-    show_default=True,
-    help="Networks to train; with --resume the total.",
+    help="Networks to train; with --resume the total.  [default: 12; with --resume what was asked before]",
 )
 @click.option(
     "--first",
@@ -91,17 +92,18 @@ def _goal_options(command: Command) -> Command:
 @_goal_options
 @worker_options
 @study_options
-def search(space_name: str, trials: int, first: tuple[Path, ...], as_json: bool, **options: Any) -> int:
+def search(space_name: str, trials: int | None, first: tuple[Path, ...], as_json: bool, **options: Any) -> int:
     """Search a space: train shrunken networks and keep those that nothing beats in accuracy and cost.
 
     Costs are exact and known before training: a network beyond a limit is never trained. Ctrl-C stops after the
-    running epoch, a second one at once; --resume goes on as if it had never stopped.
+    running epoch, a second one at once; --resume finishes what was asked, as if it had never stopped.
 
     \b
     Examples:
       acmix search --space swin_t
       acmix search --space swin_t --objectives top1,params --max-macs 4G
       acmix search --space swin_t --data ~/imagenet --proxy gpu --trials 100 --hours 12
+      acmix search --space swin_t --study demo --resume
       acmix search --space swin_t --study demo --resume --trials 24
       acmix search --space my_space.yaml --warm-start demo
     """
@@ -128,8 +130,10 @@ def search(space_name: str, trials: int, first: tuple[Path, ...], as_json: bool,
     check_crew(who["executor"], ray_address=address, gpus=who["gpus"])
     who["limits"] = limits_asked(options.pop("trial_minutes"), options.pop("trial_memory"))
     name, places = crew(device=pick_device(options["device"]), **who)
-    prepared = _prepare(console, space, plan, options, trials=trials, given=given)
+    prepared = _prepare(console, space, plan, options, goal={"trials": trials or TRIALS, "hours": hours}, given=given)
     study, setting = prepared.study, prepared.setting
+    trials = trials or study.asked_trials or TRIALS
+    hours = hours or study.asked.get("hours")
     executor = make_executor(name, replace(prepared.work, limits=who["limits"]), places, address=address)
     space, prices = replace(space, first=study.header.settings["first"]), prices_of(study, space)
     notes = _brought(prepared, space, options["out"], plan.warm_start, options["storage"])
@@ -138,9 +142,11 @@ def search(space_name: str, trials: int, first: tuple[Path, ...], as_json: bool,
         study,
         setting,
         console,
-        total=trials + sum(record.origin is not None for record in study.records()),
-        again=f"acmix search --space {space_name}",
-        more=f"--trials {2 * trials}",
+        asked={"trials": trials, "hours": hours, "data": prepared.source},
+        total=trials + study.brought,
+        again=["search", "--space", path_word(space_name)],
+        places=[*typed(PLACES), *storage_words()],
+        more=["--trials", str(2 * trials)],
         as_json=as_json,
         run=lambda watcher: run(
             study,
@@ -178,7 +184,13 @@ def _plan(space: "Space", options: dict[str, Any]) -> "Plan":
 
 
 def _prepare(
-    console: "Console", space: "Space", plan: "Plan", options: dict[str, Any], *, trials: int, given: dict[str, Any]
+    console: "Console",
+    space: "Space",
+    plan: "Plan",
+    options: dict[str, Any],
+    *,
+    goal: dict[str, Any],
+    given: dict[str, Any],
 ) -> "Prepared":
     """The study, made or opened, and what its trials need."""
     from acmix_nas.cli.decoding import decoding
@@ -194,13 +206,14 @@ def _prepare(
             name=space.name,
             fixed={"space": _definition(space)},
             kept=lambda budget: {
-                "random_starts": max(2, min(10, trials // 4)),
+                "random_starts": max(2, min(10, goal["trials"] // 4)),
                 "first": first,
                 "reference": plan.reference(space, first),
                 **plan.kept(budget),
             },
             command=without_password(command_line()),
             objectives=plan.objectives or (),
+            goal=goal,
             progress=on_image,
         )
     if prepared.is_new:

@@ -95,7 +95,7 @@ def _standing(study: "Study") -> Standing:
     for trial in study.running():
         record = study.record(trial.number)
         counts["paused" if record and len(record.scores) >= (trial.user_attrs.get("until") or 0) else "running"] += 1
-    goal = study.optuna.user_attrs.get("goal")
+    goal = study.kept("goal")
     works = is_at_work(study.folder)
     running: dict[str, Any] = read_running(study.folder) if works else {}
     done = goal is not None and len(records) >= goal

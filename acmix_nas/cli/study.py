@@ -2,9 +2,10 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -12,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from acmix_nas.cli.console import text_column
 from acmix_nas.cli.display import StudyDisplay
 from acmix_nas.cli.follow import Follower
+from acmix_nas.cli.next_command import command, out_words, path_word, storage_words, study_words
 from acmix_nas.cli.report import print_table
 from acmix_nas.cli.say import say
 from acmix_nas.errors import AcmixError, DiskError
@@ -52,9 +54,11 @@ def run_study(
     setting: Setting,
     console: Console,
     *,
+    asked: Mapping[str, Any],
     total: int,
-    again: str,
-    more: str,
+    again: Sequence[str],
+    places: Sequence[str],
+    more: Sequence[str],
     as_json: bool,
     run: Callable[[Watcher], object],
     view: View | None = None,
@@ -67,8 +71,10 @@ def run_study(
         study: The study.
         setting: What its trials hold fixed.
         console: Where progress is shown.
+        asked: What is asked for, as {"trials": 12}: a study keeps it, and is resumed to it.
         total: Number of trials that it should have.
-        again: The command that goes on with it, without its name.
+        again: Words of the command that goes on with it, without its name.
+        places: Options of that command that the study does not keep: where it trains, what is shown.
         more: Options that let it grow.
         as_json: Whether the results are one JSON object.
         run: Runs the trials, telling the watcher.
@@ -81,7 +87,8 @@ def run_study(
     """
     with study.at_work():
         study.render_lines()
-        study.optuna.set_user_attr("goal", total)
+        study.ask(**asked)
+        study.keep("goal", total)
         _announce(study, setting, console, notes)
         stopped = _run(study, console, total, run, stop, view)
         records = study.records()
@@ -95,7 +102,7 @@ def run_study(
     lines = [f"{len(failed)} of {len(records)} trials failed; the first: {failed[0].error}"] if failed else []
     lines += ["", f"written to {study.folder}: {', '.join(sorted(file.name for file in files))}"]
     lines += pruning_text(study.header, records)
-    for line in [*lines, *_next_commands(study, again, more, stopped)]:
+    for line in [*lines, *_next_commands(study, again, places, more, stopped)]:
         console.print(line, soft_wrap=True)
     return code
 
@@ -105,7 +112,8 @@ def _render(study: Study, records: list[TrialRecord], view: View | None) -> list
         return render(study.folder, study.header, records, view)
     except (AcmixError, OSError) as error:
         raise DiskError(
-            f"{error} All {len(records)} trials are stored; `acmix report {study.header.name}` writes the report."
+            f"{error} All {len(records)} trials are stored; `{command('report', *study_words(study.folder))}` writes "
+            "the report."
         ) from error
 
 
@@ -170,13 +178,14 @@ def _show_results(study: Study, records: list[TrialRecord], view: View, *, as_js
         print_table(header, records, view)
 
 
-def _next_commands(study: Study, again: str, more: str, stopped: str | None) -> list[str]:
-    name, out = study.header.name, study.folder.parent
-    where = "" if out == Path("reports") else f" --out {out}"
-    resume = f"  {again} --study {name}{where} --resume"
+def _next_commands(
+    study: Study, again: Sequence[str], places: Sequence[str], more: Sequence[str], stopped: str | None
+) -> list[str]:
+    name, out = study.folder.name, study.folder.parent
+    resume = [*again, "--study", name, *out_words(out), "--resume", *places]
     if stopped:
-        return [f"stopped ({stopped}); everything finished is kept. Go on with:", resume]
-    commands = ["next:", f"  acmix report {name}{where}"]
+        return [f"stopped ({stopped}); everything finished is kept. Go on with:", f"  {command(*resume)}"]
+    lines = ["next:", f"  {command('report', *study_words(study.folder), *storage_words())}"]
     if (study.folder / "best.yaml").is_file():
-        commands.append(f"  acmix profile {study.folder / 'best.yaml'} --impl all")
-    return [*commands, f"{resume} {more}"]
+        lines.append(f"  {command('profile', path_word(study.folder / 'best.yaml'), '--impl', 'all')}")
+    return [*lines, f"  {command(*resume, *more)}"]

@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from types import FrameType
 
 import torch
@@ -14,6 +13,7 @@ import yaml
 
 from acmix_nas.cli.busy import find_device
 from acmix_nas.cli.console import progress as progress_console
+from acmix_nas.cli.next_command import command, out_words, path_word, typed
 from acmix_nas.cli.say import say
 from acmix_nas.cli.train_display import Display
 from acmix_nas.cli.train_job import FACTS, Asked, Job, build, check
@@ -26,7 +26,7 @@ from acmix_nas.search.folder import at_work
 from acmix_nas.train import Training
 from acmix_nas.train.checkpoint import trained_weights
 from acmix_nas.train.fit import BEST, LAST, fit
-from acmix_nas.train.ranks import first_then_others, joined, rank
+from acmix_nas.train.ranks import first_then_others, joined, rank, world
 
 log = logging.getLogger(__name__)
 
@@ -99,14 +99,22 @@ def _train(job: Job, *, as_json: bool) -> int:
 
 
 def _next_commands(job: Job, *, interrupted: bool) -> list[str]:
-    asked = job.asked
+    asked, network = job.asked, path_word(job.asked.network)
     if interrupted:
-        where = "" if asked.out == Path("reports") else f" --out {asked.out}"
-        resume = f"  acmix train {asked.network} --study {job.name}{where} --resume"
-        return ["interrupted; the last finished epoch is kept. Go on with:", resume]
-    data = f" --data {asked.data}" if asked.data else ""
-    scored = f"  acmix train {asked.network}{data} --input-size {job.input_size} --eval {job.folder / BEST}"
-    return ["next:", scored]
+        words = ["train", network, "--study", job.folder.name, *out_words(asked.out), "--resume", *typed(("device",))]
+        return ["interrupted; the last finished epoch is kept. Go on with:", f"  {_together(command(*words))}"]
+    words = ["train", network, *out_words(asked.out)]
+    given = {"--data": asked.data, "--recipe": asked.recipe, "--input-size": job.input_size}
+    words += [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    return ["next:", f"  {command(*words, '--eval', job.folder / BEST, *typed(('device',)))}"]
+
+
+def _together(line: str) -> str:
+    """The command as `torchrun` starts it, where several processes of one machine train together."""
+    count = world()
+    if count == 1 or os.environ.get("LOCAL_WORLD_SIZE") != str(count):
+        return line
+    return line.replace("acmix", f"torchrun --nproc-per-node {count} -m acmix_nas", 1)
 
 
 def _score(job: Job, *, as_json: bool) -> int:

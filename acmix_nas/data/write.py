@@ -238,10 +238,9 @@ def _telling(folder: Path) -> Iterator[None]:
     """Failures of the disk as one message."""
     try:
         yield
-    except DiskError as error:
-        raise DataError(_full(folder, None, None)) from error
-    except OSError as error:
-        if error.errno in FULL:
+    except (DiskError, OSError) as error:
+        cause = error.__cause__ if isinstance(error, DiskError) else error
+        if getattr(cause, "errno", None) in FULL:
             raise DataError(_full(folder, None, None)) from error
         raise DataError(f"the store in {folder} cannot be written: {error}. Choose another --out.") from error
 

@@ -6,7 +6,7 @@ from shlex import quote
 
 from rich.table import Table as RichTable
 
-from acmix_nas.files import replacing
+from acmix_nas.files import replacing, unwritable
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import ablation, best, document, page, picture, together, trials
 from acmix_nas.report.figures import drawn_forms, picture_files
@@ -50,7 +50,8 @@ def render(
         DiskError: A file cannot be written.
     """
     records = _sorted(records)
-    commands = {record.number: _repeating(folder.resolve().name, record.number, folder.parent) for record in records}
+    place = folder if folder.name not in ("", "..") else folder.resolve()
+    commands = {record.number: _repeating(place.name, record.number, place.parent) for record in records}
     fresh = stored_finals(folder, header)
     texts = _texts(header, records, view, commands, fresh)
     texts["trials.jsonl"] = "".join(f"{record.to_json()}\n" for record in records)
@@ -119,7 +120,10 @@ def _texts(
 
 def _write(folder: Path, files: Mapping[str, str | bytes]) -> list[Path]:
     for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(folder / name, error) from error
         with replacing(folder / name) as temporary:
             temporary.write_bytes(content if isinstance(content, bytes) else _encodable(content))
     return [folder / name for name in files]

@@ -33,6 +33,7 @@ def check_comparable(header: StudyHeader, records: Iterable[TrialRecord]) -> Non
 
 def facts(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, str]:
     """What holds for all trials, as name -> text: data, split, budget, seeds, machine."""
+    asked_fact = _asked_fact(header, records)
     records = complete(records) or list(records)
     return {
         "Data": _each(_data_text(record.data) for record in records),
@@ -42,8 +43,27 @@ def facts(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, str]
         "Seeds": _seeds_text(records),
         "Machine": _each(_machine_text(record.environment) for record in records),
         **_latency_fact(header),
+        **asked_fact,
         **gradient_fact(records),
     }
+
+
+def _asked_fact(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, str]:
+    """How much of what was asked for is there, while some is missing."""
+    asked = header.settings.get("asked")
+    counts = asked if isinstance(asked, Mapping) else {}
+    if header.kind == "ablate":
+        wanted, what = _whole(counts.get("seeds")) * len(header.rows), "cells"
+    else:
+        wanted, what = _whole(counts.get("trials")), "trials"
+        wanted += sum(record.origin is not None for record in records) if wanted else 0
+    if len(records) >= wanted:
+        return {}
+    return {"Unfinished": f"{len(records)} of {wanted} {what} that were asked for have ended"}
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _latency_fact(header: StudyHeader) -> dict[str, str]:

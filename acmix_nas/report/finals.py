@@ -109,7 +109,8 @@ def verdict(difference: Difference) -> str:
 
 def _fresh(header: StudyHeader) -> StudyHeader:
     """The header with the split that finalists are scored on."""
-    return StudyHeader.from_dict({**header.to_dict(), "split": "report"})
+    settings = {name: value for name, value in header.settings.items() if name != "asked"}  # that is of the search
+    return StudyHeader.from_dict({**header.to_dict(), "split": "report", "settings": settings})
 
 
 def _columns(baselines: Mapping[str, str]) -> tuple[Column, ...]:

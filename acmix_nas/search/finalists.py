@@ -138,6 +138,12 @@ def load_finals(folder: Path) -> list[TrialRecord]:
     return records
 
 
+def listed_top(folder: Path) -> int | None:
+    """How many finalists the list in a study's folder was fixed with; None if there is none."""
+    path = folder / LIST
+    return int(json.loads(path.read_text(encoding="utf-8"))["top"]) if path.is_file() else None
+
+
 def load_list(folder: Path) -> list[Candidate]:
     """The list in a study's folder; empty if there is none."""
     path = folder / LIST

@@ -1,26 +1,23 @@
 """The folder of a study: its name, and that one process at a time works in it."""
 
-import fcntl
 import logging
+import logging.handlers
 import re
 import sys
-import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
 
 from acmix_nas.errors import StudyError
 from acmix_nas.printable import PrintableFormatter
+from acmix_nas.search.lock import LOG, holding, is_held
 
 DATABASE = "study.db"
 ELSEWHERE = "storage.json"
 """In a study whose storage is not study.db: where it is."""
-LOG = "log.txt"
 CHECKPOINTS = "checkpoints"
 FINAL = "final-"
 """How the checkpoints of finalists begin."""
-TRIES = 4
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -63,14 +60,16 @@ def at_work(folder: Path) -> Iterator[None]:
         StudyError: Another process holds it, or a link leads out of the folder.
     """
     _check_links(folder)
-    stream = (folder / LOG).open("a", encoding="utf-8")
-    handler = _Log(stream)
+    with holding(folder), _logging(folder / LOG):
+        yield
+
+
+@contextmanager
+def _logging(file: Path) -> Iterator[None]:
+    handler = _Log(file, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("acmix_nas")
     level, propagates = logger.level, logger.propagate
-    if not _lock(stream):
-        stream.close()
-        raise StudyError(f"another process is at work on {folder}; wait for it or stop it with acmix stop.")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -81,7 +80,7 @@ def at_work(folder: Path) -> Iterator[None]:
         logger.setLevel(level)
         logger.propagate = propagates
         with suppress(OSError):  # a full disk
-            stream.close()
+            handler.close()
 
 
 def _check_links(folder: Path) -> None:
@@ -98,8 +97,15 @@ def _check_links(folder: Path) -> None:
             )
 
 
-class _Log(logging.StreamHandler[TextIO]):
-    """Writes the log; a full disk costs lines of it, and nothing else."""
+class _Log(logging.handlers.WatchedFileHandler):
+    """Writes the log, into a new file once logrotate took the old one; a full disk costs lines of it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes a line."""
+        try:
+            super().emit(record)
+        except OSError:  # the new file cannot be opened
+            self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
         if not isinstance(sys.exc_info()[1], OSError):
@@ -108,14 +114,7 @@ class _Log(logging.StreamHandler[TextIO]):
 
 def is_at_work(folder: Path) -> bool:
     """Whether a process holds the study."""
-    try:
-        with (folder / LOG).open("rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
+    return is_held(folder)
 
 
 def sweep_checkpoints(folder: Path, wanted: Collection[Path]) -> None:
@@ -131,18 +130,6 @@ def remove_empty_checkpoints(folder: Path) -> None:
     checkpoints = folder / CHECKPOINTS
     if checkpoints.is_dir() and not any(checkpoints.iterdir()):
         checkpoints.rmdir()
-
-
-def _lock(stream: TextIO) -> bool:
-    """Locks a file; tries again for a moment, since whoever looks whether it is locked holds it just so long."""
-    for _ in range(TRIES):
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return True
-    return False
 
 
 def _last(out: Path, space: str) -> int:

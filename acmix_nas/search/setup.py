@@ -102,6 +102,7 @@ def prepare(
     objectives: tuple[str, ...] = ("top1", "macs"),
     baseline: str | None = None,
     rows: tuple[str, ...] = (),
+    goal: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Prepared:
     """Makes or opens the study that was asked for, and everything its trials need.
@@ -117,6 +118,7 @@ def prepare(
         objectives: What a new search optimises.
         baseline: Row that an ablation compares with.
         rows: Rows of an ablation.
+        goal: How much of it is wanted, as {"trials": 12}; the study keeps it with all that was asked for.
         progress: Told how many images were decoded, of how many.
 
     Raises:
@@ -146,7 +148,11 @@ def prepare(
             seed=asked.seed or 0,
             command=command,
             version=__version__,
-            settings={**settings, **(kept(budget) if callable(kept) else kept), "asked": asked.remembered()},
+            settings={
+                **settings,
+                **(kept(budget) if callable(kept) else kept),
+                "asked": {**asked.remembered(), **(goal or {})},
+            },
         )
         study = Study.create(asked.out, header, storage=asked.storage)
     else:
@@ -227,7 +233,9 @@ def _find(asked: Asked, name: str) -> tuple[Study | None, Asked]:
                 "--study."
             )
         return None, asked
-    folder = study_folder(asked.out, asked.study or newest_name(asked.out, name))
+    folder = asked.out / (asked.study or newest_name(asked.out, name))
+    if not has_study(folder):  # a folder that was renamed may have any name
+        study_folder(asked.out, folder.name if asked.study is None else asked.study)
     study = Study.open(folder, storage=asked.storage)
     if study.header.space != name:
         raise StudyError(f"the study {study.header.name!r} is one of {study.header.space!r}, not of {name!r}.")
@@ -241,9 +249,9 @@ def _find(asked: Asked, name: str) -> tuple[Study | None, Asked]:
 
 def recalled(asked: Asked, header: StudyHeader) -> Asked:
     """What was asked, with what the study remembers where nothing was said."""
-    stored = header.settings["asked"]
+    stored = header.settings.get("asked", {})
     said = {key: value for key, value in asdict(asked).items() if value is not None}
-    known = {key: value for key, value in stored.items() if value is not None}
+    known = {key: stored[key] for key in asdict(asked) if stored.get(key) is not None}
     return Asked(**{**asdict(asked), **known, **said})
 
 

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,7 @@ def make_storage(folder: Path, url: str | None) -> optuna.storages.RDBStorage:
     """
     if url is not None:
         write_text(folder / ELSEWHERE, json.dumps({"url": _parsed(url).render_as_string(hide_password=True)}) + "\n")
-    return _connect(_parsed(url or _sqlite(folder)))
+    return _connect(_parsed(url) if url else _sqlite(folder))
 
 
 def find_storage(folder: Path, url: str | None = None) -> optuna.storages.RDBStorage:
@@ -64,7 +66,7 @@ def find_storage(folder: Path, url: str | None = None) -> optuna.storages.RDBSto
     """
     stored = _elsewhere(folder)
     if stored is None:
-        return _connect(_parsed(_sqlite(folder)))
+        return _connect(_sqlite(folder))
     kept = stored.render_as_string(hide_password=True)
     named = [given for given in (url, os.environ.get(VARIABLE)) if given]
     for given in named:
@@ -109,12 +111,19 @@ def storing(name: str) -> Iterator[None]:
     try:
         yield
     except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
-        cause = error.__cause__ or error
-        reason = without_password(str(getattr(cause, "orig", None) or cause))
         raise StudyError(
-            f"the study {name!r} cannot be stored: {reason}. Everything that was stored before is kept, and so is the "
-            "last epoch of what is in training; mend that and go on with --resume."
+            f"the study {name!r} cannot be stored: {reason(error)}. Everything that was stored before is kept, and so "
+            "is the last epoch of what is in training; mend that and go on with --resume."
         ) from error
+
+
+def reason(error: BaseException) -> str:
+    """Why a storage failed, in a line without passwords."""
+    cause = error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error
+    text = without_password(outage(error) or str(getattr(cause, "orig", None) or cause))
+    if "database is locked" in text:
+        text += " by another program, as optuna-dashboard, sqlite3 or a backup: close it"
+    return text
 
 
 def without_password(text: str) -> str:
@@ -122,8 +131,8 @@ def without_password(text: str) -> str:
     return re.sub(r"(://[^/\s:@'\"]*:)\S*@", r"\1***@", text)
 
 
-def _sqlite(folder: Path) -> str:
-    return f"sqlite:///{(folder / DATABASE).resolve()}"
+def _sqlite(folder: Path) -> URL:
+    return URL.create("sqlite", database=str((folder / DATABASE).resolve()))
 
 
 def _parsed(url: str) -> URL:
@@ -148,18 +157,33 @@ def _connect(url: URL) -> optuna.storages.RDBStorage:
     if url.get_backend_name() == "sqlite":
         if url.database:
             _check_local(Path(url.database))
-        kind, options = optuna.storages.RDBStorage, {"connect_args": {"timeout": PATIENCE_S}}
+        kind, options = optuna.storages.RDBStorage, _sqlite_options(url)
     elif url.get_driver_name().startswith("psycopg"):
         options["connect_args"] = {"connect_timeout": CONNECT_S}
     try:
-        return kind(url.render_as_string(hide_password=False), engine_kwargs=options)
+        return kind(_for_optuna(url), engine_kwargs=options)
     except Exception as error:  # every driver has errors of its own
-        shown, reason = url.render_as_string(hide_password=True), str(error)
+        shown, why = url.render_as_string(hide_password=True), reason(error)
         if url.password:
-            reason = reason.replace(str(url.password), "***")
+            why = why.replace(str(url.password), "***")
         if isinstance(error, ImportError):
-            reason += '; for postgresql+psycopg://, pip install "acmix-nas[postgres]"'
-        raise StudyError(f"the storage {shown} cannot be used: {outage(error) or reason}") from None
+            why += '; for postgresql+psycopg://, pip install "acmix-nas[postgres]"'
+        raise StudyError(f"the storage {shown} cannot be used: {why}") from None
+
+
+def _for_optuna(url: URL) -> str:
+    """The URL as Optuna takes it: a template in braces, of characters that UTF-8 has."""
+    if url.database is not None:
+        url = url.set(database=url.database.encode("utf-8", "backslashreplace").decode())
+    return url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
+
+
+def _sqlite_options(url: URL) -> dict[str, Any]:
+    """How SQLite is opened: a file by its path as it is, which as a part of a URL might be read otherwise."""
+    if url.query or url.database in (None, "", ":memory:"):
+        return {"connect_args": {"timeout": PATIENCE_S}}
+    opened = partial(sqlite3.connect, url.database, timeout=PATIENCE_S, check_same_thread=False)
+    return {"creator": opened}
 
 
 def _check_local(file: Path) -> None:

@@ -20,7 +20,7 @@ from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.search.database import Database
 from acmix_nas.search.folder import CHECKPOINTS, DATABASE, at_work, has_study, studies, study_folder, sweep_checkpoints
 from acmix_nas.search.record_file import append_record
-from acmix_nas.search.storage import check_url, find_storage, make_storage, storing, without_password
+from acmix_nas.search.storage import check_url, find_storage, make_storage, reason, storing
 
 log = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -105,12 +105,16 @@ class Study:
         try:
             rdb = find_storage(folder, storage)
             names = optuna.get_all_study_names(rdb)
+            if len(names) > 1 and folder.name not in names:
+                raise StudyError(
+                    f"the storage of the study in {folder} has {', '.join(names)}, and none named {folder.name!r}; "
+                    "give the folder the name of its study again."
+                )
             return cls(folder, rdb, names[0] if len(names) == 1 else folder.name)
         except StudyError:
             raise
         except Exception as error:
-            reason = without_password(str(error))
-            raise StudyError(f"{folder / DATABASE} cannot be read as a study of acmix: {reason}") from error
+            raise StudyError(f"{folder / DATABASE} cannot be read as a study of acmix: {reason(error)}") from error
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -202,6 +206,43 @@ class Study:
         trial.values = values
         self._keep(record)
 
+    def keep(self, name: str, value: Any) -> None:
+        """Stores a value of the study itself."""
+        with storing(self.header.name):
+            self.optuna.set_user_attr(name, value)
+
+    def kept(self, name: str, default: Any = None) -> Any:
+        """A value of the study itself."""
+        with storing(self.header.name):
+            return self.optuna.user_attrs.get(name, default)
+
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        """What was asked for, by the names of options."""
+        found: Mapping[str, Any] = self.header.settings.get("asked", {})
+        return found
+
+    @property
+    def asked_trials(self) -> int | None:
+        """Trials that a search should have beside those brought over; 0.1 kept only how many there should be in all."""
+        asked, goal = self.asked.get("trials"), self.kept("goal")
+        if isinstance(asked, int) or not isinstance(goal, int):
+            return asked
+        return max(1, goal - self.brought)
+
+    @property
+    def brought(self) -> int:
+        """Trials that other studies gave."""
+        return sum(record.origin is not None for record in self.records())
+
+    def ask(self, **asked: Any) -> None:
+        """Keeps what is asked for from now on, beside what was asked before, in the header."""
+        settings = dict(self.header.settings)
+        settings["asked"] = {**settings.get("asked", {}), **asked}
+        if settings != self.header.settings:
+            self.header = replace(self.header, settings=settings)
+            self.keep("header", self.header.to_dict())
+
     def trials(self) -> list[FrozenTrial]:
         """All trials, by number."""
         self._read()
@@ -265,7 +306,8 @@ class Study:
     def _read(self) -> None:
         if self._held:
             return
-        self._trials = self.optuna.get_trials(deepcopy=False)
+        with storing(self.header.name):
+            self._trials = self.optuna.get_trials(deepcopy=False)
         for trial in self._trials:
             known = trial.number in self._records and self._records[trial.number].status in STATES
             if "record" in trial.user_attrs and not known:
