@@ -6,6 +6,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from math import isfinite
 from typing import Any, Self, TypeAlias
 
+from acmix_nas import plugins
 from acmix_nas.arch import Arch
 from acmix_nas.errors import ArchError, RecordError
 
@@ -177,6 +178,7 @@ class TrialRecord:
         known = _all_fields(cls, values, beside=("arch_id",))
         try:
             known["arch"] = Arch.from_dict(known["arch"])
+            plugins.suspect(known["arch"].named)
         except ArchError as error:
             raise RecordError(f"trial {str(known['number'])[:20]}: {error}") from error
         known["cost"] = Cost(**_all_fields(Cost, known["cost"]))

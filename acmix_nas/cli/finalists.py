@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from acmix_nas.cli.options import device_option, json_option, moved_data_option, out_option
+from acmix_nas.cli.options import device_option, json_option, moved_data_option, out_option, plugin_option
 from acmix_nas.cli.say import say
 from acmix_nas.cli.workers import check_hidden, worker_options
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @worker_options
 @out_option
 @device_option
+@plugin_option
 @json_option
 def finalists(study_name: str, top: int, seeds: int, out: Path, as_json: bool, **options: Any) -> int:
     """Train the best of a search again: fresh seeds, its full budget, report images that it never read.

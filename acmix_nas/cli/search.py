@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from acmix_nas.cli.options import command_line, study_options
+from acmix_nas.cli.options import command_line, plugin_option, study_options
 from acmix_nas.cli.parse import parse_amount
 from acmix_nas.cli.workers import check_hidden, worker_options
 
@@ -90,6 +90,7 @@ def _goal_options(command: Command) -> Command:
 )
 @_goal_options
 @worker_options
+@plugin_option
 @study_options
 def search(space_name: str, trials: int, first: tuple[Path, ...], as_json: bool, **options: Any) -> int:
     """Search a space: train shrunken networks and keep those that nothing beats in accuracy and cost.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from acmix_nas import plugins
 from acmix_nas.cost.environment import environment
 from acmix_nas.record import StudyHeader
 from acmix_nas.search.same import check_same
@@ -68,7 +69,7 @@ def space_of(header: StudyHeader) -> Space:
         Choice(**{**choice, "options": tuple(choice["options"]), "when": _tupled(choice["when"])})
         for choice in kept["choices"].values()
     )
-    return Space(
+    space = Space(
         name=header.space,
         host=kept["host"],
         widths=tuple(kept["widths"]),
@@ -80,6 +81,8 @@ def space_of(header: StudyHeader) -> Space:
         conv_on=kept["conv_on"],
         first=header.settings.get("first", {}),
     )
+    plugins.check_named(space.named, f"the study {header.name}")
+    return space
 
 
 def _tupled(when: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
