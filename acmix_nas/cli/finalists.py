@@ -124,7 +124,7 @@ def _train(
 
 def _announcement(study: "Study", candidates: "list[Candidate]", seeds: list[int]) -> str:
     named = "\n".join(f"  {candidate.name}: {candidate.arch.id}" for candidate in candidates)
-    budget = study.header.settings["budget"]
+    budget = study.header.setting("budget")
     return (
         f"finalists of {study.header.name}, fixed now; {len(candidates)} networks, seeds {seeds[0]} to {seeds[-1]}, "
         f"{budget['epochs']} epochs, scores on the report split:\n{named}"

@@ -132,7 +132,7 @@ def search(space_name: str, trials: int, first: tuple[Path, ...], as_json: bool,
     prepared = _prepare(console, space, plan, options, trials=trials, given=given)
     study, setting = prepared.study, prepared.setting
     executor = make_executor(name, replace(prepared.work, limits=who["limits"]), places, address=address)
-    space, prices = replace(space, first=study.header.settings["first"]), prices_of(study, space)
+    space, prices = replace(space, first=study.header.setting("first")), prices_of(study, space)
     notes = _brought(prepared, space, options["out"], plan.warm_start, options["storage"])
     stop = Stop(study.folder, hours=hours)
     return run_study(

@@ -291,3 +291,19 @@ def test_a_plug_in_is_not_found_in_the_working_folder_but_on_pythonpath(tmp_path
     done = subprocess.run([*line, *words], cwd=work, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert [mark.name for mark in tmp_path.glob("*.mark")] == ["path.mark"]
+
+
+def test_the_working_folder_is_left_unless_pythonpath_names_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONSAFEPATH", "")
+    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.setattr(sys, "path", ["", str(tmp_path), "/elsewhere"])
+    plugins.leave_working_folder()
+    assert sys.path == ["/elsewhere"]
+    assert os.environ["PYTHONSAFEPATH"] == "1"  # for processes begun here
+    monkeypatch.setenv("PYTHONPATH", f"/x{os.pathsep}{tmp_path}")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), "/elsewhere", "/driver"])
+    plugins.leave_working_folder()
+    assert sys.path == [str(tmp_path), "/elsewhere", "/driver"]
+    plugins.leave_working_folder("/driver")  # as Ray puts it into its workers' path
+    assert sys.path == [str(tmp_path), "/elsewhere"]
