@@ -174,6 +174,12 @@ class Arch:
         return tuple(mixer for stage in self.stages for mixer in stage)
 
     @property
+    def named(self) -> tuple[str, ...]:
+        """Names of the host, the operators and the attention modes: what is imported to build it."""
+        names = (name for mixer in self.mixers for name in (mixer.operator, mixer.attention) if name is not None)
+        return tuple(dict.fromkeys((self.host, *names)))
+
+    @property
     def id(self) -> str:
         """16 hexadecimal digits of the SHA-256 of the canonical JSON."""
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))

@@ -57,7 +57,7 @@ def list_of(each: Rule, least: int = 0, most: int | None = None) -> Rule:
     return Rule(
         f"{several}, each {each.text},",
         lambda value: (
-            isinstance(value, list)
+            isinstance(value, list | tuple)
             and least <= len(value) <= (len(value) if most is None else most)
             and all(each.fits(item) for item in value)
         ),
@@ -68,7 +68,10 @@ def mapping_of(each: Rule) -> Rule:
     """A mapping of names to values that all keep a rule."""
     return Rule(
         f"a mapping of names, each to {each.text},",
-        lambda value: isinstance(value, dict) and all(each.fits(item) for item in value.values()),
+        lambda value: (
+            isinstance(value, Mapping)
+            and all(isinstance(name, str) and each.fits(item) for name, item in value.items())
+        ),
     )
 
 
@@ -90,14 +93,14 @@ TEXT = Rule("text", lambda value: isinstance(value, str))
 COUNT = whole()
 NUMBER = number()
 FLAG = Rule("true or false", lambda value: isinstance(value, bool))
-LIST = Rule("a list", lambda value: isinstance(value, list))
-MAPPING = Rule("a mapping of names to values", lambda value: isinstance(value, dict) and is_plain(value))
+LIST = Rule("a list", lambda value: isinstance(value, list | tuple))
+MAPPING = Rule("a mapping of names to values", lambda value: isinstance(value, Mapping) and is_plain(value))
 PLAIN = Rule("a value that JSON can hold", is_plain)
 SHARE = number(0, 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Origin:
     """Where values come from, for messages.
 
     Attributes:
@@ -129,7 +132,7 @@ class Place:
         Raises:
             AcmixError: It is no such mapping; the message names file, field and rule.
         """
-        if not isinstance(values, dict):
+        if not isinstance(values, Mapping):
             raise self.wrong(f"a mapping of names to values is needed; it is {shown(values)}", path)
         before = f"{path}." if path else ""
         for name in [name for name in rules if name not in values and name not in optional]:

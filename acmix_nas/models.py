@@ -10,7 +10,7 @@ import torch
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import nn
 
-from acmix_nas import registry
+from acmix_nas import plugins, registry
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import AcmixError, ArchError
 from acmix_nas.hosts import NamedModel
@@ -195,7 +195,11 @@ def _entry_point(name: str, named: NamedModel) -> Callable[..., nn.Module]:
     """The function that timm calls to create a model of ours."""
 
     def create(pretrained: bool = False, **options: Any) -> nn.Module:
+        # timm hands on what config.json of a folder or of the hub says, which is not the user's own word.
+        read = options.get("pretrained_cfg") is not None or not isinstance(options.get("arch", named.arch()), Arch)
         arch = _changed(_given(name, named.arch(), options), options)
+        if read:
+            plugins.check_named(arch.named, f"a configuration of {name}")
         if pretrained and not (options.get("pretrained_cfg") or options.get("pretrained_cfg_overlay")):
             raise AcmixError(
                 f"no weights of {name} are published. Leave pretrained=True out, or give weights of your own as "

@@ -6,8 +6,10 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from math import isfinite
 from typing import Any, Self, TypeAlias
 
+from acmix_nas import plugins
 from acmix_nas.arch import Arch
 from acmix_nas.errors import ArchError, RecordError
+from acmix_nas.fields import COUNT, MAPPING, NUMBER, TEXT, Origin, Rule, list_of, mapping_of, maybe, one_of, whole
 
 Kind: TypeAlias = Callable[[object], bool]
 Blocks: TypeAlias = tuple[tuple[float, float] | None, ...]
@@ -81,15 +83,34 @@ class StudyHeader:
         object.__setattr__(self, "objectives", tuple(self.objectives))
         object.__setattr__(self, "rows", tuple(self.rows))
 
+    def setting(self, name: str) -> Any:
+        """One of `settings` that must be there.
+
+        Raises:
+            RecordError: It is not.
+        """
+        if name not in self.settings:
+            raise RecordError(f"the header of the study {self.name!r} has no setting {name}; {SETTINGS[name].text}.")
+        return self.settings[name]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The inverse of `to_dict`."""
+        """The inverse of `to_dict`.
+
+        Raises:
+            RecordError: A field or a setting is unknown, missing or of another kind.
+        """
         known = _all_fields(cls, values)
         _check_kinds(known, HEADER_KINDS)
+        origin = Origin("the header of a study", RecordError)
+        settings = {name: value for name, value in known.get("settings", {}).items() if name in SETTINGS}
+        origin.fields(settings, SETTINGS, optional=SETTINGS, path="settings")
+        asked = {name: value for name, value in (settings.get("asked") or {}).items() if name in ASKED}
+        origin.fields(asked, ASKED, optional=ASKED, path="settings.asked")
         return cls(**known)
 
 
@@ -177,6 +198,7 @@ class TrialRecord:
         known = _all_fields(cls, values, beside=("arch_id",))
         try:
             known["arch"] = Arch.from_dict(known["arch"])
+            plugins.suspect(known["arch"].named)
         except ArchError as error:
             raise RecordError(f"trial {str(known['number'])[:20]}: {error}") from error
         known["cost"] = Cost(**_all_fields(Cost, known["cost"]))
@@ -271,6 +293,32 @@ HEADER_KINDS: Mapping[str, Kind] = {
     "baseline": _maybe(_is_text),
     "seed": _is_count,
     "settings": _is_mapping,
+}
+SETTINGS: Mapping[str, Rule] = {
+    "asked": MAPPING,
+    "base": MAPPING,
+    "budget": MAPPING,
+    "data": TEXT,
+    "first": mapping_of(MAPPING),
+    "latency_table": maybe(MAPPING),
+    "limits": mapping_of(NUMBER),
+    "notes": list_of(TEXT),
+    "proxy": MAPPING,
+    "prune": one_of("asha", "none"),
+    "random_starts": COUNT,
+    "reference": maybe(mapping_of(NUMBER)),
+    "rows": mapping_of(MAPPING),
+    "sampler": TEXT,
+    "space": MAPPING,
+    "warm_start": list_of(TEXT),
+}
+"""Settings that are read again; each may be left out where its study has no use for it. Others are kept as they are."""
+ASKED: Mapping[str, Rule] = {
+    "data": maybe(TEXT),
+    "epochs": maybe(whole(1)),
+    "proxy": maybe(TEXT),
+    "proxy_images": maybe(whole(1)),
+    "seed": maybe(COUNT),
 }
 
 

@@ -5,6 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+from acmix_nas import plugins
 from acmix_nas.errors import AcmixError
 
 
@@ -24,7 +25,7 @@ def names(folder: str) -> tuple[str, ...]:
 
 def known(folder: str, name: str) -> bool:
     """Whether `name` is a file of `folder` or the dotted path of a user's own module."""
-    return name in names(folder) or _is_dotted(name)
+    return name in names(folder) or plugins.is_plug_in(name)
 
 
 def load(folder: str, name: str) -> ModuleType:
@@ -35,23 +36,13 @@ def load(folder: str, name: str) -> ModuleType:
         name: A file name there, or the dotted path of a module of the user's own ("my_lab.attention").
 
     Raises:
-        AcmixError: There is no such file, or the user's module cannot be imported.
+        AcmixError: There is no such file, or the user's module may not or cannot be imported (`acmix_nas.plugins`).
     """
     if name in names(folder):
         return import_module(f"acmix_nas.{folder}.{name}")
-    if not _is_dotted(name):
+    if not plugins.is_plug_in(name):
         have = ", ".join(names(folder))
         raise AcmixError(
             f"{folder} has no {name!r}; there are {have}. A module of your own is named by its dotted path."
         )
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise AcmixError(f"the module {name!r} cannot be imported: {error}. Is it on PYTHONPATH?") from error
-    except Exception as error:  # the user's code may raise anything
-        raise AcmixError(f"the module {name!r} cannot be imported: {type(error).__name__}: {error}.") from error
-
-
-def _is_dotted(name: str) -> bool:
-    """Whether a name is that of a module in a package: two identifiers or more with dots between."""
-    return "." in name and all(part.isidentifier() for part in name.split("."))
+    return plugins.load(folder, name)

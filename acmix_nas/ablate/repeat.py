@@ -12,7 +12,8 @@ import torch
 
 from acmix_nas.cost.environment import environment
 from acmix_nas.data import load_splits
-from acmix_nas.errors import DataError, StudyError
+from acmix_nas.errors import DataError, RecordError, StudyError
+from acmix_nas.fields import COUNT, MAPPING, Origin
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.search.executors import Job, Place, Work, make_executor
 from acmix_nas.space import Proxy
@@ -20,6 +21,8 @@ from acmix_nas.train import Budget, Progress, Setting, run_trial
 
 TOLD = ("device_name", "threads", "acmix_nas", "torch", "timm", "cuda", "python")
 """What of the environment is compared, beside the score."""
+DRAWN = {"seed": COUNT, "counts": MAPPING}
+"""What a record's data says of how they were drawn."""
 NORMAL = 1.96
 """Half width of a 95 % interval in standard errors."""
 
@@ -72,23 +75,26 @@ def work_of(
         )
     if device == "cpu" and isinstance(record.environment.get("threads"), int):
         torch.set_num_threads(record.environment["threads"])
-    proxy = Proxy(**{**record.proxy, "depths": tuple(record.proxy["depths"])})
+    proxy = Proxy.from_dict(record.proxy, f"trial {record.number}, proxy")
     asked = dict(header.settings.get("asked") or {})
     source = data or asked.get("data")
+    data_of = Origin(f"trial {record.number}, data", RecordError).fields(
+        {name: value for name, value in record.data.items() if name in DRAWN}, DRAWN
+    )
     load = partial(
         load_splits,
         source,
         input_size=proxy.input_size,
         train_images=proxy.images,
-        seed=record.data["seed"],
-        with_report="report" in record.data["counts"],
+        seed=data_of["seed"],
+        with_report="report" in data_of["counts"],
         at_most=True,
     )
     splits = load(progress=on_image)
     _check_data(record, splits.to_dict())
     setting = Setting(
         proxy=proxy,
-        budget=Budget(**record.budget),
+        budget=Budget.from_dict(record.budget, f"trial {record.number}, budget"),
         splits=splits,
         split=record.split,
         input_size=record.cost.input_size,

@@ -102,7 +102,7 @@ def extend(study: Study, ablation: Ablation) -> None:
         StudyError: A row's name stands for another network there, or the baseline is another.
     """
     header = study.header
-    stored = header.settings["rows"]
+    stored = header.setting("rows")
     for name, arch in ablation.rows.items():
         if name in stored and Arch.from_dict(stored[name]) != arch:
             raise StudyError(
@@ -132,7 +132,7 @@ class _Cells:
     sources: Sequence[Source]
 
     def fill(self, number: int, row: str, index: int) -> None:
-        arch, seed = Arch.from_dict(self.study.header.settings["rows"][row]), self.study.header.seed + index
+        arch, seed = Arch.from_dict(self.study.header.setting("rows")[row]), self.study.header.seed + index
         self.watcher.begin(number, f"{row}, seed {index}", arch)
         seeds = {"init": seed, "order": seed}
         job = Job(number=number, label=row, arch=arch, seeds=seeds, checkpoint=self.study.checkpoint(number))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from acmix_nas import plugins
 from acmix_nas.ablate.carry import carry, own_arch
 from acmix_nas.ablate.rows import BASE, Row, read_rows
 from acmix_nas.arch import Arch
@@ -69,6 +70,8 @@ def load_ablation(
         space = replace(space, depths=network.depths)
     rows = read_rows(top, space, network)
     kept, same = _distinct(rows)
+    given = base.named if isinstance(base, Arch) else ()
+    plugins.check_named((name for arch in kept.values() for name in arch.named if name not in given), path)
     baseline = _baseline(top, rows, same)
     if len(kept) < 2:
         raise top["axes" if "axes" in top else "rows"].error(

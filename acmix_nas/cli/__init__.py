@@ -8,7 +8,7 @@ from types import TracebackType
 
 import click
 
-from acmix_nas import __version__
+from acmix_nas import __version__, plugins
 from acmix_nas.cli.say import say, warn_on_stderr
 from acmix_nas.cli.streams import kept_open
 from acmix_nas.errors import AcmixError
@@ -65,7 +65,8 @@ class LazyGroup(click.Group):
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="acmix")
-def acmix() -> None:
+@click.pass_context
+def acmix(context: click.Context) -> None:
     """Design vision backbones with ACmix, the mixture of self-attention and convolution.
 
     \b
@@ -74,10 +75,12 @@ def acmix() -> None:
       acmix profile --impl groupconv --impl full
       acmix ablate combine --seeds 3
     """
+    context.with_resource(plugins.named_only())
 
 
 def main() -> None:
     """Runs the command line; a mistake of the user's is one message and an exit code."""
+    plugins.leave_working_folder()
     sys.excepthook = _say_traceback
     warn_on_stderr()
     with kept_open() as output:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acmix_nas.cli.next_command import path_word, typed
-from acmix_nas.cli.options import command_line, study_options
+from acmix_nas.cli.options import command_line, plugin_option, study_options
 from acmix_nas.cli.report import find_folder, view_options
 from acmix_nas.errors import AcmixError
 
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     help="Take cells that this study has trained with the same network, data, budget, seeds and versions. Repeatable.",
 )
 @view_options
+@plugin_option
 @study_options
 def ablate(
     table: str,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acmix_nas import registry
-from acmix_nas.cli.options import json_option, reports_option
+from acmix_nas.cli.options import json_option, plugin_option, reports_option
 from acmix_nas.cli.parse import parse_size
 from acmix_nas.cli.say import say
 
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 @click.option("--features-only", is_flag=True, help="The maps of all stages as outputs, instead of logits.")
 @click.option("--overwrite", is_flag=True, help="Replace what is at --out.")
 @reports_option
+@plugin_option
 @json_option
 def export(arch: str, format: str, out: Path, reports: Path, weights: Path | None, as_json: bool, **asked: Any) -> None:
     """Write the network ARCH to --out in another format, and check it there against the network itself.

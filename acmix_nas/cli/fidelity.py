@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from acmix_nas.cli.options import data_option, device_option, json_option, out_option
+from acmix_nas.cli.options import data_option, device_option, json_option, out_option, plugin_option
 from acmix_nas.cli.say import say
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 @click.option("--images-large", type=click.IntRange(min=1), help="Its training images.  [default: the same]")
 @out_option
 @device_option
+@plugin_option
 @json_option
 def fidelity(
     space_name: str,

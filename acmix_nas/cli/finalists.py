@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acmix_nas.cli.next_command import PLACES, command, storage_words, study_words, typed
-from acmix_nas.cli.options import device_option, json_option, moved_data_option, out_option
+from acmix_nas.cli.options import device_option, json_option, moved_data_option, out_option, plugin_option
 from acmix_nas.cli.say import say
 from acmix_nas.cli.workers import check_hidden, worker_options
 
@@ -41,6 +41,7 @@ USUAL = 5
 @worker_options
 @out_option
 @device_option
+@plugin_option
 @json_option
 def finalists(study_name: str, top: int | None, seeds: int | None, out: Path, as_json: bool, **options: Any) -> int:
     """Train the best of a search again: fresh seeds, its full budget, report images that it never read.
@@ -149,7 +150,7 @@ def _train(
 
 def _announcement(study: "Study", candidates: "list[Candidate]", seeds: list[int]) -> str:
     named = "\n".join(f"  {candidate.name}: {candidate.arch.id}" for candidate in candidates)
-    budget = study.header.settings["budget"]
+    budget = study.header.setting("budget")
     return (
         f"finalists of {study.header.name}, fixed now; {len(candidates)} networks, seeds {seeds[0]} to {seeds[-1]}, "
         f"{budget['epochs']} epochs, scores on the report split:\n{named}"

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from acmix_nas.arch import Arch
 from acmix_nas.cli.display import StudyDisplay
-from acmix_nas.errors import AcmixError
+from acmix_nas.errors import AcmixError, StudyError
+from acmix_nas.fields import COUNT, MAPPING, NUMBER, TEXT, Origin, list_of, maybe
 from acmix_nas.files import write_text
 from acmix_nas.record import TrialRecord
 from acmix_nas.report import View, render
@@ -26,6 +28,8 @@ log = logging.getLogger(__name__)
 RUNNING = "running.json"
 TOLD_EVERY_S = 2.0
 RENDERED_EVERY_S = 180.0
+TOLD = {"pid": COUNT, "host": TEXT, "left_s": maybe(NUMBER), "trials": list_of(MAPPING)}
+TOLD_TRIAL = {"number": COUNT, "label": TEXT, "epoch": COUNT, "epochs": COUNT}
 
 
 @dataclass(slots=True)
@@ -137,10 +141,13 @@ def _unless_full() -> Iterator[None]:
         log.warning("%s", error)
 
 
-def read_running(folder: Path) -> dict[str, object]:
-    """What the process at work told last; nothing if it did not yet."""
+def read_running(folder: Path) -> dict[str, Any]:
+    """What the process at work told last; nothing if it did not yet, or if what lies there is nothing that it tells."""
+    origin = Origin(folder / RUNNING, StudyError)
     try:
-        found: dict[str, object] = json.loads((folder / RUNNING).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = origin.fields(origin.read(), TOLD)
+        for number, trial in enumerate(found["trials"]):
+            origin.fields(trial, TOLD_TRIAL, path=f"trials[{number}]")
+    except StudyError:
         return {}
     return found

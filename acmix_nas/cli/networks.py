@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from acmix_nas import plugins
 from acmix_nas.arch import Arch
 from acmix_nas.errors import StudyError, UsageError
 
@@ -106,6 +107,7 @@ def _of_trial(study: str, number: int, reports: Path) -> Found:
     if number not in trials:
         have = f"it has {min(trials)} to {max(trials)}" if trials else "it has none yet"
         raise StudyError(f"the study {header.name} has no trial {number}; {have}.")
+    plugins.check_named(trials[number].arch.named, f"{header.name}:{number}")
     return Found(f"{header.name}:{number}", trials[number].arch)
 
 

@@ -20,8 +20,9 @@ PLACES = (
     "gpus_per_trial",
     "trial_minutes",
     "trial_memory",
+    "plugin",
 )
-"""Options that say where a study trains, which it does not keep: it may go on elsewhere."""
+"""Options that say where a study trains and what it may load, which it does not keep: it may go on elsewhere."""
 
 
 def command(*words: object) -> str:
@@ -56,7 +57,7 @@ def typed(names: Iterable[str]) -> list[str]:
     for option in context.command.params:
         source = context.get_parameter_source(option.name or "")
         if option.name in names and isinstance(option, click.Option) and source is ParameterSource.COMMANDLINE:
-            value = context.params[option.name]
+            value: Any = {**context.meta, **context.params}[option.name]
             if option.is_flag:
                 words.append(option.opts[0])
             else:

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from acmix_nas import plugins
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 device_option = click.option(
@@ -47,6 +49,22 @@ moved_data_option = click.option(
     metavar="SOURCE",
     envvar="ACMIX_DATA",
     help="Where the study's images are now, if they have moved. Environment: ACMIX_DATA.",
+)
+
+
+def _allow(context: click.Context, parameter: click.Parameter, names: tuple[str, ...]) -> None:
+    plugins.allow(*names)
+    context.meta[str(parameter.name)] = names  # the next command says it again: no study keeps what it may load
+
+
+plugin_option = click.option(
+    "--plugin",
+    multiple=True,
+    expose_value=False,
+    callback=_allow,
+    metavar="MODULE",
+    help="Dotted path of a module of your own that the files, spaces and records of this call may load, as "
+    "my_lab.attention; found on PYTHONPATH. Repeatable. Environment: ACMIX_PLUGINS, with commas between.",
 )
 
 storage_option = click.option(

@@ -12,7 +12,7 @@ from acmix_nas.arch import CONV_IMPL
 from acmix_nas.cli.busy import find_device, warn_when_busy
 from acmix_nas.cli.latency import add_told, build_file, load_table, print_built
 from acmix_nas.cli.networks import ablation_networks, find_network
-from acmix_nas.cli.options import device_option, json_option, reports_option
+from acmix_nas.cli.options import device_option, json_option, plugin_option, reports_option
 from acmix_nas.cli.parse import FORMATS, parse_batch_sizes, parse_plot, parse_size
 from acmix_nas.cli.say import say
 from acmix_nas.errors import UsageError
@@ -116,6 +116,7 @@ DEFAULT_SIZE = 224
 @click.option("--plot", callback=parse_plot, metavar="FILE", help="Also draw latencies as bars: .svg, .png or .pdf.")
 @reports_option
 @device_option
+@plugin_option
 @json_option
 def profile(
     models: tuple[str, ...],

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from acmix_nas.cli.options import json_option, moved_data_option, out_option, storage_option
+from acmix_nas import plugins
+from acmix_nas.cli.options import json_option, moved_data_option, out_option, plugin_option, storage_option
 from acmix_nas.cli.report import find_folder
 from acmix_nas.cli.say import say
 from acmix_nas.errors import StudyError
@@ -21,6 +22,7 @@ from acmix_nas.errors import StudyError
 )
 @out_option
 @storage_option
+@plugin_option
 @json_option
 def repeat(
     study: str, trial: int, data: str | None, device: str | None, out: Path, storage: str | None, as_json: bool
@@ -44,6 +46,7 @@ def repeat(
         have = f"it has {min(found)} to {max(found)}" if found else "it has none yet"
         raise StudyError(f"the study {header.name} has no trial {trial}; {have}.")
     record = found[trial]
+    plugins.check_named(record.arch.named, f"{header.name}:{trial}")
 
     from acmix_nas.ablate.repeat import changed_environment, compare, work_of
     from acmix_nas.ablate.repeat import repeat as run

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from acmix_nas.cli.next_command import PLACES, path_word, storage_words, typed
-from acmix_nas.cli.options import command_line, study_options
+from acmix_nas.cli.options import command_line, plugin_option, study_options
 from acmix_nas.cli.parse import parse_amount
 from acmix_nas.cli.workers import check_hidden, worker_options
 
@@ -91,6 +91,7 @@ def _goal_options(command: Command) -> Command:
 )
 @_goal_options
 @worker_options
+@plugin_option
 @study_options
 def search(space_name: str, trials: int | None, first: tuple[Path, ...], as_json: bool, **options: Any) -> int:
     """Search a space: train shrunken networks and keep those that nothing beats in accuracy and cost.
@@ -135,7 +136,7 @@ def search(space_name: str, trials: int | None, first: tuple[Path, ...], as_json
     trials = trials or study.asked_trials or TRIALS
     hours = hours or study.asked.get("hours")
     executor = make_executor(name, replace(prepared.work, limits=who["limits"]), places, address=address)
-    space, prices = replace(space, first=study.header.settings["first"]), prices_of(study, space)
+    space, prices = replace(space, first=study.header.setting("first")), prices_of(study, space)
     notes = _brought(prepared, space, options["out"], plan.warm_start, options["storage"])
     stop = Stop(study.folder, hours=hours)
     return run_study(

@@ -4,7 +4,7 @@ import json
 
 import click
 
-from acmix_nas.cli.options import json_option
+from acmix_nas.cli.options import json_option, plugin_option
 from acmix_nas.cli.say import say
 
 
@@ -58,6 +58,7 @@ def spaces(context: click.Context, as_json: bool) -> None:
 
 @spaces.command()
 @click.argument("space", metavar="SPACE")
+@plugin_option
 @json_option
 def check(space: str, as_json: bool) -> None:
     """Check SPACE, a name or a YAML file: every choice at full size and in every proxy.

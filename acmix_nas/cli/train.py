@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from acmix_nas.cli.options import data_option, device_option, json_option, out_option
+from acmix_nas.cli.options import data_option, device_option, json_option, out_option, plugin_option
 
 
 @click.command()
@@ -71,6 +71,7 @@ from acmix_nas.cli.options import data_option, device_option, json_option, out_o
     help="Score these weights on the validation images, and train nothing.",
 )
 @device_option
+@plugin_option
 @json_option
 def train(network: str, as_json: bool, **asked: Any) -> int:
     """Train the network ARCH or MODEL at full size, and score it on the validation images after every epoch.

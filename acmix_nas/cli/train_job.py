@@ -13,6 +13,7 @@ from acmix_nas.cost.environment import supports_bf16
 from acmix_nas.cost.network import Network
 from acmix_nas.data import absolute
 from acmix_nas.errors import StudyError, UsageError
+from acmix_nas.fields import COUNT, FLAG, TEXT, Origin, maybe, number, whole
 from acmix_nas.search.folder import newest_name, next_name, study_folder
 from acmix_nas.space.plain_yaml import read_plain
 from acmix_nas.train import Budget
@@ -25,6 +26,16 @@ FACTS = "train.yaml"
 INPUT_SIZE = 224
 EMBEDDED = {"epochs": 3, "input_size": 28}
 """What a recipe for ImageNet would not mean for the embedded images."""
+
+
+REMEMBERED = {
+    **dict.fromkeys(("data", "recipe", "precision"), maybe(TEXT)),
+    **dict.fromkeys(("epochs", "batch_size", "input_size", "images", "accumulate"), maybe(whole(1))),
+    "learning_rate": maybe(number(0)),
+    "seed": maybe(COUNT),
+    **dict.fromkeys(("compile", "deterministic"), FLAG),
+}
+"""What `Asked.remembered` keeps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,8 +181,8 @@ def _stored(folder: Path, network: Network) -> Mapping[str, Any]:
     then = facts.get("arch_id", facts["network"])
     if then != now:
         raise StudyError(f"the training in {folder} is of {facts['network']} ({then}), not of {network.name} ({now}).")
-    stored: Mapping[str, Any] = facts["asked"]
-    return stored
+    origin = Origin(folder / FACTS, StudyError, "Start the training anew under another --study.")
+    return origin.fields(facts["asked"], REMEMBERED, optional=REMEMBERED, path="asked")
 
 
 def build(job: Job, budget: Budget, *, num_classes: int, in_chans: int) -> torch.nn.Module:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from acmix_nas.arch import Arch, Mixer
-from acmix_nas.errors import ArchError, CostError
+from acmix_nas.errors import CostError
+from acmix_nas.fields import COUNT, MAPPING, NUMBER, TEXT, Origin, list_of, maybe, number, shown, whole
 from acmix_nas.files import write_text
 
 FORMAT = 1
+FIX = "So it is no latency table; acmix profile --space SPACE --build-table FILE makes one."
 MACHINE = ("device_name", "threads", "torch", "cuda")
 """What of the environment a latency depends on; a table from elsewhere is another machine's."""
 
@@ -113,28 +115,46 @@ class LatencyTable:
         Raises:
             CostError: The file cannot be read or is no such table.
         """
-        try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
-            if values["format"] != FORMAT:
-                raise CostError(f"{path} has format {values['format']}; this version reads {FORMAT}. Build it again.")
-            return cls(
-                **{name: values[name] for name in _PLAIN} | {"input_size": tuple(values["input_size"])},
-                check=values["check"] and Check(**{k: _tupled(v) for k, v in values["check"].items()}),
-                mixers_ms={
-                    (row["stage"], row["block"], Mixer.from_dict(row["mixer"])): row["latency_ms"]
-                    for row in values["blocks"]
-                },
-            )
-        except OSError as error:
-            raise CostError(f"{path} cannot be read: {error.strerror}.") from error
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, ArchError) as error:
+        origin = Origin(Path(path), CostError, FIX)
+        values = origin.read()
+        if isinstance(values, dict) and values.get("format", FORMAT) != FORMAT:
             raise CostError(
-                f"{path} is no latency table ({type(error).__name__}: {error}). "
-                "acmix profile --space SPACE --build-table FILE makes one."
-            ) from error
+                f"{path} has format {shown(values['format'])}; this version reads {FORMAT}. Build it again."
+            )
+        known = origin.fields(values, FIELDS)
+        check = None if known["check"] is None else origin.fields(known["check"], CHECK, path="check")
+        return cls(
+            **{name: known[name] for name in _PLAIN} | {"input_size": tuple(known["input_size"])},
+            check=None if check is None else Check(**{name: _tupled(value) for name, value in check.items()}),
+            mixers_ms=dict(_block(origin, number, row) for number, row in enumerate(known["blocks"])),
+        )
 
 
 _PLAIN = ("space", "host", "env", "how", "batch_size", "input_size", "rest_ms")
+FIELDS = {
+    "format": whole(FORMAT, FORMAT),
+    **dict.fromkeys(("space", "host"), TEXT),
+    **dict.fromkeys(("env", "how"), MAPPING),
+    "batch_size": whole(1),
+    "input_size": list_of(whole(1), 2, 2),
+    "rest_ms": NUMBER,  # what is left of a whole network, so noise may bring it below 0
+    "check": maybe(MAPPING),
+    "blocks": list_of(MAPPING, 1),
+}
+CHECK = {
+    **dict.fromkeys(("measured_ms", "told_ms"), list_of(NUMBER)),
+    "spearman": NUMBER,
+    **dict.fromkeys(("median_error", "worst_error"), number(0)),
+}
+BLOCK = {"stage": COUNT, "block": COUNT, "mixer": MAPPING, "latency_ms": NUMBER}
+
+
+def _block(origin: Origin, number: int, row: object) -> tuple[Block, float]:
+    path = f"blocks[{number}]"
+    known = origin.fields(row, BLOCK, path=path)
+    with origin.at(f"{path}.mixer"):
+        mixer = Mixer.from_dict(known["mixer"])
+    return (known["stage"], known["block"], mixer), known["latency_ms"]
 
 
 def _tupled(value: Any) -> Any:

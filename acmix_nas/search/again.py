@@ -4,7 +4,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from acmix_nas import plugins
 from acmix_nas.cost.environment import environment
+from acmix_nas.errors import AcmixError, RecordError
+from acmix_nas.fields import FLAG, MAPPING, TEXT, Origin, Rule, list_of, mapping_of, maybe, whole
 from acmix_nas.record import StudyHeader
 from acmix_nas.search.same import check_same
 from acmix_nas.search.setup import (
@@ -42,11 +45,11 @@ def prepare_again(
     header = study.header
     check_version(header)
     asked = absolute_data(recalled(Asked(out=study.folder.parent, data=data, seed=header.seed), header))
-    settings = header.settings
-    proxy = Proxy(**{**settings["proxy"], "depths": tuple(settings["proxy"]["depths"])})
+    space, where = space_of(header), f"the header of the study {header.name}"
+    proxy = Proxy.from_dict(header.setting("proxy"), where)
     load = partial(load_asked, asked, proxy, True)
     splits = load(progress=progress)
-    budget = Budget(**settings["budget"])
+    budget = Budget.from_dict(header.setting("budget"), where)
     check_same(header, {"data": splits.fingerprint, "budget": {**budget.to_dict(), "images": len(splits.train)}})
     device = pick_device(device)
     setting = Setting(
@@ -54,7 +57,7 @@ def prepare_again(
         budget=budget,
         splits=splits,
         split="report",
-        input_size=settings["space"]["input_size"],
+        input_size=space.input_size,
         device=device,
         environment=environment(device),
     )
@@ -62,24 +65,57 @@ def prepare_again(
 
 
 def space_of(header: StudyHeader) -> Space:
-    """The space of a search as its header has it: its choices, without proxies."""
-    kept = header.settings["space"]
-    choices = (
-        Choice(**{**choice, "options": tuple(choice["options"]), "when": _tupled(choice["when"])})
-        for choice in kept["choices"].values()
-    )
-    return Space(
-        name=header.space,
-        host=kept["host"],
-        widths=tuple(kept["widths"]),
-        depths=tuple(kept["depths"]),
-        input_size=kept["input_size"],
-        patch_size=1,
-        fixed=tuple(kept["fixed"]),
-        choices=tuple(choices),
-        conv_on=kept["conv_on"],
-        first=header.settings.get("first", {}),
-    )
+    """The space of a search as its header has it: its choices, without proxies.
+
+    Raises:
+        RecordError: The header has none, or it is no space.
+        PluginError: It names a module that the user did not name (`acmix_nas.plugins`).
+    """
+    origin = Origin(f"the header of the study {header.name}, settings.space", RecordError)
+    kept = origin.fields(header.setting("space"), SPACE)
+    choices = [origin.fields(choice, CHOICE, path=f"choices.{name}") for name, choice in kept["choices"].items()]
+    if not len(kept["widths"]) == len(kept["depths"]) == len(kept["fixed"]):
+        raise origin.wrong("one width, depth and mapping for each stage is needed", "fixed")
+    try:
+        space = Space(
+            name=header.space,
+            host=kept["host"],
+            widths=tuple(kept["widths"]),
+            depths=tuple(kept["depths"]),
+            input_size=kept["input_size"],
+            patch_size=1,
+            fixed=tuple(kept["fixed"]),
+            choices=tuple(
+                Choice(**{**choice, "options": tuple(choice["options"]), "when": _tupled(choice["when"])})
+                for choice in choices
+            ),
+            conv_on=kept["conv_on"],
+            first=header.settings.get("first", {}),
+        )
+        for values in space.first.values():
+            space.build(values)
+    except (AcmixError, LookupError, TypeError) as error:  # a choice of a stage that is not there, a mixer's odd field
+        raise origin.wrong(f"no networks are built by it: {error}") from error
+    plugins.check_named(space.named, f"the study {header.name}")
+    return space
+
+
+_VALUE = Rule("a word or a whole number", lambda value: type(value) in (str, int))
+SPACE: Mapping[str, Rule] = {
+    "host": TEXT,
+    "widths": list_of(whole(1), 1),
+    "depths": list_of(whole(1, 100), 1),
+    "input_size": whole(1, 10**5),
+    "conv_on": maybe(TEXT),
+    "fixed": list_of(mapping_of(_VALUE)),
+    "choices": mapping_of(MAPPING),
+}
+CHOICE: Mapping[str, Rule] = {
+    "name": TEXT,
+    "options": list_of(_VALUE, 1),
+    "ordered": FLAG,
+    "when": mapping_of(list_of(_VALUE)),
+}
 
 
 def _tupled(when: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:

@@ -15,6 +15,7 @@ from acmix_nas.arch import Arch
 from acmix_nas.cost.environment import environment, supports_bf16
 from acmix_nas.data import Splits, load_splits
 from acmix_nas.errors import StudyError, UsageError
+from acmix_nas.fields import COUNT, MAPPING, NUMBER, TEXT, Origin, whole
 from acmix_nas.files import write_text
 from acmix_nas.record import TrialRecord
 from acmix_nas.search.rank import Agreement, Interval, agreement
@@ -29,6 +30,14 @@ RECORDS = "records.jsonl"
 CHEAP, LARGE = "cheap", "large"
 LEAST = 4
 """Networks that an order is told of."""
+INTERVAL = dict.fromkeys(("value", "low", "high"), NUMBER)
+AGREEMENT = dict.fromkeys(("spearman", "kendall"), MAPPING)
+LARGER = dict.fromkeys(("epochs", "images"), whole(1))
+SUMMARY = {
+    **dict.fromkeys(("space", "proxy", "cheap", "large", "agreements"), MAPPING),
+    "fingerprint": TEXT,
+    **dict.fromkeys(("archs", "failed", "seed"), COUNT),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +67,24 @@ class Fidelity:
     agreements: Mapping[str, Agreement]
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The inverse of `dataclasses.asdict`."""
-        agreements = {
-            name: Agreement(spearman=Interval(**pair["spearman"]), kendall=Interval(**pair["kendall"]))
-            for name, pair in values["agreements"].items()
-        }
+    def load(cls, file: Path) -> Self:
+        """Reads a summary.
+
+        Raises:
+            StudyError: The file cannot be read, or is none.
+        """
+        origin = Origin(file, StudyError, "Remove it; acmix data fidelity writes it again from what is trained.")
+        values = origin.fields(origin.read(), SUMMARY)
+        origin.fields({name: values["large"].get(name) for name in LARGER}, LARGER, path="large")
+        pairs = origin.fields(
+            values["agreements"], dict.fromkeys(("proxy", "params", "macs"), MAPPING), path="agreements"
+        )
+        agreements = {}
+        for name, pair in pairs.items():
+            path = f"agreements.{name}"
+            known = origin.fields(pair, AGREEMENT, path=path)
+            parts = {part: origin.fields(each, INTERVAL, path=f"{path}.{part}") for part, each in known.items()}
+            agreements[name] = Agreement(**{part: Interval(**each) for part, each in parts.items()})
         return cls(**{**values, "agreements": agreements})
 
 
@@ -205,7 +226,7 @@ def find_fidelity(out: Path, space: Space, proxy: Proxy, fingerprint: str) -> Fi
     """
     found = []
     for file in sorted(_folder(out, space, fingerprint).glob("summary-*.json")):
-        fidelity = Fidelity.from_dict(json.loads(file.read_text(encoding="utf-8")))
+        fidelity = Fidelity.load(file)
         if fidelity.proxy == _plain(proxy.to_dict()) and fidelity.space == _definition(space):
             found.append(fidelity)
     return max(found, key=lambda fidelity: fidelity.archs, default=None)

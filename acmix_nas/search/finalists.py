@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from acmix_nas import plugins
 from acmix_nas.arch import Arch
 from acmix_nas.errors import RecordError, StudyError
+from acmix_nas.fields import COUNT, MAPPING, SHARE, TEXT, Origin, list_of, maybe, whole
 from acmix_nas.files import write_text
 from acmix_nas.front import front
 from acmix_nas.record import StudyHeader, TrialRecord
@@ -30,6 +32,7 @@ LIST = "finalists.json"
 RANDOM = 10
 """The baseline of random search is the best of so many of the study's random networks."""
 REFERENCES = ("plain host", "paper")
+CANDIDATE = {"names": list_of(TEXT, 1), "trial": maybe(COUNT), "top1": maybe(SHARE), "arch": MAPPING}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +61,23 @@ class Candidate:
         return {"names": list(self.names), "trial": self.trial, "top1": self.top1, "arch": self.arch.to_dict()}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Candidate":
-        """The inverse of `to_dict`."""
-        return cls(**{**values, "names": tuple(values["names"]), "arch": Arch.from_dict(values["arch"])})
+    def from_dict(cls, values: object, origin: Origin | None = None, path: str = "") -> "Candidate":
+        """The inverse of `to_dict`.
+
+        Args:
+            values: What is stored.
+            origin: What stores it, for messages.
+            path: Where in it.
+
+        Raises:
+            AcmixError: It is no candidate; that of `origin`.
+        """
+        origin = origin or Origin(LIST, StudyError)
+        known = origin.fields(values, CANDIDATE, optional=("trial", "top1"), path=path)
+        with origin.at(f"{path}.arch" if path else "arch"):
+            arch = Arch.from_dict(known["arch"])
+        plugins.suspect(arch.named)
+        return cls(**{**known, "names": tuple(known["names"]), "arch": arch})
 
 
 def choose(
@@ -114,14 +131,13 @@ def fix_list(folder: Path, candidates: Callable[[], list[Candidate]], *, top: in
     if not path.is_file():
         values = {"top": top, "candidates": [candidate.to_dict() for candidate in candidates()]}
         write_text(path, json.dumps(values, indent=1) + "\n")
-    values = json.loads(path.read_text(encoding="utf-8"))
-    if values["top"] != top:
+    fixed, found = _read_list(path)
+    if fixed != top:
         raise StudyError(
-            f"the list in {path} was fixed with --top {values['top']}, before its networks were trained; choosing "
-            f"again, with their scores known, would bias them. Say --top {values['top']}, or remove {LIST} and "
-            f"{FINALS}."
+            f"the list in {path} was fixed with --top {fixed}, before its networks were trained; choosing again, with "
+            f"their scores known, would bias them. Say --top {fixed}, or remove {LIST} and {FINALS}."
         )
-    return [Candidate.from_dict(candidate) for candidate in values["candidates"]]
+    return found
 
 
 def load_finals(folder: Path) -> list[TrialRecord]:
@@ -147,9 +163,15 @@ def listed_top(folder: Path) -> int | None:
 def load_list(folder: Path) -> list[Candidate]:
     """The list in a study's folder; empty if there is none."""
     path = folder / LIST
-    if not path.is_file():
-        return []
-    return [Candidate.from_dict(item) for item in json.loads(path.read_text(encoding="utf-8"))["candidates"]]
+    return _read_list(path)[1] if path.is_file() else []
+
+
+def _read_list(path: Path) -> tuple[int, list[Candidate]]:
+    """The number of finalists that a list was fixed with, and its networks."""
+    origin = Origin(path, StudyError, f"Restore it, or remove {LIST} and {FINALS} to choose anew.")
+    values = origin.fields(origin.read(), {"top": whole(1), "candidates": list_of(MAPPING, 1)})
+    items = enumerate(values["candidates"])
+    return values["top"], [Candidate.from_dict(item, origin, f"candidates[{number}]") for number, item in items]
 
 
 def train_finalists(

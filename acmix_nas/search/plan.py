@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from acmix_nas.cost.latency import LatencyTable
-from acmix_nas.errors import UsageError
+from acmix_nas.errors import CostError, UsageError
+from acmix_nas.fields import Origin
 from acmix_nas.record import StudyHeader
 from acmix_nas.search.objectives import Prices, check_covers, check_table
 from acmix_nas.search.proposals import SAMPLER
@@ -109,7 +110,7 @@ class Plan:
         """Tells tables apart by what they say."""
         if self.table is None:
             return None
-        content = json.dumps(json.loads(self.table.read_text(encoding="utf-8")), sort_keys=True)
+        content = json.dumps(Origin(self.table, CostError).read(), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
     def _pruning(self, epochs: int) -> str:

@@ -56,7 +56,7 @@ class Proposals:
         drawn = draw(
             self._space,
             seed=header.seed,
-            starts=header.settings["random_starts"],
+            starts=header.setting("random_starts"),
             history=history,
             seen=self._seen_so_far(),
             directions=[DIRECTIONS[name] for name in header.objectives],

@@ -249,7 +249,7 @@ def _find(asked: Asked, name: str) -> tuple[Study | None, Asked]:
 
 def recalled(asked: Asked, header: StudyHeader) -> Asked:
     """What was asked, with what the study remembers where nothing was said."""
-    stored = header.settings.get("asked", {})
+    stored = header.setting("asked")
     said = {key: value for key, value in asdict(asked).items() if value is not None}
     known = {key: stored[key] for key in asdict(asked) if stored.get(key) is not None}
     return Asked(**{**asdict(asked), **known, **said})

@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from acmix_nas.errors import StudyError, UsageError
-from acmix_nas.fields import TEXT, Place, shown
+from acmix_nas.fields import TEXT, Origin, shown
 from acmix_nas.files import write_text
 from acmix_nas.search.database import Database, outage
 from acmix_nas.search.folder import DATABASE, ELSEWHERE
@@ -88,12 +88,12 @@ def _elsewhere(folder: Path) -> URL | None:
     """
     own = folder / DATABASE
     if (folder / ELSEWHERE).is_file():
-        place = Place(folder / ELSEWHERE, StudyError, "Name the folder of a study.")
-        kept = place.fields(place.read(), {"url": TEXT})["url"]
+        origin = Origin(folder / ELSEWHERE, StudyError, "Name the folder of a study.")
+        kept = origin.fields(origin.read(), {"url": TEXT})["url"]
         try:
             return _parsed(kept)
         except UsageError as error:
-            raise place.wrong(
+            raise origin.wrong(
                 f"the URL of a database is needed; it is {without_password(shown(kept))}", "url"
             ) from error
     if own.is_symlink() and not own.resolve().is_relative_to(folder.resolve()):

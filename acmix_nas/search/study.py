@@ -14,6 +14,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from acmix_nas.errors import DiskError, StudyError
+from acmix_nas.fields import COUNT, MAPPING, NUMBER, TEXT, Origin, mapping_of, maybe, whole
 from acmix_nas.files import write_text
 from acmix_nas.front import DIRECTIONS, values_of
 from acmix_nas.record import StudyHeader, TrialRecord
@@ -25,6 +26,10 @@ from acmix_nas.search.storage import check_url, find_storage, make_storage, reas
 log = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
+STUDY_ATTRS = {"header": MAPPING, "goal": maybe(COUNT), "throughputs": maybe(mapping_of(NUMBER))}
+"""What a study has in the storage; optuna-dashboard adds its own."""
+TRIAL_ATTRS = {"label": TEXT, "until": maybe(whole(1)), "workers_lost": COUNT}
+"""What a trial has in the storage beside its record."""
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
@@ -40,7 +45,9 @@ class Study:
     def __init__(self, folder: Path, storage: optuna.storages.RDBStorage, name: str) -> None:
         self.folder = folder
         self.optuna = optuna.load_study(study_name=name, storage=storage)
-        self.header = StudyHeader.from_dict(self.optuna.user_attrs["header"])
+        attrs = {name: value for name, value in self.optuna.user_attrs.items() if name in STUDY_ATTRS}
+        Origin(f"the study {name} of {folder}", StudyError).fields(attrs, STUDY_ATTRS, optional=("goal", "throughputs"))
+        self.header = StudyHeader.from_dict(attrs["header"])
         self._storage = storage
         self._id = storage.get_study_id_from_name(name)
         self._trials: list[FrozenTrial] = []
@@ -309,8 +316,12 @@ class Study:
         with storing(self.header.name):
             self._trials = self.optuna.get_trials(deepcopy=False)
         for trial in self._trials:
-            known = trial.number in self._records and self._records[trial.number].status in STATES
-            if "record" in trial.user_attrs and not known:
+            if trial.number in self._records and self._records[trial.number].status in STATES:
+                continue
+            attrs = {name: value for name, value in trial.user_attrs.items() if name in TRIAL_ATTRS}
+            origin = Origin(f"trial {trial.number} of {self.folder}", StudyError)
+            origin.fields(attrs, TRIAL_ATTRS, optional=TRIAL_ATTRS)
+            if "record" in trial.user_attrs:
                 self._records[trial.number] = TrialRecord.from_dict(trial.user_attrs["record"])
 
     def _keep(self, record: TrialRecord) -> None:

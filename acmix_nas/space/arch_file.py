@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from acmix_nas import plugins
 from acmix_nas.arch import Arch
 from acmix_nas.errors import ArchError, SpaceError
 from acmix_nas.space.plain_yaml import read_plain
@@ -21,6 +22,7 @@ def load_arch(path: str | os.PathLike[str]) -> Arch:
 
     Raises:
         SpaceError: The file cannot be read, is no such YAML, or its `arch_id` is that of another network.
+        PluginError: It names a module that the user did not name (`acmix_nas.plugins`).
     """
     file = Path(path)
     values = _mapping(file)
@@ -28,6 +30,7 @@ def load_arch(path: str | os.PathLike[str]) -> Arch:
         arch = Arch.from_dict(values["arch"])
     except ArchError as error:
         raise SpaceError(f"{file}, field arch: {error}") from error
+    plugins.check_named(arch.named, file)
     if values.get("arch_id", arch.id) != arch.id:
         raise SpaceError(
             f"{file} says arch_id {values['arch_id']}, but its arch has {arch.id}; "

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 
-from acmix_nas import registry
+from acmix_nas import plugins, registry
 from acmix_nas.arch import COMBINE, CONV_IMPL, CONV_INIT, CONV_ON, without_effect
 from acmix_nas.errors import SpaceError
 from acmix_nas.files import find_space
@@ -39,6 +39,7 @@ def load_space(name_or_path: str | os.PathLike[str], *, per: str | None = None) 
 
     Raises:
         SpaceError: The file is wrong; the message names file, line and field.
+        PluginError: It names a module that the user did not name (`acmix_nas.plugins`).
     """
     path = find_space(name_or_path)
     top = read(path)
@@ -75,6 +76,7 @@ def load_space(name_or_path: str | os.PathLike[str], *, per: str | None = None) 
         cost=field["cost"].text(COSTS) if "cost" in field else "macs",
         summary=field["summary"].text() if "summary" in field else "",
     )
+    plugins.check_named(space.named, path)
     _check_heads(space, nodes, field)
     _check_builds(space, nodes)
     for proxy, node in zip(space.proxies.values(), field["proxies"].mapping().values(), strict=True):

@@ -1,11 +1,22 @@
 """`Proxy`: how a network is shrunk so that a trial is cheap."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
-from typing import Any
+from typing import Any, Self
 
 from acmix_nas.arch import Arch, Mixer
+from acmix_nas.errors import RecordError
+from acmix_nas.fields import TEXT, Origin, Rule, list_of, maybe, number, one_of, whole
+
+PROXY: Mapping[str, Rule] = {
+    "name": TEXT,
+    **dict.fromkeys(("input_size", "patch_size", "epochs", "batch_size"), whole(1)),
+    **dict.fromkeys(("width", "learning_rate"), number(0)),
+    "depths": list_of(whole(1), 1),
+    "images": maybe(whole(1)),
+    "inert": one_of("error", "allow"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +69,20 @@ class Proxy:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a record."""
         return {**asdict(self), "depths": list(self.depths)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], where: str = "the proxy of a record") -> Self:
+        """The inverse of `to_dict`.
+
+        Args:
+            values: What is stored.
+            where: What stores it, for messages.
+
+        Raises:
+            RecordError: A field is unknown, missing or of another kind.
+        """
+        known = Origin(where, RecordError).fields(values, PROXY, optional=("inert",))
+        return cls(**{**known, "depths": tuple(known["depths"])})
 
 
 def stage_maps(input_size: int, patch_size: int, stages: int) -> tuple[int, ...]:

@@ -102,6 +102,14 @@ class Space:
     cost: str = "macs"
     summary: str = ""
 
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Words that its networks may have, names of host, operators and attention modes among them."""
+        fixed = (value for fields in self.fixed for value in fields.values())
+        options = (option for choice in self.choices for option in choice.options)
+        words = (value for value in (*fixed, *options) if isinstance(value, str))
+        return tuple(dict.fromkeys((self.host, *words)))
+
     def sample(self, choose: Callable[[Choice], Value]) -> Values:
         """Values for all active choices, each asked of `choose` in turn."""
         values: Values = {}

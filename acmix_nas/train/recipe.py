@@ -1,17 +1,30 @@
 """`Budget`: how long and how a network is trained, with the optimizer and learning rate that follow from it."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, Self
 
 import torch
 from torch import nn
 
-from acmix_nas.errors import AcmixError
+from acmix_nas.errors import AcmixError, RecordError
+from acmix_nas.fields import FLAG, NUMBER, TEXT, Origin, Rule, list_of, maybe, whole
 
 OPTIMIZERS = ("adamw", "sgd")
 PRECISIONS = ("fp32", "bf16", "fp16")
+BUDGET: Mapping[str, Rule] = {
+    **dict.fromkeys(("epochs", "images", "batch_size", "accumulate"), whole(1)),
+    **dict.fromkeys(("learning_rate", "momentum", "weight_decay", "label_smoothing", "warmup"), NUMBER),
+    **dict.fromkeys(("max_shift", "jitter", "erase", "mixup", "cutmix", "drop_path"), NUMBER),
+    **dict.fromkeys(("clip_norm", "ema"), maybe(NUMBER)),
+    **dict.fromkeys(("optimizer", "precision"), TEXT),
+    **dict.fromkeys(("compile", "deterministic"), FLAG),
+    "steps": maybe(whole(1)),
+    "crop": maybe(list_of(NUMBER, 2, 2)),
+    "rand_augment": maybe(TEXT),
+}
+"""What each field of a stored `Budget` may hold; `Budget` itself has the ranges."""
 
 
 class RecipeError(AcmixError, ValueError):
@@ -100,6 +113,25 @@ class Budget:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a record."""
         return {**asdict(self), "crop": None if self.crop is None else list(self.crop)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], where: str = "the budget of a record") -> Self:
+        """The inverse of `to_dict`; what earlier versions did not store has its default.
+
+        Args:
+            values: What is stored.
+            where: What stores it, for messages.
+
+        Raises:
+            RecordError: A field is unknown, missing or of another kind, or no training can be so.
+        """
+        origin = Origin(where, RecordError)
+        optional = [item.name for item in fields(cls) if item.default is not MISSING]
+        known = origin.fields(values, BUDGET, optional=optional)
+        try:
+            return cls(**{**known, "crop": known.get("crop") and tuple(known["crop"])})
+        except RecipeError as error:
+            raise origin.wrong(str(error)) from error
 
     def _wrong(self) -> Iterator[str]:
         """What breaks a rule, one text for each."""

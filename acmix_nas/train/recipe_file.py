@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from acmix_nas.errors import SpaceError
+from acmix_nas.fields import NUMBER, whole
 from acmix_nas.space.plain_yaml import read_plain
-from acmix_nas.train.recipe import Budget, RecipeError
+from acmix_nas.train.recipe import BUDGET, Budget, RecipeError
 
 FOLDER = Path(__file__).parent / "recipes"
 BESIDE = ("warmup_epochs", "input_size")
 REQUIRED = ("epochs", "batch_size", "learning_rate", "warmup_epochs")
 PLAIN = {"max_shift": 0.0, "clip_norm": None, "weight_decay": 0.0, "label_smoothing": 0.0}
 """What a file leaves out is off, also where proxy training has it."""
+MOST_PIXELS = 10_000
 KINDS: dict[str, type] = {
     **dict.fromkeys(("epochs", "batch_size", "steps", "accumulate", "input_size"), int),
     **dict.fromkeys(("optimizer", "rand_augment", "precision"), str),
@@ -112,16 +114,19 @@ def _recipe(file: Path, values: object) -> Recipe:
 
 def _misfit(name: str, value: Any) -> str:
     """What is wrong with the kind of a value; empty if nothing is."""
-    if value is None and name not in REQUIRED:
-        return ""
+    if value is None:
+        may_be = name == "input_size" or (name in BUDGET and name not in REQUIRED and BUDGET[name].fits(None))
+        return "" if may_be else f"{name} null, which has to be given or left out"
     if name == "crop":
-        fits = isinstance(value, list) and len(value) == 2 and all(isinstance(share, int | float) for share in value)
+        fits = isinstance(value, list) and len(value) == 2 and all(NUMBER.fits(share) for share in value)
         return "" if fits else f"crop {value!r}, which is no list of two numbers"
     kind = KINDS.get(name, float)
     if kind is float:
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
+        fits = NUMBER.fits(value)
     else:
         fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+        if fits and name == "input_size" and not whole(1, MOST_PIXELS).fits(value):
+            return f"input_size {value}, which is no {whole(1, MOST_PIXELS).text}"
     words = {
         int: "whole number",
         float: "number (1e-4 is text in YAML, 0.0001 a number)",

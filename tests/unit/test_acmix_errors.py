@@ -52,8 +52,12 @@ def test_a_users_own_mode(tmp_path, monkeypatch):
 
 def test_a_users_operator_that_cannot_be_counted_is_told_in_one_line(tmp_path, monkeypatch):
     (tmp_path / "my_rooms").mkdir()
-    (tmp_path / "my_rooms" / "uncountable.py").write_text("def count(mixer, **site):\n    return 1 / 0\n")
-    (tmp_path / "my_rooms" / "uncounted.py").touch()
+    (tmp_path / "my_rooms" / "uncountable.py").write_text(
+        "def build(mixer, **site): ...\ndef count(mixer, **site):\n    return 1 / 0\n"
+    )
+    (tmp_path / "my_rooms" / "uncounted.py").write_text(
+        "def build(mixer, **site): ...\ndef count(mixer, **site):\n    return mixer.parts\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     from acmix_nas.arch import Mixer
     from acmix_nas.cost.count import count_mixer

@@ -92,6 +92,7 @@ def test_an_error_is_printable(error, monkeypatch, capsys):
     def fail(**options):
         raise error
 
+    monkeypatch.setenv("PYTHONSAFEPATH", "")
     monkeypatch.setattr(cli.acmix, "main", fail)
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(logging, "lastResort", logging.lastResort)
@@ -104,6 +105,7 @@ def test_an_error_is_printable(error, monkeypatch, capsys):
 
 
 def test_an_exception_that_nobody_expected_is_printable_and_so_are_warnings_of_the_log(monkeypatch, capsys):
+    monkeypatch.setenv("PYTHONSAFEPATH", "")
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(logging, "lastResort", logging.lastResort)
     monkeypatch.setattr(cli.acmix, "main", lambda **options: logging.getLogger("acmix_nas.x").warning(EVIL))

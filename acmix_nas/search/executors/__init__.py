@@ -4,8 +4,9 @@ One file for each: its name is the executor's, and it has `make(work, places) ->
 """
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -96,6 +97,7 @@ class Work:
         source: Path of the images; None where they come with the package. A node that has no such path is sent them.
         setting: The same with the images loaded, in the process that has them already.
         limits: What a trial may take.
+        folder: The driver's working folder, where no worker looks for modules (`acmix_nas.plugins`).
     """
 
     proxy: Proxy
@@ -107,6 +109,7 @@ class Work:
     source: str | None = None
     setting: Setting | None = None
     limits: TrialLimits = TrialLimits()
+    folder: str = field(default_factory=os.getcwd)
 
     @classmethod
     def of(cls, setting: Setting, *, load: Callable[[], Splits], source: str | None) -> Self:

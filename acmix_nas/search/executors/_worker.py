@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from acmix_nas import plugins
 from acmix_nas.arch import Arch
 from acmix_nas.search.executors import Job, Place, Work, summary
 from acmix_nas.search.executors._line import Line
@@ -58,6 +59,8 @@ def _serve(line: Line, shared: Work, place: Place) -> None:
     from acmix_nas.search.executors._jobs import Halted, Halting, run_job
     from acmix_nas.search.executors.serial import setting_of
 
+    plugins.leave_working_folder(shared.folder)
+    plugins.be_strict()
     torch.set_num_threads(place.threads)
     logger = logging.getLogger("acmix_nas")
     logger.addHandler(_ToDriver(line))
@@ -105,7 +108,11 @@ class _Step:
 
 
 def write_job(job: Job) -> dict[str, Any]:
-    """A job in plain values."""
+    """A job in plain values.
+
+    Raises:
+        PluginError: Its network needs a module that the user did not name.
+    """
     return {
         "number": job.number,
         "label": job.label,
@@ -113,9 +120,12 @@ def write_job(job: Job) -> dict[str, Any]:
         "seeds": dict(job.seeds),
         "checkpoint": str(job.checkpoint),
         "until": job.until,
+        "plugins": plugins.usable(job.arch.named),
     }
 
 
 def read_job(values: dict[str, Any]) -> Job:
-    """The inverse of `write_job`."""
+    """The inverse of `write_job`; the driver says which plug-ins its user named."""
+    values = dict(values)
+    plugins.allow(*values.pop("plugins", ()))
     return Job(**{**values, "arch": Arch.from_dict(values["arch"]), "checkpoint": Path(values["checkpoint"])})
