@@ -52,6 +52,7 @@ def announcement(job: Job, splits: Splits, training: Training) -> list[str]:
     if splits.embedded:
         said = "" if job.asked.epochs else f" The recipe has {job.recipe.values['epochs']} epochs."
         lines.append(f"These images are Fashion-MNIST, not ImageNet: they show that things work.{said}")
+    lines += [f"Note: {note}." for note in splits.notes]
     if splits.skipped:
         lines.append(f"{len(splits.skipped)} images cannot be decoded and are left out; log.txt names them.")
         for path, reason in splits.skipped:
