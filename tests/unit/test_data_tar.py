@@ -81,7 +81,8 @@ def test_a_damaged_tar_file_inside_another_is_refused_with_its_place_in_the_oute
     tar = tmp_path / "train.tar"
     with tarfile.open(tar) as archive:
         inner = archive.getmember("bee.tar")
-        start = inner.offset_data + [info.offset for info in tarfile.open(fileobj=archive.extractfile(inner))][3]
+        with tarfile.open(fileobj=archive.extractfile(inner)) as inside:
+            start = inner.offset_data + [info.offset for info in inside][3]
     flip(tar, start + 3)
     with pytest.raises(DataError, match=rf"byte {start:,}"):
         open_source(tmp_path)
@@ -235,7 +236,9 @@ def test_a_pipe_named_as_a_tar_file_is_never_opened(tmp_path):
 
 def test_a_tar_file_without_a_part_shows_what_it_has(tmp_path):
     make_tar(tmp_path / "a.tar", {"train/cat/0.png": packed(0), "train/cat/notes.txt": b"x"})
-    with pytest.raises(DataError, match=r"no images for one of val, .* has 1 images for train, as .*a\.tar/train/cat/0\.png, and "):
+    with pytest.raises(
+        DataError, match=r"no images for one of val, .* has 1 images for train, as .*a\.tar/train/cat/0\.png, and "
+    ):
         open_source(tmp_path / "a.tar")
     make_tar(tmp_path / "b.tar", {"cat/notes.txt": b"x"})
     with pytest.raises(DataError, match=r"no images for train\. It has none for any part, and passed over 1 \.txt"):
