@@ -129,9 +129,10 @@ def _open(file: Path) -> Any:
     pyarrow = needed("pyarrow", "pyarrow", "reading Parquet files")
     parquet = needed("pyarrow.parquet", "pyarrow", "reading Parquet files")
     try:
-        return parquet.ParquetFile(file)
+        return parquet.ParquetFile(file, page_checksum_verification=True)
     except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"{file} cannot be read as a Parquet file: {error}. Is it whole? Download it again.") from error
+        why = " ".join(str(error).split())
+        raise DataError(f"{file} cannot be read as a Parquet file: {why}. Is it whole? Download it again.") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +224,8 @@ def _list(files: list[Path], columns: _Columns, known: dict[str, int]) -> Rows:
             try:
                 labels += _labels(table, columns, file, known)
             except (OSError, pyarrow.ArrowException) as error:
-                raise DataError(f"the labels of {file} cannot be read: {error}. Download it again.") from error
+                why = " ".join(str(error).split())
+                raise DataError(f"the labels of {file} cannot be read: {why}. Download it again.") from error
     return Rows(
         files=files,
         image_column=columns.image,
