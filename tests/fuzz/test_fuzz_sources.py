@@ -1,4 +1,4 @@
-"""Sources of images of unknown origin: what is listed is all there is, or an AcmixError; what is broken has a reason."""
+"""Sources of images of unknown origin: what is listed is all there is, or an error; what is broken has a reason."""
 
 import io
 import os
