@@ -84,7 +84,7 @@ def fidelity(
             progress=on_image,
         )
     for line in image_remarks(trainings.settings[LARGE].splits):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     found = _measure(trainings, archs, console)
     if as_json:
         say(json.dumps({"folder": str(trainings.folder), **asdict(found)}))
