@@ -153,6 +153,19 @@ def test_a_negative_size_ends_in_an_error_and_not_in_a_circle(tmp_path):
         [*itertools.islice(members(tar), 20)]
 
 
+@pytest.mark.parametrize("size", [b"\x80" + b"\x7f" * 11, b"77777777777\0", b"00000020000\0"])
+def test_a_size_beyond_the_end_is_refused_by_name(tmp_path, size):
+    as_tar_of_each_part(tmp_path)
+    tar = tmp_path / "train.tar"
+    content, place = bytearray(tar.read_bytes()), headers(tar)[-1]
+    content[place + 124 : place + 136] = size
+    total = sum(content[place : place + 148]) + 8 * 32 + sum(content[place + 156 : place + BLOCK])
+    content[place + 148 : place + 156] = b"%06o\0 " % total
+    tar.write_bytes(content[: place + 2 * BLOCK])
+    with pytest.raises(DataError, match=r"cut at byte .*, inside cow/11\.png"):
+        open_source(tmp_path)
+
+
 def test_a_name_that_is_there_twice_is_refused(tmp_path):
     as_tar_of_each_part(tmp_path)
     with tarfile.open(tmp_path / "train.tar", "a") as archive:

@@ -226,13 +226,16 @@ def _list(files: list[Path], columns: _Columns, known: dict[str, int]) -> Rows:
             except (OSError, pyarrow.ArrowException) as error:
                 why = " ".join(str(error).split())
                 raise DataError(f"the labels of {file} cannot be read: {why}. Download it again.") from error
-    return Rows(
+    rows = Rows(
         files=files,
         image_column=columns.image,
         groups=groups,
         ends=np.cumsum(counts, dtype=np.int64),
         labels=np.concatenate(labels),
     )
+    if sum(counts) != len(rows.labels):
+        raise DataError(f"a table has a label in each row; {files[0]} and what follows it have other numbers of them.")
+    return rows
 
 
 def _labels(table: Any, columns: _Columns, file: Path, known: dict[str, int]) -> Iterator[Indices]:
