@@ -150,10 +150,11 @@ def _print_description(found: "Description") -> None:
     for name, counts in found.splits.items():
         numbers = (counts.images, counts.classes, counts.least, counts.median, counts.most)
         table.add_row(name, *(f"{number:,g}" if isinstance(number, float) else f"{number:,}" for number in numbers))
-    _say(lines)
+    _say([*lines, *(f"note: {note}" for note in found.notes)])
     results().print(table)
     rows = {"formats": found.formats, "modes": found.modes, "unusual": found.traits}
-    below = [f"of {found.sampled:,} images looked at:"]
+    below = [f"not read: {_counts(found.passed_over)}"] if found.passed_over else []
+    below.append(f"of {found.sampled:,} images looked at:")
     for what, extent in (("width", found.widths), ("height", found.heights)):
         if extent is not None:
             below.append(f"  {what} {extent.least} to {extent.most} px, median {extent.median:g}")

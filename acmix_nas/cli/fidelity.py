@@ -66,8 +66,8 @@ def fidelity(
 
     # What follows loads torch, which takes seconds: a wrong file is told before.
     from acmix_nas.cli.console import progress
-    from acmix_nas.cli.decoding import decoding
-    from acmix_nas.search.fidelity import prepare_fidelity
+    from acmix_nas.cli.decoding import decoding, image_remarks
+    from acmix_nas.search.fidelity import LARGE, prepare_fidelity
     from acmix_nas.search.setup import Asked, pick_device, pick_proxy
 
     console, place = progress(), pick_device(device)
@@ -84,6 +84,8 @@ def fidelity(
             images_large=images_large,
             progress=on_image,
         )
+    for line in image_remarks(trainings.settings[LARGE].splits):
+        console.print(line, soft_wrap=True)
     found = _measure(trainings, archs, console)
     if as_json:
         say(json.dumps({"folder": str(trainings.folder), **asdict(found)}))

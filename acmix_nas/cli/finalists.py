@@ -1,6 +1,7 @@
 """`acmix finalists`: the best of a search trained again, and what may be claimed of it."""
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from acmix_nas.search.setup import Prepared
     from acmix_nas.search.stop import Stop
     from acmix_nas.search.study import Study
+
+log = logging.getLogger(__name__)
 
 
 ASKED = "finalists"
@@ -56,7 +59,7 @@ def finalists(study_name: str, top: int | None, seeds: int | None, out: Path, as
       acmix finalists swin_t-001 --top 3 --seeds 10
     """
     from acmix_nas.cli.console import progress
-    from acmix_nas.cli.decoding import decoding
+    from acmix_nas.cli.decoding import decoding, image_remarks
     from acmix_nas.cli.report import find_folder
     from acmix_nas.cli.study import FAILED_TRIALS, INTERRUPTED
     from acmix_nas.errors import StudyError
@@ -87,7 +90,9 @@ def finalists(study_name: str, top: int | None, seeds: int | None, out: Path, as
         top, seeds = _asked(study, top, seeds)
         candidates = fix_list(study.folder, lambda: choose(study.header, study.records(), top=top), top=top)
         fresh = [study.header.seed + 1 + index for index in range(seeds)]
-        console.print(_announcement(study, candidates, fresh), soft_wrap=True)
+        for line in (_announcement(study, candidates, fresh), *image_remarks(prepared.setting.splits)):
+            log.info(line)
+            console.print(line, soft_wrap=True)
         executor = make_executor(name, replace(prepared.work, limits=options["limits"]), places, address=address)
         _train(console, prepared, candidates, fresh, executor, stop)
         files = render(study.folder, study.header, study.records())

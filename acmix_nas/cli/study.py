@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from acmix_nas.cli.console import text_column
+from acmix_nas.cli.decoding import image_remarks
 from acmix_nas.cli.display import StudyDisplay
 from acmix_nas.cli.follow import Follower
 from acmix_nas.cli.next_command import command, out_words, path_word, storage_words, study_words
@@ -157,12 +158,7 @@ def _announce(study: Study, setting: Setting, console: Console, notes: Sequence[
     ]
     if splits.embedded:
         lines.append("These images are Fashion-MNIST, not ImageNet: they show that things work, not what is best.")
-    lines += [f"Note: {note}." for note in splits.notes]
-    if splits.skipped:
-        lines.append(f"{len(splits.skipped)} images cannot be decoded and are left out; log.txt names them.")
-    for path, reason in splits.skipped:
-        log.warning("left out %s: %s", path, reason)
-    for line in lines:
+    for line in lines + image_remarks(splits):
         log.info(line)
         console.print(line, soft_wrap=True)
 

@@ -1,10 +1,10 @@
 """What `acmix train` says and keeps about a training."""
 
 import json
-import logging
 from typing import Any
 
 from acmix_nas import __version__
+from acmix_nas.cli.decoding import image_remarks
 from acmix_nas.cli.options import command_line
 from acmix_nas.cli.say import say
 from acmix_nas.cli.train_job import Job
@@ -12,8 +12,6 @@ from acmix_nas.cost.environment import environment
 from acmix_nas.data import Splits
 from acmix_nas.train import Training
 from acmix_nas.train.ranks import world
-
-log = logging.getLogger(__name__)
 
 
 def facts(job: Job, splits: Splits, training: Training) -> dict[str, Any]:
@@ -52,11 +50,7 @@ def announcement(job: Job, splits: Splits, training: Training) -> list[str]:
     if splits.embedded:
         said = "" if job.asked.epochs else f" The recipe has {job.recipe.values['epochs']} epochs."
         lines.append(f"These images are Fashion-MNIST, not ImageNet: they show that things work.{said}")
-    if splits.skipped:
-        lines.append(f"{len(splits.skipped)} images cannot be decoded and are left out; log.txt names them.")
-        for path, reason in splits.skipped:
-            log.warning("left out %s: %s", path, reason)
-    return lines
+    return lines + image_remarks(splits)
 
 
 def print_result(job: Job, training: Training, *, as_json: bool) -> None:

@@ -26,6 +26,8 @@ Progress = Callable[[int, int], None]
 
 _BATCH = 32
 """Images that a thread decodes in one go: a million tasks of their own would cost a gigabyte."""
+_SIXTEEN_BITS = ("PNG", "PPM")
+"""Formats whose 16 bits a pixel Pillow may hold in 32."""
 _ORIENTATION = 0x0112
 """The EXIF field; 1 is upright."""
 
@@ -120,6 +122,7 @@ def traits_of(image: Image.Image) -> tuple[str, ...]:
         "palette": image.mode in ("P", "PA"),
         "sixteen_bit": image.mode.startswith("I"),
         "transparent": "transparency" in image.info or image.mode in ("LA", "PA", "RGBA", "La", "RGBa"),
+        "several_frames": image.format != "MPO" and getattr(image, "is_animated", False),
         "exif_rotated": image.getexif().get(_ORIENTATION, 1) != 1,
     }
     return tuple(name for name, is_so in found.items() if is_so)
@@ -216,15 +219,14 @@ def _look(part: Part, index: int) -> Look | str:
 
 
 def _upright(image: Image.Image) -> Image.Image:
+    if image.mode == "F" or (image.mode == "I" and image.format not in _SIXTEEN_BITS):
+        raise ValueError("its pixels have 32 bits, and nothing says which are black and white")
     return _to_rgb(ImageOps.exif_transpose(image))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode[0] in "IF":  # up to 16 bits a pixel, which convert() would clip to white
-        pixels = np.asarray(image)
-        if image.mode == "F" or pixels.min() < 0 or pixels.max() >= 2**16:
-            raise ValueError(f"pixels from {pixels.min():g} to {pixels.max():g}, whose black and white are not known")
-        return Image.fromarray((pixels // 256).astype(np.uint8)).convert("RGB")
+    if image.mode.startswith("I"):  # 16 bits a pixel, which convert() would clip to white
+        return Image.fromarray((np.asarray(image) // 256).astype(np.uint8)).convert("RGB")
     if "transparency" in image.info:
         image = image.convert("RGBA")
     return image.convert("RGB")

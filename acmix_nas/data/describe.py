@@ -59,6 +59,8 @@ class Description:
         modes: Pillow's modes of pixels, by how many images.
         traits: How many images are greyscale, CMYK, turned by EXIF and so on.
         broken: (file, reason) of each that cannot be decoded.
+        passed_over: How many files are not read, by extension or by why.
+        notes: What a user should know of how the source was listed.
     """
 
     kind: str
@@ -73,6 +75,8 @@ class Description:
     modes: dict[str, int]
     traits: dict[str, int]
     broken: tuple[tuple[str, str], ...]
+    passed_over: dict[str, int]
+    notes: tuple[str, ...]
 
 
 def describe(source: Source, *, sample: int = SAMPLE, seed: int = 0, progress: Progress | None = None) -> Description:
@@ -112,6 +116,8 @@ def describe(source: Source, *, sample: int = SAMPLE, seed: int = 0, progress: P
         modes=_by_number([look.mode for look in seen]),
         traits=_by_number([trait for look in seen for trait in look.traits]),
         broken=tuple(broken),
+        passed_over=dict(sorted(source.passed_over.items(), key=lambda item: (-item[1], item[0]))),
+        notes=source.notes,
     )
 
 

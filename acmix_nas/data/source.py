@@ -68,18 +68,21 @@ class Source:
 
     def __post_init__(self) -> None:
         """Checks what every source must have: two classes or more, and training images of every class of the others."""
-        if len(self.classes) < 2:
-            raise DataError(
-                f"classification needs two classes or more; {self.name} has {', '.join(self.classes)} only."
-            )
         for part, what in ((self.train, "train"), (self.validation, "validation")):
             if not len(part.labels):
-                raise DataError(f"{self.name} has no images in its {what} part.")
+                raise DataError(
+                    f"each part of a source has images; {self.name}, read as {self.kind}, has no {what} image."
+                )
             if part.labels.min() < 0 or part.labels.max() >= len(self.classes):
                 raise DataError(
-                    f"the labels of {self.name} are 0 to {len(self.classes) - 1}; its {what} part has "
+                    f"the labels of {self.name} are 0 to {max(len(self.classes) - 1, 0)}; its {what} part has "
                     f"{part.labels.min()} to {part.labels.max()}. A part without labels (-1) cannot be used."
                 )
+        if len(self.classes) < 2:
+            raise DataError(
+                f"classification needs two classes or more; {self.name}, read as {self.kind}, has "
+                f"{', '.join(self.classes)} only; its first image is {self.train.name(0)}."
+            )
         trained = np.bincount(self.train.labels, minlength=len(self.classes)) > 0
         check_classes(
             [name for name, has in zip(self.classes, trained, strict=True) if has],

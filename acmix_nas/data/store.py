@@ -43,7 +43,7 @@ class Index:
         recipe: What the subset was drawn by.
         broken: (file, reason) of each image that was left out because it could not be decoded.
         traits: How many images of each split were greyscale, CMYK, turned by EXIF and so on, all made 8-bit RGB.
-        notes: What was asked for and could not be had.
+        notes: What was asked for and could not be had, and what of the source was not read.
         command: The command line that made it.
         versions: Of Python and the libraries that decoded.
     """

@@ -36,7 +36,7 @@ class Plan:
         splits: "train", "search" and "report": disjoint.
         size: Height and width of its images in pixels.
         recipe: What makes two subsets the same, as plain values.
-        notes: What was asked for and could not be had.
+        notes: What was asked for and could not be had, and what of the source is not read.
     """
 
     classes: tuple[str, ...]
@@ -103,7 +103,8 @@ def plan_subset(
         "size": size,
         "seed": seed,
     }
-    return Plan(classes=names, splits=splits, size=size, recipe=recipe, notes=_notes(splits, names, images_per_class))
+    notes = (*source.remarks(), *_notes(splits, names, images_per_class))
+    return Plan(classes=names, splits=splits, size=size, recipe=recipe, notes=notes)
 
 
 def _of_classes(part: Part, numbers: Indices) -> tuple[Indices, Indices]:

@@ -49,6 +49,18 @@ def test_describe_shows_what_is_there(images):
     assert "train/red/7.png: UnidentifiedImageError" in text
 
 
+def test_describe_counts_what_is_not_read(images):
+    for name in ("train/red/a.heic", "train/red/b.heic", "val/red/list.txt"):
+        (images / name).write_bytes(b"x")
+    (images / "train" / "red" / "self").symlink_to(".")
+    text = run("data", "describe", images)
+    assert "not read: 2 .heic, 1 .txt" in text
+    assert re.search(r"note: 1 links in .*/train to folders that are read already, .*: red/self", text)
+    found = json.loads(run("data", "describe", images, "--json"))
+    assert found["passed_over"] == {".heic": 2, ".txt": 1}
+    assert len(found["notes"]) == 1
+
+
 def test_describe_as_json(images):
     found = json.loads(run("data", "describe", images, "--sample", "30", "--json"))
     assert (found["kind"], found["sampled"], found["classes"]) == ("folder", 30, ["dark", "light", "red"])
@@ -121,6 +133,21 @@ def test_a_search_takes_a_store(images, tmp_path, monkeypatch):
     assert found["trials"][0]["status"] == "complete"
     assert found["trials"][0]["data"]["name"] == "store"
     assert found["study"]["settings"]["asked"]["data"] == str(tmp_path / "store")
+
+
+@pytest.mark.slow
+def test_commands_that_train_log_what_is_not_read(images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (images / "train" / "red" / "a.heic").write_bytes(b"x")
+    (images / "train" / "red" / "7.png").write_bytes(b"no image")
+    data = ["--data", images, "--epochs", 1]
+    quick = ["--trials", 2, "--proxy", "cpu", "--proxy-images", 100, "--json"]
+    run("search", "--space", "swin_t", "--study", "a", *data, *quick)
+    run("finalists", "a", "--top", 1, "--seeds", 1, "--json")
+    run("train", "acmix_resnet26", "--study", "b", *data, "--input-size", 32, "--batch-size", 64, "--json")
+    texts = [(tmp_path / "reports" / name / "log.txt").read_text(encoding="utf-8") for name in "ab"]
+    assert [text.count("1 files of images are not read: 1 .heic") for text in texts] == [2, 1]
+    assert [text.count(f"left out {images}/train/red/7.png: UnidentifiedImageError") for text in texts] == [2, 1]
 
 
 QUICKER = {

@@ -1,7 +1,11 @@
 """Class numbers and names as files have them, checked before anything is made of them."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
+
+from acmix_nas.data.draw import Indices
 from acmix_nas.errors import DataError
 
 MOST_CLASSES = 1_000_000
@@ -22,17 +26,53 @@ def check_number(value: int, where: str) -> int:
     return value
 
 
-def check_name(value: str, where: str) -> str:
-    """A class name.
+def number_labels(values: Sequence[Any], known: dict[str, int] | None, where: str, row: int = 0) -> Indices:
+    """Class numbers of some rows of a table.
+
+    Args:
+        values: Their labels.
+        known: The number of each class name that was met; new ones are added. None where labels are numbers.
+        where: The table, for messages.
+        row: Number of the first row.
+
+    Returns:
+        (N,)
 
     Raises:
-        DataError: It is empty.
+        DataError: A row has no label, or none that a class has.
     """
-    if not value.strip():
-        raise DataError(f"a class has a name; {where} has {value!r}. Give it one, or remove the image.")
-    return value
+    if None in values:
+        raise DataError(
+            f"each row has a label; row {row + values.index(None)} of {where} has none. Give it one, or leave it out."
+        )
+    if known is not None:
+        for name in dict.fromkeys(values):
+            if not name.strip():
+                place = f"row {row + values.index(name)} of {where}"
+                raise DataError(f"a class has a name; {place} has {name!r}. Give it one, or leave it out.")
+            known.setdefault(name, len(known))
+        return np.array([known[name] for name in values], dtype=np.int64)
+    for value in {max(values), min(values)} if values else ():
+        check_number(value, f"row {row + values.index(value)} of {where}")
+    return np.array(values, dtype=np.int64)
 
 
-def numbered(labels: Iterable[int]) -> tuple[str, ...]:
+def numbered(*labels: Sequence[int] | Indices) -> tuple[str, ...]:
     """Names of classes that have numbers alone: "0" to the largest that is there."""
-    return tuple(str(number) for number in range(max(labels, default=-1) + 1))
+    largest = max((int(max(part)) for part in labels if len(part)), default=-1)
+    return tuple(str(number) for number in range(largest + 1))
+
+
+def sort_names(known: dict[str, int]) -> tuple[tuple[str, ...], Indices]:
+    """Names in the order of the alphabet, and the place there of each number in `known`."""
+    names = tuple(sorted(known))
+    places = {name: place for place, name in enumerate(names)}
+    return names, np.array([places[name] for name in known], dtype=np.int64)
+
+
+def in_words(names: tuple[str, ...] | None) -> str:
+    """What the labels of a table are: class numbers with these names, or class names themselves where it is None."""
+    if names is None:
+        return "class names"
+    shown = f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+    return f"class numbers named {shown}" if names else "class numbers without names"

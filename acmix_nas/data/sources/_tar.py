@@ -1,5 +1,6 @@
 """Tar files without unpacking: where each member lies, so that any of them is one read away."""
 
+import os
 import tarfile
 from array import array
 from collections import Counter
@@ -178,6 +179,8 @@ def _check_packing(tar: Path, file: IO[bytes]) -> None:
 def _members(file: IO[bytes], offset: int, folder: str, passed_over: Counter[str], depth: int = 0) -> Iterator[Member]:
     if depth > MAX_DEPTH:
         raise tarfile.ReadError(f"more than {MAX_DEPTH} tar files lie inside each other")
+    length = file.seek(0, os.SEEK_END)
+    file.seek(0)
     with tarfile.open(fileobj=file, mode="r:") as archive:
         while (info := _next(archive, offset)) is not None:
             name = f"{folder}{info.name.removeprefix('./')}"
@@ -187,6 +190,8 @@ def _members(file: IO[bytes], offset: int, folder: str, passed_over: Counter[str
                 inside = name.removesuffix(".tar") + "/"
                 yield from _members(inner, offset + info.offset_data, inside, passed_over, depth + 1)
             elif info.isreg() and not info.issparse():
+                if info.offset_data + info.size > length:
+                    raise tarfile.ReadError(f"it is cut at byte {offset + length:,}, inside {name}")
                 yield name, offset + info.offset_data, info.size
             elif is_image(Path(name).name):
                 passed_over["links or sparse files in a tar file"] += 1

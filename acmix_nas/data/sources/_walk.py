@@ -70,15 +70,20 @@ class Walk:
     A folder that a link leads to is walked through, unless it was before or has the source itself in it. A file with
     two names is one image. Files and folders whose name starts with a dot are left out.
 
+    Args:
+        tops: The folders of its parts; no link in one may lead to another.
+
     Attributes:
         passed_over: How many files were no images, by extension.
         notes: What a user should know of links and empty folders.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *tops: Path) -> None:
         self.passed_over: Counter[str] = Counter()
         self.notes: list[str] = []
         self._seen: dict[Identity, tuple[Path, Folder]] = {}
+        for top in tops:
+            self._first(top, (), str(top))
         self._parts: list[Found] = []
 
     def part(self, top: Path, *, in_classes: bool = True) -> Found:
@@ -148,7 +153,7 @@ class Walk:
                 for entry in entries:
                     if entry.name[0] == ".":
                         self.passed_over["hidden"] += 1
-                    elif entry.is_dir():
+                    elif _is_folder(entry):
                         below.append(entry.name)
                     elif is_image(entry.name):
                         images.append(entry.name)
@@ -177,6 +182,13 @@ class Walk:
     def _note(self, what: str, names: Sequence[str]) -> None:
         if names:
             self.notes.append(f"{len(names)} {what}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}")
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _check_in_folders(found: Found, top: Path) -> None:

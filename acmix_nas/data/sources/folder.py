@@ -60,7 +60,7 @@ def open_source(spec: str) -> Source:
     root = Path(spec)
     validation_folder = _validation(root)
     assert validation_folder is not None, "matches() looks for it"
-    walk = Walk()
+    walk = Walk(root / "train", validation_folder)
     train, validation = walk.part(root / "train"), walk.part(validation_folder)
     classes = tuple(sorted({*train.classes}, key=natural_key))
     known = {name: number for number, name in enumerate(classes)}

@@ -1,16 +1,17 @@
 """A data set of the Hugging Face hub, or any folder that `datasets.load_dataset` takes."""
 
-import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from acmix_nas.data.draw import Indices
+from acmix_nas.data.formats import open_image
 from acmix_nas.data.source import VALIDATION, Source, digest
 from acmix_nas.data.sources._columns import find_columns
+from acmix_nas.data.sources._labels import in_words, number_labels, numbered, sort_names
 from acmix_nas.data.sources._optional import needed
 from acmix_nas.errors import DataError
 
@@ -42,9 +43,9 @@ class Items:
         """The image in a row."""
         value = self.table[index][self.image_column]
         if value and value["bytes"]:
-            return Image.open(io.BytesIO(value["bytes"]))
+            return open_image(value["bytes"])
         if value and value["path"]:
-            return Image.open(value["path"])
+            return open_image(Path(value["path"]))
         raise OSError("the row has neither bytes nor the path of an image")
 
 
@@ -71,24 +72,52 @@ def open_source(spec: str) -> Source:
         raise DataError(
             f"a data set has the split train and one of {', '.join(VALIDATION)}; {name} has {', '.join(splits)}."
         )
-    train, label_column = _part(library, splits["train"], f"{name} train")
-    validation, _ = _part(library, splits[validation_name], f"{name} {validation_name}")
-    names = getattr(train.table.features[label_column], "names", None)
+    known: dict[str, int] = {}
+    train, numbers = _part(library, splits["train"], f"{name} train", known)
+    validation, other_numbers = _part(library, splits[validation_name], f"{name} {validation_name}", known)
+    if numbers != other_numbers:
+        raise DataError(
+            f"the splits of a data set name their classes alike; {name} has {in_words(numbers)} in train, "
+            f"{in_words(other_numbers)} in {validation_name}. Choose another data set, or write it again."
+        )
+    classes = numbers or numbered(train.labels, validation.labels)
+    if numbers is None:
+        classes, places = sort_names(known)
+        train, validation = (replace(part, labels=places[part.labels]) for part in (train, validation))
     return Source(
         kind="hfds",
         name=name,
-        classes=tuple(names or (str(number) for number in range(int(train.labels.max()) + 1))),
+        classes=classes,
         train=train,
         validation=validation,
         fingerprint=digest(_facts(name, train, validation)),
     )
 
 
-def _part(library: Any, table: Any, where: str) -> tuple[Items, str]:
+def _part(library: Any, table: Any, where: str, known: dict[str, int]) -> tuple[Items, tuple[str, ...] | None]:
+    """A split, and the names of its class numbers: () where they have none, None where its labels are names."""
     image, label = find_columns(table.column_names, where)
-    stored = table.cast_column(image, library.Image(decode=False))
-    labels = np.array(table.select_columns([label]).with_format("numpy")[label][:], dtype=np.int64)
-    return Items(table=stored, image_column=image, where=where, labels=labels), label
+    kind, image_kind = table.features[label], table.features[image]
+    if not isinstance(image_kind, library.Image) and "binary" not in str(getattr(image_kind, "dtype", "")):
+        raise DataError(
+            f"images are of the type Image or binary; the column {image} of {where} is {image_kind}. Cast it."
+        )
+    dtype = str(getattr(kind, "dtype", ""))
+    if not isinstance(kind, library.ClassLabel) and not dtype.startswith(
+        ("int", "uint", "bool", "string", "large_string")
+    ):
+        raise DataError(
+            f"a label is a ClassLabel, an integer or a string; the column {label} of {where} is {kind}. Cast it."
+        )
+    is_text = "string" in dtype
+    values = table.select_columns([label]).with_format("arrow")[:].column(0).to_pylist()
+    items = Items(
+        table=table.cast_column(image, library.Image(decode=False)),
+        image_column=image,
+        where=where,
+        labels=number_labels(values, known if is_text else None, where),
+    )
+    return items, None if is_text else tuple(getattr(kind, "names", None) or ())
 
 
 def _facts(name: str, train: Items, validation: Items) -> Iterator[str | bytes]:

@@ -1,11 +1,9 @@
 """A folder of Parquet files as Hugging Face lays them out, read in row groups and never whole."""
 
-import io
 import json
 import threading
-from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,11 @@ import numpy as np
 from PIL import Image
 
 from acmix_nas.data.draw import Indices
+from acmix_nas.data.formats import open_image
 from acmix_nas.data.source import VALIDATION, Source, digest
 from acmix_nas.data.sources._columns import find_columns
+from acmix_nas.data.sources._identity import check_files
+from acmix_nas.data.sources._labels import in_words, number_labels, numbered, sort_names
 from acmix_nas.data.sources._optional import needed
 from acmix_nas.errors import DataError
 
@@ -61,7 +62,7 @@ class Rows:
         content = value.get("bytes") if isinstance(value, dict) else value
         if not content:
             raise OSError("the row has no bytes of an image")
-        return Image.open(io.BytesIO(content))
+        return open_image(content)
 
     def _place(self, index: int) -> tuple[int, int]:
         group = int(np.searchsorted(self.ends, index, side="right"))
@@ -90,26 +91,25 @@ def open_source(spec: str) -> Source:
     Labels are class numbers with their names in the files' Hugging Face metadata, or class names themselves.
 
     Raises:
-        DataError: pyarrow is missing, the validation files are, or a file is damaged or has other columns.
+        DataError: pyarrow is missing, the validation files are, or a file is damaged, has other columns or names than
+            the first, or a row without a label.
     """
     root = Path(spec)
     train_files, validation_files = _files(root, ("train",)), _files(root, VALIDATION)
     if not validation_files:
         raise DataError(f"a source is {LAYOUT}; {spec} has no files to validate on. Add them.")
-    image_column, label_column, names = _describe(train_files[0])
+    check_files({"train": train_files, "validation": validation_files})
+    columns = _agreed([*train_files, *validation_files])
     known: dict[str, int] = {}
-    train = _list(train_files, image_column, label_column, known)
-    validation = _list(validation_files, image_column, label_column, known)
-    if known:
-        order = sorted(known)
-        number = np.array([order.index(name) for name in known], dtype=np.int64)
-        train.labels, validation.labels, names = number[train.labels], number[validation.labels], order
-    if names is None:
-        names = [str(number) for number in range(int(max(train.labels.max(), validation.labels.max())) + 1)]
+    train, validation = (_list(files, columns, known) for files in (train_files, validation_files))
+    names = columns.numbered or numbered(train.labels, validation.labels)
+    if columns.numbered is None:
+        names, number = sort_names(known)
+        train.labels, validation.labels = number[train.labels], number[validation.labels]
     return Source(
         kind="parquet",
         name=root.resolve().name,
-        classes=tuple(names),
+        classes=names,
         train=train,
         validation=validation,
         fingerprint=digest(_facts(train, validation)),
@@ -129,46 +129,122 @@ def _open(file: Path) -> Any:
     pyarrow = needed("pyarrow", "pyarrow", "reading Parquet files")
     parquet = needed("pyarrow.parquet", "pyarrow", "reading Parquet files")
     try:
-        return parquet.ParquetFile(file)
+        return parquet.ParquetFile(file, page_checksum_verification=True)
     except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"{file} cannot be read as a Parquet file: {error}. Is it whole? Download it again.") from error
+        why = " ".join(str(error).split())
+        raise DataError(f"{file} cannot be read as a Parquet file: {why}. Is it whole? Download it again.") from error
 
 
-def _describe(file: Path) -> tuple[str, str, list[str] | None]:
-    """Columns of images and labels, and the names of the classes where Hugging Face's metadata have them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Columns:
+    """What the columns of a file are.
+
+    Attributes:
+        image: Name of that of images.
+        label: Name of that of labels.
+        numbered: Names of the class numbers in Hugging Face's metadata, () where there are none; None where labels are
+            names.
+    """
+
+    image: str
+    label: str
+    numbered: tuple[str, ...] | None
+
+    def __str__(self) -> str:
+        return f"{self.image} and {self.label} with {in_words(self.numbered)}"
+
+
+def _agreed(files: list[Path]) -> _Columns:
+    """The columns of all files."""
+    first = _columns(files[0])
+    for file in files[1:]:
+        if (other := _columns(file)) != first:
+            raise DataError(
+                f"the files of a source have the same columns and name their classes alike; {files[0]} has "
+                f"{first}, {file} has {other}. Write them again."
+            )
+    return first
+
+
+def _columns(file: Path) -> _Columns:
     with _open(file) as table:
         schema = table.schema_arrow
     image, label = find_columns(schema.names, str(file))
+    is_text = _check_types(schema, image, label, file)
+    return _Columns(image=image, label=label, numbered=None if is_text else _names(schema, label))
+
+
+def _check_types(schema: Any, image: str, label: str, file: Path) -> bool:
+    """Whether labels are names."""
+    types = needed("pyarrow.types", "pyarrow", "reading Parquet files")
+    for name in (image, label):
+        if schema.names.count(name) > 1:
+            raise DataError(f"a table has one column of each name; {file} has several {name}. Rename them.")
+    content = kind = schema.field(image).type
+    if types.is_struct(kind):
+        content = kind.field("bytes").type if kind.get_field_index("bytes") >= 0 else None
+    if content is None or not (types.is_binary(content) or types.is_large_binary(content)):
+        raise DataError(
+            f"images are bytes of files, or a struct with such `bytes`; the column {image} of {file} is {kind}. Write "
+            "the images into the table."
+        )
+    kind = schema.field(label).type
+    value = kind.value_type if types.is_dictionary(kind) else kind
+    if not (types.is_integer(value) or types.is_boolean(value) or _is_text(types, value)):
+        raise DataError(
+            f"a label is a class number (an integer) or a class name (a string); the column {label} of {file} is "
+            f"{kind}. Convert it."
+        )
+    return _is_text(types, value)
+
+
+def _is_text(types: Any, kind: Any) -> bool:
+    return bool(types.is_string(kind) or types.is_large_string(kind))
+
+
+def _names(schema: Any, label: str) -> tuple[str, ...]:
+    """Names of the class numbers where Hugging Face's metadata have them."""
     try:
-        features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
-        return image, label, [str(name) for name in features[label]["names"]]
-    except (TypeError, KeyError, ValueError):
-        return image, label, None
+        names = json.loads(schema.metadata[b"huggingface"])["info"]["features"][label]["names"]
+    except (TypeError, LookupError, ValueError, RecursionError):
+        return ()
+    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return tuple(names) if is_list else ()
 
 
-def _list(files: list[Path], image_column: str, label_column: str, known: dict[str, int]) -> Rows:
+def _list(files: list[Path], columns: _Columns, known: dict[str, int]) -> Rows:
+    pyarrow = needed("pyarrow", "pyarrow", "reading Parquet files")
     groups: list[tuple[int, int]] = []
     counts: list[int] = []
-    labels = array("q")
+    labels = [np.array([], dtype=np.int64)]
     for number, file in enumerate(files):
         with _open(file) as table:
             groups += [(number, group) for group in range(table.num_row_groups)]
             counts += [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
-            for value in _labels(table, label_column):
-                labels.append(value if isinstance(value, int) else known.setdefault(str(value), len(known)))
-    return Rows(
+            try:
+                labels += _labels(table, columns, file, known)
+            except (OSError, pyarrow.ArrowException) as error:
+                why = " ".join(str(error).split())
+                raise DataError(f"the labels of {file} cannot be read: {why}. Download it again.") from error
+    rows = Rows(
         files=files,
-        image_column=image_column,
+        image_column=columns.image,
         groups=groups,
         ends=np.cumsum(counts, dtype=np.int64),
-        labels=np.array(labels, dtype=np.int64),
+        labels=np.concatenate(labels),
     )
+    if sum(counts) != len(rows.labels):
+        raise DataError(f"a table has a label in each row; {files[0]} and what follows it have other numbers of them.")
+    return rows
 
 
-def _labels(table: Any, column: str) -> Iterator[Any]:
-    for batch in table.iter_batches(columns=[column]):
-        values: Callable[[], list[Any]] = batch.column(0).to_pylist
-        yield from values()
+def _labels(table: Any, columns: _Columns, file: Path, known: dict[str, int]) -> Iterator[Indices]:
+    """Class numbers, batch by batch; names are numbered in `known`."""
+    row = 0
+    for batch in table.iter_batches(columns=[columns.label]):
+        values: list[Any] = batch.column(0).to_pylist()
+        yield number_labels(values, known if columns.numbered is None else None, str(file), row)
+        row += len(values)
 
 
 def _facts(train: Rows, validation: Rows) -> Iterator[str | bytes]:

@@ -45,7 +45,7 @@ def open_source(spec: str) -> Source:
     return Source(
         kind="wds",
         name=root.resolve().name,
-        classes=_names(root) or numbered([*train.labels, *validation.labels]),
+        classes=_names(root) or numbered(train.labels, validation.labels),
         train=train.part(),
         validation=validation.part(),
         fingerprint=digest(piece for found in (train, validation) for piece in found.facts()),
