@@ -13,7 +13,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from acmix_nas.errors import DiskError, StudyError
+from acmix_nas.errors import DiskError, RecordError, StudyError
 from acmix_nas.files import write_text
 from acmix_nas.front import DIRECTIONS, values_of
 from acmix_nas.record import StudyHeader, TrialRecord
@@ -268,7 +268,7 @@ class Study:
         for trial in self._trials:
             known = trial.number in self._records and self._records[trial.number].status in STATES
             if "record" in trial.user_attrs and not known:
-                self._records[trial.number] = TrialRecord.from_dict(trial.user_attrs["record"])
+                self._records[trial.number] = _record_of(trial)
 
     def _keep(self, record: TrialRecord) -> None:
         self._records[record.number] = record
@@ -276,6 +276,13 @@ class Study:
             append_record(self.folder / "trials.jsonl", record)
         except DiskError as error:
             log.warning("trial %d is stored, but not yet in trials.jsonl: %s", record.number, error)
+
+
+def _record_of(trial: FrozenTrial) -> TrialRecord:
+    record = TrialRecord.from_dict(trial.user_attrs["record"])
+    if record.number != trial.number:
+        raise RecordError(f"trial {trial.number} holds the record of trial {record.number}.")
+    return record
 
 
 def load(folder: Path) -> tuple[StudyHeader, list[TrialRecord]]:
