@@ -22,6 +22,8 @@ STATUSES = ("complete", "paused", "pruned", "failed")
 """All epochs trained; stopped to be gone on with; stopped for good because others were better; ended by an error."""
 SPLITS = ("search", "report")
 KINDS = ("search", "ablate")
+LEAST_SCORE, MOST_SCORE = 0, 1
+"""Range of top-1 accuracy, the metric of `scores`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +171,12 @@ class TrialRecord:
         _check("split", self.split, SPLITS)
         if self.status == "complete" and not self.scores:
             raise RecordError(f"trial {self.number} is complete but has no score.")
+        wrong = [score for score in self.scores if not LEAST_SCORE <= score <= MOST_SCORE]
+        if wrong:
+            raise RecordError(
+                f"trial {self.number} has the score {_shown(wrong[0])}; top-1 accuracies are from {LEAST_SCORE} to "
+                f"{MOST_SCORE}."
+            )
 
     @property
     def arch_id(self) -> str:
@@ -211,6 +219,7 @@ class TrialRecord:
                 tuple(None if pair is None else (pair[0], pair[1]) for pair in blocks) for blocks in known.get(name, ())
             )
         record = cls(**known)
+        _check_epochs(record)
         if values.get("arch_id", record.arch_id) != record.arch_id:
             raise RecordError(
                 f"trial {record.number} says arch_id {_shown(values['arch_id'])}, but its arch has {record.arch_id}."
@@ -229,6 +238,20 @@ class TrialRecord:
         except (ValueError, RecursionError) as error:
             raise RecordError(f"a record is one JSON object on one line: {error}.") from error
         return cls.from_dict(values)
+
+
+def _check_epochs(record: TrialRecord) -> None:
+    """Refuses a stored record that has not one score for each epoch trained."""
+    count, epochs = len(record.scores), record.budget.get("epochs")
+    if isinstance(epochs, int) and (count > epochs or (record.status == "complete" and count < epochs)):
+        raise RecordError(
+            f"trial {record.number} is {record.status} and has {count} scores for the {epochs} epochs of its budget; "
+            "there is one score for each epoch."
+        )
+    for name in ("losses", "mixing", "norms"):
+        found = len(getattr(record, name))
+        if found != count and (found or name == "losses"):
+            raise RecordError(f"trial {record.number} has {count} scores but {found} {name}; each epoch has one.")
 
 
 def _is_count(value: object) -> bool:

@@ -65,6 +65,7 @@ def finalists(study_name: str, top: int | None, seeds: int | None, out: Path, as
     from acmix_nas.errors import StudyError
     from acmix_nas.report import render
     from acmix_nas.report.fresh import stored_finals
+    from acmix_nas.report.sampling import sampling_notes
     from acmix_nas.report.table import as_text
     from acmix_nas.search.again import prepare_again
     from acmix_nas.search.crew import check_crew, crew, device_asked, limits_asked
@@ -90,7 +91,9 @@ def finalists(study_name: str, top: int | None, seeds: int | None, out: Path, as
         top, seeds = _asked(study, top, seeds)
         candidates = fix_list(study.folder, lambda: choose(study.header, study.records(), top=top), top=top)
         fresh = [study.header.seed + 1 + index for index in range(seeds)]
-        for line in (_announcement(study, candidates, fresh), *image_remarks(prepared.setting.splits)):
+        splits = prepared.setting.splits
+        sampling = sampling_notes(splits.to_dict()["counts"]["report"], "report")
+        for line in (_announcement(study, candidates, fresh), *sampling, *image_remarks(splits)):
             log.info(line)
             console.print(line, soft_wrap=True)
         executor = make_executor(name, replace(prepared.work, limits=options["limits"]), places, address=address)
@@ -131,10 +134,12 @@ def _train(
 ) -> None:
     from acmix_nas.cli.display import StudyDisplay
     from acmix_nas.search.finalists import load_finals, train_finalists
+    from acmix_nas.search.fresh_records import sort_fresh
 
-    folder, setting = prepared.study.folder, prepared.setting
+    folder, header, setting = prepared.study.folder, prepared.study.header, prepared.setting
+    fresh = sort_fresh(load_finals(folder), header.settings, seed=header.seed)
     ids = {(candidate.arch.id, seed) for candidate in candidates for seed in seeds}
-    stored = [record for record in load_finals(folder) if (record.arch_id, record.seeds["init"]) in ids]
+    stored = [record for record in fresh.kept if (record.arch_id, record.seeds["init"]) in ids]
     stop.forget()
     with stop.hearing_signals(), StudyDisplay(console, "finalists", len(ids), stored) as display:
         try:

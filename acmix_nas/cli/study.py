@@ -22,6 +22,7 @@ from acmix_nas.front import front
 from acmix_nas.record import TrialRecord
 from acmix_nas.report import View, render
 from acmix_nas.report.pruning import pruning_text
+from acmix_nas.report.sampling import sampling_notes
 from acmix_nas.search.run import Watcher
 from acmix_nas.search.stop import TIME_IS_UP, Stop
 from acmix_nas.search.study import Study
@@ -155,6 +156,7 @@ def _announce(study: Study, setting: Setting, console: Console, notes: Sequence[
         f"proxy: {proxy.name}, {proxy.input_size} px, width {proxy.width:g}, epochs {budget.epochs}, "
         f"{budget.precision} on {setting.device}",
         *notes,
+        *sampling_notes(splits.to_dict()["counts"][header.split], header.split),
     ]
     if splits.embedded:
         lines.append("These images are Fashion-MNIST, not ImageNet: they show that things work, not what is best.")

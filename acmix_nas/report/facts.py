@@ -7,6 +7,7 @@ from acmix_nas.errors import RecordError
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.gradients import gradient_fact
 from acmix_nas.report.pareto import complete
+from acmix_nas.report.sampling import sampling_fact
 
 NOT_IMAGENET = "These accuracies are on the embedded Fashion-MNIST, not ImageNet."
 
@@ -38,6 +39,7 @@ def facts(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, str]
     return {
         "Data": _each(_data_text(record.data) for record in records),
         "Split": f"{header.split} images" + _split_note(header.split),
+        **sampling_fact(records),
         "Budget": _each(_budget_text(record.budget) for record in records),
         "Proxy": _each(_proxy_text(record.proxy) for record in records),
         "Seeds": _seeds_text(records),

@@ -1,15 +1,19 @@
 """What a study's folder says of its finalists: their table and the best of them by fresh scores."""
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acmix_nas.record import StudyHeader
+from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.finals import Final, best_final, finals_table
 from acmix_nas.report.table import Table
 
 if TYPE_CHECKING:
     from acmix_nas.search.finalists import Candidate
+
+log = logging.getLogger(__name__)
 
 BASELINES = {"plain host": "plain host", "paper": "paper", "random search": "best of "}
 """Short name -> how the name of the network begins."""
@@ -40,10 +44,14 @@ def stored_finals(folder: Path, header: StudyHeader) -> Fresh | None:
     """
     if header.kind != "search":
         return None
-    from acmix_nas.search.finalists import load_list  # loads torch, which an ablation's report does without
+    from acmix_nas.search.finalists import load_finals, load_list  # loads torch, which ablations do without
+    from acmix_nas.search.fresh_records import sort_fresh
 
     candidates = load_list(folder)
-    finals = [_final(folder, candidate) for candidate in candidates]
+    records = sort_fresh(load_finals(folder), header.settings, seed=header.seed)
+    for note in records.notes:
+        log.warning("%s: %s", folder.name, note)
+    finals = [_final(records.kept, candidate) for candidate in candidates]
     best = best_final(finals)
     if best is None:
         return None
@@ -53,15 +61,14 @@ def stored_finals(folder: Path, header: StudyHeader) -> Fresh | None:
         for candidate in candidates
         if any(name.startswith(start) for name in candidate.names)
     }
-    return Fresh(finals_table(header, finals, baselines), best)
+    table = finals_table(header, finals, baselines)
+    return Fresh(replace(table, notes=(*table.notes, *records.notes)), best)
 
 
-def _final(folder: Path, candidate: "Candidate") -> Final:
-    from acmix_nas.search.finalists import load_finals
-
+def _final(fresh: Sequence[TrialRecord], candidate: "Candidate") -> Final:
     records = {
         record.seeds["init"]: record
-        for record in load_finals(folder)
+        for record in fresh
         if record.arch_id == candidate.arch.id and record.status == "complete"
     }
     return Final(

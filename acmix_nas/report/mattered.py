@@ -1,7 +1,7 @@
 """What mattered in a search: how far its front came, which choices decided, and what its best blocks learned."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.depth import Block, Span, over_front
@@ -12,6 +12,8 @@ from acmix_nas.report.table import NOTHING, Cell, Column, Table
 
 STEPS = 8
 """Rows of the table of hypervolumes, at most."""
+BELIEVED = 0.25
+"""Share of the trials' variance that a model must predict for its shares to be worth reading."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +23,10 @@ class Mattered:
     Attributes:
         course: Hypervolume after each ended trial, as a share of its box.
         box: The reference point, for people.
-        importances: Choice -> share of the importance for top-1, largest first.
+        importances: Choice -> share of the variance of top-1 (`acmix_nas.search.shares`), largest first.
+        subtree: Choice -> that share and those of all choices that hang on it.
+        explained: How much of the trials' variance the model behind the shares predicts.
+        ped_anova: Choice -> Optuna's importance.
         active: Choice -> trials in which it is active.
         effects: Options against the other options of their choice, by the importance of the choice.
         blocks: alpha and beta by depth over the front.
@@ -30,6 +35,9 @@ class Mattered:
     course: tuple[float, ...] = ()
     box: str = ""
     importances: Mapping[str, float] = field(default_factory=dict)
+    subtree: Mapping[str, float] = field(default_factory=dict)
+    explained: float = 0.0
+    ped_anova: Mapping[str, float] = field(default_factory=dict)
     active: Mapping[str, int] = field(default_factory=dict)
     effects: tuple[Effect, ...] = ()
     blocks: tuple[Block, ...] = ()
@@ -45,20 +53,23 @@ def mattered(header: StudyHeader, records: Sequence[TrialRecord]) -> Mattered:
     known = Mattered(course=course(header, records), box=_box(header), blocks=over_front(header, records))
     if "space" not in header.settings:
         return known
-    from acmix_nas.search.importance import chosen, importances
+    from acmix_nas.search.importance import chosen, ped_anova
+    from acmix_nas.search.shares import shares
 
     found = chosen(header, records)
     if found is None:
         return known
-    shares = importances(found)
-    active = {name: sum(name in values for values, _ in found.trials) for name in shares}
-    return Mattered(
-        course=known.course,
-        box=known.box,
-        importances=shares,
-        active=active,
-        effects=effects(found, shares),
-        blocks=known.blocks,
+    parts = shares(found.space, found.trials)
+    if parts is None:
+        return replace(known, effects=effects(found))
+    return replace(
+        known,
+        importances=parts.own,
+        subtree=parts.subtree,
+        explained=parts.explained,
+        ped_anova=ped_anova(found),
+        active={name: sum(name in values for values, _ in found.trials) for name in parts.own},
+        effects=effects(found, parts.own),
     )
 
 
@@ -104,7 +115,13 @@ def _course_table(found: Mattered) -> Table:
 
 def _importance_table(found: Mattered) -> Table:
     rows = [
-        (Cell(name, name), _number(share, "{:.3f}"), _whole(found.active[name]))
+        (
+            Cell(name, name),
+            _number(share, "{:.3f}"),
+            _number(found.subtree[name], "{:.3f}"),
+            _number(found.ped_anova.get(name, 0.0), "{:.3f}"),
+            _whole(found.active[name]),
+        )
         for name, share in found.importances.items()
     ]
     return Table(
@@ -112,15 +129,22 @@ def _importance_table(found: Mattered) -> Table:
         title="Importance of the choices for top-1",
         columns=(
             Column(key="choice", title="choice"),
-            Column(key="importance", title="importance", numeric=True),
+            Column(key="importance", title="share of variance", numeric=True),
+            Column(key="subtree", title="with all that hangs on it", numeric=True),
+            Column(key="ped_anova", title="Optuna's importance", numeric=True),
             Column(key="trials", title="trials with it active", numeric=True),
         ),
         rows=tuple(rows),
         notes=(
-            "Optuna's PED-ANOVA: how differently a choice's options are spread among the best tenth of the trials (at "
-            "least five) and among all, as shares of 1. A choice that plays a part beside certain others only is "
-            "judged within the trials in which it does. With few trials chance counts too, the more so the more "
-            "options a choice has. Shared scores are left out.",
+            "Share of variance: a choice's Shapley share in the variance of top-1 over networks drawn evenly from the "
+            "space: its own part and an even part of every interaction. What a choice decides by itself, those that "
+            "hang on it cannot take. Shares are of a Gaussian process fitted to the trials, which predicts "
+            f"{max(found.explained, 0.0):.0%} of their variance, each left out in turn"
+            + ("; that is little, so read nothing into them." if found.explained < BELIEVED else "."),
+            "Optuna's importance, as optuna-dashboard shows it, is PED-ANOVA: how differently a choice's options are "
+            "spread among the best tenth of the trials (at least five) and among all. It judges a choice within the "
+            "trials in which it is active, so one that hangs on another may take what the other decides. Shared scores "
+            "are left out.",
         ),
     )
 

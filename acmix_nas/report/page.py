@@ -29,6 +29,7 @@ from acmix_nas.report.pareto import (
     timed,
     titles,
 )
+from acmix_nas.report.sampling import sampling_error
 from acmix_nas.report.table import Table
 from acmix_nas.report.trials import REFERENCES, split_title
 
@@ -194,6 +195,7 @@ def _trial(record: TrialRecord, shown: frozenset[str]) -> dict[str, Any]:
         "stages": stage_texts(record.arch, shown),
         "depths": list(depths) if isinstance(depths, list | tuple) else list(record.arch.depths),
         "top1": record.top1,
+        "error_points": sampling_error(record),
         "host": record.arch.host,
         "conv_on": record.arch.conv_on,
         "scores": list(record.scores),

@@ -20,6 +20,7 @@ from acmix_nas.report.pareto import (
     score,
     titles,
 )
+from acmix_nas.report.sampling import sampling_fact
 from acmix_nas.report.trials import REFERENCES
 
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00"
@@ -120,6 +121,8 @@ def _draw_front(axes: Any, header: StudyHeader, records: Sequence[TrialRecord]) 
     _margins(axes)
     axes.set_xlabel(axis_label(cost, scored))
     axes.set_ylabel(f"top-1 on {header.split} images, % (proxy training)")
+    for name, text in sampling_fact(scored).items():
+        axes.set_title(f"{name}: {text}", fontsize=8.5, color=GREY, loc="left")
     axes.grid(color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.figure.legend(frameon=False, fontsize=8.5, loc="outside upper left", ncols=6, labelcolor="#222222")

@@ -7,6 +7,7 @@ from acmix_nas.report.describe import LEGEND, arch_text, stage_texts, varying
 from acmix_nas.report.escape import label
 from acmix_nas.report.facts import caption, check_comparable
 from acmix_nas.report.pareto import SHOWN, complete, front_of, score, timed, titles
+from acmix_nas.report.sampling import sampling_error
 from acmix_nas.report.table import NOTHING, Cell, Column, Table
 
 REFERENCES = ("plain host", "paper")
@@ -70,6 +71,7 @@ def _front_columns(header: StudyHeader, records: Sequence[TrialRecord]) -> tuple
         Column(key="label", title="label"),
         Column(key="arch", title="network by stage", wrap=True, paper_width=0.2),
         Column(key="top1", title=f"{top1}, %", short="top-1 %", numeric=True),
+        Column(key="sampling_error", title="sampling error, points", short="\N{PLUS-MINUS SIGN} points", numeric=True),
         *(_timed_column(name) for name in timed(header, complete(records))),
         Column(key="params", title="params M", numeric=True),
         Column(key="macs", title=f"MACs G{size}", numeric=True),
@@ -90,6 +92,7 @@ def _front_cells(rank: str, record: TrialRecord, shown: frozenset[str], timings:
         Cell(record.label, record.label),
         Cell(text := arch_text(record.arch, shown), text),
         Cell(f"{100 * score(record):.1f}", score(record)),
+        _error_cell(record),
         *(Cell(SHOWN[name].text(value := getattr(cost, name)), value) for name in timings),
         Cell(f"{cost.params / 1e6:.2f}", cost.params),
         Cell(f"{cost.macs / 1e9:.2f}", cost.macs),
@@ -97,6 +100,11 @@ def _front_cells(rank: str, record: TrialRecord, shown: frozenset[str], timings:
         Cell(f"{record.number}{shared}", record.number),
         Cell(record.arch_id, record.arch_id),
     )
+
+
+def _error_cell(record: TrialRecord) -> Cell:
+    error = sampling_error(record)
+    return NOTHING if error is None else Cell(f"{error:.1f}", round(error, 4))
 
 
 def _notes(header: StudyHeader, records: Sequence[TrialRecord], best: Sequence[TrialRecord]) -> list[str]:

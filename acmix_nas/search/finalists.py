@@ -18,6 +18,7 @@ from acmix_nas.search.again import space_of
 from acmix_nas.search.executors import Executor, Job
 from acmix_nas.search.executors._jobs import failed_record
 from acmix_nas.search.folder import CHECKPOINTS, FINAL, remove_empty_checkpoints
+from acmix_nas.search.fresh_records import sort_fresh
 from acmix_nas.search.posterior import posterior_means
 from acmix_nas.search.record_file import append_record
 from acmix_nas.search.run import MOST_LOST, Watcher
@@ -184,7 +185,7 @@ def train_finalists(
     watcher: Watcher,
     stop: Stop,
 ) -> None:
-    """Trains every candidate with every seed; cells that are stored are not trained again.
+    """Trains every candidate with every seed; cells stored that were trained as the setting says are not trained again.
 
     Args:
         folder: The study's folder.
@@ -197,7 +198,9 @@ def train_finalists(
     """
     stored = load_finals(folder)
     write_text(folder / FINALS, "".join(record.to_json() + "\n" for record in stored))
-    done = {(record.arch_id, record.seeds["init"]) for record in stored if record.status == "complete"}
+    splits, budget, proxy = setting.splits, setting.budget.to_dict(), setting.proxy.to_dict()
+    fresh = sort_fresh(stored, {"data": splits.fingerprint, "budget": budget, "proxy": proxy})
+    done = {(record.arch_id, record.seeds["init"]) for record in fresh.kept if record.status == "complete"}
     todo = [
         Job(
             number=row + len(candidates) * column,

@@ -1,4 +1,4 @@
-"""Which choices of a search decide the accuracy, as Optuna estimates it."""
+"""What the trials of a search chose, and how important Optuna takes each choice to be."""
 
 import warnings
 from collections.abc import Sequence
@@ -52,12 +52,13 @@ def chosen(header: StudyHeader, records: Sequence[TrialRecord]) -> Chosen | None
     return Chosen(space, tuple(trials)) if len(trials) >= LEAST else None
 
 
-def importances(found: Chosen) -> dict[str, float]:
-    """Choice -> its share of all importance for top-1, largest first; empty where no choice tells anything.
+def ped_anova(found: Chosen) -> dict[str, float]:
+    """Choice -> its share of all importance for top-1 by Optuna's default; empty where no choice tells anything.
 
-    Optuna's default, PED-ANOVA (Watanabe et al. 2023) for conditional parameters (condPED-ANOVA, 2026): the Pearson
-    divergence of a choice's options among the best trials from those among all. A choice is judged within the trials
-    in which it is active, weighted by how many of the best those are.
+    PED-ANOVA (Watanabe et al. 2023) for conditional parameters (condPED-ANOVA, 2026): the Pearson divergence of a
+    choice's options among the best trials from those among all. A choice is judged within the trials in which it is
+    active, weighted by how many of the best those are. So a choice that hangs on another can take nearly all, and
+    leave little to the one that decides: `acmix_nas.search.shares` gives each its due.
     """
     study = optuna.create_study(direction="maximize")
     encoded = [(*encode(found.space, values), top1) for values, top1 in found.trials]
@@ -70,6 +71,4 @@ def importances(found: Chosen) -> dict[str, float]:
         evaluator = PedAnovaImportanceEvaluator(target_quantile=best)
         shares = get_param_importances(study, evaluator=evaluator, normalize=False)
     total = sum(shares.values())
-    order = {choice.name: place for place, choice in enumerate(found.space.choices)}
-    ranked = sorted(shares, key=lambda name: (-shares[name], order[name]))
-    return {name: shares[name] / total for name in ranked} if total > 0 else {}
+    return {name: share / total for name, share in shares.items()} if total > 0 else {}

@@ -13,7 +13,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from acmix_nas.errors import DiskError, StudyError
+from acmix_nas.errors import DiskError, RecordError, StudyError
 from acmix_nas.fields import COUNT, MAPPING, NUMBER, TEXT, Origin, mapping_of, maybe, whole
 from acmix_nas.files import write_text
 from acmix_nas.front import DIRECTIONS, values_of
@@ -322,7 +322,7 @@ class Study:
             origin = Origin(f"trial {trial.number} of {self.folder}", StudyError)
             origin.fields(attrs, TRIAL_ATTRS, optional=TRIAL_ATTRS)
             if "record" in trial.user_attrs:
-                self._records[trial.number] = TrialRecord.from_dict(trial.user_attrs["record"])
+                self._records[trial.number] = _record_of(trial)
 
     def _keep(self, record: TrialRecord) -> None:
         self._records[record.number] = record
@@ -330,6 +330,13 @@ class Study:
             append_record(self.folder / "trials.jsonl", record)
         except DiskError as error:
             log.warning("trial %d is stored, but not yet in trials.jsonl: %s", record.number, error)
+
+
+def _record_of(trial: FrozenTrial) -> TrialRecord:
+    record = TrialRecord.from_dict(trial.user_attrs["record"])
+    if record.number != trial.number:
+        raise RecordError(f"trial {trial.number} holds the record of trial {record.number}.")
+    return record
 
 
 def load(folder: Path, *, storage: str | None = None) -> tuple[StudyHeader, list[TrialRecord]]:

@@ -26,6 +26,7 @@ from acmix_nas.train.checkpoint import (
     write_checkpoint,
 )
 from acmix_nas.train.feed import Feed
+from acmix_nas.train.finite import check_outputs, check_weights
 from acmix_nas.train.mixing import Mixing, watch_mixing
 from acmix_nas.train.progress import Progress
 from acmix_nas.train.ranks import rank, same_buffers, total
@@ -124,13 +125,21 @@ class Training:
 
     @torch.no_grad()
     def score(self) -> tuple[float, Mixing]:
-        """Top-1 in [0, 1] on the scored split, and what each block mixed there."""
+        """Top-1 in [0, 1] on the scored split, and what each block mixed there.
+
+        Raises:
+            NotFiniteError: Weights are not finite, or outputs NaN.
+        """
         model = self.scored.eval()
         same_buffers(model)
-        right = torch.zeros((), dtype=torch.int64, device=self._device)
+        check_weights(model)
+        right, wrong = torch.zeros(2, dtype=torch.int64, device=self._device)
         with watch_mixing(model) as mixing, self._step.autocast():
             for pixels, labels in self._feed.in_order(self._scored_images):
-                right += (model(pixels).argmax(1) == labels).sum()
+                logits = model(pixels)
+                right += (logits.argmax(1) == labels).sum()
+                wrong += logits.isnan().any(1).sum()
+            check_outputs(int(total(wrong)), len(self._scored_images))
             return int(total(right)) / len(self._scored_images), mixing()
 
     def save(self, path: Path) -> None:

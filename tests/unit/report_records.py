@@ -90,7 +90,9 @@ def make_record(number: int = 0, top1: float = 0.84, epochs: int = 6, **changes:
         cost=Cost(params=28_649_908, macs=4_664_000_000, macs_deploy=4_600_000_000, input_size=224),
         label="tpe",
         split="search",
-        scores=tuple(top1 - 0.3 * math.exp(-1.1 * epoch) * (epoch < epochs - 1) for epoch in range(epochs)),
+        scores=tuple(
+            max(0.0, top1 - 0.3 * math.exp(-1.1 * epoch)) if epoch < epochs - 1 else top1 for epoch in range(epochs)
+        ),
         losses=tuple(2.0 / (epoch + 1) for epoch in range(epochs)),
         mixing=make_mixing(arch, epochs),
         norms=make_norms(make_mixing(arch, epochs)),

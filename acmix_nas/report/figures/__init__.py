@@ -104,7 +104,7 @@ def _mattered(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, 
     if told.course:
         found["hypervolume"] = hypervolume.SIZE, _bound(hypervolume.draw, told.course, told.box)
     if told.importances:
-        found["importance"] = importance.size(told.importances), _bound(importance.draw, header, told.importances)
+        found["importance"] = importance.size(told.importances), _bound(importance.draw, header, told)
     if told.effects:
         found["effects"] = effects.size(told.effects), _bound(effects.draw, header, told.effects)
     if told.blocks:

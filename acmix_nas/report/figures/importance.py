@@ -1,31 +1,41 @@
-"""Which choices of a search matter: Optuna's importance of each for top-1."""
+"""Which choices of a search matter: the share of each in the variance of top-1."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from acmix_nas.record import StudyHeader
 from acmix_nas.report.escape import plain
+from acmix_nas.report.mattered import Mattered
 from acmix_nas.report.picture import BLUE, FAINT, GREY
 
 MOST = 20
 """Choices that are drawn."""
 
 
-def draw(figure: Any, header: StudyHeader, shares: Mapping[str, float]) -> None:
-    """Bars, largest first."""
-    axes, shown = figure.add_subplot(), dict(list(shares.items())[:MOST])
-    axes.barh(range(len(shown)), list(shown.values()), color=BLUE, height=0.65)
-    axes.set_yticks(range(len(shown)), [plain(name) for name in shown], color="#222222")
+def draw(figure: Any, header: StudyHeader, told: Mattered) -> None:
+    """Bars, largest first; behind them, lighter, with all choices that hang on a choice, and Optuna's as rings."""
+    axes, shown = figure.add_subplot(), dict(list(told.importances.items())[:MOST])
+    places, subtree = range(len(shown)), [told.subtree[name] for name in shown]
+    optuna = [told.ped_anova.get(name, 0.0) for name in shown]
+    axes.barh(places, subtree, color=BLUE, alpha=0.25, height=0.65, label="with all that hangs on it")
+    axes.barh(places, list(shown.values()), color=BLUE, height=0.65, label="share of the variance")
+    axes.plot(optuna, places, "o", color="#222222", mfc="white", markersize=5, label="Optuna's PED-ANOVA")
+    axes.set_yticks(places, [plain(name) for name in shown], color="#222222")
     axes.set_ylim(len(shown) - 0.4, -0.6)
-    axes.set_xlim(0, max(0.05, *shown.values()) * 1.15)
+    axes.set_xlim(0, max(0.05, *subtree, *optuna) * 1.15)
     for place, value in enumerate(shown.values()):
-        axes.annotate(
-            f"{value:.2f}", (value, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8
-        )
+        end = max(subtree[place], optuna[place])
+        axes.annotate(f"{value:.2f}", (end, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8)
     axes.grid(axis="x", color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.set_xlabel(f"share of the importance for {header.split} top-1 (PED-ANOVA of Optuna)")
-    axes.set_title("Choices drawn together are confounded", fontsize=8.5, color=GREY, loc="left")
+    axes.legend(loc="lower right", fontsize=8)
+    axes.set_xlabel(f"share of the variance of {header.split} top-1 (the number beside a bar)")
+    axes.set_title(
+        f"Of a model that predicts {max(told.explained, 0.0):.0%} of the trials' variance",
+        fontsize=8.5,
+        color=GREY,
+        loc="left",
+    )
 
 
 def size(shares: Mapping[str, float]) -> tuple[float, float]:

@@ -47,8 +47,9 @@ function showTrial() {
   document.getElementById("trial-title").textContent = `Trial ${chosen.number}, ${chosen.label}`;
   const list = html("dl", ""), seeds = Object.entries(chosen.seeds).map(([name, seed]) => `${name} ${seed}`);
   const shared = chosen.shared === null ? "" : ` (score of trial ${chosen.shared})`;
+  const error = chosen.error_points === null ? "" : ` \u00b1 ${chosen.error_points.toFixed(1)} points`;
   const entries = [
-    chosen.status === "complete" ? ["top-1", percent(chosen.top1) + shared] : ["failed", chosen.error || "no reason recorded"],
+    chosen.status === "complete" ? ["top-1", percent(chosen.top1) + error + shared] : ["failed", chosen.error || "no reason recorded"],
     ...study.costs.map((cost) => [cost.title, amount(chosen, cost)]),
     ...chosen.stages.map((text, i) => [`stage ${i + 1}`, text]),
     ["seeds", seeds.join(", ") || "-"],

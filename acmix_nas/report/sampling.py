@@ -1,0 +1,59 @@
+"""How far chance moves an accuracy that was read on so many images."""
+
+from collections.abc import Iterable
+from math import sqrt
+
+from acmix_nas.record import TrialRecord
+
+WORTH_SAYING = 3.0
+"""Points from which on it is said before a study begins."""
+
+
+def sampling_error(record: TrialRecord) -> float | None:
+    """The standard error of a trial's accuracy, in points: 100 sqrt(p (1 - p) / n) of n images.
+
+    None where it has no accuracy or does not say how many images that was read on.
+    """
+    images = scored_images(record)
+    if record.top1 is None or images is None:
+        return None
+    return 100 * sqrt(record.top1 * (1 - record.top1) / images)
+
+
+def scored_images(record: TrialRecord) -> int | None:
+    """The images that a trial's scores are read on; None where the record does not say."""
+    counts = record.data.get("counts")
+    images = counts.get(record.split) if isinstance(counts, dict) else None
+    return images if isinstance(images, int) and images > 0 else None
+
+
+def largest(images: int) -> float:
+    """The standard error at an accuracy of one half, in points: no accuracy has a larger one."""
+    return 50 / sqrt(images)
+
+
+def sampling_fact(records: Iterable[TrialRecord]) -> dict[str, str]:
+    """What a report says of it, as name -> text; nothing where no record says on how many images."""
+    known = [(sampling_error(record), scored_images(record)) for record in records]
+    errors = [(error, images) for error, images in known if error is not None and images is not None]
+    if not errors:
+        return {}
+    most = max(error for error, _ in errors)
+    counts = " or ".join(f"{images:,}" for images in sorted({images for _, images in errors}))
+    return {"Sampling error": f"up to {most:.1f} points (standard error of an accuracy on {counts} images)"}
+
+
+def sampling_notes(images: int, split: str) -> list[str]:
+    """What is said before a study begins: nothing where so many images tell networks apart well enough.
+
+    Args:
+        images: How many images a score is read on.
+        split: Which: "search" or "report".
+    """
+    error = largest(images)
+    if error <= WORTH_SAYING:
+        return []
+    return [
+        f"scores are read on {images:,} {split} images: the standard error of an accuracy is up to {error:.1f} points, "
+        "and smaller differences are chance; a source with more images tells more"
+    ]
