@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models._features_fx import register_notrace_module
 from torch import nn
 
 from acmix_nas import registry
@@ -127,7 +128,7 @@ def merge(module: nn.Module) -> nn.Module:
         module: Any module; it is not changed.
     """
     model = stored(module)
-    for part in model.modules():
+    for part in list(model.modules()):
         if isinstance(part, ACmix):
             unsynchronised(part)
     for owner in list(model.modules()):
@@ -239,6 +240,8 @@ def _check_options(name: str, options: dict[str, Any]) -> None:
         known = ", ".join((*own, "features_only", "out_indices", *MIXER_OPTIONS, "conv_on", "arch"))
         raise ArchError(f"{name} has no option {', '.join(unknown)}; it has {known}.")
 
+
+register_notrace_module(ACmix)  # torch.fx cannot follow what depends on sizes and weights
 
 default_cfgs = generate_default_cfgs({name: dict(named.cfg) for name, named in _named_models().items()})
 

@@ -83,7 +83,7 @@ def why_unmerged(operator: ACmix) -> str | None:
 
 def unsynchronised(operator: ACmix) -> None:
     """Norms of SAN's weights that average over processes become those of one, which are the same in evaluation."""
-    for name, part in operator.named_modules():
+    for name, part in list(operator.named_modules()):
         if type(part) is nn.SyncBatchNorm:
             operator.set_submodule(name, Norm.like(part))
 
