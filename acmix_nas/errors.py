@@ -23,6 +23,10 @@ class ArchError(AcmixError, ValueError):
     exit_code = 2
 
 
+class DerivativeError(AcmixError, RuntimeError):
+    """A derivative was asked for that the form of the operator does not have."""
+
+
 class SpaceError(AcmixError, ValueError):
     """A search space or an ablation table is wrong; the message names file, line and field."""
 

@@ -1,6 +1,6 @@
 """Networks from descriptions, and the names that timm knows them by. Importing this module registers the names."""
 
-import copy
+import warnings
 from collections.abc import Callable
 from functools import cache, partial
 from inspect import signature
@@ -8,14 +8,16 @@ from typing import Any
 
 import torch
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models._features_fx import register_notrace_module
 from torch import nn
 
 from acmix_nas import plugins, registry
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import AcmixError, ArchError
 from acmix_nas.hosts import NamedModel
-from acmix_nas.operators._form import plain_form
-from acmix_nas.operators._merge import absorbs, affine, is_merged, merged
+from acmix_nas.operators._form import change_of, plain_form
+from acmix_nas.operators._merge import absorbs, affine, is_affine, is_merged, merged, unsynchronised, why_unmerged
+from acmix_nas.operators._stored import stored
 from acmix_nas.operators.acmix import ACmix
 
 __all__ = ["build_model", "merge", "mixing", "model_names", "named_arch", "plain_form"]
@@ -125,30 +127,45 @@ def merge(module: nn.Module) -> nn.Module:
     Args:
         module: Any module; it is not changed.
     """
-    model = copy.deepcopy(module).eval()
+    model = stored(module)
+    for part in list(model.modules()):
+        if isinstance(part, ACmix):
+            unsynchronised(part)
     for owner in list(model.modules()):
         pairs: Any = getattr(owner, "norm_pairs", tuple)
         for name, norm_name in pairs():
             _fold_norm(owner, name, norm_name)
+    left: dict[str, str] = {}
     for name, part in list(model.named_modules()):
         if not isinstance(part, ACmix) or is_merged(part):
             continue
-        if not name:
+        if (reason := why_unmerged(part)) is not None:
+            left[name or "the operator"] = reason
+        elif not name:
             return merged(part).requires_grad_(False)
-        model.set_submodule(name, merged(part))
+        else:
+            model.set_submodule(name, merged(part))
+    _tell_of(left)
     return model.requires_grad_(False)
+
+
+def _tell_of(left: dict[str, str]) -> None:
+    if left:
+        first, reason = next(iter(left.items()))
+        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        warnings.warn(f"merge folds nothing in {first}{more}, because {reason}.", stacklevel=4)
 
 
 def _fold_norm(model: nn.Module, name: str, norm_name: str) -> None:
     """Folds a batch norm into what comes before it, where that can take it."""
     part, norm = model.get_submodule(name), model.get_submodule(norm_name)
-    if not isinstance(norm, nn.BatchNorm2d):
+    if not is_affine(norm):
         return
-    if isinstance(part, nn.Conv2d):
+    if isinstance(part, nn.Conv2d) and change_of(part, (nn.Conv2d,)) is None:
         scale, shift = affine(norm)
         part.weight.mul_(scale[:, None, None, None])
         part.bias = nn.Parameter(shift if part.bias is None else shift + scale * part.bias)
-    elif isinstance(part, ACmix) and absorbs(part):
+    elif absorbs(part):
         model.set_submodule(name, merged(part, norm))
     else:
         return
@@ -227,6 +244,8 @@ def _check_options(name: str, options: dict[str, Any]) -> None:
         known = ", ".join((*own, "features_only", "out_indices", *MIXER_OPTIONS, "conv_on", "arch"))
         raise ArchError(f"{name} has no option {', '.join(unknown)}; it has {known}.")
 
+
+register_notrace_module(ACmix)  # torch.fx cannot follow what depends on sizes and weights
 
 default_cfgs = generate_default_cfgs({name: dict(named.cfg) for name, named in _named_models().items()})
 

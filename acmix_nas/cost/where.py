@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from acmix_nas.cost.clock import Clock, clock_for
 from acmix_nas.cost.execution import Execution, conditions, make_step
+from acmix_nas.operators._form import observing
 from acmix_nas.parts import OPS, Part
 
 PASSES = 7
@@ -249,7 +250,7 @@ def _stamped(model: nn.Module, clock: Clock) -> Iterator[list[_Span]]:
                 running.pop()
                 span.end = clock.stamp()
 
-        return wrapper
+        return observing(wrapper)
 
     with ExitStack() as undo:
         for name, module in model.named_modules():

@@ -7,6 +7,7 @@ import torch
 from timm.layers.attention import Attention
 from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.std_conv import ScaledStdConv2dSame, StdConv2dSame
+from timm.models._features_fx import register_notrace_module
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
@@ -156,6 +157,7 @@ def told(module: nn.Module) -> str:
     return repr(module) if isinstance(module, nn.Conv2d) else type(module).__name__
 
 
+@register_notrace_module
 class TokenMixer(nn.Module):
     """ACmix over the tokens (B, L, C) of an image: its patches row by row, after a class token if there is one.
 

@@ -1,6 +1,5 @@
 """What is exported: the form of the network, its inputs and outputs, the images it is traced and checked with."""
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from acmix_nas.arch import Arch
 from acmix_nas.errors import AcmixError, UsageError
 from acmix_nas.hosts import pair
 from acmix_nas.models import merge, plain_form
+from acmix_nas.operators._stored import stored
 
 SYMBOLIC = ("global", "local", "pairwise", "patchwise", "window")
 """Attention modes that are traced with sizes as symbols. A network with another one is exported for one size."""
@@ -109,7 +109,7 @@ def stages(model: nn.Module) -> list[dict[str, Any]]:
 
 def prepared(model: nn.Module, settings: Settings) -> nn.Module:
     """A copy in evaluation mode that computes the outputs in the form of the settings."""
-    ours = merge(model) if settings.form == "merged" else copy.deepcopy(model).eval().requires_grad_(False)
+    ours = merge(model) if settings.form == "merged" else stored(model).requires_grad_(False)
     for tensor in (*ours.parameters(), *ours.buffers()):
         # torch.export.save warns of views: of what is a part of another tensor's memory or lies in another order.
         tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)

@@ -18,6 +18,7 @@ from acmix_nas.errors import UsageError
 from acmix_nas.export._check import ExportError, Outputs, Written, largest_difference, told
 from acmix_nas.export._network import Settings, arch_of
 from acmix_nas.models import named_arch, named_model
+from acmix_nas.operators._stored import stored
 
 FORMS = ("train",)
 
@@ -35,6 +36,7 @@ def write(model: nn.Module, path: Path, settings: Settings) -> Written:
             "features_only=True."
         )
     path.mkdir()
+    model = stored(model)
     config = _config(model)
     (path / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     save_file({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, _weights(path))

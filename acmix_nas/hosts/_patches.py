@@ -50,6 +50,6 @@ def patches(
     )
 
 
-def is_symbolic(*extents: int) -> bool:
-    """Whether one of these sizes is still a symbol, as in an export for images of any size."""
-    return any(isinstance(extent, torch.SymInt) for extent in extents)
+def is_symbolic(x: torch.Tensor) -> bool:
+    """Whether an extent of x is still a symbol, as in an export for images of any size; not of what torch.fx traces."""
+    return not isinstance(x, torch.fx.Proxy) and any(isinstance(extent, torch.SymInt) for extent in x.shape)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from timm.layers.drop import DropPath
 from timm.layers.mlp import Mlp
+from timm.models._features_fx import register_notrace_function
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -69,25 +70,36 @@ class Stage(nn.Module):
         x_BLC = x_BhwC.flatten(1, 2)
         if token is not None:
             x_BLC = torch.cat((token.expand(x.shape[0], -1, -1), x_BLC), 1)
-        x_BLC = x_BLC + self._positions(size)
+        x_BLC = x_BLC + positions(self.pos_embed, self.map_size, size, x_BhwC)
         for block in self.blocks:
             again = partial(checkpoint, block, use_reentrant=False) if self.grad_checkpointing else block
             x_BLC = again(x_BLC, size)
-        return to_map(x_BLC, size), None if token is None else x_BLC[:, :1]
+        token = None if token is None else x_BLC[:, :1]
+        return to_map(x_BLC, size), token  # the map is computed last: torch.fx takes it for the output of the stage
 
-    def _positions(self, size: tuple[int, int]) -> torch.Tensor:
-        if not is_symbolic(*size) and size == self.map_size:
-            return self.pos_embed
-        pixels = self.map_size[0] * self.map_size[1]
-        first, rest = self.pos_embed[:, :-pixels], self.pos_embed[:, -pixels:]
-        resized = F.interpolate(to_map(rest, self.map_size), size, mode="bilinear", align_corners=False)
-        return torch.cat((first, resized.flatten(2).transpose(1, 2)), 1)
+
+@register_notrace_function  # type: ignore[untyped-decorator]
+def positions(
+    pos_embed: torch.Tensor, map_size: tuple[int, int], size: tuple[int, int], x_BhwC: torch.Tensor
+) -> torch.Tensor:
+    """Learned positions for a map of another size than the one they were learned for."""
+    if not is_symbolic(x_BhwC) and tuple(size) == map_size:
+        return pos_embed
+    pixels = map_size[0] * map_size[1]
+    first, rest = pos_embed[:, :-pixels], pos_embed[:, -pixels:]
+    resized = F.interpolate(to_map(rest, map_size), size, mode="bilinear", align_corners=False)
+    return torch.cat((first, resized.flatten(2).transpose(1, 2)), 1)
 
 
 class Block(nn.Module):
     """x + DropPath(mixer(norm1(x))), then x + DropPath(mlp(norm2(x))).
 
-    A class token that the mixer does not read gets nothing from it.
+    Args:
+        mixer: Mixes the map.
+        dim: Channels.
+        mlp_ratio: Hidden channels of the MLP, in `dim`.
+        reads_token: Whether there is a class token that the mixer reads; one that it does not gets nothing from it.
+        drop_path: Stochastic depth.
     """
 
     attn: nn.Module
@@ -110,7 +122,7 @@ class Block(nn.Module):
 
     def _mix(self, x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         pixels, token = to_map(x, size), _apart(x[:, : -size[0] * size[1]])
-        if token.shape[1] and self.reads_token:
+        if self.reads_token:
             mixed, token = self.attn(pixels, token)
         else:
             mixed, token = self.attn(pixels), torch.zeros_like(token)
@@ -124,7 +136,7 @@ def to_map(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 def _apart(x: torch.Tensor) -> torch.Tensor:
     """Some of the tokens, in memory of their own; while sizes are symbols it is not asked whether they are already."""
-    return x.clone(memory_format=torch.contiguous_format) if is_symbolic(*x.shape) else x.contiguous()
+    return x.clone(memory_format=torch.contiguous_format) if is_symbolic(x) else x.contiguous()
 
 
 def init_transformer(module: nn.Module, name: str = "", *, needs_reset: bool) -> None:

@@ -66,7 +66,7 @@ class PatchMerging(swin_transformer.PatchMerging):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2C)."""
-        if not is_symbolic(*x.shape[1:3]):
+        if not is_symbolic(x):
             merged: torch.Tensor = super().forward(x)
             return merged
         # The windows of one padding pixel too many are those that are needed: the size has no remainder in it.

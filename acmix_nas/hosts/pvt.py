@@ -93,7 +93,9 @@ class Pvt(nn.Module):
             blocks = []
             for mixer, rate in zip(mixers, rates[i], strict=True):
                 module = make_mixer(mixer, **site(self.arch, i, mixer, dims[i], maps[i]))
-                blocks.append(Block(module, dims[i], MLP_RATIOS[i], reads_token=reads_token(mixer), drop_path=rate))
+                blocks.append(
+                    Block(module, dims[i], MLP_RATIOS[i], reads_token=token and reads_token(mixer), drop_path=rate)
+                )
             inputs, patch = (dims[i - 1], 2) if i else (self.in_chans, self.patch_size)
             stages.append(Stage(inputs, dims[i], patch, maps[i], token=token, blocks=blocks))
         self.stages = nn.ModuleList(stages)

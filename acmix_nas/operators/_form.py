@@ -64,7 +64,7 @@ def change_of(module: nn.Module, kinds: Kinds) -> str | None:
     """
     if "parametrizations" in module._modules:
         return "computes its weights"
-    if not isinstance(module, kinds) if isinstance(kinds, type) else type(module) not in kinds:
+    if type(module) not in kinds if isinstance(kinds, tuple) else kinds not in type(module).__mro__:
         return f"is {type(module).__name__}"
     if module._forward_pre_hooks or module._forward_hooks or module._backward_hooks or module._backward_pre_hooks:
         return "has hooks"

@@ -2,14 +2,14 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 import torch
 from torch import nn
 
 from acmix_nas.operators import _combine
 from acmix_nas.operators._convolution import ConvolutionPath, Maps, Reduced
-from acmix_nas.operators._form import Kinds
+from acmix_nas.operators._form import Kinds, change_of, plain_parts
 from acmix_nas.operators.acmix import ACmix
 from acmix_nas.operators.attention import Weight
 from acmix_nas.operators.attention._san import Norm
@@ -17,7 +17,7 @@ from acmix_nas.operators.attention._san import Norm
 WIDE_HEAD = 16
 """Head width in channels from which `rides` holds."""
 
-AnyNorm = nn.BatchNorm1d | nn.BatchNorm2d
+AnyNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.SyncBatchNorm
 
 
 def merged(operator: ACmix, norm: AnyNorm | None = None) -> ACmix:
@@ -71,11 +71,37 @@ def is_merged(operator: ACmix) -> bool:
     return isinstance(operator.combine, Merged) or isinstance(operator.convolution, MergedConvolution)
 
 
-def absorbs(operator: nn.Module) -> bool:
+def why_unmerged(operator: ACmix) -> str | None:
+    """Why nothing is folded in an operator: something inside it would be lost; None if it can be merged."""
+    if type(operator) is not ACmix:
+        return f"it is {type(operator).__name__}"
+    if changed := plain_parts(operator):
+        return next(iter(changed.values()))
+    inner = ((name, change_of(part, nn.Module)) for name, part in operator.named_modules() if name)
+    return next((f"its {name} {change}" for name, change in inner if change is not None), None)
+
+
+def unsynchronised(operator: ACmix) -> None:
+    """Norms of SAN's weights that average over processes become those of one, which are the same in evaluation."""
+    for name, part in list(operator.named_modules()):
+        if type(part) is nn.SyncBatchNorm:
+            operator.set_submodule(name, Norm.like(part))
+
+
+def absorbs(operator: nn.Module) -> TypeGuard[ACmix]:
     """Whether a norm behind the operator can be folded into it."""
-    if not isinstance(operator, ACmix) or operator.combine.weights() is None:
+    if not isinstance(operator, ACmix) or change_of(operator, (ACmix,)) or why_unmerged(operator):
+        return False
+    if operator.combine.weights() is None:
         return False
     return operator.convolution is not None or hasattr(operator.attention, "proj")
+
+
+def is_affine(norm: nn.Module) -> TypeGuard[AnyNorm]:
+    """Whether a module is a batch norm of which `affine` says all there is."""
+    if not isinstance(norm, AnyNorm) or change_of(norm, (nn.BatchNorm2d, nn.SyncBatchNorm)) is not None:
+        return False
+    return norm.running_mean is not None and norm.weight is not None
 
 
 def affine(norm: AnyNorm) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
+from acmix_nas.operators._second import fused_attention
+
 BLOCK = 7
 """Extent of a block in queries, at most: at 7 gathering keys and masked-out logits cost about the same."""
 SMALL = 196
@@ -63,7 +65,7 @@ def _attend_at_once(
     down, across = (_times(extent, *geometry, q_BhwC).log() for extent in (k_BHWC.shape[1], k_BHWC.shape[2]))
     mask_hwHW = down[:, None, :, None] + across[None, :, None, :]
     q, k, v = (torch.unflatten(x.flatten(1, 2), -1, (num_heads, -1)).transpose(1, 2) for x in (q_BhwC, k_BHWC, v_BHWC))
-    y_BNXD = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_hwHW.flatten(2).flatten(0, 1))
+    y_BNXD = fused_attention(q, k, v, mask_hwHW.flatten(2).flatten(0, 1))
     return torch.unflatten(y_BNXD.transpose(1, 2).flatten(2), 1, (q_BhwC.shape[1], q_BhwC.shape[2]))
 
 
@@ -85,11 +87,11 @@ def _attend_in_blocks(
     mask_TS: torch.Tensor,
 ) -> torch.Tensor:
     query_index, key_index = _pixels(down.queries, across.queries, q_BhwC), _pixels(down.keys, across.keys, k_BHWC)
-    y_XNTD = F.scaled_dot_product_attention(
+    y_XNTD = fused_attention(
         _gathered(q_BhwC, query_index, num_heads),
         _gathered(k_BHWC, key_index, num_heads),
         _gathered(v_BHWC, key_index, num_heads),
-        attn_mask=mask_TS,
+        mask_TS,
     )
     blocks = (down.queries.shape[0], across.queries.shape[0], down.queries.shape[1], across.queries.shape[1])
     y_BbcTTC = y_XNTD.transpose(1, 2).reshape(k_BHWC.shape[0], *blocks, k_BHWC.shape[3])

@@ -4,6 +4,7 @@ Shapes: B batch, H W map, h w its map at stride, C channels of v, G = C / 8 weig
 """
 
 from collections.abc import Mapping
+from typing import Self
 
 import torch
 from torch import nn
@@ -67,6 +68,14 @@ class Norm(nn.BatchNorm1d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalises."""
         return super().forward(x.flatten(0, -2)).reshape(x.shape)
+
+    @classmethod
+    def like(cls, norm: nn.SyncBatchNorm) -> Self:
+        """The norm of one process that `torch.nn.SyncBatchNorm.convert_sync_batchnorm` replaced."""
+        made = cls(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+        for name, value in (*norm._parameters.items(), *norm._buffers.items()):
+            setattr(made, name, value)
+        return made.train(norm.training)
 
     @property
     def measures(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
+from acmix_nas.operators._second import refuse_second
 from acmix_nas.operators.attention.local import _reflected
 
 
@@ -100,6 +101,7 @@ class Walk:
         self.operator.register_fake(lambda window, inputs: list(like(Window(*window), *inputs)))
         self._backward.register_fake(lambda window, inputs, kept, grads: [x.new_empty(x.shape) for x in inputs])
         self.operator.register_autograd(differentiate, setup_context=keep)
+        self._backward.register_autograd(refuse_second)
 
     def __call__(self, window: Window, *inputs: torch.Tensor) -> Any:
         """The result, or a tuple of several."""

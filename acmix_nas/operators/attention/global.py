@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from acmix_nas.operators._form import Kinds
+from acmix_nas.operators._second import fused_attention
 from acmix_nas.operators.attention import ModeCount, TokenMode, Weight, scaled_linear
 from acmix_nas.parts import area
 
@@ -102,7 +103,7 @@ class Attention(TokenMode):
         if self.in_plain_form():
             y_BNLD = (self.scale * q_BNLD @ k_BNMD.transpose(-1, -2)).softmax(-1) @ v_BNMD
         else:
-            y_BNLD = F.scaled_dot_product_attention(q_BNLD, k_BNMD, v_BNMD)
+            y_BNLD = fused_attention(q_BNLD, k_BNMD, v_BNMD)
         y_BLC: torch.Tensor = y_BNLD.transpose(1, 2).flatten(2)
         return y_BLC
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from acmix_nas.operators._form import Kinds
+from acmix_nas.operators._second import fused_attention
 from acmix_nas.operators.attention import MapMode, ModeCount, Weight, scaled_linear
 from acmix_nas.parts import area
 
@@ -121,7 +122,7 @@ class Attention(MapMode):
         bias_nNTT = self._biases(x).to(x.dtype)
         if any(self.shift_size):
             bias_nNTT = bias_nNTT.expand(x.shape[0], *bias_nNTT.shape).flatten(0, 1)
-        y_XNTD = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_nNTT)
+        y_XNTD = fused_attention(q, k, v, bias_nNTT)
         y_BnNTD = torch.unflatten(y_XNTD, 0, windows_BnTC.shape[:2])
         return scaled_linear(self._merged(y_BnNTD, x.shape[1], x.shape[2]), self.proj, alpha)
 
@@ -157,7 +158,7 @@ class Attention(MapMode):
         windows = q_BnNTD.shape[1]
         bias_XTT = bias_nNTT.expand(windows, -1, -1, -1).flatten(0, 1).to(q_BnNTD.dtype)
         q, k, v = (x.flatten(1, 2) for x in (q_BnNTD, k_BnNTD, v_BnNTD))
-        y_BXTD = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_XTT.unsqueeze(0))
+        y_BXTD = fused_attention(q, k, v, bias_XTT.unsqueeze(0))
         return torch.unflatten(y_BXTD, 1, (windows, self.num_heads))
 
     def _spread(self, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
