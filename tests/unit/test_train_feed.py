@@ -10,7 +10,7 @@ from study_pieces import small_setting
 
 from acmix_nas.data import Images
 from acmix_nas.train import feed as feed_module
-from acmix_nas.train.feed import AHEAD, Feed, Plan, ahead
+from acmix_nas.train.feed import AHEAD, Feed, Plan, ahead, batch_sizes
 from acmix_nas.train.strong import Erasing, Mixer, RandAugmented, seeded
 
 
@@ -78,9 +78,20 @@ def test_processes_share_every_batch_without_overlap(setting, monkeypatch, world
     for whole, *parts in zip(alone, *shares, strict=True):
         assert sum(part.counted for part in parts) == whole.whole == len(whole.images)
         for number, part in enumerate(parts):
-            expected = whole.images[number::world] if part.counted else whole.images[:1]
-            torch.testing.assert_close(part.images, expected)
-    assert [part[-1].counted for part in shares] == [1] + [0] * (world - 1)
+            own = list(range(number, whole.whole, world))
+            others = [index for index in range(whole.whole) if index not in own][: max(0, 2 - len(own))]
+            assert part.counted == len(own)
+            torch.testing.assert_close(part.images, whole.images[own + others])
+    assert [part[-1].counted for part in shares] == [1, 1] + [0] * (world - 2)
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "sizes"),
+    [(33, 32, [31, 2]), (34, 32, [32, 2]), (65, 32, [32, 31, 2]), (1, 32, [1]), (3, 2, [2, 1]), (2, 1, [1, 1])],
+)
+def test_a_single_image_is_left_over_only_where_it_must_be(images, batch_size, sizes):
+    assert batch_sizes(images, batch_size) == sizes
+    assert len(sizes) == -(-images // batch_size)
 
 
 def test_what_is_scored_is_shared_without_overlap(setting, monkeypatch):
