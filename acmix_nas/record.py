@@ -138,6 +138,8 @@ class TrialRecord:
         norms: Norms of (alpha * F_att, beta * F_conv) of each block on the images of `split`, after each epoch: the
             root mean square over pixels and channels, averaged over images; None for a block with one path. Records
             of earlier versions have none.
+        skipped: Optimizer steps that changed no weight, because the norm of their gradient was not finite. Records of
+            earlier versions do not say.
         shared_with: Number of the trial whose proxy network is the same and whose score this one shares.
         started: When it began, ISO 8601 in UTC.
         seconds: Wall-clock time it took.
@@ -162,6 +164,7 @@ class TrialRecord:
     started: str
     seconds: float
     norms: tuple[Blocks, ...] = ()
+    skipped: int = 0
     shared_with: int | None = None
     error: str | None = None
     origin: str | None = None
@@ -191,7 +194,7 @@ class TrialRecord:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, the `arch_id` first."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        for optional in ("norms", "origin"):
+        for optional in ("norms", "skipped", "origin"):
             if not values[optional]:
                 del values[optional]
         return {"arch_id": self.arch_id, **values, "arch": self.arch.to_dict(), "cost": asdict(self.cost)}
@@ -300,7 +303,7 @@ TRIAL_KINDS: Mapping[str, Kind] = {
     **dict.fromkeys(("error", "origin"), _maybe(_is_text)),
     **dict.fromkeys(("budget", "proxy", "data", "environment"), _is_mapping),
     **dict.fromkeys(("scores", "losses"), _list_of(_is_number)),
-    "number": _is_count,
+    **dict.fromkeys(("number", "skipped"), _is_count),
     "seconds": _is_number,
     "seeds": _is_seeds,
     "shared_with": _maybe(_is_count),

@@ -14,6 +14,8 @@ from acmix_nas.cli.say import say, say_marked
 if TYPE_CHECKING:
     import torch
 
+    from acmix_nas.train.gradients import Comparison
+
 LEAST_FREE = 500e6
 """Bytes that a study with its report and log needs, with room to spare."""
 
@@ -62,7 +64,7 @@ def doctor(context: click.Context, out: Path, as_json: bool) -> None:
       acmix doctor
       acmix doctor --out /scratch/reports --json
     """
-    checks = [*_versions(), *_devices(), _bf16_step(), *_folder(out)]
+    checks = [*_versions(), *_devices(), _bf16_step(), *_gradients(), *_folder(out)]
     if as_json:
         import json
 
@@ -138,6 +140,39 @@ def _train_one_step(device: "torch.device") -> bool:
         mixed = layer(torch.randn(2, 16, 7, 7, device=device))
     mixed.float().square().mean().backward()
     return all(bool(p.grad.isfinite().all()) for p in layer.parameters() if p.grad is not None)
+
+
+def _gradients() -> Iterator[Check]:
+    """Compares gradients of convolutions, as training computes them, with float64."""
+    import torch
+
+    from acmix_nas.train.gradients import compare_gradients
+
+    for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
+        name = f"gradients on {device}"
+        try:
+            found = list(compare_gradients(device))
+            of_torch = list(compare_gradients(device, guarded=False)) if device == "cpu" else []
+        except Exception as error:  # whatever goes wrong here is the finding
+            fix = "install a build of torch that is made for this machine"
+            yield Check(name=name, status="failed", detail=f"{type(error).__name__}: {error}", fix=fix)
+            continue
+        precisions = ", ".join(dict.fromkeys(one.precision for one in found))
+        worst = max(found, key=lambda one: (not one.is_right, one.error))
+        if not worst.is_right:
+            detail = f"{worst.precision}, {worst.memory_format}: {_apart(worst)}"
+            fix = "update torch, or train in a precision that is right here (acmix train --precision)"
+            yield Check(name=name, status="failed", detail=detail, fix=fix)
+            continue
+        detail = f"{precisions}, contiguous and channels_last, are float64's up to {worst.error:.1%}"
+        mended = [one for one in of_torch if not one.is_right]
+        if mended:
+            detail += f"; torch's own {_apart(mended[0])} in {mended[0].precision}, so training computes it in fp32"
+        yield Check(name=name, status="ok", detail=detail)
+
+
+def _apart(comparison: "Comparison") -> str:
+    return f"gradient of a convolution of {comparison.convolution} is {comparison.error:.2g} times its size off"
 
 
 def _folder(out: Path) -> Iterator[Check]:

@@ -1,5 +1,9 @@
-"""How hosts of convolutions and batch norms start."""
+"""What hosts of convolutions and batch norms share: how they start, and what autocast must leave in float32."""
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
 from torch import nn
 
 
@@ -13,3 +17,30 @@ def init_convnet(module: nn.Module, name: str = "", *, needs_reset: bool) -> Non
         init()
     elif needs_reset and (reset := getattr(module, "reset_parameters", None)) is not None:
         reset()
+
+
+class Float32Conv2d(nn.Conv2d):
+    """A convolution that autocast leaves in float32; only its result has autocast's type.
+
+    It is for what all layers behind it read: a rounding there turns every gradient before it.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """(B, C_in, H, W) -> (B, C, h, w)."""
+        kind = input.device.type
+        if not autocasts(input):
+            return super().forward(input)
+        with without_autocast(input):
+            y = super().forward(input.to(self.weight.dtype))
+        return y.to(torch.get_autocast_dtype(kind))
+
+
+def without_autocast(x: torch.Tensor) -> AbstractContextManager[Any]:
+    """A context in which operations compute in the types of their inputs on the device of x."""
+    return torch.autocast(x.device.type, enabled=False) if autocasts(x) else nullcontext()
+
+
+def autocasts(x: torch.Tensor) -> bool:
+    """Whether autocast is on where x lies."""
+    kind = x.device.type
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)

@@ -13,12 +13,12 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers.classifier import create_classifier
 from timm.layers.drop import DropPath, calculate_drop_path_rates
 from timm.models import named_apply
-from timm.models.resnet import Bottleneck, ResNet, downsample_conv
+from timm.models.resnet import Bottleneck, ResNet
 from torch import nn
 
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.hosts import UNDECAYED, MakeMixer, NamedModel, Size, scaled
-from acmix_nas.hosts._convnet import init_convnet
+from acmix_nas.hosts._convnet import Float32Conv2d, init_convnet
 from acmix_nas.hosts._resnet_count import PATCH_SIZE, STEM_KERNEL, WIDTHS, needs_projection, stem_strides
 from acmix_nas.hosts._resnet_count import count as count
 
@@ -29,7 +29,8 @@ class ACmixResNet(ResNet):
     """ResNet with a mixer of its own in every bottleneck: x + conv3(relu(bn2(mixer(relu(bn1(conv1(x))))))).
 
     What it shares with timm's model it inherits; only the construction of stem and blocks differs. It takes images of
-    any size.
+    any size. Under autocast the first convolution and the projections stay in float32: in bf16 they alone turn the
+    gradient at the start (docs/train.md).
 
     Args:
         arch: The network.
@@ -81,7 +82,7 @@ class ACmixResNet(ResNet):
 
     def _build_stem(self, channels: int) -> None:
         stride, pool_stride = stem_strides(self.patch_size)
-        self.conv1 = nn.Conv2d(self.in_chans, channels, STEM_KERNEL, stride, STEM_KERNEL // 2, bias=False)
+        self.conv1 = Float32Conv2d(self.in_chans, channels, STEM_KERNEL, stride, STEM_KERNEL // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.act1 = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, pool_stride, 1) if pool_stride > 1 else nn.Identity()
@@ -146,10 +147,15 @@ class Block(Bottleneck):
             inputs,
             planes,
             stride,
-            downsample_conv(inputs, outputs, kernel_size=1, stride=stride) if projected else None,
+            _projection(inputs, outputs, stride) if projected else None,
             drop_path=DropPath(drop_path) if drop_path > 0 else None,
         )
         self.conv2 = make_mixer(mixer, in_channels=planes, out_channels=planes, stride=stride)
+
+
+def _projection(inputs: int, outputs: int, stride: int) -> nn.Module:
+    """Timm's `downsample_conv`. At the start the blocks add nothing, so that all is read through these projections."""
+    return nn.Sequential(Float32Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
 
 build = ACmixResNet

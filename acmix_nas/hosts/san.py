@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.hosts import UNDECAYED, MakeMixer, NamedModel, Size, scaled
-from acmix_nas.hosts._convnet import init_convnet
+from acmix_nas.hosts._convnet import autocasts, init_convnet, without_autocast
 from acmix_nas.hosts._san_count import PATCH_SIZE, WIDTHS, checked_patch, mid_channels, site
 from acmix_nas.hosts._san_count import count as count
 
@@ -29,7 +29,8 @@ FEATURES = {"flatten_sequential": True, "out_indices": (0, 1, 2, 3, 4)}
 class San(nn.Module):
     """SAN with a mixer of its own in every block: x + conv(relu(norm2(mixer(relu(norm1(x)))))).
 
-    Images of any size are taken; max-pools round up.
+    Images of any size are taken; max-pools round up. Autocast reaches the head alone: what is rounded to bf16 in any
+    stage is enlarged by the norms behind it until the gradient points elsewhere (docs/train.md).
 
     Args:
         arch: The network.
@@ -71,7 +72,7 @@ class San(nn.Module):
         self.patch_size = checked_patch(patch_size)
         self.num_classes = num_classes
         self.in_chans = in_chans
-        self.stem = nn.Sequential(nn.Conv2d(in_chans, dims[0], 1, bias=False), nn.BatchNorm2d(dims[0]), nn.ReLU())
+        self.stem = Stem(nn.Conv2d(in_chans, dims[0], 1, bias=False), nn.BatchNorm2d(dims[0]), nn.ReLU())
         stages = []
         for i, mixers in enumerate(arch.stages):
             blocks = [Block(make_mixer(m, **site(dims[i])), dims[i], rates[i][j]) for j, m in enumerate(mixers)]
@@ -187,8 +188,24 @@ class San(nn.Module):
         return self.forward_head(self.forward_features(x))
 
 
+class Stem(nn.Sequential):
+    """1x1 convolution, norm and ReLU, in float32."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, in_chans, H, W) -> (B, C, H, W)."""
+        if not autocasts(x):
+            return self._layers(x)
+        with without_autocast(x):
+            return self._layers(x.to(next(self.parameters()).dtype))
+
+    def _layers(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self:
+            x = layer(x)
+        return x
+
+
 class Stage(nn.Module):
-    """Max-pool, 1x1 convolution to the stage's width, blocks, norm and ReLU."""
+    """In float32: max-pool, 1x1 convolution to the stage's width, blocks, norm and ReLU."""
 
     def __init__(self, inputs: int, dim: int, pool: int, blocks: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -200,11 +217,12 @@ class Stage(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C_in, H, W) -> (B, C, ceil(H/2), ceil(W/2)), or of the same size without a pool."""
-        x = self.conv(self.pool(x))
-        for block in self.blocks:
-            x = checkpoint(block, x, use_reentrant=False) if self.grad_checkpointing else block(x)
-        y: torch.Tensor = self.norm(x).relu()
-        return y
+        with without_autocast(x):
+            x = self.conv(self.pool(x))
+            for block in self.blocks:
+                x = checkpoint(block, x, use_reentrant=False) if self.grad_checkpointing else block(x)
+            y: torch.Tensor = self.norm(x).relu()
+            return y
 
 
 class Block(nn.Module):

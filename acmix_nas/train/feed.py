@@ -39,7 +39,8 @@ class Batch(NamedTuple):
     Attributes:
         images: Normalised, (B, C, H, W), channels last, on the device.
         targets: Labels (B,), or shares of the classes (B, classes) where images are mixed.
-        counted: Images of it that count; 0 where a process is left without one and takes another's.
+        counted: Images of it that count, the first ones. A process that has one or none takes others of the step, as
+            norms need two.
         whole: Images of the step over all processes.
     """
 
@@ -127,9 +128,8 @@ class Feed:
 
     def _plans(self, images: Images, generator: torch.Generator) -> Iterator[Plan]:
         order = torch.randperm(len(images), generator=generator)
-        for start in range(0, len(images), self.budget.batch_size):
-            whole = self._plan(order[start : start + self.budget.batch_size], images.images.shape[-1], generator)
-            yield _share(whole)
+        for numbers in torch.split(order, batch_sizes(len(images), self.budget.batch_size)):
+            yield _share(self._plan(numbers, images.images.shape[-1], generator))
 
     def _plan(self, index: torch.Tensor, extent: int, generator: torch.Generator) -> Plan:
         budget, count = self.budget, len(index)
@@ -163,6 +163,15 @@ class Feed:
         return normalise(images, self.mean, self.std).contiguous(memory_format=torch.channels_last)
 
 
+def batch_sizes(images: int, batch_size: int) -> list[int]:
+    """Images of each step of an epoch: the last step has what is left, and is given one more if a single one is."""
+    full, left = divmod(images, batch_size)
+    sizes = [batch_size] * full + [left] * bool(left)
+    if left == 1 and full and batch_size > 2:
+        sizes[-2:] = [batch_size - 1, 2]
+    return sizes
+
+
 def ahead(make: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Made]:
     """`map(make, items)`, in order, with `make` running in a thread up to `AHEAD` items before they are asked for."""
     waiting: deque[Future[Made]] = deque()
@@ -176,19 +185,20 @@ def ahead(make: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Mad
 
 
 def _share(plan: Plan) -> Plan:
-    """What this process does of a step: every n-th image, or the first one without counting if there are too few."""
+    """What this process does of a step: every n-th image; others of the step follow where that is less than two."""
     if world() == 1:
         return plan
-    has_one = rank() < len(plan.numbers)
-    part = slice(rank(), None, world()) if has_one else slice(0, 1)
-    numbers = plan.numbers[part]
+    everyone = list(range(len(plan.numbers)))
+    own = everyone[rank() :: world()]
+    others = [index for index in everyone if index not in own]
+    part = torch.tensor(own + others[: max(0, 2 - len(own))])
     return plan._replace(
-        numbers=numbers,
+        numbers=plan.numbers[part],
         shifts=Shifts(*(draws[part] for draws in plan.shifts)),
         boxes=None if plan.boxes is None else plan.boxes[part],
         factors=None if plan.factors is None else plan.factors[part],
         seed=plan.seed + rank() * plan.whole,
-        counted=len(numbers) if has_one else 0,
+        counted=len(own),
     )
 
 

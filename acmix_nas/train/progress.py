@@ -22,6 +22,7 @@ class Progress:
         started: When the first epoch began, ISO 8601 in UTC.
         seconds: Wall-clock time of each epoch.
         earlier: Time of the epochs before a resume.
+        skipped: Steps that changed no weight, because the norm of their gradient was not finite.
     """
 
     scores: list[float] = field(default_factory=list)
@@ -34,10 +35,11 @@ class Progress:
     started: str = ""
     seconds: list[float] = field(default_factory=list)
     earlier: float = 0.0
+    skipped: int = 0
 
     def take(self, values: Mapping[str, Any]) -> None:
         """Takes over what `dataclasses.asdict` said of another one and JSON kept."""
-        values = {"norms": [], **values}  # which files of earlier versions do not have
+        values = {"norms": [], "skipped": 0, **values}  # which files of earlier versions do not have
         for item in fields(self):
             setattr(self, item.name, values[item.name])
         self.earlier = sum(self.seconds)

@@ -1,6 +1,7 @@
 """`Budget`: how long and how a network is trained, with the optimizer and learning rate that follow from it."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Self
@@ -25,6 +26,8 @@ BUDGET: Mapping[str, Rule] = {
     "rand_augment": maybe(TEXT),
 }
 """What each field of a stored `Budget` may hold; `Budget` itself has the ranges."""
+RAND_AUGMENT = re.compile(r"rand(-(m\d+|n\d+|p\d*\.?\d+|mstd\d*\.?\d+|mmax[1-9]\d*|inc[01]|tweights|t3aw?))*")
+"""What timm's `rand_augment_transform` knows; it passes over other words, or fails on them."""
 
 
 class RecipeError(AcmixError, ValueError):
@@ -154,7 +157,7 @@ class Budget:
             yield f"clip_norm is more than 0, or none, not {self.clip_norm}"
         if self.crop is not None and not 0 < self.crop[0] <= self.crop[1] <= 1:
             yield f"crop is two shares of an image's area, as [0.08, 1.0], not {list(self.crop)}"
-        if self.rand_augment is not None and not self.rand_augment.startswith("rand-"):
+        if self.rand_augment is not None and not RAND_AUGMENT.fullmatch(self.rand_augment):
             yield f"rand_augment is in timm's words, as rand-m9-mstd0.5-inc1, not {self.rand_augment!r}"
         most = self.epochs * self.steps_per_epoch
         if self.steps is not None and not most - self.steps_per_epoch < self.steps <= most:

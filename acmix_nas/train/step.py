@@ -1,8 +1,8 @@
 """One optimizer step: forward in the wanted precision, backward in parts, clip, update, average."""
 
 import logging
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from acmix_nas.train.checkpoint import Tensors, below, load_model, load_optimize
 from acmix_nas.train.feed import Batch
 from acmix_nas.train.ranks import world
 from acmix_nas.train.recipe import Budget, RecipeError, learning_rate, make_optimizer
+from acmix_nas.train.tiny_maps import TinyMapsInFloat32
 
 log = logging.getLogger(__name__)
 
@@ -24,14 +25,21 @@ log = logging.getLogger(__name__)
 class Step:
     """What turns a batch into better weights, with everything that this has to remember.
 
+    A gradient whose norm is no number, or infinite, changes no weight: the step is skipped.
+
     Args:
         model: The network, on its device; trained in place.
         budget: The recipe.
         device: "cpu" or "cuda".
 
+    Attributes:
+        skipped: Norm of the last step's gradient if the step was skipped for it; None if it was taken.
+
     Raises:
         RecipeError: The device does not do what the recipe wants.
     """
+
+    skipped: float | None = None
 
     def __init__(self, model: nn.Module, budget: Budget, device: str) -> None:
         if budget.precision == "fp16" and device != "cuda":
@@ -43,6 +51,7 @@ class Step:
         self._device = device
         self._scaler = torch.amp.GradScaler("cuda", enabled=budget.precision == "fp16")
         together = DistributedDataParallel(model) if world() > 1 else None
+        self._exact = TinyMapsInFloat32() if device == "cpu" else nullcontext()
         self._no_sync = nullcontext if together is None else together.no_sync
         forward = model if together is None else together
         self._forward = compiled(forward, device) if budget.compile else forward
@@ -58,17 +67,17 @@ class Step:
         Args:
             batch: The images of this process.
             step: Number of the step, from 0.
+
+        Raises:
+            RecipeError: A batch norm is given a single value a channel.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self._budget, step)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._backward(batch)
-        if self._budget.clip_norm is not None:
-            self._scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.model.parameters(), self._budget.clip_norm)
-        self._scaler.step(self.optimizer)
-        self._scaler.update()
-        if self.average is not None:
+        with self._exact:
+            loss = self._backward(batch)
+        self.skipped = self._update()
+        if self.average is not None and self.skipped is None:
             self.average.update(self.model, step)
         return loss
 
@@ -99,30 +108,74 @@ class Step:
         if facts["scaler"]:
             self._scaler.load_state_dict(dict(facts["scaler"]))
 
+    def _update(self) -> float | None:
+        """Changes the weights; or leaves them and returns the norm of the gradient, which is not finite.
+
+        A scaler meets such gradients by design, lowers its scale and goes on. Only where it has no room left, or finds
+        nothing wrong, is the gradient itself not finite.
+        """
+        self._scaler.unscale_(self.optimizer)
+        weights = list(self.model.parameters())
+        norm = nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+        if norm.isfinite():
+            if self._budget.clip_norm is not None:
+                nn.utils.clip_grads_with_norm_(weights, self._budget.clip_norm, norm)
+            self._scaler.step(self.optimizer)
+            self._scaler.update()
+            return None
+        scale = self._scaler.get_scale()
+        self._scaler.update()
+        return None if 1 < scale > self._scaler.get_scale() else float(norm)
+
     def _backward(self, batch: Batch) -> torch.Tensor:
         """Adds up the gradients of the batch's parts; returns the mean loss of its images."""
-        parts = min(self._budget.accumulate, len(batch.images))
+        parts = _parts(batch, self._budget)
         split = zip(batch.images.tensor_split(parts), batch.targets.tensor_split(parts), strict=True)
         mean = torch.zeros((), device=batch.images.device)
         for number, (images, targets) in enumerate(split, start=1):
+            counted = len(images) if batch.counted == len(batch.images) else batch.counted
             with self._gathered(number == parts):
-                loss = self._loss(images, targets)
+                loss = self._loss(images, targets, counted or len(images))
                 # Processes average their gradients; this makes it the mean over all images of the step.
-                share = len(images) * world() / batch.whole if batch.counted else 0.0
-                self._scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
+                self._scaler.scale(loss * (counted * world() / batch.whole)).backward()  # type: ignore[no-untyped-call]
             mean += loss.detach() * (len(images) / len(batch.images))
         return mean
 
-    def _loss(self, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        with self.autocast():
+    def _loss(self, images: torch.Tensor, targets: torch.Tensor, counted: int) -> torch.Tensor:
+        """Mean loss of the first images; the others are for the norms."""
+        with self.autocast(), _more_than_one_value():
             logits = self._forward(images)
         # Mixed targets are smoothed where they are mixed.
         smoothing = 0.0 if targets.is_floating_point() else self._budget.label_smoothing
-        return F.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
+        return F.cross_entropy(logits[:counted].float(), targets[:counted], label_smoothing=smoothing)
 
     def _gathered(self, last: bool) -> AbstractContextManager[None]:
         """Processes exchange gradients with the last part of a step alone."""
         return nullcontext() if last else self._no_sync()
+
+
+def _parts(batch: Batch, budget: Budget) -> int:
+    """Parts that a batch is computed in; none has a single image unless the parts of a whole batch have."""
+    images = len(batch.images)
+    if batch.counted < images:
+        return 1
+    of_whole = budget.batch_size // world() // budget.accumulate
+    return min(budget.accumulate, images if of_whole < 2 else max(1, images // 2))
+
+
+@contextmanager
+def _more_than_one_value() -> Iterator[None]:
+    """Says what to do where torch's batch norm has nothing to average."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise RecipeError(
+            "a batch norm needs more than one value a channel, and here it has one image on a map of 1 x 1 pixel. "
+            "Train on more images at once (batch_size, and batch_size / accumulate, of 2 or more for each process), or "
+            "on larger ones."
+        ) from error
 
 
 def _average(model: nn.Module, budget: Budget) -> ModelEmaV3 | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import torch
 from PIL import Image
-from timm.data.auto_augment import rand_augment_transform
+from timm.data.auto_augment import posterize, rand_augment_transform
 from timm.data.mixup import Mixup
 from timm.data.random_erasing import RandomErasing
 from torch.nn import functional as F
@@ -56,6 +56,9 @@ class RandAugmented(Dataset[torch.Tensor]):
         self._images = images.images
         self._size = size
         self._change = rand_augment_transform(recipe, options)
+        for operation in self._change.ops:
+            if operation.aug_fn is posterize:
+                operation.aug_fn = posterized
 
     def __getitem__(self, item: Item) -> torch.Tensor:
         """uint8 (C, size, size)."""
@@ -83,6 +86,17 @@ class RandAugmented(Dataset[torch.Tensor]):
 
         for images in DataLoader(self, batch_sampler=items(), num_workers=workers):
             yield drawn.popleft(), images
+
+
+def posterized(picture: Image.Image, bits: int, **options: Any) -> Image.Image:
+    """As timm's `posterize`, black where no bit is left: what timm with Pillow 12 computes.
+
+    timm asks for 0 bits at the largest magnitudes, or at the smallest of what decreases with them; Pillow 13 refuses.
+    """
+    if bits < 1:
+        return Image.new(picture.mode, picture.size)
+    kept: Image.Image = posterize(picture, bits, **options)  # type: ignore[no-untyped-call]
+    return kept
 
 
 class Erasing:

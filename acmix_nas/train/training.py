@@ -39,8 +39,13 @@ CHECKED = {"cpu": 1, "cuda": 50}
 """Steps between two looks at the loss: a look waits for all work of the GPU."""
 
 
+MOST_SKIPPED = 0.01
+"""Share of the steps that may be skipped for a gradient that is not finite, and `FEW_SKIPPED` in any case."""
+FEW_SKIPPED = 3
+
+
 class DivergedError(AcmixError):
-    """The loss stopped being a number, or one that a record can hold."""
+    """The loss stopped being a number, or one that a record can hold, or so did the gradient of too many steps."""
 
 
 class Training:
@@ -109,7 +114,7 @@ class Training:
         """Trains one epoch and scores the network; returns top-1 in [0, 1].
 
         Raises:
-            DivergedError: The loss is no number, or larger than any record holds.
+            DivergedError: The loss is no number, or larger than any record holds; or too many steps were skipped.
         """
         clock = time.perf_counter()
         self.progress.started = self.progress.started or datetime.now(UTC).isoformat(timespec="seconds")
@@ -187,11 +192,26 @@ class Training:
             self.progress.step += 1
             if self.progress.step % CHECKED[self._device] == 0:
                 losses.check()
+            if self._step.skipped is not None:
+                self._count_skipped(self._step.skipped)
             if self._on_step:
                 self._on_step(self.progress)
             if self.progress.step == self.budget.total_steps:
                 break
         return losses.mean(self._device)
+
+    def _count_skipped(self, norm: float) -> None:
+        progress = self.progress
+        progress.skipped += 1
+        text = f"the norm of the gradient is {norm:g}"
+        if rank() == 0:
+            log.warning("step %d of %d is skipped: %s", progress.step, progress.steps, text)
+        if progress.skipped > max(FEW_SKIPPED, MOST_SKIPPED * progress.steps):
+            raise DivergedError(
+                f"{text} at step {progress.step} of {progress.steps}, and {progress.skipped} steps were skipped for "
+                "such a norm, which is too many. Train with a smaller learning rate or in fp32; `acmix doctor` says "
+                "whether gradients are right on this machine."
+            )
 
 
 class _Losses:

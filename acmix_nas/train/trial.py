@@ -101,6 +101,7 @@ def run_trial(
         losses=tuple(progress.losses),
         mixing=tuple(progress.mixing),
         norms=tuple(progress.norms),
+        skipped=progress.skipped,
         seeds=dict(seeds),
         budget=setting.budget.to_dict(),
         proxy=setting.proxy.to_dict(),

@@ -8,6 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from acmix_nas.data import load_splits
+from acmix_nas.train import strong
+from acmix_nas.train.feed import Feed
+from acmix_nas.train.recipe_file import load_recipe
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -16,10 +22,11 @@ QUICKER = {
     "finalists": ["--top", "1", "--seeds", "1"],
     "ablate": ["--seeds", "1", "--epochs", "1", "--proxy-images", "64"],
     "profile": ["--batch-size", "1", "--input-size", "64", "--time-limit", "0.2"],
-    "train": ["--epochs", "1", "--images", "16", "--input-size", "32"],
+    "train": ["--epochs", "1", "--images", "60", "--input-size", "32", "--seed", "14"],
     "export": ["--input-size", "64"],
 }
 """The last of an option given twice counts: the same commands, with less to compute."""
+WORDS = ("--images", "--input-size", "--seed")
 
 pytestmark = pytest.mark.slow
 
@@ -48,6 +55,20 @@ def test_every_command_runs_in_the_order_of_the_page(installed, tmp_path, few_im
         done = subprocess.run(run, cwd=tmp_path, env=env, capture_output=True, text=True)
         assert done.returncode == 0, (line, done.stderr)
         env["ACMIX_DATA"] = str(tmp_path / "imagenet")
+
+
+def test_the_trainings_meet_the_rarest_of_their_augmentation(few_images, monkeypatch):
+    """RandAugment of Swin's recipe keeps 0 bits of about one image in a thousand; the seed above has some."""
+    images, size, seed = (int(QUICKER["train"][QUICKER["train"].index(word) + 1]) for word in WORDS)
+    bits, real = [], strong.posterized
+    monkeypatch.setattr(strong, "posterized", lambda picture, kept, **options: bits.append(kept) or real(picture, kept))
+    splits = load_splits(
+        str(few_images), input_size=size, train_images=images, seed=seed, with_report=True, search_images=1
+    )
+    feed = Feed(splits, load_recipe("swin").budget(images=images, epochs=1), "cpu")
+    for _ in feed.shuffled(splits.train, torch.Generator().manual_seed(seed)):
+        pass
+    assert min(bits) == 0
 
 
 def test_the_python_example_runs(installed, tmp_path):

@@ -31,6 +31,7 @@ def records(draw):
         losses=tuple(scores),
         mixing=draw(blocks),
         norms=draw(st.just(()) | blocks),
+        skipped=draw(st.integers(0, 9)),
         seeds={"init": 0, "order": 1},
         budget=draw(facts),
         proxy=draw(facts),
@@ -52,12 +53,26 @@ def test_a_record_survives_a_line_of_json(record):
 @given(records(), st.data())
 def test_a_record_with_a_field_too_few_or_too_many_is_refused(record, data):
     values = record.to_dict()
-    required = set(values) - {"arch_id", "shared_with", "error", "norms"}
+    required = set(values) - {"arch_id", "shared_with", "error", "norms", "skipped"}
     name = data.draw(st.sampled_from(sorted(required)))
     with pytest.raises(RecordError, match=name):
         TrialRecord.from_dict({key: value for key, value in values.items() if key != name})
     with pytest.raises(RecordError, match="colour"):
         TrialRecord.from_dict({**values, "colour": "red"})
+
+
+@given(records())
+def test_a_record_of_a_training_without_skipped_steps_is_that_of_earlier_versions(record):
+    values = replace(record, skipped=0).to_dict()
+    assert "skipped" not in values
+    assert TrialRecord.from_dict(values).skipped == 0
+
+
+@pytest.mark.parametrize("skipped", [-1, 1.5, "2", None, 2**70])
+@given(record=records())
+def test_skipped_steps_are_counted_in_whole_numbers(record, skipped):
+    with pytest.raises(RecordError, match="skipped"):
+        TrialRecord.from_dict({**record.to_dict(), "skipped": skipped})
 
 
 @given(records())

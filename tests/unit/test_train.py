@@ -116,6 +116,15 @@ def test_what_was_reached_before_an_error_is_kept(setting):
     assert (record.status, record.error, len(record.scores)) == ("failed", "RuntimeError: user code", 1)
 
 
+def test_skipped_steps_are_counted_in_the_record(setting):
+    def skip(progress):
+        progress.skipped = progress.step
+
+    record = run_trial(PAPER, setting, number=0, label="", seeds=SEEDS, on_step=skip)
+    assert record.skipped == setting.budget.total_steps
+    assert run(setting).skipped == 0
+
+
 def test_weights_of_the_paths_norms_and_biases_have_no_weight_decay():
     model = build_model(PAPER, num_classes=10, in_chans=1, img_size=28, patch_size=4, width=0.25)
     decayed, free = make_optimizer(model, small_setting().budget).param_groups

@@ -6,12 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from study_pieces import small_setting
 
 from acmix_nas.data import Images
 from acmix_nas.train import feed as feed_module
-from acmix_nas.train.feed import AHEAD, Feed, Plan, ahead
-from acmix_nas.train.strong import Erasing, Mixer, RandAugmented, seeded
+from acmix_nas.train import strong
+from acmix_nas.train.feed import AHEAD, Feed, Plan, ahead, batch_sizes
+from acmix_nas.train.recipe_file import load_recipe, recipe_names
+from acmix_nas.train.strong import Erasing, Mixer, RandAugmented, posterized, seeded
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +81,20 @@ def test_processes_share_every_batch_without_overlap(setting, monkeypatch, world
     for whole, *parts in zip(alone, *shares, strict=True):
         assert sum(part.counted for part in parts) == whole.whole == len(whole.images)
         for number, part in enumerate(parts):
-            expected = whole.images[number::world] if part.counted else whole.images[:1]
-            torch.testing.assert_close(part.images, expected)
-    assert [part[-1].counted for part in shares] == [1] + [0] * (world - 1)
+            own = list(range(number, whole.whole, world))
+            others = [index for index in range(whole.whole) if index not in own][: max(0, 2 - len(own))]
+            assert part.counted == len(own)
+            torch.testing.assert_close(part.images, whole.images[own + others])
+    assert [part[-1].counted for part in shares] == [1, 1] + [0] * (world - 2)
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "sizes"),
+    [(33, 32, [31, 2]), (34, 32, [32, 2]), (65, 32, [32, 31, 2]), (1, 32, [1]), (3, 2, [2, 1]), (2, 1, [1, 1])],
+)
+def test_a_single_image_is_left_over_only_where_it_must_be(images, batch_size, sizes):
+    assert batch_sizes(images, batch_size) == sizes
+    assert len(sizes) == -(-images // batch_size)
 
 
 def test_what_is_scored_is_shared_without_overlap(setting, monkeypatch):
@@ -153,6 +167,50 @@ def test_how_many_processes_rand_augment_changes_nothing(setting):
     changed = RandAugmented(images, 28, "rand-m9-mstd0.5-inc1", (0.5,) * 3)
     alone, two = (torch.cat([made for _, made in changed.batches(plans(images), workers)]) for workers in (0, 2))
     assert torch.equal(alone, two)
+
+
+RECIPES = sorted({load_recipe(name).values.get("rand_augment") for name in recipe_names()} - {None})
+ANY = [*RECIPES, "rand-m9", "rand-m9-inc1-mmax15", "rand-tweights", "rand-t3a-inc1", "rand-t3aw"]
+PICTURES = [
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (28, 28, 3), dtype=np.uint8)),
+    Image.new("RGB", (28, 28)),
+    Image.new("RGB", (28, 28), (255, 255, 255)),
+    Image.new("RGB", (1, 1), (9, 99, 199)),
+]
+
+
+@pytest.mark.parametrize("recipe", ANY)
+def test_every_operation_runs_at_every_magnitude(setting, recipe):
+    change = RandAugmented(setting.splits.train, 28, recipe, (0.5,))._change
+    for operation in change.ops:
+        operation.prob, operation.magnitude_std = 1.0, 0
+        for magnitude in np.linspace(0, operation.magnitude_max or 10, 61).tolist():
+            operation.magnitude = magnitude
+            for picture in PICTURES:
+                changed = operation(picture)
+                assert (changed.size, changed.mode) == (picture.size, "RGB")
+
+
+def test_there_is_a_recipe_with_rand_augment():
+    assert RECIPES == ["rand-m9-mstd0.5-inc1"]
+
+
+@pytest.mark.parametrize("bits", range(-2, 9))
+def test_posterizing_keeps_the_first_bits_and_none_is_black(bits):
+    pixels = np.asarray(PICTURES[0])
+    mask = 0 if bits < 1 else 256 - 2 ** (8 - bits)
+    assert np.array_equal(np.asarray(posterized(PICTURES[0], bits, fillcolor=(1, 2, 3))), pixels & mask)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_changes_20000_seeded_images(setting, monkeypatch, recipe):
+    bits = []
+    monkeypatch.setattr(strong, "posterized", lambda picture, kept, **_: bits.append(kept) or posterized(picture, kept))
+    changed = RandAugmented(setting.splits.train, 28, recipe, (0.5,))
+    for seed in range(20_000):
+        assert changed[seed % 50, seed, (0, 0, 28, 28)].shape == (1, 28, 28)
+    assert bits.count(0) > 5
 
 
 def test_mixing_keeps_images_and_targets_together():

@@ -10,9 +10,11 @@ from study_pieces import small_setting
 from torch import nn
 from torch.nn import functional as F
 
+from acmix_nas.data import Images
 from acmix_nas.train import RecipeError, Training
 from acmix_nas.train.feed import Batch
 from acmix_nas.train.step import Step
+from acmix_nas.train.training import DivergedError
 
 
 @pytest.fixture(scope="module")
@@ -157,3 +159,111 @@ def test_a_gpu_learns_in_every_precision(setting, precision, tmp_path):
     other = Training(network(seed=1), setting.splits, budget, device="cuda")
     other.load(tmp_path / "file")
     assert other.score() == training.score()
+
+
+class Bent(nn.Module):
+    """A network whose gradient is what it is told, whatever the loss."""
+
+    def __init__(self, factors):
+        super().__init__()
+        self.net = network()
+        self.factors = iter(factors)
+
+    def forward(self, x):
+        logits = self.net(x)
+        if self.training:
+            factor = next(self.factors)
+            logits.register_hook(lambda grad: grad * factor)
+        return logits
+
+
+@pytest.mark.parametrize("factor", [math.inf, math.nan, 1e30])
+@pytest.mark.parametrize("clip_norm", [5.0, None])
+def test_a_gradient_that_is_not_finite_changes_nothing_and_says_so(setting, factor, clip_norm):
+    """1e30: the numbers are finite, their squares are not, and clipping would make the step nothing in silence."""
+    budget = replace(setting.budget, clip_norm=clip_norm, ema=0.5, epochs=20)
+    step = Step(Bent([factor, 1.0]), budget, "cpu")
+    before, average = weights(step), [p.detach().clone() for p in step.scored.parameters()]
+    assert torch.isfinite(step(batch(), 0))
+    assert not math.isfinite(step.skipped)
+    assert all(torch.equal(old, new) for old, new in zip(before, weights(step), strict=True))
+    assert all(torch.equal(old, new) for old, new in zip(average, step.scored.parameters(), strict=True))
+    assert not step.optimizer.state
+    step(batch(), 1)
+    assert step.skipped is None
+    assert not any(torch.equal(old, new) for old, new in zip(before, weights(step), strict=True))
+
+
+@pytest.mark.parametrize(("scale", "counts"), [(2.0**16, False), (1.0, True)])
+def test_a_scaler_that_looks_for_its_scale_skips_by_design(setting, scale, counts):
+    step = Step(Bent([math.inf, 1.0]), setting.budget, "cpu")
+    step._scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    before = weights(step)
+    step(batch(), 0)
+    assert (step.skipped is not None) == counts
+    assert step._scaler.get_scale() == scale / 2
+    assert all(torch.equal(old, new) for old, new in zip(before, weights(step), strict=True))
+    step(batch(), 1)
+    assert step.skipped is None
+    assert not any(torch.equal(old, new) for old, new in zip(before, weights(step), strict=True))
+
+
+def test_a_skipped_step_is_logged_and_counted_and_survives_a_resume(setting, caplog, tmp_path):
+    budget = replace(setting.budget, epochs=2)
+    training = Training(Bent([1.0, math.inf, 1.0] + [1.0] * 99), setting.splits, budget)
+    training.epoch()
+    assert training.progress.skipped == 1
+    assert "step 2 of 6 is skipped: the norm of the gradient is nan" in caplog.text
+    training.save(tmp_path / "file")
+    other = Training(Bent([1.0] * 99), setting.splits, budget)
+    other.load(tmp_path / "file")
+    other.epoch()
+    assert other.progress.skipped == 1
+
+
+def test_too_many_skipped_steps_end_the_training(setting):
+    training = Training(Bent([1.0] + [math.nan] * 99), setting.splits, replace(setting.budget, epochs=50))
+    training.epoch()
+    assert training.progress.skipped == 2
+    with pytest.raises(DivergedError, match="norm of the gradient is nan at step 5 of 150, and 4 steps were skipped"):
+        training.epoch()
+
+
+class Tiny(nn.Module):
+    """A batch norm on a map of one pixel, as deep networks on small images have it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(1, 4, 28), nn.BatchNorm2d(4), nn.Linear(4, 10)
+
+    def forward(self, x):
+        return self.head(self.norm(self.conv(x)).flatten(1))
+
+
+def tiny_training(setting, images, batch_size, accumulate):
+    part = Images(images=setting.splits.train.images[:images], labels=setting.splits.train.labels[:images])
+    budget = replace(setting.budget, images=images, batch_size=batch_size, accumulate=accumulate)
+    return Training(Tiny(), replace(setting.splits, train=part), budget)
+
+
+@pytest.mark.parametrize(("images", "batch_size", "accumulate"), [(33, 32, 1), (33, 32, 4), (9, 8, 4), (11, 8, 4)])
+def test_no_batch_norm_is_left_with_a_single_image(setting, images, batch_size, accumulate):
+    training = tiny_training(setting, images, batch_size, accumulate)
+    training.epoch()
+    assert training.progress.step == 2
+
+
+@pytest.mark.parametrize(("images", "batch_size", "accumulate"), [(8, 1, 1), (3, 2, 1), (8, 4, 4), (1, 1, 1)])
+def test_a_batch_of_one_image_that_was_asked_for_is_a_clear_error(setting, images, batch_size, accumulate):
+    with pytest.raises(RecipeError, match="a batch norm needs more than one value a channel"):
+        tiny_training(setting, images, batch_size, accumulate).epoch()
+
+
+def test_an_image_that_accompanies_another_changes_no_gradient(setting):
+    """As a process that has one image of a step takes a second one for its norms."""
+    alone, together = Step(network(), setting.budget, "cpu"), Step(network(), setting.budget, "cpu")
+    expected = alone(batch(1), 0)
+    both = batch(2)
+    torch.testing.assert_close(together(both._replace(counted=1, whole=1), 0), expected)
+    for one, other in zip(alone.model.parameters(), together.model.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)

@@ -1,0 +1,70 @@
+"""The gradient that a step takes is the network's own: in bf16 it points where float64's does, in every host."""
+
+import copy
+from functools import cache
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from acmix_nas.data import load_splits
+from acmix_nas.models import build_model
+from acmix_nas.space import load_space
+from acmix_nas.train import Budget
+from acmix_nas.train.augment import normalise
+from acmix_nas.train.feed import Batch
+from acmix_nas.train.step import Step
+
+IMAGES = 32
+SPACES = ("swin_t", "pvt_tiny", "resnet26", "san10")
+NETWORKS = [(space, label) for space in SPACES for label in load_space(space).first]
+
+
+@cache
+def batch():
+    """Real images: what is constant in them, as their black ground, is hard on norms."""
+    splits = load_splits(None, input_size=28, train_images=IMAGES, seed=0, with_report=False, search_images=10)
+    images = normalise(splits.train.images, torch.tensor(splits.mean), torch.tensor(splits.std))
+    return Batch(images.contiguous(memory_format=torch.channels_last), splits.train.labels, IMAGES, IMAGES)
+
+
+def proxy_network(space, label, seed=0):
+    space = load_space(space)
+    proxy = space.proxies["cpu"]
+    torch.manual_seed(seed)
+    return build_model(
+        proxy.shrink(space.build(space.first[label])),
+        num_classes=10,
+        in_chans=1,
+        img_size=proxy.input_size,
+        patch_size=proxy.patch_size,
+        width=proxy.width,
+    ).to(memory_format=torch.channels_last)
+
+
+def gradient_of_a_step(model, precision):
+    budget = Budget(
+        epochs=1,
+        images=IMAGES,
+        batch_size=IMAGES,
+        optimizer="sgd",
+        learning_rate=0.0,
+        label_smoothing=0.0,
+        clip_norm=None,
+        precision=precision,
+    )
+    Step(model.train(), budget, "cpu")(batch(), 0)
+    return torch.cat([parameter.grad.double().flatten() for parameter in model.parameters()])
+
+
+def gradient_in_float64(model):
+    model = copy.deepcopy(model).double().train()
+    F.cross_entropy(model(batch().images.double()), batch().targets).backward()
+    return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+
+
+@pytest.mark.parametrize(("space", "label"), NETWORKS)
+def test_a_bf16_step_goes_where_float64_would(space, label):
+    model = proxy_network(space, label)
+    expected = gradient_in_float64(model)
+    assert F.cosine_similarity(gradient_of_a_step(model, "bf16"), expected, dim=0) > 0.99
