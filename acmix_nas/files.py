@@ -2,6 +2,11 @@
 
 import errno
 import os
+import platform
+import re
+import shutil
+import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +16,9 @@ from acmix_nas.errors import AcmixError, DiskError, SpaceError
 PACKAGE = Path(__file__).parent
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What the system says of a disk without room, or of a quota that is used up."""
+_OLD_S = 86_400.0
+"""A temporary file of another machine is a leftover after so long: whether its process lives is not seen from here."""
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.((?P<host>[0-9a-f]{8})-)?(?P<pid>\d+)\.tmp")
 
 
 def search_spaces() -> Path:
@@ -60,7 +68,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         DiskError: It cannot be written: the disk is full, the folder is read-only.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     try:
         yield temporary
         temporary.replace(path)
@@ -69,6 +77,46 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # in a folder that is no folder
             temporary.unlink(missing_ok=True)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A hidden path beside `path`, for this process to write; what killed processes left for `path` is removed."""
+    sweep_temporaries(path.parent, of=path.name)
+    return path.with_name(f".{path.name}.{_host()}-{os.getpid()}.tmp")
+
+
+def sweep_temporaries(folder: Path, *, of: str | None = None) -> None:
+    """Removes the temporary files and folders of processes that were killed while they wrote.
+
+    Args:
+        folder: Where they lie.
+        of: The name of the file that they were to become; None for any.
+    """
+    with suppress(OSError):
+        for path in folder.iterdir():
+            found = _TEMPORARY.fullmatch(path.name)
+            if found and of in (None, found["name"]) and _is_left_over(path, found["host"], int(found["pid"])):
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+
+
+def _is_left_over(path: Path, host: str | None, pid: int) -> bool:
+    if host != _host():
+        return time.time() - path.stat().st_mtime > _OLD_S
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False
+    return False
+
+
+def _host() -> str:
+    """This machine, in eight letters of a file's name."""
+    return f"{zlib.crc32(platform.node().encode()):08x}"
 
 
 def append_line(path: Path, line: str) -> None:

@@ -1,12 +1,14 @@
-"""A long search of tiny networks, in which something is killed every few seconds: is every trial there, once?
+"""A search, its finalists and an ablation of tiny networks, in which something is killed every few seconds.
 
-The victim is drawn among the driver and its workers; a killed driver is started again with --resume. On a machine so
-slow that no trial ends between two kills, the next one waits for a trial.
+Is every trial there, once? The victim is drawn among the driver and its workers; a killed driver is started again, with
+--resume where the command has it. On a machine so slow that no trial ends between two kills, the next one waits for a
+trial; the first of a command does not, so that a study is killed before it has one.
 
-Usage: python benchmarks/soak.py [--trials 500] [--workers 2] [--kill-every 20] [--seed 0] [--out FOLDER]
+Usage: python benchmarks/soak.py [--trials 500] [--seeds 20] [--workers 2] [--kill-every 20] [--seed 0] [--out FOLDER]
 """
 
 import argparse
+import json
 import os
 import random
 import signal
@@ -18,6 +20,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 SPACE = """
 host: swin
@@ -36,10 +39,38 @@ proxies:
   cpu: {input_size: 28, patch_size: 4, width: 1, depths: [2, 2], epochs: 1, batch_size: 32, learning_rate: 0.002,
         inert: allow}
 """
+TABLE = """
+summary: Rules
+space: soak.yaml
+base: soak/best.yaml
+baseline: att
+rows:
+  att: {combine: att}
+  sum: {combine: sum, conv_kernel: 3, conv_impl: full}
+  learned: {combine: learned, conv_kernel: 3, conv_impl: full}
+budget: {proxy: cpu, epochs: 1}
+"""
 LOOK_EVERY_S = 1.0
 SETTLED_S = 15.0
 """A driver's memory counts from then on: before, it loads libraries and images."""
 PARTS = 5
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command.
+
+    Attributes:
+        name: Its name.
+        line: Its words; driver and workers write into the folder of --out.
+        records: File that has a line for each training that ended.
+        resumes: Whether a second start says --resume.
+    """
+
+    name: str
+    line: list[str]
+    records: Path
+    resumes: bool = True
 
 
 @dataclass
@@ -60,9 +91,10 @@ class Soak:
 
 
 def main() -> int:
-    """Prints a table; the exit code is 1 if a trial is missing or there twice."""
+    """Prints a table for each command; the exit code is 1 if a training is missing or there twice."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=500)
+    parser.add_argument("--seeds", type=int, default=20, help="of finalists and of the ablation")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kill-every", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=0)
@@ -73,9 +105,29 @@ def main() -> int:
         out = asked.out or Path(temporary)
         out.mkdir(parents=True, exist_ok=True)
         (out / "soak.yaml").write_text(SPACE, encoding="utf-8")
+        (out / "rules.yaml").write_text(TABLE, encoding="utf-8")
         make_images(out / "images")
-        seen = run(out, asked)
-        return tell(seen, out, asked.trials)
+        wrong = 0
+        for job in jobs(out, asked):
+            seen = run(job, out, asked)
+            wrong |= tell(job, seen, out, asked)
+        return wrong
+
+
+def jobs(out: Path, asked: argparse.Namespace) -> list[Job]:
+    """The commands, one after another: the second and the third take what the first has found."""
+    own = ["--out", str(out), "--device", "cpu"]
+    crew = ["--executor", "process", "--workers", str(asked.workers)]
+    images = ["--data", str(out / "images")]
+    search = ["search", "--space", str(out / "soak.yaml"), "--study", "soak", *images, *own, *crew]
+    search += ["--trials", str(asked.trials), "--sampler", asked.sampler]
+    finalists = ["finalists", "soak", "--top", "2", "--seeds", str(asked.seeds), *own, *crew]
+    ablate = ["ablate", str(out / "rules.yaml"), "--study", "rules", "--seeds", str(asked.seeds), *images, *own]
+    return [
+        Job("search", search, out / "soak" / "trials.jsonl"),
+        Job("finalists", finalists, out / "soak" / "finals.jsonl", resumes=False),
+        Job("ablate", ablate, out / "rules" / "trials.jsonl"),
+    ]
 
 
 def make_images(folder: Path) -> None:
@@ -86,17 +138,17 @@ def make_images(folder: Path) -> None:
     write_store(plan, folder)
 
 
-def run(out: Path, asked: argparse.Namespace) -> Soak:
+def run(job: Job, out: Path, asked: argparse.Namespace) -> Soak:
     """Starts drivers until one ends by itself."""
     chance, seen, began_s = random.Random(asked.seed), Soak(), time.monotonic()
-    kill_s, then = began_s + asked.kill_every, 0
+    kill_s, then = began_s + chance.uniform(0, asked.kill_every), -1
     while True:
-        driver = start(out, asked, resume=(out / "soak" / "study.db").exists())
+        driver = start(job, out)
         seen.starts += 1
         born_s = time.monotonic()
         while driver.poll() is None:
             time.sleep(LOOK_EVERY_S)
-            trials = stored(out / "soak")
+            trials = stored(job.records)
             look(seen, driver.pid, trials, settled=time.monotonic() - born_s > SETTLED_S)
             if time.monotonic() > kill_s and trials > then:
                 kill_s, then = time.monotonic() + asked.kill_every, trials
@@ -108,21 +160,16 @@ def run(out: Path, asked: argparse.Namespace) -> Soak:
             return seen
 
 
-def start(out: Path, asked: argparse.Namespace, *, resume: bool) -> "subprocess.Popen[bytes]":
+def start(job: Job, out: Path) -> "subprocess.Popen[bytes]":
     """A driver, saying what it says in a file."""
-    line = [
-        *(sys.executable, "-m", "acmix_nas", "search", "--space", str(out / "soak.yaml"), "--study", "soak"),
-        *("--data", str(out / "images"), "--out", str(out), "--trials", str(asked.trials), "--device", "cpu"),
-        *("--executor", "process", "--workers", str(asked.workers)),
-        *(["--resume"] if resume else ["--sampler", asked.sampler]),
-    ]
+    resume = job.resumes and (job.records.parent / "study.db").exists()
+    line = [sys.executable, "-m", "acmix_nas", *job.line, *(["--resume"] if resume else [])]
     with (out / "said.txt").open("ab") as said:
         return subprocess.Popen(line, stdout=said, stderr=said, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
-def stored(folder: Path) -> int:
-    """How many trials have ended."""
-    lines = folder / "trials.jsonl"
+def stored(lines: Path) -> int:
+    """How many trainings have ended."""
     return lines.read_bytes().count(b"\n") if lines.exists() else 0
 
 
@@ -160,30 +207,49 @@ def workers_of(driver: int) -> list[int]:
     return sorted(found)
 
 
-def tell(seen: Soak, out: Path, trials: int) -> int:
-    """Prints what was seen; 1 if the study is not as it should be."""
-    from acmix_nas.search.study import load
-
-    _, records = load(out / "soak")
-    lines = (out / "soak" / "trials.jsonl").read_text(encoding="utf-8").splitlines()
-    statuses = Counter(record.status for record in records)
-    numbers = sorted(record.number for record in records)
+def tell(job: Job, seen: Soak, out: Path, asked: argparse.Namespace) -> int:
+    """Prints what was seen; 1 if the trainings are not as they should be."""
+    found = [json.loads(line) for line in job.records.read_text(encoding="utf-8").splitlines()]
+    cells = [(record["arch_id"], record["seeds"]["init"]) for record in found]
+    total = wanted(job, out, asked)
+    statuses = Counter(record["status"] for record in found)
+    left = [
+        str(path.relative_to(out)) for path in job.records.parent.rglob("*") if path.name.endswith((".tmp", ".ckpt"))
+    ]
     rows = [
-        ("trials asked for", trials),
-        ("records in the study", len(records)),
-        ("lines in trials.jsonl", len(lines)),
-        ("numbers that are there twice", len(numbers) - len(set(numbers))),
-        ("networks that are there twice", len(records) - len({record.arch_id for record in records})),
+        (f"{job.name}: trainings asked for", total),
+        (f"lines in {job.records.name}", len(found)),
+        ("networks there twice with a seed", len(cells) - len(set(cells))),
+        ("files left over", ", ".join(left) or "none"),
         ("statuses", ", ".join(f"{count} {name}" for name, count in sorted(statuses.items()))),
         ("minutes", round(seen.seconds / 60, 1)),
         ("drivers killed", seen.kills["driver"]),
         ("workers killed", seen.kills["worker"]),
     ]
-    for name, value in rows:
-        print(f"{name:32} {value}")
-    for name, value in memory_rows(seen, trials):
-        print(f"{name:32} {value}")
-    return int(numbers != list(range(trials)) or len(lines) != trials)
+    for name, value in rows + memory_rows(seen, total):
+        print(f"{name:36} {value}")
+    return int(len(found) != total or len(set(cells)) != total or bool(left) or not same_in_study(job, found))
+
+
+def wanted(job: Job, out: Path, asked: argparse.Namespace) -> int:
+    """How many trainings a command is to end with."""
+    if job.name == "search":
+        return int(asked.trials)
+    if job.name == "ablate":
+        return 3 * int(asked.seeds)
+    listed = json.loads((out / "soak" / "finalists.json").read_text(encoding="utf-8"))
+    return len(listed["candidates"]) * int(asked.seeds)
+
+
+def same_in_study(job: Job, found: list[dict[str, Any]]) -> bool:
+    """Whether the database has the same trials as the lines, numbered through."""
+    from acmix_nas.search.study import load
+
+    if job.name == "finalists":
+        return True
+    _, records = load(job.records.parent)
+    numbers = [record.number for record in records]
+    return numbers == list(range(len(found))) and sorted(line["number"] for line in found) == numbers
 
 
 def memory_rows(seen: Soak, trials: int) -> list[tuple[str, str]]:

@@ -140,7 +140,6 @@ def _train(
     fresh = sort_fresh(load_finals(folder), header.settings, seed=header.seed)
     ids = {(candidate.arch.id, seed) for candidate in candidates for seed in seeds}
     stored = [record for record in fresh.kept if (record.arch_id, record.seeds["init"]) in ids]
-    stop.forget()
     with stop.hearing_signals(), StudyDisplay(console, "finalists", len(ids), stored) as display:
         try:
             train_finalists(
@@ -154,8 +153,6 @@ def _train(
             )
         except KeyboardInterrupt:
             stop.reason = stop.reason or "interrupt"
-        finally:
-            stop.forget()
 
 
 def _announcement(study: "Study", candidates: "list[Candidate]", seeds: list[int]) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from acmix_nas.search.plan import Plan
     from acmix_nas.search.setup import Prepared
+    from acmix_nas.search.study import Study
     from acmix_nas.space import Space, Values
 
 TRIALS = 12
@@ -137,31 +138,32 @@ def search(space_name: str, trials: int | None, first: tuple[Path, ...], as_json
     hours = hours or study.asked.get("hours")
     executor = make_executor(name, replace(prepared.work, limits=who["limits"]), places, address=address)
     space, prices = replace(space, first=study.header.setting("first")), prices_of(study, space)
-    notes = _brought(prepared, space, options["out"], plan.warm_start, options["storage"])
     stop = Stop(study.folder, hours=hours)
-    return run_study(
-        study,
-        setting,
-        console,
-        asked={"trials": trials, "hours": hours, "data": prepared.source},
-        total=trials + study.brought,
-        again=["search", "--space", path_word(space_name)],
-        places=[*typed(PLACES), *storage_words()],
-        more=["--trials", str(2 * trials)],
-        as_json=as_json,
-        run=lambda watcher: run(
+    with study.at_work():
+        notes = _brought(prepared, space, options["out"], plan.warm_start, options["storage"])
+        return run_study(
             study,
-            space,
             setting,
-            trials=trials,
-            watcher=watcher,
-            executor=executor,
+            console,
+            asked={"trials": trials, "hours": hours, "data": prepared.source},
+            total=trials + study.brought,
+            again=["search", "--space", path_word(space_name)],
+            places=[*typed(PLACES), *storage_words()],
+            more=["--trials", str(2 * trials)],
+            as_json=as_json,
+            run=lambda watcher: run(
+                study,
+                space,
+                setting,
+                trials=trials,
+                watcher=watcher,
+                executor=executor,
+                stop=stop,
+                prices=prices,
+            ),
             stop=stop,
-            prices=prices,
-        ),
-        stop=stop,
-        notes=[*_aims(prepared), _validity(prepared, space), *notes],
-    )
+            notes=[*_aims(prepared), _validity(prepared, space), *notes],
+        )
 
 
 def _plan(space: "Space", options: dict[str, Any]) -> "Plan":
@@ -215,30 +217,38 @@ def _prepare(
             command=without_password(command_line()),
             objectives=plan.objectives or (),
             goal=goal,
+            fill=plan.keep_table,
             progress=on_image,
         )
-    if prepared.is_new:
-        plan.keep_table(prepared.study.folder)
-    else:
+    if not prepared.is_new:
         plan.check_resumed(prepared.study.header)
     return prepared
 
 
 def _brought(prepared: "Prepared", space: "Space", out: Path, names: tuple[str, ...], storage: str | None) -> list[str]:
-    """Brings over what other studies trained; returns what is said of it."""
+    """Brings over what other studies trained, also what a kill kept from it before; returns what is said of it."""
     from acmix_nas.cli.report import find_folder
     from acmix_nas.search.plan import prices_of
     from acmix_nas.search.study import load
     from acmix_nas.search.warm import bring_over
 
     lines = []
-    prices = prices_of(prepared.study, space)
-    for name in names:
+    study, prices = prepared.study, prices_of(prepared.study, space)
+    for name in dict.fromkeys([*_left_to_bring(study, out), *names]):
         header, records = load(find_folder(name, out), storage=storage)
-        with prepared.study.at_work():
-            brought = bring_over(prepared.study, space, prepared.setting, prices, header=header, records=records)
+        brought = bring_over(study, space, prepared.setting, prices, header=header, records=records)
         lines.append(str(brought))
     return lines
+
+
+def _left_to_bring(study: "Study", out: Path) -> list[str]:
+    """Studies in the same folder that a search was to begin with, where it has no trial of its own yet."""
+    from acmix_nas.search.folder import has_study
+
+    if len(study.trials()) > study.brought:
+        return []
+    names = (str(name) for name in study.header.settings.get("warm_start", []))
+    return [name for name in names if Path(name).name == name and has_study(out / name)]
 
 
 def _aims(prepared: "Prepared") -> list[str]:

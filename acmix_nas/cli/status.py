@@ -1,7 +1,7 @@
 """`acmix status`: how studies stand, narrow enough for a telephone."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,7 @@ import click
 
 from acmix_nas.cli.options import json_option, out_option, storage_option
 from acmix_nas.cli.say import say
+from acmix_nas.errors import AcmixError
 
 if TYPE_CHECKING:
     from acmix_nas.search.study import Study
@@ -37,16 +38,18 @@ def status(study: str | None, out: Path, storage: str | None, as_json: bool) -> 
     from acmix_nas.search.folder import studies
     from acmix_nas.search.study import Study
 
-    folders = [find_folder(study, out)] if study else studies(out)
-    found = [_standing(Study.open(folder, storage=storage)) for folder in folders]
+    if study:
+        standing = _standing(Study.open(find_folder(study, out), storage=storage))
+        say(json.dumps(standing.to_dict()) if as_json else "\n".join(_lines(standing)))
+        return
+    found = [_standing_or_error(folder, storage) for folder in studies(out)]
     if as_json:
-        say(json.dumps(found[0].to_dict() if study else [item.to_dict() for item in found]))
-    elif study:
-        say("\n".join(_lines(found[0])))
-    elif not found:
-        say(f"no study in {out} yet")
-    else:
-        say("\n".join(_line(item) for item in found))
+        say(json.dumps([item.to_dict() for item in found]))
+        return
+    say("\n".join(_line(item) for item in found) if found else f"no study in {out} yet")
+    for item in found:
+        if item.error:
+            say(f"{item.name} cannot be read: {item.error}", err=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,23 +58,25 @@ class Standing:
 
     Attributes:
         name: Its name.
-        state: "running", "done", or "stopped" before it had all its trials.
+        state: "running", "done", "stopped" before it had all its trials, or "unknown": it cannot be read.
         goal: Trials that it is to have; None if it never ran.
         counts: Status -> number of trials; trials that wait at a rung are "paused", those in training "running".
         best: (top-1, number) of the best trial.
         front: Networks that nothing beats.
         now: Trials in training.
         left_s: Seconds left, as the process at work sees it.
+        error: Why it cannot be read.
     """
 
     name: str
     state: str
-    goal: int | None
-    counts: dict[str, int]
-    best: tuple[float, int] | None
-    front: int
-    now: list[dict[str, Any]]
-    left_s: float | None
+    goal: int | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    best: tuple[float, int] | None = None
+    front: int = 0
+    now: list[dict[str, Any]] = field(default_factory=list)
+    left_s: float | None = None
+    error: str | None = None
 
     @property
     def ended(self) -> int:
@@ -81,6 +86,16 @@ class Standing:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {name: getattr(self, name) for name in self.__slots__}
+
+
+def _standing_or_error(folder: Path, storage: str | None) -> Standing:
+    """How the study in a folder stands; one that cannot be read hides no other."""
+    from acmix_nas.search.study import Study
+
+    try:
+        return _standing(Study.open(folder, storage=storage))
+    except AcmixError as error:
+        return Standing(name=folder.name, state="unknown", error=str(error))
 
 
 def _standing(study: "Study") -> Standing:

@@ -27,14 +27,13 @@ def stop(study: str, out: Path, wait: bool) -> None:
       acmix stop swin_t-001 --wait
     """
     from acmix_nas.cli.report import find_folder
-    from acmix_nas.search.folder import has_study, is_at_work
-    from acmix_nas.search.stop import FILE
+    from acmix_nas.search.folder import STOP, has_study, is_at_work
 
     folder = find_folder(study, out)
     if not has_study(folder) or not is_at_work(folder):
         say(f"nothing is at work on {folder}; there is nothing to stop.")
         return
-    (folder / FILE).touch()
+    (folder / STOP).touch()
     say(f"{folder} stops after its running epoch.", err=True)
     while wait and is_at_work(folder):
         time.sleep(LOOK_EVERY_S)

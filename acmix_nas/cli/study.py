@@ -129,7 +129,6 @@ def _run(
 ) -> str | None:
     """Runs the trials; returns why they stopped before they were done."""
     stop = asked or Stop(study.folder)
-    stop.forget()
     with (
         stop.hearing_signals(),
         StudyDisplay(console, study.header.name, total, study.records(), study.header.objectives) as display,
@@ -141,7 +140,6 @@ def _run(
             stop.reason = stop.reason or "interrupt"
         finally:
             follower.leave()
-            stop.forget()
     if stop.reason:
         log.info("stopped: %s", stop.reason)
     return stop.reason

@@ -12,7 +12,7 @@ from acmix_nas.cli.networks import find_network
 from acmix_nas.cost.environment import supports_bf16
 from acmix_nas.cost.network import Network
 from acmix_nas.data import absolute
-from acmix_nas.errors import StudyError, UsageError
+from acmix_nas.errors import AcmixError, StudyError, UsageError
 from acmix_nas.fields import COUNT, FLAG, TEXT, Origin, maybe, number, whole
 from acmix_nas.search.folder import newest_name, next_name, study_folder
 from acmix_nas.space.plain_yaml import read_plain
@@ -131,7 +131,7 @@ def check(asked: Asked, device: str) -> Job:
     else:
         name = told(asked.study or next_name(asked.out, base))
     folder = study_folder(asked.out, name)
-    if not asked.resume and not asked.checkpoint and (folder / FACTS).exists():
+    if not asked.resume and not asked.checkpoint and not _may_begin(folder, network):
         raise StudyError(
             f"the training {name!r} exists in {asked.out}; add --resume to go on with it, or choose another --study."
         )
@@ -168,10 +168,20 @@ def _recipe(asked: Asked, network: Network) -> Recipe:
     return load_recipe(name).having(drop_path=usual_drop_path(network.arch))
 
 
+def _may_begin(folder: Path, network: Network) -> bool:
+    """Whether nothing would be lost: no training is there, or one of this network that never finished an epoch."""
+    if not (folder / FACTS).exists():
+        return True
+    try:
+        return not (folder / LAST).exists() and bool(_stored(folder, network))
+    except AcmixError:
+        return False
+
+
 def _stored(folder: Path, network: Network) -> Mapping[str, Any]:
-    """What a training to be resumed was asked for."""
-    if not (folder / FACTS).is_file() or not (folder / LAST).is_file():
-        raise StudyError(f"there is no training to resume in {folder}: it needs {FACTS} and {LAST}. Start it anew.")
+    """What a training to be resumed was asked for; one that never finished an epoch begins again."""
+    if not (folder / FACTS).is_file():
+        raise StudyError(f"there is no training to resume in {folder}: it has no {FACTS}. Start it anew.")
     facts = read_plain(folder / FACTS)
     if not isinstance(facts, Mapping) or not {"network", "asked"} <= set(facts):
         raise StudyError(

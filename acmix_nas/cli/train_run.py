@@ -78,12 +78,13 @@ def _prepared(job: Job, display: Display) -> tuple[Splits, Training]:
 def _train(job: Job, *, as_json: bool) -> int:
     with Display(progress_console(), silent=rank() > 0) as display:
         splits, training = _prepared(job, display)
-        if job.asked.resume:
+        goes_on = job.asked.resume and (job.folder / LAST).exists()
+        if goes_on:
             training.load(job.folder / LAST)
         code = 0
         job.folder.mkdir(parents=True, exist_ok=True)
         with at_work(job.folder) if rank() == 0 else nullcontext():
-            if rank() == 0 and not job.asked.resume:
+            if rank() == 0 and not goes_on:
                 write_text(job.folder / FACTS, yaml.safe_dump(facts(job, splits, training), sort_keys=False))
             display.announce(announcement(job, splits, training))
             try:

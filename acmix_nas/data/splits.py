@@ -107,7 +107,9 @@ class Draw:
         """Indices into the train part, and into the search part or, where the source has none, the train part."""
         labels = source.train.labels
         if source.search is not None:
-            return self._train(labels), draw_balanced(source.search.labels, self.search_images, self.seed)
+            held = source.search.labels
+            size = None if self.search_images is None else max(self.search_images, len(np.unique(held)))
+            return self._train(labels), draw_balanced(held, size, self.seed)
         size = held_out_size(labels) if self.search_images is None else self.search_images
         search = draw_held_out(labels, size, self.seed)
         rest = np.setdiff1d(np.arange(len(labels)), search)
@@ -148,7 +150,7 @@ def load_splits(
         seed: Seed of the draws.
         with_report: Whether the report split is read too.
         search_images: Size of the search split; None for a sixth of the source's training images, 5,000 at most, or
-            all that the source itself holds out (a store; embedded: 2,000).
+            all that the source itself holds out (a store; embedded: 2,000), of which one of each class is the least.
         at_most: Whether a source with fewer than `train_images` gives all it has; else that is an error.
         progress: Called with (images decoded, images in all).
 

@@ -10,8 +10,10 @@ It offers
 """
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from torch import nn
@@ -20,6 +22,7 @@ from acmix_nas import registry
 from acmix_nas.errors import UsageError
 from acmix_nas.export._check import ExportError, Written
 from acmix_nas.export._network import Settings, settings_for
+from acmix_nas.files import temporary_beside
 
 __all__ = ["ExportError", "Settings", "Written", "write"]
 
@@ -66,10 +69,23 @@ def write(
     )
     _check_free(target, overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-        written: Written = writer.write(model, Path(folder) / target.name, settings)
-        _move(written.path, target)
+    with _beside(target) as path:
+        written: Written = writer.write(model, path, settings)
+        _move(path, target)
     return written.at(target)
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """A path beside another; what is still there when the block ends is removed, be it a file or a folder."""
+    path = temporary_beside(target)
+    try:
+        yield path
+    finally:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _form(writer: Any, format: str, form: str | None) -> str:
@@ -86,7 +102,7 @@ def _check_free(target: Path, overwrite: bool) -> None:
 
 
 def _move(source: Path, target: Path) -> None:
-    """Takes the place of what is there; files that a folder holds besides stay."""
+    """Takes the place of what is there: in one step, but for a folder with files in it, of which others stay."""
     if not source.is_dir():
         if target.is_dir():
             raise UsageError(f"{target} is a folder; name a file in it.")
@@ -94,6 +110,8 @@ def _move(source: Path, target: Path) -> None:
         return
     if target.exists() and not target.is_dir():
         raise UsageError(f"{target} is a file; name a folder.")
-    target.mkdir(exist_ok=True)
+    if not target.exists() or not any(target.iterdir()):
+        source.replace(target.resolve())
+        return
     for file in source.iterdir():
         file.replace(target / file.name)

@@ -198,6 +198,8 @@ def train_finalists(
     """
     stored = load_finals(folder)
     write_text(folder / FINALS, "".join(record.to_json() + "\n" for record in stored))
+    for record in stored:  # a kill may have come between a cell's line and this
+        _checkpoint(folder, record.arch_id, record.seeds["init"]).unlink(missing_ok=True)
     splits, budget, proxy = setting.splits, setting.budget.to_dict(), setting.proxy.to_dict()
     fresh = sort_fresh(stored, {"data": splits.fingerprint, "budget": budget, "proxy": proxy})
     done = {(record.arch_id, record.seeds["init"]) for record in fresh.kept if record.status == "complete"}
@@ -207,7 +209,7 @@ def train_finalists(
             label=candidate.name,
             arch=candidate.arch,
             seeds={"init": seed, "order": seed},
-            checkpoint=folder / CHECKPOINTS / f"{FINAL}{candidate.arch.id}-{seed}.ckpt",
+            checkpoint=_checkpoint(folder, candidate.arch.id, seed),
         )
         for column, seed in enumerate(seeds)
         for row, candidate in enumerate(candidates)
@@ -216,6 +218,10 @@ def train_finalists(
     with executor:
         _Cells(folder, setting, executor, watcher, stop).run(todo)
     remove_empty_checkpoints(folder)
+
+
+def _checkpoint(folder: Path, arch_id: str, seed: int) -> Path:
+    return folder / CHECKPOINTS / f"{FINAL}{arch_id}-{seed}.ckpt"
 
 
 class _Cells:

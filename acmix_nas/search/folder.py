@@ -9,12 +9,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from acmix_nas.errors import StudyError
+from acmix_nas.files import sweep_temporaries
 from acmix_nas.printable import PrintableFormatter
 from acmix_nas.search.lock import LOG, holding, is_held
 
 DATABASE = "study.db"
 ELSEWHERE = "storage.json"
 """In a study whose storage is not study.db: where it is."""
+STOP = "stop"
+"""A file of this name in a study's folder asks the process at work to stop."""
 CHECKPOINTS = "checkpoints"
 FINAL = "final-"
 """How the checkpoints of finalists begin."""
@@ -40,8 +43,13 @@ def studies(out: Path) -> list[Path]:
     return sorted(folder for folder in out.glob("*") if has_study(folder)) if out.is_dir() else []
 
 
+def is_begun(folder: Path) -> bool:
+    """Whether a study or a training left more in its folder than a log: a kill may have come before all else."""
+    return folder.is_dir() and any(path.name != LOG and not path.name.startswith(".") for path in folder.iterdir())
+
+
 def next_name(out: Path, space: str) -> str:
-    """The first unused name of {space}-001, {space}-002, ..."""
+    """The first unused name of {space}-001, {space}-002, ...; one whose folder was never begun is unused."""
     return f"{space}-{_last(out, space) + 1:03d}"
 
 
@@ -56,12 +64,21 @@ def newest_name(out: Path, space: str) -> str:
 def at_work(folder: Path) -> Iterator[None]:
     """Holds the study for this process and sends the log to log.txt in it.
 
+    What killed processes left half-written there is removed, and so is a request to stop that was meant for them.
+
     Raises:
         StudyError: Another process holds it, or a link leads out of the folder.
     """
     _check_links(folder)
     with holding(folder), _logging(folder / LOG):
-        yield
+        sweep_temporaries(folder)
+        sweep_temporaries(folder / CHECKPOINTS)
+        (folder / STOP).unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                (folder / STOP).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -134,7 +151,7 @@ def remove_empty_checkpoints(folder: Path) -> None:
 
 def _last(out: Path, space: str) -> int:
     found = (
-        [re.fullmatch(rf"{re.escape(space)}-(\d+)", path.name) for path in out.glob(f"{space}-*")]
+        [re.fullmatch(rf"{re.escape(space)}-(\d+)", path.name) for path in out.glob(f"{space}-*") if is_begun(path)]
         if out.is_dir()
         else []
     )

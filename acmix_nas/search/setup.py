@@ -17,7 +17,7 @@ from acmix_nas.record import StudyHeader
 from acmix_nas.search.executors import Work
 from acmix_nas.search.folder import has_study, newest_name, next_name, study_folder
 from acmix_nas.search.same import check_same
-from acmix_nas.search.study import Study
+from acmix_nas.search.study import Study, check_free
 from acmix_nas.space import Proxy, Space
 from acmix_nas.train import Budget, Setting
 
@@ -103,6 +103,7 @@ def prepare(
     baseline: str | None = None,
     rows: tuple[str, ...] = (),
     goal: Mapping[str, Any] | None = None,
+    fill: Callable[[Path], None] | None = None,
     progress: Progress | None = None,
 ) -> Prepared:
     """Makes or opens the study that was asked for, and everything its trials need.
@@ -119,6 +120,7 @@ def prepare(
         baseline: Row that an ablation compares with.
         rows: Rows of an ablation.
         goal: How much of it is wanted, as {"trials": 12}; the study keeps it with all that was asked for.
+        fill: Puts into the folder of a new study what else it needs.
         progress: Told how many images were decoded, of how many.
 
     Raises:
@@ -154,7 +156,7 @@ def prepare(
                 "asked": {**asked.remembered(), **(goal or {})},
             },
         )
-        study = Study.create(asked.out, header, storage=asked.storage)
+        study = Study.create(asked.out, header, storage=asked.storage, fill=fill)
     else:
         check_same(study.header, settings)
     setting = Setting(
@@ -227,11 +229,8 @@ def load_asked(asked: Asked, proxy: Proxy, with_report: bool, *, progress: Progr
 def _find(asked: Asked, name: str) -> tuple[Study | None, Asked]:
     """The study to resume, with what it remembers where nothing else was said; or none, if the name is free."""
     if not asked.resume:
-        if asked.study and has_study(study_folder(asked.out, asked.study)):
-            raise StudyError(
-                f"the study {asked.study!r} exists in {asked.out}; add --resume to go on with it, or choose another "
-                "--study."
-            )
+        if asked.study:
+            check_free(asked.out, asked.study)
         return None, asked
     folder = asked.out / (asked.study or newest_name(asked.out, name))
     if not has_study(folder):  # a folder that was renamed may have any name

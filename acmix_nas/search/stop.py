@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-FILE = "stop"
-"""A file of this name in a study's folder asks the process at work to stop."""
+from acmix_nas.search.folder import STOP
+
 LOOK_EVERY_S = 1.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -28,7 +28,7 @@ class Stop:
 
     def __init__(self, folder: Path | None = None, *, hours: float | None = None) -> None:
         self.reason: str | None = None
-        self._file = folder / FILE if folder else None
+        self._file = folder / STOP if folder else None
         self._end_s = None if hours is None else time.monotonic() + 3600 * hours
         self._look_s = 0.0
 
@@ -58,8 +58,3 @@ class Stop:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-    def forget(self) -> None:
-        """Removes the file that asked, so that the study can go on later."""
-        if self._file is not None:
-            self._file.unlink(missing_ok=True)

@@ -4,11 +4,11 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import optuna
 from sqlalchemy.engine import URL, make_url
@@ -19,6 +19,8 @@ from acmix_nas.fields import TEXT, Origin, shown
 from acmix_nas.files import write_text
 from acmix_nas.search.database import Database, outage
 from acmix_nas.search.folder import DATABASE, ELSEWHERE
+
+Begin: TypeAlias = Callable[[optuna.storages.RDBStorage, bool], None]
 
 VARIABLE = "ACMIX_STORAGE"
 MOUNTS = Path("/proc/mounts")
@@ -42,16 +44,57 @@ def check_url(url: str | None) -> None:
         _parsed(url)
 
 
-def make_storage(folder: Path, url: str | None) -> optuna.storages.RDBStorage:
-    """The storage of a new study, remembered in its folder without its password.
+def make_storage(folder: Path, url: str | None, begin: Begin) -> optuna.storages.RDBStorage:
+    """The storage of a new study; the folder has it once `begin` has filled it, and until then has no study.
+
+    Args:
+        folder: The study's folder, which this process holds.
+        url: URL of a database, remembered without its password; None for SQLite in the folder.
+        begin: Fills the storage. It is told whether a process that was killed may have filled the same one before.
 
     Raises:
         StudyError: It cannot be reached, or would be SQLite on a network file system.
         UsageError: The URL is none.
     """
-    if url is not None:
-        write_text(folder / ELSEWHERE, json.dumps({"url": _parsed(url).render_as_string(hide_password=True)}) + "\n")
-    return _connect(_parsed(url) if url else _sqlite(folder))
+    if url is None:
+        return _make_here(folder, begin)
+    begun = folder / f".{ELSEWHERE}.begun"
+    again = begun.is_file()
+    write_text(begun, json.dumps({"url": _parsed(url).render_as_string(hide_password=True)}) + "\n")
+    try:
+        storage = _connect(_parsed(url))
+        begin(storage, again)
+    except Exception:
+        if not again:
+            begun.unlink()
+        raise
+    begun.replace(folder / ELSEWHERE)
+    return storage
+
+
+def _make_here(folder: Path, begin: Begin) -> optuna.storages.RDBStorage:
+    begun = f".{DATABASE}.begun"
+    for left in folder.glob(f"{begun}*"):  # of a process that was killed
+        left.unlink()
+    storage = _connect(_sqlite(folder, begun))
+    begin(storage, False)
+    storage.remove_session()
+    storage.engine.dispose()
+    (folder / begun).replace(folder / DATABASE)
+    return _connect(_sqlite(folder))
+
+
+def is_unborn(folder: Path) -> bool:
+    """Whether study.db has neither a header nor a trial: acmix 0.1 left such a one when it was killed early."""
+    file = folder / DATABASE
+    if (folder / ELSEWHERE).is_file() or file.is_symlink() or not file.is_file():
+        return False
+    questions = ("SELECT 1 FROM study_user_attributes WHERE key = 'header'", "SELECT 1 FROM trials LIMIT 1")
+    try:
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            return not any(database.execute(question).fetchone() for question in questions)
+    except sqlite3.Error as error:
+        return "no such table" in str(error)
 
 
 def find_storage(folder: Path, url: str | None = None) -> optuna.storages.RDBStorage:
@@ -131,8 +174,8 @@ def without_password(text: str) -> str:
     return re.sub(r"(://[^/\s:@'\"]*:)\S*@", r"\1***@", text)
 
 
-def _sqlite(folder: Path) -> URL:
-    return URL.create("sqlite", database=str((folder / DATABASE).resolve()))
+def _sqlite(folder: Path, name: str = DATABASE) -> URL:
+    return URL.create("sqlite", database=str((folder / name).resolve()))
 
 
 def _parsed(url: str) -> URL:

@@ -1,11 +1,13 @@
 """A study on disk: the Optuna storage is the truth, everything else is rendered from it."""
 
+import json
 import logging
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.search.database import Database
 from acmix_nas.search.folder import CHECKPOINTS, DATABASE, at_work, has_study, studies, study_folder, sweep_checkpoints
 from acmix_nas.search.record_file import append_record
-from acmix_nas.search.storage import check_url, find_storage, make_storage, reason, storing
+from acmix_nas.search.storage import check_url, find_storage, is_unborn, make_storage, reason, storing
 
 log = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -53,46 +55,44 @@ class Study:
         self._trials: list[FrozenTrial] = []
         self._records: dict[int, TrialRecord] = {}
         self._held = False
+        self._works = False
         self._read()
 
     @classmethod
-    def create(cls, out: Path, header: StudyHeader, *, storage: str | None = None) -> "Study":
-        """Makes the folder `out`/NAME and its storage.
+    def create(
+        cls,
+        out: Path,
+        header: StudyHeader,
+        *,
+        storage: str | None = None,
+        fill: Callable[[Path], None] | None = None,
+    ) -> "Study":
+        """Makes the folder `out`/NAME and its storage. A kill before all is done leaves no study there.
 
         Args:
             out: Folder of study folders.
             header: What holds for all trials.
             storage: URL of a database; None for SQLite in the folder.
+            fill: Puts into the folder what else the study needs.
 
         Raises:
             StudyError: The name is taken or cannot name a folder, or the storage cannot be used.
         """
         folder = study_folder(out, header.name)
-        if has_study(folder):
-            raise StudyError(
-                f"the study {header.name!r} exists in {out}; add --resume to go on with it, or choose another --study."
-            )
+        check_free(out, header.name)
         check_url(storage)
-        is_new = not folder.exists()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StudyError(f"the folder {folder} cannot be made: {error}; choose another --out.") from error
-        try:
-            rdb = make_storage(folder, storage)
-            study = optuna.create_study(
-                storage=rdb, study_name=header.name, directions=[DIRECTIONS[name] for name in header.objectives]
-            )
-        except BaseException as error:
-            if is_new:
-                shutil.rmtree(folder, ignore_errors=True)
-            if isinstance(error, optuna.exceptions.DuplicatedStudyError):
-                raise StudyError(f"the storage has a study {header.name!r} already; choose another --study.") from error
-            raise
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # names for optuna-dashboard only
-            study.set_metric_names(list(header.objectives))
-        study.set_user_attr("header", header.to_dict())
+        is_new = _make_folder(folder)
+        with at_work(folder):
+            check_free(out, header.name)
+            try:
+                (folder / DATABASE).unlink(missing_ok=True)
+                if fill is not None:
+                    fill(folder)
+                rdb = make_storage(folder, storage, partial(_begin, header))
+            except BaseException:
+                if is_new:
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
         return cls(folder, rdb, header.name)
 
     @classmethod
@@ -109,6 +109,8 @@ class Study:
         """
         if not has_study(folder):
             raise StudyError(f"there is no study in {folder}: it has no {DATABASE}.{_others(folder)}")
+        if is_unborn(folder):
+            raise StudyError(f"the study in {folder} was killed before it began; start it again, without --resume.")
         try:
             rdb = find_storage(folder, storage)
             names = optuna.get_all_study_names(rdb)
@@ -127,12 +129,21 @@ class Study:
     def at_work(self) -> Iterator[None]:
         """Holds the study for this process, in its folder and in its database; the log goes to log.txt.
 
+        A block inside another holds it no further.
+
         Raises:
             StudyError: Another process holds it.
         """
+        if self._works:
+            yield
+            return
         locked = self._storage.alone(self._id) if isinstance(self._storage, Database) else nullcontext()
         with at_work(self.folder), locked:
-            yield
+            self._works = True
+            try:
+                yield
+            finally:
+                self._works = False
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -351,6 +362,49 @@ def load(folder: Path, *, storage: str | None = None) -> tuple[StudyHeader, list
     """
     study = Study.open(folder, storage=storage)
     return study.header, study.records()
+
+
+def check_free(out: Path, name: str) -> None:
+    """Refuses a name that a study has.
+
+    Raises:
+        StudyError: It is taken, or cannot name a folder.
+    """
+    folder = study_folder(out, name)
+    if has_study(folder) and not is_unborn(folder):
+        raise StudyError(
+            f"the study {name!r} exists in {out}; add --resume to go on with it, or choose another --study."
+        )
+
+
+def _make_folder(folder: Path) -> bool:
+    """Makes a folder where there is none; whether it did."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        if folder.is_dir():
+            return False
+        raise StudyError(f"the folder {folder} cannot be made: it is a file; choose another --out.") from None
+    except OSError as error:
+        raise StudyError(f"the folder {folder} cannot be made: {error}; choose another --out.") from error
+    return True
+
+
+def _begin(header: StudyHeader, storage: optuna.storages.RDBStorage, again: bool) -> None:
+    """Makes the study in its storage; or takes the one that the same command made there before it was killed."""
+    directions = [DIRECTIONS[name] for name in header.objectives]
+    try:
+        study = optuna.create_study(storage=storage, study_name=header.name, directions=directions)
+    except optuna.exceptions.DuplicatedStudyError as error:
+        study = optuna.load_study(study_name=header.name, storage=storage)
+        ours = study.user_attrs.get("header") in (None, json.loads(json.dumps(header.to_dict())))
+        ours &= [direction.name.lower() for direction in study.directions] == directions
+        if not again or not ours or study.get_trials(deepcopy=False):
+            raise StudyError(f"the storage has a study {header.name!r} already; choose another --study.") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # names for optuna-dashboard only
+        study.set_metric_names(list(header.objectives))
+    study.set_user_attr("header", header.to_dict())
 
 
 def _others(folder: Path) -> str:

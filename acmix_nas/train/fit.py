@@ -33,6 +33,8 @@ def fit(training: Training, folder: Path, *, on_epoch: Callable[[Progress], None
         The training's progress.
     """
     progress = training.progress
+    if rank() == 0 and progress.scores:
+        write_text(folder / LOG, epochs_csv(progress, training.budget))  # a kill may have come before it
     while not training.done:
         best = max(progress.scores, default=-1.0)
         top1 = training.epoch()

@@ -107,6 +107,29 @@ def test_status_of_a_study_at_work(acmix, studies, tmp_path):
         assert (study.folder / "stop").is_file()
 
 
+def test_a_study_that_cannot_be_read_hides_no_other(acmix, studies):
+    studies("good", 1)
+    for name, content in (("a-torn", b"no database" * 100), ("z-empty", b"")):
+        Path("reports", name).mkdir()
+        Path("reports", name, "study.db").write_bytes(content)
+    code, out, err = acmix("status")
+    assert code == 0
+    assert [line.split()[:2] for line in out.splitlines()] == [
+        ["a-torn", "unknown"],
+        ["good", "done"],
+        ["z-empty", "unknown"],
+    ]
+    assert all(len(line) <= 40 for line in out.splitlines())
+    assert "a-torn cannot be read: " in err
+    told = json.loads(acmix("status", "--json")[1])
+    assert [(item["name"], item["state"], item["error"] is None) for item in told] == [
+        ("a-torn", "unknown", False),
+        ("good", "done", True),
+        ("z-empty", "unknown", False),
+    ]
+    assert acmix("status", "a-torn")[0] == 1
+
+
 def test_there_may_be_nothing_to_stop(acmix, studies):
     study = studies("idle", 1)
     code, out, _ = acmix("stop", "idle")

@@ -137,6 +137,35 @@ def test_what_is_interrupted_goes_on_as_if_it_had_not_been(here, monkeypatch):
         train("--study", "whole", "--resume", "--lr", "0.1")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("resume", [(), ("--resume",)])
+def test_what_is_stopped_in_its_first_epoch_begins_again(here, monkeypatch, resume):
+    train("--study", "whole")
+
+    def interrupt(display, progress):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Display, "step", interrupt)
+        cut = train("--study", "cut")
+    assert cut.return_value == 130
+    assert not (here / "reports" / "cut" / "last.safetensors").exists()
+    again = run(PVT, "--study", "cut", "--device", "cpu", *resume) if resume else train("--study", "cut")
+    assert again.return_value == 0
+    one, other = (rows(here / "reports" / name) for name in ("whole", "cut"))
+    assert [(row["loss"], row["top1"]) for row in one] == [(row["loss"], row["top1"]) for row in other]
+
+
+@pytest.mark.slow
+def test_a_log_that_a_kill_kept_back_is_written(here):
+    train("--study", "whole")
+    log = here / "reports" / "whole" / "log.csv"
+    text = log.read_text()
+    log.unlink()
+    assert train("--study", "whole", "--resume").return_value == 0
+    assert log.read_text() == text
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

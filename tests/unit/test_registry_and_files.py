@@ -1,5 +1,7 @@
 """Plug-ins by file name, and files that are never half written."""
 
+import os
+import subprocess
 import sys
 
 import pytest
@@ -50,6 +52,27 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
     with pytest.raises(DiskError, match="is full"):
         fill_the_disk(file)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("report.md", "old")]
+
+
+def test_what_killed_processes_left_is_removed(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    file, living = tmp_path / "report.md", files.temporary_beside(tmp_path / "report.html")
+    dead = [files.temporary_beside(path).with_name(_of(path, ended.pid)) for path in (file, tmp_path / "best.yaml")]
+    far = tmp_path / f".report.md.0123abcd-{ended.pid}.tmp"
+    for path in (*dead, far, living):
+        path.touch()
+    files.write_text(file, "new")
+    assert {path.name for path in tmp_path.iterdir()} == {file.name, dead[1].name, far.name, living.name}
+    os.utime(far, (0, 0))  # of another machine, and old
+    dead[0].mkdir()
+    (dead[0] / "config.json").touch()
+    files.sweep_temporaries(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {file.name, living.name}
+
+
+def _of(path, pid):
+    return files.temporary_beside(path).name.replace(f"-{os.getpid()}.", f"-{pid}.")
 
 
 def test_a_space_is_found_by_name_or_by_path(tmp_path):

@@ -10,7 +10,7 @@ from study_pieces import SPACE, Onlooker, new_study, small_setting, tiny_space
 
 from acmix_nas.errors import StudyError
 from acmix_nas.search import load, search
-from acmix_nas.search.folder import at_work, next_name, study_folder
+from acmix_nas.search.folder import at_work, newest_name, next_name, study_folder
 from acmix_nas.search.same import check_same
 from acmix_nas.search.sampler import decode, draw, encode
 from acmix_nas.search.study import Study
@@ -126,6 +126,10 @@ def test_names_are_counted_up_and_checked(tmp_path):
     assert next_name(tmp_path, "swin_t") == "swin_t-001"
     new_study(tmp_path, "swin_t-007")
     assert next_name(tmp_path, "swin_t") == "swin_t-008"
+    (tmp_path / "swin_t-009").mkdir()  # a kill came before anything was in it but a log
+    (tmp_path / "swin_t-009" / "log.txt").touch()
+    assert next_name(tmp_path, "swin_t") == "swin_t-008"
+    assert newest_name(tmp_path, "swin_t") == "swin_t-007"
     with pytest.raises(StudyError, match="add --resume"):
         new_study(tmp_path, "swin_t-007")
     for bad in ("../up", "a/b", "", ".hidden", "x" * 200):

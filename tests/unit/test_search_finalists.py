@@ -108,6 +108,18 @@ def test_every_network_has_every_seed_once(study, setting, tmp_path):
     assert len(more.done) == len(ids)
 
 
+def test_a_checkpoint_that_a_kill_left_of_a_stored_cell_is_removed(study, setting, tmp_path):
+    candidates = fresh(study, tmp_path)
+    train(tmp_path, candidates, Curves(setting), [1])
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    names = [f"final-{candidates[0].arch.id}-{seed}.ckpt" for seed in (1, 2)]
+    for name in names:
+        (folder / name).touch()
+    train(tmp_path, candidates, Curves(setting), [1])
+    assert [path.name for path in folder.iterdir()] == names[1:]
+
+
 def test_a_torn_last_line_is_trained_again_and_another_is_an_error(study, setting, tmp_path):
     candidates = fresh(study, tmp_path)
     train(tmp_path, candidates, Curves(setting), [1])

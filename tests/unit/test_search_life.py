@@ -14,9 +14,8 @@ from study_pieces import SPACE, Onlooker, new_study, small_setting
 
 from acmix_nas.errors import StudyError
 from acmix_nas.search import Stop, search
-from acmix_nas.search.folder import at_work
+from acmix_nas.search.folder import STOP, at_work
 from acmix_nas.search.setup import check_version
-from acmix_nas.search.stop import FILE
 from acmix_nas.search.study import Study
 from acmix_nas.train import Progress
 
@@ -89,7 +88,7 @@ class Stopper(Onlooker):
     def step(self, progress) -> None:
         if len(progress.scores) >= self.epoch:
             if self.folder:
-                (self.folder / FILE).touch()
+                (self.folder / STOP).touch()
                 self.stop._look_s = 0.0
             else:
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -113,7 +112,7 @@ def test_a_stop_keeps_the_running_epoch(tmp_path, by_file):
     again = Onlooker()
     steps = []
     again.step = lambda progress: steps.append(len(progress.scores))  # type: ignore[method-assign]
-    stop.forget()
+    (study.folder / STOP).unlink(missing_ok=True)
     search(study, SPACE, setting, trials=1, watcher=again, stop=Stop(study.folder))
     assert steps == [2], "only the last epoch was still to be trained"
     assert essence(study) == essence(whole)

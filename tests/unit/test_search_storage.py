@@ -1,6 +1,7 @@
 """Where a study is stored: databases by URL, passwords unseen, no SQLite on a network file system."""
 
 import json
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -35,14 +36,76 @@ def test_a_study_lives_in_the_database_that_its_url_names(tmp_path):
         Study.create(tmp_path / "elsewhere", header(), storage=url)
 
 
+@pytest.mark.parametrize("tables", [True, False])
+def test_a_study_that_was_killed_before_its_header_is_begun_again(tmp_path, tables):
+    folder = tmp_path / "far"
+    folder.mkdir()
+    if tables:  # as acmix 0.1 left it
+        optuna.create_study(storage=f"sqlite:///{folder / 'study.db'}", study_name="far")
+    else:
+        (folder / "study.db").touch()
+    with pytest.raises(StudyError, match="killed before it began; start it again"):
+        Study.open(folder)
+    study = Study.create(tmp_path, header())
+    assert essence(study) == []
+    with pytest.raises(StudyError, match="add --resume"):
+        Study.create(tmp_path, header())
+
+
+def test_a_study_with_a_trial_is_never_begun_again(tmp_path):
+    folder = tmp_path / "far"
+    folder.mkdir()
+    optuna.create_study(storage=f"sqlite:///{folder / 'study.db'}", study_name="far").add_trial(
+        optuna.trial.create_trial(value=1.0)
+    )
+    before = (folder / "study.db").read_bytes()
+    with pytest.raises(StudyError, match="exists"):
+        Study.create(tmp_path, header())
+    assert (folder / "study.db").read_bytes() == before
+
+
+def test_a_study_elsewhere_is_begun_again_by_the_command_that_was_killed(tmp_path):
+    url = f"sqlite:///{tmp_path / 'all.db'}"
+    optuna.create_study(storage=url, study_name="far", directions=["maximize", "minimize"])
+    with pytest.raises(StudyError, match="has a study 'far' already"):  # anybody's
+        Study.create(tmp_path, header(), storage=url)
+    assert not (tmp_path / "far").exists()
+
+    (tmp_path / "far").mkdir()
+    begun = tmp_path / "far" / f".{ELSEWHERE}.begun"
+    begun.write_text("{}")
+    study = Study.create(tmp_path, header(), storage=url)
+    assert (essence(study), begun.exists()) == ([], False)
+    (tmp_path / "far" / ELSEWHERE).replace(begun)  # the kill came after the header
+    assert Study.create(tmp_path, header(), storage=url).header == header()
+    (tmp_path / "far" / ELSEWHERE).replace(begun)
+    with pytest.raises(StudyError, match="already"):
+        Study.create(tmp_path, replace(header(), seed=1), storage=url)
+    with pytest.raises(StudyError, match="there is no study"):
+        Study.open(tmp_path / "far")
+
+
+def test_what_a_study_needs_is_there_before_the_study(tmp_path):
+    def fail(folder):
+        assert not (folder / "study.db").exists()
+        raise StudyError("no table")
+
+    with pytest.raises(StudyError, match="no table"):
+        Study.create(tmp_path, header(), fill=fail)
+    assert not (tmp_path / "far").exists()
+    study = Study.create(tmp_path, header(), fill=lambda folder: (folder / "latency.json").touch())
+    assert (study.folder / "latency.json").is_file()
+
+
 def test_a_password_is_neither_kept_nor_told(tmp_path, monkeypatch):
     url = "postgresql+nodriver://me:s3cret@host/db"
     with pytest.raises(StudyError) as caught:
         Study.create(tmp_path, header(), storage=url)
     assert not (tmp_path / "far").exists()
     (tmp_path / "far").mkdir()
-    with pytest.raises(StudyError):
-        storage.make_storage(tmp_path / "far", url)
+    with monkeypatch.context() as patched:
+        patched.setattr(storage, "_connect", lambda _: None)
+        storage.make_storage(tmp_path / "far", url, lambda *_: None)
     kept = (tmp_path / "far" / ELSEWHERE).read_text()
     assert json.loads(kept)["url"] == "postgresql+nodriver://me:***@host/db"
     assert "s3cret" not in str(caught.value)

@@ -1,0 +1,71 @@
+"""A kill at any write of any command leaves what the same command, or --resume, takes up; and nothing else is left."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import drivers
+import kills
+import pytest
+from kill_jobs import JOBS, Ended, files, run_whole, take_up
+
+SAMPLED = 4
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    return drivers.make_images(tmp_path_factory.mktemp("images") / "store")
+
+
+@pytest.fixture(scope="module")
+def whole(images, tmp_path_factory) -> Callable[[str], Ended]:
+    """A job that nothing happened to, by its name."""
+    found: dict[str, Ended] = {}
+    ends: dict[str, Path] = {}
+
+    def run(name: str) -> Ended:
+        if name not in found:
+            job, root = JOBS[name], tmp_path_factory.mktemp(name)
+            if job.base is not None:
+                run(job.base)
+            found[name] = run_whole(job, root, images, ends.get(job.base or ""))
+            ends[name] = root / "end"
+            kills.restore(found[name].out, ends[name])
+        return found[name]
+
+    return run
+
+
+def check(name: str, ended: Ended, images: Path, says: Path) -> None:
+    take_up(JOBS[name], ended.out, images, says)
+    assert JOBS[name].result(ended.out) == ended.result
+    assert files(ended.out) == ended.files
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", JOBS)
+def test_a_killed_command_is_taken_up(name, whole, images, tmp_path):
+    ended = whole(name)
+    numbers = [int(state.name) for state in ended.states if state.name.isdigit()]
+    assert len(numbers) >= SAMPLED
+    for number in {numbers[index * (len(numbers) - 1) // (SAMPLED - 1)] for index in range(SAMPLED)}:
+        kills.restore(ended.start, ended.out)
+        says = tmp_path / f"{number}.txt"
+        running = kills.acmix_killed(
+            *JOBS[name].line(ended.out, images), says=tmp_path / "killed.txt", folder=ended.out, at=number
+        )
+        assert drivers.ended(running) < 0, "it was not killed"
+        check(name, ended, images, says)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", JOBS)
+def test_a_command_killed_at_any_write_is_taken_up(name, whole, images, tmp_path):
+    ended = whole(name)
+    wrong = {}
+    for state in ended.states:
+        kills.restore(state, ended.out)
+        try:
+            check(name, ended, images, tmp_path / f"{state.name}.txt")
+        except AssertionError as error:
+            wrong[state.name] = str(error)[-600:]
+    assert not wrong, f"{len(wrong)} of {len(ended.states)}: " + "\n\n".join(f"{k}: {v}" for k, v in wrong.items())
