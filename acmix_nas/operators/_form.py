@@ -66,7 +66,7 @@ def change_of(module: nn.Module, kinds: Kinds) -> str | None:
         return "computes its weights"
     if type(module) not in kinds if isinstance(kinds, tuple) else kinds not in type(module).__mro__:
         return f"is {type(module).__name__}"
-    if module._forward_pre_hooks or module._forward_hooks or module._backward_hooks or module._backward_pre_hooks:
+    if not _hooks_watch(module):
         return "has hooks"
     forward = module.__dict__.get("forward")
     if forward is not None and not hasattr(forward, _OBSERVES):
@@ -75,6 +75,14 @@ def change_of(module: nn.Module, kinds: Kinds) -> str | None:
     if weight is not None and type(weight) not in _STORED and not torch.compiler.is_compiling():
         return f"holds its weight as {type(weight).__name__}"
     return None
+
+
+def _hooks_watch(module: nn.Module) -> bool:
+    """Whether it has no hooks but those of fvcore, which note where in a network an operator is and change nothing."""
+    if not (module._forward_pre_hooks or module._forward_hooks or module._backward_hooks or module._backward_pre_hooks):
+        return True
+    kinds = (module._forward_pre_hooks, module._forward_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return all(type(hook).__module__.startswith("fvcore.") for hooks in kinds for hook in hooks.values())
 
 
 def observing(work: Work) -> Work:

@@ -71,7 +71,7 @@ def _front_columns(header: StudyHeader, records: Sequence[TrialRecord]) -> tuple
         Column(key="label", title="label"),
         Column(key="arch", title="network by stage", wrap=True, paper_width=0.2),
         Column(key="top1", title=f"{top1}, %", short="top-1 %", numeric=True),
-        Column(key="sampling_error", title="sampling error, points", short="\N{PLUS-MINUS SIGN} points", numeric=True),
+        Column(key="sampling_error", title="sampling error, points", short="\N{PLUS-MINUS SIGN} s.e.", numeric=True),
         *(_timed_column(name) for name in timed(header, complete(records))),
         Column(key="params", title="params M", numeric=True),
         Column(key="macs", title=f"MACs G{size}", numeric=True),

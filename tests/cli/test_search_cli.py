@@ -171,6 +171,9 @@ def test_a_search_with_limits_and_its_finalists(acmix, tmp_path):
     assert "paper is left out: params 28.65M above 28.3M" in err
     assert "objectives: top1 and params and macs, params at most 28.3M" in err
     assert "proxy unvalidated" in err
+    begun = err.index("scores are read on 20 search images: the standard error of an accuracy is up to 11.2 points")
+    assert begun < err.index("written to")
+    assert "± s.e." in out
     rows = [json.loads(text) for text in Path("reports/s/trials.jsonl").read_text().splitlines()]
     assert [row["label"] for row in rows] == ["plain host", "random", "random"]
     assert all(row["cost"]["params"] <= 28.3e6 for row in rows)
@@ -186,6 +189,7 @@ def test_a_search_with_limits_and_its_finalists(acmix, tmp_path):
     finals = [json.loads(text) for text in Path("reports/s/finals.jsonl").read_text().splitlines()]
     assert {row["split"] for row in finals} == {"report"}
     assert {row["seeds"]["init"] for row in finals} == {1}
+    assert "scores are read on 8 report images" in err
     assert "plain host" in out
     assert "best of 2 random" in out
     assert "selection bias" in out.lower()

@@ -12,6 +12,7 @@ import torch
 import yaml
 from click.testing import CliRunner
 from PIL import Image
+from safetensors.torch import save_file
 
 from acmix_nas.cli import acmix
 from acmix_nas.cli.networks import find_arch
@@ -109,6 +110,16 @@ def test_a_training_leaves_weights_a_log_and_what_was_asked(here):
         scored = train("--eval", str(folder / f"{name}.safetensors"), "--json")
         assert json.loads(scored.stdout)["top1"] == score
     assert len(list((here / "reports").iterdir())) == 1
+
+
+def test_weights_that_hold_nan_are_not_scored(here):
+    model = build_model(named_arch(PVT), num_classes=2, img_size=32)
+    weights = model.state_dict()
+    first = next(name for name, value in model.named_parameters())
+    weights[first] = torch.full_like(weights[first], float("nan"))
+    save_file({name: value.contiguous() for name, value in weights.items()}, "spoilt.safetensors")
+    with pytest.raises(AcmixError, match=f"hold NaN or infinity, the first is {first}"):
+        train("--eval", "spoilt.safetensors", "--json")
 
 
 @pytest.mark.slow

@@ -102,6 +102,21 @@ def test_counters_see_what_they_see_of_the_published_code(name):
         assert check.ignored[ignored] > 0
 
 
+@pytest.mark.parametrize(
+    "name", ["acmix_resnet26", "acmix_san10", "acmix_pvt_tiny", "acmix_swin_tiny_patch4_window7_224"]
+)
+def test_counters_watch_every_host_and_change_no_form(name):
+    model = build_model(named_arch(name), width=0.25, img_size=64)
+    check = cross_check(model, 64)
+    assert (check.agree, check.reason) == (True, None)
+
+
+def test_what_is_merged_hides_the_products_of_local_attention():
+    model = merge(build_model(named_arch("acmix_resnet26"), width=0.25))
+    check = cross_check(model, 33)
+    assert (check.macs, check.agree, check.blind) == (None, None, ("mul+sum",))
+
+
 def test_a_foreign_network_is_checked_by_the_counters_alone():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU())
     check = cross_check(model, (5, 7))

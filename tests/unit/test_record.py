@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from report_records import make_record
 from test_arch import archs
 
 from acmix_nas.errors import RecordError
@@ -104,3 +105,35 @@ def test_a_header_survives_json():
         StudyHeader(name="a", kind="guess", space="shift", host="swin", split="report")
     with pytest.raises(RecordError, match="split"):
         StudyHeader(name="a", kind="search", space="shift", host="swin", split="test")
+
+
+@pytest.mark.parametrize("score", [5e9, -1.0, -1e-9, 1.0000001, float("nan"), float("inf")])
+def test_a_score_is_a_share(score):
+    record = make_record(3, epochs=2)
+    with pytest.raises(RecordError, match=r"trial 3 has the score .*; top-1 accuracies are from 0 to 1"):
+        replace(record, scores=(0.5, score))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"scores": (0.5, 0.8, 0.8)}, "is complete and has 3 scores for the 2 epochs"),
+        ({"scores": (0.8,)}, "is complete and has 1 scores for the 2 epochs"),
+        ({"scores": (0.5, 0.8, 0.8), "status": "failed"}, "is failed and has 3 scores for the 2 epochs"),
+        ({"losses": (1.0,)}, "has 2 scores but 1 losses"),
+        ({"mixing": ((),)}, "has 2 scores but 1 mixing"),
+        ({"norms": ((), (), ())}, "has 2 scores but 3 norms"),
+    ],
+)
+def test_there_is_one_score_for_each_epoch(changes, said):
+    record = replace(make_record(3, epochs=2), **changes)
+    with pytest.raises(RecordError, match=said):
+        TrialRecord.from_json(record.to_json())
+
+
+def test_a_trial_that_waits_or_failed_may_have_fewer():
+    whole = make_record(3, epochs=4)
+    part = {name: getattr(whole, name)[:2] for name in ("scores", "losses", "mixing", "norms")}
+    for status in ("paused", "pruned", "failed"):
+        record = replace(whole, status=status, **part)
+        assert TrialRecord.from_json(record.to_json()) == record

@@ -5,15 +5,17 @@ from dataclasses import replace
 
 import optuna
 import pytest
+from report_records import make_record
 from search_pieces import Curves, essence, run, setting_of
 from study_pieces import new_study
 
 from acmix_nas.errors import StudyError, UsageError
+from acmix_nas.front import values_of
 from acmix_nas.record import StudyHeader
 from acmix_nas.search import storage
 from acmix_nas.search.folder import ELSEWHERE, at_work, is_at_work
 from acmix_nas.search.storage import SHARED, file_system, find_storage, without_password
-from acmix_nas.search.study import Study
+from acmix_nas.search.study import Study, load
 
 
 def header(name: str = "far") -> StudyHeader:
@@ -158,3 +160,13 @@ def test_a_study_opens_in_optuna_with_its_metric_names(tmp_path):
     plain = optuna.load_study(study_name="study", storage=f"sqlite:///{study.folder / 'study.db'}")
     assert plain.metric_names == ["top1", "macs"]
     assert all(trial.datetime_complete for trial in plain.trials)
+
+
+def test_a_trial_with_the_record_of_another_is_refused_by_its_number(tmp_path):
+    study = new_study(tmp_path)
+    for number in (0, 7):
+        record = make_record(number, 0.5 + number / 100)
+        values = values_of(study.header.objectives, record.top1, record.cost)
+        study.optuna.add_trial(optuna.trial.create_trial(values=values, user_attrs={"record": record.to_dict()}))
+    with pytest.raises(StudyError, match="trial 1 holds the record of trial 7"):
+        load(study.folder)
