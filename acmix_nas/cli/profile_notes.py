@@ -47,6 +47,11 @@ def notes_of(result: Mapping[str, Any]) -> tuple[str, ...]:
             "In the train form fc and kernels are one convolution where that is cheaper, whatever the implementation "
             "is called; --form paper compares implementations literally."
         )
+    notes += [
+        f"{len(parts)} parts of {name} take their plain form, the first, {first}, because {parts[first]}."
+        for name, parts in {row["model"]: row.get("plain_parts") for row in rows}.items()
+        for first in list(parts or ())[:1]
+    ]
     if env["dtype_by"]:
         notes.append(f"{env['dtype']} by: {env['dtype_by']}.")
     return tuple(notes)
