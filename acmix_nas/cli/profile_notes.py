@@ -49,6 +49,11 @@ def notes_of(result: Mapping[str, Any]) -> tuple[str, ...]:
         )
     reasons = dict.fromkeys((row["model"], row["agree_reason"]) for row in rows if row["agree_reason"])
     notes += [f"Whether the counts of {model} agree cannot be told: {reason}." for model, reason in reasons]
+    notes += [
+        f"{len(parts)} parts of {name} take their plain form, the first, {first}, because {parts[first]}."
+        for name, parts in {row["model"]: row.get("plain_parts") for row in rows}.items()
+        for first in list(parts or ())[:1]
+    ]
     if env["dtype_by"]:
         notes.append(f"{env['dtype']} by: {env['dtype_by']}.")
     return tuple(notes)

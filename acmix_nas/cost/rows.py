@@ -6,6 +6,7 @@ from acmix_nas.cost.compare import MARGINS, compare
 from acmix_nas.cost.execution import Step
 from acmix_nas.cost.memory import peak_cpu_mb, peak_cuda_mb
 from acmix_nas.cost.together import Batch, Subject
+from acmix_nas.operators._form import plain_parts
 
 
 def make_row(subject: Subject, batch: Batch, index: int, baseline: int) -> dict[str, Any]:
@@ -30,6 +31,7 @@ def make_row(subject: Subject, batch: Batch, index: int, baseline: int) -> dict[
         "model": subject.network.name,
         "impl": subject.network.impl,
         "form": None if subject.network.arch is None else how.form,
+        "plain_parts": {} if how.form == "paper" else plain_parts(subject.model),
         "batch_size": batch.size,
         "requested_batch_size": batch.asked,
         **subject.counts,

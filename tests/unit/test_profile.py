@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from acmix_nas.arch import Arch, Mixer
+from acmix_nas.cli.profile_notes import notes_of
 from acmix_nas.cost import count, together
 from acmix_nas.cost.environment import environment
 from acmix_nas.cost.execution import Execution
@@ -292,3 +293,37 @@ def test_a_network_without_features_is_told(monkeypatch):
     monkeypatch.setattr(timm, "create_model", refuse)
     with pytest.raises(UsageError, match="timm takes no features of resnet18: features_only not implemented"):
         RESNET.build(32, features_only=True)
+
+
+NORMED = """
+from torch.nn.utils.parametrizations import weight_norm
+
+from acmix_nas.operators.attention import window
+from acmix_nas.operators.attention.window import count as count
+
+
+class Attention(window.Attention):
+    def __init__(self, *given, **options):
+        super().__init__(*given, **options)
+        weight_norm(self.proj)
+"""
+
+
+@pytest.mark.filterwarnings("ignore:normed.Attention takes its plain form:UserWarning")
+def test_parts_that_take_their_plain_form_by_themselves_are_named(tmp_path, monkeypatch):
+    (tmp_path / "profiled_lab").mkdir()
+    (tmp_path / "profiled_lab" / "normed.py").write_text(NORMED, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    stages = [[mixer.having(attention="profiled_lab.normed") for mixer in stage] for stage in swin().stages]
+    own = Network(name="own", arch=Arch.canonical(host="swin", stages=stages, conv_on="rolled"))
+    result = profile_rows([own, OURS], how=Execution(), input_size=64, effort=QUICK)
+    first, second = result["rows"]
+    assert (first["form"], second["form"], second["plain_parts"]) == ("train", "train", {})
+    assert len(first["plain_parts"]) == 8
+    assert set(first["plain_parts"].values()) == {"its proj computes its weights"}
+    assert (
+        "8 parts of own take their plain form, the first, layers.0.blocks.0.attn.attention, because its proj computes "
+        "its weights." in notes_of(result)
+    )
+    plain = profile_rows([own], how=Execution(form="paper"), input_size=64, effort=QUICK)
+    assert plain["rows"][0]["plain_parts"] == {}
