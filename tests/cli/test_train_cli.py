@@ -226,7 +226,7 @@ def test_the_embedded_images_are_named_as_such(here):
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(here):
-    # 33 images in steps of 16: the last step has a single one, and the second process none.
+    # 33 images in steps of 16: the last step has two, one for each process.
     words = ["train", PVT, "--data", "images", "--recipe", "mine.yaml", "--images", "33", "--epochs", "1"]
     words += ["--device", "cpu"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -244,3 +244,16 @@ def test_two_processes_train_what_one_does(here):
     last, other = (trained_weights(here / "reports" / name / "last.safetensors") for name in ("one", "two"))
     for name, tensor in last.items():
         torch.testing.assert_close(other[name], tensor, atol=2e-5, rtol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_batch_norms_on_maps_of_one_pixel_are_trained_whatever_is_left_over(here, processes):
+    words = ["train", "resnet10t", "--data", "images", "--recipe", "mine.yaml", "--images", "33", "--epochs", "1"]
+    words += ["--device", "cpu", "--input-size", "32"]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if processes == 2 else []
+    done = subprocess.run(
+        [sys.executable, *torchrun, "-m", "acmix_nas", *words], cwd=here, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("top-1") == 1

@@ -187,7 +187,7 @@ def variants(space):
 
 
 def gradient_of_a_weight(x, weight, rest, dtype, memory_format):
-    x, weight = x.to(dtype).contiguous(memory_format=memory_format), weight.to(dtype).requires_grad_()
+    x, weight = x.to(dtype).contiguous(memory_format=memory_format), weight.detach().to(dtype).requires_grad_()
     with TinyMapsInFloat32(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.float32):
         y = nn.functional.conv2d(x, weight, None, *rest)
     y.backward(torch.linspace(-1, 1, y.numel()).reshape(y.shape).to(y.dtype))
