@@ -145,8 +145,8 @@ def read_running(folder: Path) -> dict[str, Any]:
     """What the process at work told last; nothing if it did not yet, or if what lies there is nothing that it tells."""
     origin = Origin(folder / RUNNING, StudyError)
     try:
-        found = origin.fields(origin.read(), TOLD)
-        for number, trial in enumerate(found["trials"]):
+        found = origin.fields(origin.read(), TOLD, optional=TOLD)
+        for number, trial in enumerate(found.get("trials", ())):
             origin.fields(trial, TOLD_TRIAL, path=f"trials[{number}]")
     except StudyError:
         return {}

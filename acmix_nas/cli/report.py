@@ -105,18 +105,19 @@ def report(
     from acmix_nas.report.table import as_text
     from acmix_nas.search.study import load
 
+    named = {} if storage is None else {"storage": storage}
     shown, folders = View(**view), [find_folder(study, out) for study in studies]
     files, unwritten = [], None
     if len(folders) == 1:
         folder = folders[0]
-        header, records = load(folder, storage=storage)
+        header, records = load(folder, **named)
         fresh = stored_finals(folder, header)
         try:
             files = render(folder, header, records, shown, figures=figures or None)
         except DiskError as error:  # what is only looked at needs no room, and no right to write
             unwritten = error
     else:
-        loaded, fresh = [load(each, storage=storage) for each in folders], None
+        loaded, fresh = [load(each, **named) for each in folders], None
         folder, header, records = render_together(out, loaded, shown, figures=figures or None)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
     if as_json:

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup
 
 from acmix_nas.arch import Arch, Mixer
+from acmix_nas.printable import printable
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import ablation, rails
 from acmix_nas.report.describe import arch_text, stage_texts, varying
@@ -65,6 +66,7 @@ def build(
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
         keep_trailing_newline=True,
     )
     shown, costs = varying(record.arch for record in records), costs_of(header, records)

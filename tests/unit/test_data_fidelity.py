@@ -157,13 +157,16 @@ def test_a_search_finds_what_was_measured_for_the_same_space_proxy_and_images(tm
     assert find_fidelity(tmp_path, SPACE, PROXY, "0" * 16) is None
 
 
+FAILED = {"status": "failed", "error": "out of memory", **dict.fromkeys(("scores", "losses", "mixing", "norms"), ())}
+
+
 def test_failed_networks_are_left_out_and_too_few_are_told(tmp_path, trained, monkeypatch):
     run = module.run_trial
     bad = {arch.id for arch in sample_archs(SPACE, PROXY, 5, 0)[:1]}
 
     def failing(arch, setting, **values):
         record = run(arch, setting, **values)
-        return replace(record, status="failed", scores=(), error="out of memory") if arch.id in bad else record
+        return replace(record, **FAILED) if arch.id in bad else record
 
     monkeypatch.setattr(module, "run_trial", failing)
     with pytest.raises(StudyError, match=r"4 networks or more; 3 were trained. The first failed: out of memory"):
