@@ -79,6 +79,13 @@ def test_a_part_may_be_a_link(root, tmp_path):
     assert (len(source.train.labels), len(source.validation.labels)) == (36, 6)
 
 
+def test_the_working_folder_is_a_folder_like_others(root, tmp_path, monkeypatch):
+    make_folder(tmp_path / "here", {f"{n}.png": packed(n) for n in range(4)})
+    link(root / "train" / "dog", tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    assert np.bincount(open_source("../images").train.labels).tolist() == [12, 12, 12, 4]
+
+
 def test_one_folder_under_two_class_names_is_refused(root):
     link(root / "train" / "wasp", "bee")
     with pytest.raises(DataError, match=r"one class; .*train/bee and .*train/wasp are one folder\. Remove the link"):

@@ -120,7 +120,8 @@ class Walk:
 
     def _folders(self, top: Path, links: list[tuple[Folder, Folder]]) -> Iterator[tuple[Folder, str, list[str], bool]]:
         """Each folder once: its names below the part, its path, its images, whether it has no folders inside."""
-        above = {identity(folder) for folder in (*top.resolve().parents, *top.absolute().parents)}
+        source = top.parent.resolve()  # the part itself may be a link to elsewhere
+        above = {identity(folder) for folder in (*top.resolve().parents, source, *source.parents)}
         waiting: list[Folder] = [()]
         while waiting:
             folder = waiting.pop()
