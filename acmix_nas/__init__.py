@@ -6,7 +6,7 @@ Importing this package loads nothing heavy. A public name loads its module when 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _HOME = {
     "ACmix": "acmix_nas.operators.acmix",
