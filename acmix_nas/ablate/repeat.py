@@ -89,6 +89,7 @@ def work_of(
         seed=data_of["seed"],
         with_report="report" in data_of["counts"],
         at_most=True,
+        like=record.data.get("fingerprint"),
     )
     splits = load(progress=on_image)
     _check_data(record, splits.to_dict())

@@ -270,7 +270,7 @@ def _validity(prepared: "Prepared", space: "Space") -> str:
     from acmix_nas.search.fidelity import find_fidelity
 
     setting = prepared.setting
-    found = find_fidelity(prepared.study.folder.parent, space, setting.proxy, setting.splits.fingerprint)
+    found = find_fidelity(prepared.study.folder.parent, space, setting.proxy, setting.splits)
     if found is None:
         return "proxy unvalidated: `acmix data fidelity` measures whether it ranks networks as longer training does"
     rank = found.agreements["proxy"].spearman

@@ -195,6 +195,14 @@ def _stored(folder: Path, network: Network) -> Mapping[str, Any]:
     return origin.fields(facts["asked"], REMEMBERED, optional=REMEMBERED, path="asked")
 
 
+def stored_fingerprint(folder: Path) -> str | None:
+    """Fingerprint of the images of a training to be resumed."""
+    facts = read_plain(folder / FACTS)
+    data = facts.get("data") if isinstance(facts, Mapping) else None
+    mark = data.get("fingerprint") if isinstance(data, Mapping) else None
+    return mark if isinstance(mark, str) else None
+
+
 def build(job: Job, budget: Budget, *, num_classes: int, in_chans: int) -> torch.nn.Module:
     """The network of a job, with weights of its seed."""
     torch.manual_seed(job.seed)

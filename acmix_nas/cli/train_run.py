@@ -16,7 +16,7 @@ from acmix_nas.cli.console import progress as progress_console
 from acmix_nas.cli.next_command import command, out_words, path_word, typed
 from acmix_nas.cli.say import say
 from acmix_nas.cli.train_display import Display
-from acmix_nas.cli.train_job import FACTS, Asked, Job, build, check
+from acmix_nas.cli.train_job import FACTS, Asked, Job, build, check, stored_fingerprint
 from acmix_nas.cli.train_results import announcement, facts, print_result
 from acmix_nas.data import Splits, load_splits
 from acmix_nas.errors import AcmixError
@@ -57,6 +57,7 @@ def _prepared(job: Job, display: Display) -> tuple[Splits, Training]:
             with_report=True,
             # Nothing here reads the search split: it takes as few of the training images as it can.
             search_images=1 if job.asked.data else None,
+            like=stored_fingerprint(job.folder) if job.asked.resume else None,
             progress=on_image,
         )
     budget = job.recipe.budget(images=len(splits.train), **job.changes)

@@ -1,4 +1,4 @@
-"""A part of a source whose images are decoded already: an array in memory or mapped from disk."""
+"""A part of a source whose images are decoded already: in memory or on disk."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from acmix_nas.data.draw import Indices
+from acmix_nas.data.stored import StoredImages
 
 Moments = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation of each channel, of pixels in [0, 1]."""
@@ -17,18 +18,18 @@ class Pixels:
     """Decoded images: a `Part` that is read without decoding.
 
     Attributes:
-        images: uint8 (N, C, H, W).
+        images: uint8 (N, C, H, W), in memory or on disk.
         labels: Class of each image, (N,).
         where: Name of what they come from.
         moments: Mean and standard deviation where they are known.
-        mapped: Whether they are mapped from disk: too many to be copied, and read only.
+        stored: Whether they are those of a store, which stay at its size.
     """
 
-    images: torch.Tensor
+    images: torch.Tensor | StoredImages
     labels: Indices
     where: str
     moments: Moments | None = None
-    mapped: bool = False
+    stored: bool = False
 
     def name(self, index: int) -> str:
         """Its number."""
@@ -51,14 +52,14 @@ def resize(images: torch.Tensor, size: int) -> torch.Tensor:
     return torch.cat(parts)
 
 
-def measure_moments(images: torch.Tensor) -> Moments:
+def measure_moments(images: torch.Tensor | StoredImages) -> Moments:
     """Mean and standard deviation of each channel of uint8 images (N, C, H, W)."""
     total, squares = torch.zeros(images.shape[1]).double(), torch.zeros(images.shape[1]).double()
-    for part in torch.split(images, 64):
-        values = part.double() / 255
+    for start in range(0, len(images), 64):
+        values = images[start : start + 64].double() / 255
         total += values.sum((0, 2, 3))
         squares += values.square().sum((0, 2, 3))
-    count = images.numel() / images.shape[1]
+    count = images.shape.numel() / images.shape[1]
     mean = total / count
     std = (squares / count - mean.square()).clamp(min=0).sqrt().clamp(min=1 / 255)  # images of one flat colour
     return tuple(mean.tolist()), tuple(std.tolist())

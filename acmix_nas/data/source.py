@@ -43,7 +43,8 @@ class Source:
         train: Images to train on.
         validation: Images of the validation part.
         search: Images that the source itself holds out of `train`; None where they are to be drawn.
-        fingerprint: 16 hexadecimal digits that tell sources apart.
+        fingerprint: Tells sources apart by what is in them, as `acmix_nas.data.fingerprint` says.
+        former: Fingerprint by the rule of acmix-nas 0.1, for what was stored then.
         passed_over: How many files were not read, by extension or by why.
         notes: What a user should know of how the source was listed.
     """
@@ -55,6 +56,7 @@ class Source:
     validation: Part
     fingerprint: str
     search: Part | None = None
+    former: str = ""
     passed_over: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

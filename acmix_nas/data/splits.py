@@ -1,17 +1,19 @@
 """The three disjoint splits of a source: train, search (held out of the training images) and report."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 
 from acmix_nas.data.decode import Progress, check_broken, check_memory, decode
 from acmix_nas.data.draw import Indices, draw_balanced, draw_held_out
+from acmix_nas.data.fingerprint import is_former
 from acmix_nas.data.open import open_source
 from acmix_nas.data.pixels import Pixels, measure_moments, resize
 from acmix_nas.data.source import Part, Source
+from acmix_nas.data.stored import StoredImages
 from acmix_nas.errors import DataError
 
 SEARCH_SHARE = 6
@@ -24,12 +26,12 @@ class Images:
     """Labelled images.
 
     Attributes:
-        images: uint8 (N, C, S, S), read only where they are mapped from a store. S is the splits' input size; images
-            of a store stay at the store's size, which may be larger.
+        images: uint8 (N, C, S, S), in memory or, of a large store, on disk. S is the splits' input size; images of a
+            store stay at the store's size, which may be larger.
         labels: int64 (N,).
     """
 
-    images: torch.Tensor
+    images: torch.Tensor | StoredImages
     labels: torch.Tensor
 
     def __len__(self) -> int:
@@ -45,7 +47,7 @@ class Splits:
         search: Images of the source's training part that search, pruning and fidelity read.
         report: The source's validation images; None unless asked for.
         name: "fashion_mnist (embedded)", or the name of the source.
-        fingerprint: 16 hexadecimal digits that tell sources apart.
+        fingerprint: Tells sources apart by what is in them, as `acmix_nas.data.fingerprint` says.
         classes: Names of the classes; the label is the index.
         in_chans: 1 for grey, 3 for RGB.
         input_size: Height and width in pixels that a network takes.
@@ -55,6 +57,7 @@ class Splits:
         seed: Seed of the draws.
         skipped: (path, reason) of each file that could not be decoded.
         notes: What a reader of the results should know of the images.
+        former: Fingerprint by the rule of acmix-nas 0.1; "" where `fingerprint` itself is by it.
     """
 
     train: Images
@@ -71,6 +74,13 @@ class Splits:
     seed: int
     skipped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    former: str = ""
+
+    def like(self, stored: object) -> Self:
+        """These splits with their fingerprint by the rule that a stored one was made by, so that both compare."""
+        if isinstance(stored, str) and is_former(stored) and self.former:
+            return replace(self, fingerprint=self.former, former="")
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         """Plain facts for a record: which source, which draw, how many images."""
@@ -78,6 +88,7 @@ class Splits:
         return {
             "name": self.name,
             "fingerprint": self.fingerprint,
+            **({"former": self.former} if self.former else {}),
             "num_classes": len(self.classes),
             "counts": counts if self.report is None else {**counts, "report": len(self.report)},
             "in_chans": self.in_chans,
@@ -134,12 +145,13 @@ def load_splits(
     with_report: bool,
     search_images: int | None = None,
     at_most: bool = False,
+    like: str | None = None,
     progress: Progress | None = None,
 ) -> Splits:
     """Draws the splits of a source and decodes the drawn images.
 
     The search split depends on the seed alone, never on `train_images`; a larger `train_images` contains the smaller
-    one. The draws are stratified by class. Images of a store are mapped from disk and stay at the store's size; those
+    one. The draws are stratified by class. Images of a store stay on disk, at the store's size; those
     of a store with fewer pixels than `input_size` are enlarged in memory, and `notes` says so.
 
     Args:
@@ -152,6 +164,7 @@ def load_splits(
         search_images: Size of the search split; None for a sixth of the source's training images, 5,000 at most, or
             all that the source itself holds out (a store; embedded: 2,000), of which one of each class is the least.
         at_most: Whether a source with fewer than `train_images` gives all it has; else that is an error.
+        like: A stored fingerprint; that of the splits is by the rule that it was made by.
         progress: Called with (images decoded, images in all).
 
     Raises:
@@ -170,7 +183,7 @@ def load_splits(
     images = [reader.read(part, indices) for part, indices in chosen]
     check_broken([f"{path} ({reason})" for path, reason in reader.skipped], reader.total)
     mean, std = getattr(opened.train, "moments", None) or measure_moments(images[0].images)
-    return Splits(
+    splits = Splits(
         train=images[0],
         search=images[1],
         report=images[2] if with_report else None,
@@ -185,7 +198,9 @@ def load_splits(
         seed=seed,
         skipped=tuple(reader.skipped),
         notes=(*reader.notes, *opened.remarks()),
+        former=opened.former,
     )
+    return splits.like(like)
 
 
 class _Reader:
@@ -209,16 +224,18 @@ class _Reader:
         images = decoded.images[torch.from_numpy(kept)] if decoded.broken else decoded.images
         return Images(images=images, labels=torch.from_numpy(part.labels[chosen[kept]]))
 
-    def _take(self, part: Pixels, chosen: Indices) -> torch.Tensor:
-        size = part.images.shape[-1]
-        is_whole = len(chosen) == len(part.images)
-        if part.mapped and size >= self.input_size and is_whole:
-            return part.images
+    def _take(self, part: Pixels, chosen: Indices) -> torch.Tensor | StoredImages:
+        images, size = part.images, part.images.shape[-1]
+        keeps_size = part.stored and size >= self.input_size
+        is_whole = len(chosen) == len(images)
+        if keeps_size and is_whole:
+            return images
         check_memory(len(chosen), max(size, self.input_size))
-        images = part.images if is_whole else part.images[torch.from_numpy(chosen)]
-        if part.mapped and size < self.input_size:
+        if not (is_whole and isinstance(images, torch.Tensor)):
+            images = images[torch.from_numpy(chosen)]
+        if part.stored and size < self.input_size:
             self.notes[f"the store has images of {size} px; they are enlarged to {self.input_size} px"] = None
-        return images if part.mapped and size >= self.input_size else resize(images, self.input_size)
+        return images if keeps_size else resize(images, self.input_size)
 
     def _advance(self, more: int) -> None:
         self.done += more

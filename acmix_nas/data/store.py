@@ -1,29 +1,36 @@
-"""A store: a folder with decoded images that are mapped into memory, never decoded again.
+"""A store: a folder with decoded images that are read as they are needed, never decoded again.
 
     index.json            what is in it and where it came from; written last, so that a folder with it is whole
     SPLIT.images.bin      uint8 (N, 3, S, S), nothing but pixels
+    SPLIT.checksums.npy   uint64 (N,): of each image's pixels
     SPLIT.labels.npy      int64 (N,)
     SPLIT.places.npy      int64 (N,): which image of the source's part it was
 
-SPLIT is train, search and report. While a store is written, plan.json and progress.jsonl lie beside them.
+SPLIT is train, search and report. While a store is written, plan.json and progress.jsonl lie beside them. Stores of
+acmix-nas 0.1, of version 1, have no checksums.
 """
 
 import json
 import math
-import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+import numpy.typing as npt
 
 from acmix_nas.data.draw import Indices
-from acmix_nas.data.pixels import Moments, Pixels
+from acmix_nas.data.fingerprint import PREFIX
+from acmix_nas.data.pixels import Moments
+from acmix_nas.data.source import digest
+from acmix_nas.data.stored import Checksums, StoredImages
 from acmix_nas.errors import DataError
 
 FORMAT = "acmix-store"
-VERSION = 1
+VERSION = 2
+READ = (1, VERSION)
+"""Versions that are read."""
 INDEX = "index.json"
 PLAN = "plan.json"
 SPLITS = ("train", "search", "report")
@@ -35,7 +42,8 @@ class Index:
     """What index.json has.
 
     Attributes:
-        fingerprint: 16 hexadecimal digits of the SHA-256 of pixels, labels and class names.
+        fingerprint: Tells stores apart by class names, size, labels and checksums, or in version 1 as `former`.
+        former: 16 hexadecimal digits of the SHA-256 of class names, size, labels and pixels, as acmix-nas 0.1 had it.
         classes: Names of the classes; the label is the index.
         size: Height and width of the images in pixels.
         images: Number of images of each split.
@@ -49,6 +57,7 @@ class Index:
     """
 
     fingerprint: str
+    former: str
     classes: tuple[str, ...]
     size: int
     images: dict[str, int]
@@ -59,10 +68,11 @@ class Index:
     notes: tuple[str, ...]
     command: str
     versions: dict[str, str]
+    version: int = VERSION
 
     def to_json(self) -> str:
         """The text of index.json."""
-        return json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=1) + "\n"
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n"
 
 
 def read_index(folder: Path) -> Index:
@@ -72,12 +82,13 @@ def read_index(folder: Path) -> Index:
         DataError: The store is not finished, of another version, or a file of it is missing or has another length.
     """
     content = _read_json(folder)
-    if content.get("version") != VERSION:
+    if content.get("version") not in READ:
         raise DataError(
-            f"this acmix reads stores of version {VERSION}; {folder} has version {content.get('version')}. Make "
-            f"it again with: {content.get('command', 'acmix data subset')}"
+            f"this acmix reads stores of version {READ[0]} to {READ[-1]}; {folder} has version "
+            f"{content.get('version')}. Make it again with: {content.get('command', 'acmix data subset')}"
         )
     try:
+        content.setdefault("former", content["fingerprint"])
         values = {name: content[name] for name in Index.__dataclass_fields__}
         mean, std = values["moments"]
         values["moments"] = (tuple(mean), tuple(std))
@@ -94,41 +105,44 @@ def read_index(folder: Path) -> Index:
     return index
 
 
-def map_split(folder: Path, index: Index, split: str) -> Pixels:
-    """The images of a split, mapped from disk: nothing is read before it is used.
+def open_split(folder: Path, index: Index, split: str) -> tuple[StoredImages, Indices]:
+    """Images of a split, of which nothing is read before it is used, and their labels.
 
     Raises:
-        DataError: The labels are missing or not those of the images.
+        DataError: Labels or checksums are missing or not those of the images.
     """
     count = index.images[split]
-    try:
-        labels: Indices = np.load(folder / f"{split}.labels.npy", allow_pickle=False)
-        shape, dtype = labels.shape, labels.dtype  # an archive of arrays has neither
-    except Exception as error:  # NumPy reads the header as Python, and lets through what that raises
-        raise DataError(f"{folder} has no labels of {split}: {error}. Copy or make the store again.") from error
-    if shape != (count,) or dtype != np.int64 or labels.min() < 0 or labels.max() >= len(index.classes):
+    labels: Indices = _load(folder, split, "labels", count, np.int64)
+    if labels.min() < 0 or labels.max() >= len(index.classes):
         raise DataError(f"{folder} has labels of another split than {split}. Copy or make the store again.")
-    return Pixels(
-        images=map_images(folder / f"{split}.images.bin", count, index.size),
-        labels=labels,
-        where=f"{folder} {split}",
-        moments=index.moments,
-        mapped=True,
-    )
+    checksums = None if index.version == 1 else _load(folder, split, "checksums", count, np.uint64)
+    return StoredImages(folder / f"{split}.images.bin", count, index.size, checksums), labels
 
 
-def map_images(file: Path, count: int, size: int) -> torch.Tensor:
-    """A read-only tensor (count, 3, size, size) over a file of pixels."""
-    with warnings.catch_warnings():
-        # torch has no read-only tensors; nothing writes to these, and the system would forbid it.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(np.memmap(file, dtype=np.uint8, mode="r", shape=(count, 3, size, size)))
+def fingerprint_of(classes: Sequence[str], size: int, parts: Iterable[tuple[Indices, Checksums]]) -> str:
+    """Fingerprint of a store, from labels and checksums of its splits in order."""
+    pieces: list[str | bytes] = [json.dumps([*classes, size])]
+    for labels, checksums in parts:
+        pieces += [labels.astype("<i8").tobytes(), checksums.astype("<u8").tobytes()]
+    return PREFIX + digest(pieces)
+
+
+def _load(folder: Path, split: str, what: str, count: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    try:
+        found: npt.NDArray[Any] = np.load(folder / f"{split}.{what}.npy", allow_pickle=False)
+        shape, has = found.shape, found.dtype  # an archive of arrays has neither
+    except Exception as error:  # NumPy reads the header as Python, and lets through what that raises
+        raise DataError(f"{folder} has no {what} of {split}: {error}. Copy or make the store again.") from error
+    if shape != (count,) or has != dtype:
+        raise DataError(f"{folder} has {what} of another split than {split}. Copy or make the store again.")
+    return found
 
 
 def _check_index(index: Index) -> None:
     """Raises a ValueError for values that no store has."""
     words = [
         index.fingerprint,
+        index.former,
         index.command,
         *index.classes,
         *index.notes,

@@ -37,6 +37,7 @@ class Plan:
         size: Height and width of its images in pixels.
         recipe: What makes two subsets the same, as plain values.
         notes: What was asked for and could not be had, and what of the source is not read.
+        former: Fingerprint of the source by the rule of acmix-nas 0.1.
     """
 
     classes: tuple[str, ...]
@@ -44,6 +45,7 @@ class Plan:
     size: int
     recipe: dict[str, Any]
     notes: tuple[str, ...]
+    former: str = ""
 
     @property
     def total(self) -> int:
@@ -103,8 +105,14 @@ def plan_subset(
         "size": size,
         "seed": seed,
     }
-    notes = (*source.remarks(), *_notes(splits, names, images_per_class))
-    return Plan(classes=names, splits=splits, size=size, recipe=recipe, notes=notes)
+    return Plan(
+        classes=names,
+        splits=splits,
+        size=size,
+        recipe=recipe,
+        notes=(*source.remarks(), *_notes(splits, names, images_per_class)),
+        former=source.former,
+    )
 
 
 def _of_classes(part: Part, numbers: Indices) -> tuple[Indices, Indices]:

@@ -20,8 +20,10 @@ import torch
 
 from acmix_nas import __version__
 from acmix_nas.data.decode import BROKEN_SHARE, Progress, check_broken, decode
+from acmix_nas.data.fingerprint import is_former
 from acmix_nas.data.pixels import measure_moments
-from acmix_nas.data.store import FORMAT, INDEX, PLAN, VERSION, Index, map_images, read_index
+from acmix_nas.data.store import FORMAT, INDEX, PLAN, READ, VERSION, Index, fingerprint_of, read_index
+from acmix_nas.data.stored import StoredImages, checksum
 from acmix_nas.data.subset import Plan
 from acmix_nas.errors import DataError, DiskError
 from acmix_nas.files import FULL, replacing
@@ -140,7 +142,7 @@ def _find_whole(plan: Plan, folder: Path) -> Index | None:
     """The index of the same subset that is whole; None where nothing or the half of it is there."""
     if (folder / INDEX).is_file():
         index = read_index(folder)
-        _check_same(index.recipe, plan.recipe, folder)
+        _check_same(index.recipe, _recipe(plan, index.recipe), folder)
         _remove(folder, PLAN, PROGRESS)
         return index
     others = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
@@ -154,12 +156,13 @@ def _find_whole(plan: Plan, folder: Path) -> Index | None:
 @contextmanager
 def _begin(plan: Plan, folder: Path, command: str) -> Iterator[TextIO]:
     """Writes plan.json, or compares with the one that is there; then holds and gives progress.jsonl."""
-    same = {"format": FORMAT, "version": VERSION, "versions": _versions(), **plan.recipe}
-    content = {**same, "command": command}
+    same = {"format": FORMAT, "version": VERSION, "versions": _versions()}
     if not (folder / PLAN).is_file():
-        _write_text(folder / PLAN, json.dumps(content) + "\n")
+        _write_text(folder / PLAN, json.dumps({**same, **plan.recipe, "command": command}) + "\n")
     then = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-    _check_same(then, same, folder)
+    if then.get("version") in READ:  # one that 0.1 began goes on as one of today
+        then["version"] = VERSION
+    _check_same(then, {**same, **_recipe(plan, then)}, folder)
     with (folder / PROGRESS).open("a+", encoding="utf-8") as log:
         try:
             fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -181,8 +184,8 @@ def _whole_lines(log: TextIO) -> list[str]:
 
 def _finish(plan: Plan, folder: Path, command: str, lines: list[_Line]) -> Index:
     """Writes labels and places, then the index that makes the store a whole one."""
-    hashed = sha256(json.dumps([*plan.classes, plan.size]).encode())
-    images, traits = {}, {}
+    hashed = sha256(json.dumps([*plan.classes, plan.size]).encode())  # as acmix-nas 0.1 did
+    images, traits, marks = {}, {}, []
     for split, planned in plan.splits.items():
         done = [line for line in lines if line.split == split]
         broken = np.array([place for line in done for place, _, _ in line.broken], dtype=np.int64)
@@ -191,18 +194,23 @@ def _finish(plan: Plan, folder: Path, command: str, lines: list[_Line]) -> Index
             raise DataError(f"a split has an image or more; none of {split} can be decoded.")
         _write_array(folder / f"{split}.labels.npy", planned.labels[kept])
         _write_array(folder / f"{split}.places.npy", planned.chosen[kept])
-        pixels = map_images(folder / f"{split}.images.bin", len(kept), plan.size)
         hashed.update(planned.labels[kept].tobytes())
-        for part in torch.split(pixels, CHUNK):
-            hashed.update(part.numpy().tobytes())
+        checksums = np.empty(len(kept), dtype=np.uint64)
+        for number, image in enumerate(StoredImages(folder / f"{split}.images.bin", len(kept), plan.size)):
+            pixels = image.numpy().tobytes()
+            hashed.update(pixels)
+            checksums[number] = checksum(pixels)
+        _write_array(folder / f"{split}.checksums.npy", checksums)
+        marks.append((planned.labels[kept], checksums))
         images[split] = len(kept)
         traits[split] = dict(sum((Counter(line.traits) for line in done), Counter()))
     index = Index(
-        fingerprint=hashed.hexdigest()[:16],
+        fingerprint=fingerprint_of(plan.classes, plan.size, marks),
+        former=hashed.hexdigest()[:16],
         classes=plan.classes,
         size=plan.size,
         images=images,
-        moments=measure_moments(map_images(folder / "train.images.bin", images["train"], plan.size)),
+        moments=measure_moments(StoredImages(folder / "train.images.bin", images["train"], plan.size)),
         recipe=plan.recipe,
         broken=tuple((file, why) for line in lines for _, file, why in line.broken),
         traits=traits,
@@ -213,6 +221,14 @@ def _finish(plan: Plan, folder: Path, command: str, lines: list[_Line]) -> Index
     _write_text(folder / INDEX, index.to_json())
     _remove(folder, PLAN, PROGRESS)
     return index
+
+
+def _recipe(plan: Plan, then: dict[str, Any]) -> dict[str, Any]:
+    """The plan's recipe, with its source's fingerprint by the rule that `then` was written by."""
+    stored = dict(then.get("source") or {}).get("fingerprint")
+    if isinstance(stored, str) and is_former(stored):
+        return {**plan.recipe, "source": {**plan.recipe["source"], "fingerprint": plan.former}}
+    return plan.recipe
 
 
 def _check_same(then: dict[str, Any], now: dict[str, Any], folder: Path) -> None:

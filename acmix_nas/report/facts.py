@@ -25,7 +25,7 @@ def check_comparable(header: StudyHeader, records: Iterable[TrialRecord]) -> Non
                 f"trial {record.number} was scored on {record.split} images and study {header.name} on "
                 f"{header.split} images; one table has one split: keep them in two studies."
             )
-        _check_same(scored[0], record, "data fingerprint", _fingerprint(scored[0]), _fingerprint(record))
+        _check_same(scored[0], record, "data fingerprint", *_fingerprints(scored[0], record))
         for name in sorted({*scored[0].proxy, *record.proxy}, key=str):
             _check_same(scored[0], record, f"proxy {name}", scored[0].proxy.get(name), record.proxy.get(name))
         for name in sorted({*scored[0].budget, *record.budget}, key=str):
@@ -93,8 +93,12 @@ def _check_same(first: TrialRecord, other: TrialRecord, what: str, left: object,
         )
 
 
-def _fingerprint(record: TrialRecord) -> str:
-    return str(record.data.get("fingerprint", ""))
+def _fingerprints(*records: TrialRecord) -> list[str]:
+    """Of the images of each, by the rule of acmix-nas 0.1 where one of them has no other."""
+    marks = [str(record.data.get("fingerprint", "")) for record in records]
+    if all(":" in mark for mark in marks):
+        return marks
+    return [str(record.data.get("former", mark)) for record, mark in zip(records, marks, strict=True)]
 
 
 def _split_note(split: str) -> str:
@@ -107,7 +111,8 @@ def _each(texts: Iterable[str]) -> str:
 
 
 def _data_text(data: Mapping[str, Any]) -> str:
-    name, mark, classes = data.get("name"), str(data.get("fingerprint", ""))[:8], data.get("num_classes")
+    name, classes = data.get("name"), data.get("num_classes")
+    mark = str(data.get("fingerprint", "")).rpartition(":")[2][:8]
     known = [f"fingerprint {mark}"] if mark else []
     known += [f"{classes} classes"] if classes else []
     return f"{name or 'unnamed'} ({', '.join(known)})" if known else str(name or "")

@@ -47,7 +47,7 @@ def prepare_again(
     asked = absolute_data(recalled(Asked(out=study.folder.parent, data=data, seed=header.seed), header))
     space, where = space_of(header), f"the header of the study {header.name}"
     proxy = Proxy.from_dict(header.setting("proxy"), where)
-    load = partial(load_asked, asked, proxy, True)
+    load = partial(load_asked, asked, proxy, True, like=header.settings.get("data"))
     splits = load(progress=progress)
     budget = Budget.from_dict(header.setting("budget"), where)
     check_same(header, {"data": splits.fingerprint, "budget": {**budget.to_dict(), "images": len(splits.train)}})

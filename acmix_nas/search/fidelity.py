@@ -138,6 +138,8 @@ def prepare_fidelity(
     longer = replace(proxy, epochs=epochs, images=images_large or proxy.images)
     splits = _load(data, proxy, True, seed, progress)
     more = splits if images_large is None else _load(data, longer, False, seed, progress)
+    if _folder(out, space, splits.former).is_dir() and not _folder(out, space, splits.fingerprint).is_dir():
+        splits, more = splits.like(splits.former), more.like(splits.former)  # goes on with what 0.1 measured
     if epochs * len(more.train) <= proxy.epochs * len(splits.train):
         raise UsageError(
             f"the large training sees more images than the proxy's {proxy.epochs} x {len(splits.train)}; "
@@ -212,20 +214,21 @@ def measure_fidelity(
     return found
 
 
-def find_fidelity(out: Path, space: Space, proxy: Proxy, fingerprint: str) -> Fidelity | None:
+def find_fidelity(out: Path, space: Space, proxy: Proxy, splits: Splits) -> Fidelity | None:
     """What was measured for this space, this proxy with its epochs and images, and these images; None: unvalidated.
 
     Args:
         out: Folder of reports.
         space: The space that is searched.
         proxy: The proxy, with the epochs and images that a search trains with.
-        fingerprint: Of the images.
+        splits: The images.
 
     Returns:
         Of several, that of the most networks.
     """
     found = []
-    for file in sorted(_folder(out, space, fingerprint).glob("summary-*.json")):
+    folders = [_folder(out, space, mark) for mark in (splits.fingerprint, splits.former) if mark]
+    for file in sorted(file for folder in folders for file in folder.glob("summary-*.json")):
         fidelity = Fidelity.load(file)
         if fidelity.proxy == _plain(proxy.to_dict()) and fidelity.space == _definition(space):
             found.append(fidelity)
@@ -293,7 +296,7 @@ def _load(
 
 
 def _folder(out: Path, space: Space, fingerprint: str) -> Path:
-    return out / FOLDER / f"{space.name}-{fingerprint}"
+    return out / FOLDER / f"{space.name}-{fingerprint.replace(':', '-')}"
 
 
 def _definition(space: Space) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def prepare(
     asked = absolute_data(asked)
     device = pick_device(asked.device)
     proxy = pick_proxy(space, asked, device)
-    load = partial(load_asked, asked, proxy, kind == "ablate")
+    load = partial(load_asked, asked, proxy, kind == "ablate", like=study.header.settings["data"] if study else None)
     splits = load(progress=progress)
     budget = budget_of(proxy, len(splits.train), device)
     settings = {"data": splits.fingerprint, "proxy": proxy.to_dict(), "budget": budget.to_dict(), **fixed}
@@ -213,8 +213,18 @@ def check_version(header: StudyHeader) -> None:
         )
 
 
-def load_asked(asked: Asked, proxy: Proxy, with_report: bool, *, progress: Progress | None = None) -> Splits:
-    """The images of a proxy, from what was asked alone, so that another process can load the same."""
+def load_asked(
+    asked: Asked, proxy: Proxy, with_report: bool, *, like: str | None = None, progress: Progress | None = None
+) -> Splits:
+    """The images of a proxy, from what was asked alone, so that another process can load the same.
+
+    Args:
+        asked: What the user said.
+        proxy: Gives size and number.
+        with_report: Whether the report split is read too.
+        like: The fingerprint that a study has; that of the images is by the same rule.
+        progress: Told how many images were decoded, of how many.
+    """
     return load_splits(
         asked.data,
         input_size=proxy.input_size,
@@ -222,6 +232,7 @@ def load_asked(asked: Asked, proxy: Proxy, with_report: bool, *, progress: Progr
         seed=asked.seed or 0,
         with_report=with_report,
         at_most=asked.proxy_images is None,
+        like=like,
         progress=progress,
     )
 

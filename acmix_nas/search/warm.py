@@ -74,7 +74,7 @@ def _reason_against(record: TrialRecord, setting: Setting) -> str | None:
         return record.status
     if record.split != setting.split:
         return f"scored on {record.split} images"
-    here = setting.splits.to_dict()
+    here = setting.splits.like(record.data.get("fingerprint")).to_dict()
     pairs: list[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = [
         ("data", _data(record.data), _data(here)),
         ("proxy", _proxy(record.proxy), _proxy(setting.proxy.to_dict())),

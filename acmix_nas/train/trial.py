@@ -14,7 +14,7 @@ from torch import nn
 from acmix_nas.arch import Arch
 from acmix_nas.cost import count
 from acmix_nas.data import Splits
-from acmix_nas.errors import AcmixError
+from acmix_nas.errors import AcmixError, DataError
 from acmix_nas.models import build_model
 from acmix_nas.record import TrialRecord
 from acmix_nas.space import Proxy
@@ -75,16 +75,17 @@ def run_trial(
 
     Returns:
         The record: "complete" after all epochs, "paused" if `until` came before, "failed" with the reason if the loss
-        diverged, memory ran out or anything raised. Only an interrupt passes through.
+        diverged, memory ran out or anything raised. Only an interrupt passes through, and what is raised below.
 
     Raises:
         ResumeError: The checkpoint is that of another network, budget, data or seeds, or cannot be read.
+        DataError: Images on disk are not what they were any more.
     """
     progress, error = Progress(), None
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     try:
         _train(arch, setting, seeds, progress, on_step, checkpoint, until)
-    except ResumeError:
+    except (ResumeError, DataError):  # images that changed are no failure of the network
         raise
     except (Exception, SystemExit) as caught:  # code of the user's may call sys.exit
         error = _reason(caught)

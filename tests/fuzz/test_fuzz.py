@@ -16,7 +16,7 @@ from report_records import make_arch, make_record, make_search
 from acmix_nas.arch import Arch
 from acmix_nas.cost.latency import LatencyTable
 from acmix_nas.data import open_source, plan_subset, write_store
-from acmix_nas.data.store import SPLITS, map_split, read_index
+from acmix_nas.data.store import SPLITS, open_split, read_index
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import render
 from acmix_nas.space import load_space
@@ -120,7 +120,7 @@ def store(tmp_path_factory) -> Path:
 def read_all(folder: Path) -> None:
     index = read_index(folder)
     for split in SPLITS:
-        assert int(map_split(folder, index, split).labels.max()) < len(index.classes)
+        assert int(open_split(folder, index, split)[1].max()) < len(index.classes)
 
 
 @FILES

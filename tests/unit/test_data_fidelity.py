@@ -147,13 +147,13 @@ def test_an_interrupt_keeps_what_is_stored_and_a_torn_line_is_trained_again(tmp_
 
 def test_a_search_finds_what_was_measured_for_the_same_space_proxy_and_images(tmp_path, trained):
     trainings = prepared(tmp_path)
-    fingerprint = trainings.settings["cheap"].splits.fingerprint
-    assert find_fidelity(tmp_path, SPACE, PROXY, fingerprint) is None
+    splits = trainings.settings["cheap"].splits
+    assert find_fidelity(tmp_path, SPACE, PROXY, splits) is None
     few, many = (measure_fidelity(trainings, archs=count) for count in (4, 6))
-    assert find_fidelity(tmp_path, SPACE, PROXY, fingerprint) == many != few
-    assert find_fidelity(tmp_path, SPACE, replace(PROXY, epochs=2), fingerprint) is None
-    assert find_fidelity(tmp_path, SPACE, replace(PROXY, images=21), fingerprint) is None
-    assert find_fidelity(tmp_path, tiny_space(), PROXY, fingerprint) is None
+    assert find_fidelity(tmp_path, SPACE, PROXY, splits) == many != few
+    assert find_fidelity(tmp_path, SPACE, replace(PROXY, epochs=2), splits) is None
+    assert find_fidelity(tmp_path, SPACE, replace(PROXY, images=21), splits) is None
+    assert find_fidelity(tmp_path, tiny_space(), PROXY, splits) is None
     assert find_fidelity(tmp_path, SPACE, PROXY, "0" * 16) is None
 
 

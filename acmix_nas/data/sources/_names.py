@@ -1,11 +1,10 @@
 """Many file names in little memory: a million `Path` objects would take half a gigabyte."""
 
 import os
+import re
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-from timm.utils.misc import natural_key
 
 
 class Names:
@@ -30,6 +29,14 @@ class Names:
         name = os.fsdecode(bytes(self._bytes[start : self._ends[index]]))
         return f"{self._folders[self._folder_of[index]].removesuffix('/')}/{name}"
 
+    def relative(self, root: Path) -> Iterator[bytes]:
+        """The paths below a folder, in order."""
+        folders = [os.fsencode(Path(folder).relative_to(root).as_posix()) for folder in self._folders]
+        start = 0
+        for folder, end in zip(self._folder_of, self._ends, strict=True):
+            yield folders[folder] + b"/" + self._bytes[start:end]
+            start = end
+
     def add(self, folder: str, files: Iterable[str]) -> None:
         """Takes the files of one folder."""
         for name in files:
@@ -46,5 +53,15 @@ class Names:
 
 def natural(paths: Iterable[Path]) -> list[Path]:
     """Paths in natural order, "9" before "10"."""
-    key: Callable[[str], list[str | int]] = natural_key
-    return sorted(paths, key=lambda path: key(str(path)))
+    return sorted(paths, key=lambda path: in_order(str(path)))
+
+
+def in_order(name: str) -> tuple[list[str | int], str]:
+    """A key that sorts names in timm's natural order; those that it has as one, as "1" and "01", by their characters.
+
+    Else the order would be that of the disk, and the images of two machines would have other numbers. timm's own key
+    raises for a character like "\N{SUPERSCRIPT TWO}" between digits.
+    """
+    pieces: list[str | int] = [*re.split(r"(\d+)", name.lower())]
+    pieces[1::2] = map(int, pieces[1::2])
+    return pieces, name

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from acmix_nas.data.draw import Indices
+from acmix_nas.data.fingerprint import Content, read_file
 from acmix_nas.data.formats import check_regular, is_image, open_image
 from acmix_nas.data.sources._names import Names, natural
 from acmix_nas.errors import AcmixError, DataError
@@ -59,6 +60,15 @@ class Members:
             file.seek(int(self.starts[index]))
             return open_image(file.read(int(self.sizes[index])))
 
+    def content(self, root: Path) -> Content:
+        """What a fingerprint sees: the members, by their names below a folder or in the one tar file."""
+        return Content(
+            labels=self.labels,
+            names=self.files.relative(root),
+            sizes=self.sizes,
+            read=lambda i: read_file(self.tars[self.tar_of[i]], int(self.starts[i]), int(self.sizes[i])),
+        )
+
 
 @dataclass(slots=True)
 class Found:
@@ -103,11 +113,12 @@ class Found:
             labels=labels if number is None else number[labels],
         )
 
-    def facts(self) -> Iterator[str | bytes]:
-        """What tells these images from others."""
+    def facts(self, labels: Indices | None = None) -> Iterator[str | bytes]:
+        """What acmix-nas 0.1 told these images from others by."""
         for tar in self.tars:
             yield f"{tar.name}\t{tar.stat().st_size}\n"
-        yield from (np.array(values, dtype=np.int64).tobytes() for values in (self.sizes, self.labels))
+        yield np.array(self.sizes, dtype=np.int64).tobytes()
+        yield np.array(self.labels if labels is None else labels, dtype=np.int64).tobytes()
 
     def _check_names(self) -> None:
         hashes = np.array(self._hashes, dtype=np.int64)

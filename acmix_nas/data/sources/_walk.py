@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from timm.utils.misc import natural_key
 
 from acmix_nas.data.draw import Indices
 from acmix_nas.data.formats import EXTENSIONS, extension_of, is_image
 from acmix_nas.data.sources._classes import Folder, name_classes, name_depth
 from acmix_nas.data.sources._identity import Identities, Identity, identity
-from acmix_nas.data.sources._names import Names
+from acmix_nas.data.sources._names import Names, in_order
 from acmix_nas.errors import DataError
 
 
@@ -131,8 +130,8 @@ class Walk:
                 links.append((folder, same))
                 continue
             below, images = self._list(path)
-            waiting += [(*folder, name) for name in sorted(below, key=natural_key, reverse=True)]
-            yield folder, path, sorted(images, key=natural_key), not below
+            waiting += [(*folder, name) for name in sorted(below, key=in_order, reverse=True)]
+            yield folder, path, sorted(images, key=in_order), not below
 
     def _first(self, top: Path, folder: Folder, path: str) -> Folder | None:
         """Where a folder was met before; None for a new one, the folder itself for one that is inside itself."""

@@ -3,6 +3,7 @@
 import torch
 
 from acmix_nas.data.embedded import load_embedded
+from acmix_nas.data.fingerprint import blocks_of_array, fingerprint
 from acmix_nas.data.pixels import Pixels
 from acmix_nas.data.source import Source
 
@@ -26,6 +27,7 @@ def open_source(spec: str) -> Source:
         pixels = torch.from_numpy(source.images[split]).unsqueeze(1)
         return Pixels(images=pixels, labels=source.labels[split], where=f"embedded {split}")
 
+    contents = [blocks_of_array(images, source.labels[split]) for split, images in source.images.items()]
     return Source(
         kind="embedded",
         name="fashion_mnist (embedded)",
@@ -33,5 +35,6 @@ def open_source(spec: str) -> Source:
         train=part("train"),
         search=part("search"),
         validation=part("report"),
-        fingerprint=source.sha256[:16],
+        fingerprint=fingerprint(source.classes, contents),
+        former=source.sha256[:16],
     )

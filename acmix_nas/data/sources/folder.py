@@ -1,18 +1,17 @@
 """A folder of labelled images: `train/CLASS/*` and a validation folder of the same shape, as ImageNet is laid out."""
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from timm.utils.misc import natural_key
 
 from acmix_nas.data.draw import Indices
+from acmix_nas.data.fingerprint import Content, fingerprint, read_file
 from acmix_nas.data.formats import open_image
 from acmix_nas.data.source import VALIDATION, Source, check_classes, digest
-from acmix_nas.data.sources._names import Names
+from acmix_nas.data.sources._names import Names, in_order
 from acmix_nas.data.sources._walk import Found, Walk
 
 LAYOUT = f"a folder with train/CLASS/*.jpg and one of {', '.join(VALIDATION)} of the same shape"
@@ -38,6 +37,20 @@ class Files:
         """The image in the file."""
         return open_image(self.files[index])
 
+    def content(self, root: Path, sizes: Sequence[int]) -> Content:
+        """What a fingerprint sees: the files, by their paths below a folder.
+
+        Args:
+            root: The folder.
+            sizes: Bytes of each file.
+        """
+        return Content(
+            labels=self.labels,
+            names=self.files.relative(root),
+            sizes=np.array(sizes, dtype=np.int64),
+            read=lambda index: read_file(self.files.text(index)),
+        )
+
 
 def matches(spec: str) -> bool:
     """Whether there are a train and a validation folder, and folders of classes in the first."""
@@ -62,16 +75,18 @@ def open_source(spec: str) -> Source:
     assert validation_folder is not None, "matches() looks for it"
     walk = Walk(root / "train", validation_folder)
     train, validation = walk.part(root / "train"), walk.part(validation_folder)
-    classes = tuple(sorted({*train.classes}, key=natural_key))
+    classes = tuple(sorted({*train.classes}, key=in_order))
     known = {name: number for number, name in enumerate(classes)}
     check_classes(classes, validation.classes, str(validation_folder))
+    listed = [(_number(found, known), found.identities.sizes) for found in (train, validation)]
     return Source(
         kind="folder",
         name=root.resolve().name,
         classes=classes,
-        train=_number(train, known),
-        validation=_number(validation, known),
-        fingerprint=digest(piece for found in (train, validation) for piece in _facts(found, root)),
+        train=listed[0][0],
+        validation=listed[1][0],
+        fingerprint=fingerprint(classes, [part.content(root, sizes) for part, sizes in listed]),
+        former=digest(fact for part, sizes in listed for fact in _facts(part, root, sizes)),
         passed_over=walk.passed_over,
         notes=tuple(walk.notes),
     )
@@ -81,11 +96,10 @@ def _validation(root: Path) -> Path | None:
     return next((root / name for name in VALIDATION if (root / name).is_dir()), None)
 
 
-def _facts(found: Found, root: Path) -> Iterator[bytes]:
-    """Paths below the source, and sizes."""
-    start = len(str(root / "_")) - 1
-    for index, size in enumerate(found.identities.sizes):
-        yield os.fsencode(f"{found.files.text(index)[start:]}\t{size}\n")
+def _facts(part: Files, root: Path, sizes: Sequence[int]) -> Iterator[bytes]:
+    """What acmix-nas 0.1 told images from others by: paths below the source, and sizes."""
+    for name, size in zip(part.files.relative(root), sizes, strict=True):
+        yield b"%s\t%d\n" % (name, size)
 
 
 def _number(found: Found, known: dict[str, int]) -> Files:

@@ -8,6 +8,7 @@ from typing import Any
 from PIL import Image
 
 from acmix_nas.data.draw import Indices
+from acmix_nas.data.fingerprint import Content, fingerprint, read_file, size_of
 from acmix_nas.data.formats import open_image
 from acmix_nas.data.source import VALIDATION, Source, digest
 from acmix_nas.data.sources._columns import find_columns
@@ -47,6 +48,21 @@ class Items:
         if value and value["path"]:
             return open_image(Path(value["path"]))
         raise OSError("the row has neither bytes nor the path of an image")
+
+    def content(self) -> Content:
+        """What a fingerprint sees: the image of each row, in bytes or in the file that the row names."""
+        compute = needed("pyarrow.compute", "pyarrow", self.where)
+        stored = self.table.data.column(self.image_column)
+        sizes = compute.fill_null(compute.binary_length(compute.struct_field(stored, "bytes")), -1).to_numpy()
+        sizes = sizes.astype(np.int64)
+        for index in np.flatnonzero(sizes < 0).tolist():
+            sizes[index] = size_of((self.table[index][self.image_column] or {}).get("path") or "")
+        return Content(labels=self.labels, names=(), sizes=sizes, read=self._bytes)
+
+    def _bytes(self, index: int) -> bytes:
+        value = self.table[index][self.image_column] or {}
+        found: bytes = value.get("bytes") or read_file(value.get("path") or "")
+        return found
 
 
 def matches(spec: str) -> bool:
@@ -90,7 +106,8 @@ def open_source(spec: str) -> Source:
         classes=classes,
         train=train,
         validation=validation,
-        fingerprint=digest(_facts(name, train, validation)),
+        fingerprint=fingerprint(classes, [part.content() for part in (train, validation)]),
+        former=digest(_facts(name, train, validation)),
     )
 
 

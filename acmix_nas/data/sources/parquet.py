@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from acmix_nas.data.draw import Indices
+from acmix_nas.data.fingerprint import blocks_of_files, fingerprint
 from acmix_nas.data.formats import open_image
 from acmix_nas.data.source import VALIDATION, Source, digest
 from acmix_nas.data.sources._columns import find_columns
@@ -112,7 +113,10 @@ def open_source(spec: str) -> Source:
         classes=names,
         train=train,
         validation=validation,
-        fingerprint=digest(_facts(train, validation)),
+        fingerprint=fingerprint(
+            names, [blocks_of_files(root, part.files, part.labels) for part in (train, validation)]
+        ),
+        former=digest(_facts(train, validation)),
     )
 
 

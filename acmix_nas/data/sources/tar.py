@@ -1,17 +1,18 @@
 """Tar files of images in class folders, read where they lie."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from timm.utils.misc import natural_key
 
+from acmix_nas.data.fingerprint import fingerprint
 from acmix_nas.data.formats import extension_of, is_image
 from acmix_nas.data.source import VALIDATION, Source, check_classes, digest
 from acmix_nas.data.sources._classes import Folder, name_classes, name_depth
 from acmix_nas.data.sources._identity import check_files
+from acmix_nas.data.sources._names import in_order
 from acmix_nas.data.sources._tar import Found, Member, find_tars, has_class_files, is_tar, members
 from acmix_nas.errors import DataError
 
@@ -71,18 +72,37 @@ def open_source(spec: str) -> Source:
         raise DataError(_missing(path, parts, passed_over))
     named = {part: parts[part].classes(f"the {part} part of {path}") for part in ("train", validation)}
     check_classes(named["train"], named[validation], f"the validation part of {path}")
-    classes = sorted({*named["train"]}, key=natural_key)
+    classes = sorted({*named["train"]}, key=in_order)
     known = {name: number for number, name in enumerate(classes)}
     numbers = {part: np.array([known[name] for name in names], dtype=np.int64) for part, names in named.items()}
+    train, held_out = (parts[part].images.part(numbers[part]) for part in named)
     return Source(
         kind="tar",
         name=path.resolve().name,
         classes=tuple(classes),
-        train=parts["train"].images.part(numbers["train"]),
-        validation=parts[validation].images.part(numbers[validation]),
-        fingerprint=digest(piece for part in named for piece in parts[part].images.facts()),
+        train=train,
+        validation=held_out,
+        fingerprint=fingerprint(classes, [train.content(path), held_out.content(path)]),
+        former=_former(path, parts, named),
         passed_over=passed_over,
     )
+
+
+def _former(path: Path, parts: dict[str, _Part], named: Mapping[str, Sequence[str]]) -> str:
+    """The fingerprint of acmix-nas 0.1, which numbered classes in the order in which it met them in the tar files."""
+    met: list[tuple[int, int, str]] = []
+    for place, part in enumerate(parts.values()):
+        folders, firsts = np.unique(np.array(part.images.labels, dtype=np.int64), return_index=True)
+        for folder, first in zip(folders.tolist(), firsts.tolist(), strict=True):
+            where = (0, part.images.starts[first]) if path.is_file() else (place, first)
+            met.append((*where, (sum([*part.folders][folder], ()) or ("",))[-1]))
+    known = {name: number for number, name in enumerate(dict.fromkeys(name for *_, name in sorted(met)))}
+    facts: list[str | bytes] = []
+    for part_name, names in named.items():
+        numbers = np.array([known.get(name, -1) for name in names], dtype=np.int64)
+        images = parts[part_name].images
+        facts += images.facts(numbers[np.array(images.labels, dtype=np.int64)])
+    return digest(facts)
 
 
 def _tars(root: Path, part: str) -> list[Path]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from acmix_nas.data.fingerprint import blocks_of_array, fingerprint
 from acmix_nas.data.pixels import Pixels
 from acmix_nas.data.source import Source, digest
 from acmix_nas.data.sources import folder
@@ -54,15 +55,18 @@ def _open_arrays(name: str, dataset: Callable[..., Any], root: Path) -> Source:
     train = _fetch(lambda download: dataset(root, train=True, download=download), spec, root)
     validation = _fetch(lambda download: dataset(root, train=False, download=download), spec, root)
     parts = [_part(found, f"{name} {part}") for found, part in ((train, "train"), (validation, "test"))]
+    contents = [
+        blocks_of_array(np.asarray(found.data), part.labels)
+        for found, part in zip((train, validation), parts, strict=True)
+    ]
     return Source(
         kind="torch",
         name=name,
         classes=tuple(train.classes),
         train=parts[0],
         validation=parts[1],
-        fingerprint=digest(
-            [name, *(piece for part in parts for piece in (_bytes(part.images), part.labels.tobytes()))]
-        ),
+        fingerprint=fingerprint(train.classes, contents),
+        former=digest([name, *(piece for part in parts for piece in (_bytes(part), part.labels.tobytes()))]),
     )
 
 
@@ -72,8 +76,8 @@ def _part(dataset: Any, where: str) -> Pixels:
     return Pixels(images=images, labels=np.asarray(dataset.targets, dtype=np.int64), where=where)
 
 
-def _bytes(images: torch.Tensor) -> bytes:
-    return images.numpy().tobytes()
+def _bytes(part: Pixels) -> bytes:
+    return part.images.numpy().tobytes()
 
 
 def _fetch(make: Callable[[bool], Any], spec: str, root: Path) -> Any:

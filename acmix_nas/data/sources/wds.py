@@ -4,6 +4,7 @@ from collections import Counter
 from itertools import groupby
 from pathlib import Path
 
+from acmix_nas.data.fingerprint import fingerprint
 from acmix_nas.data.formats import EXTENSIONS
 from acmix_nas.data.source import VALIDATION, Source, digest
 from acmix_nas.data.sources._identity import check_files
@@ -41,14 +42,17 @@ def open_source(spec: str) -> Source:
         raise DataError(f"a source is {LAYOUT}; {root} has no shards to {missing} on. Check the path.")
     check_files({"train": train_shards, "validation": validation_shards})
     passed_over: Counter[str] = Counter()
-    train, validation = _list(train_shards, passed_over), _list(validation_shards, passed_over)
+    listed = [_list(shards, passed_over) for shards in (train_shards, validation_shards)]
+    classes = _names(root) or numbered(*(found.labels for found in listed))
+    train, validation = (found.part() for found in listed)
     return Source(
         kind="wds",
         name=root.resolve().name,
-        classes=_names(root) or numbered(train.labels, validation.labels),
-        train=train.part(),
-        validation=validation.part(),
-        fingerprint=digest(piece for found in (train, validation) for piece in found.facts()),
+        classes=classes,
+        train=train,
+        validation=validation,
+        fingerprint=fingerprint(classes, [part.content(root) for part in (train, validation)]),
+        former=digest(piece for found in listed for piece in found.facts()),
         passed_over=passed_over,
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from acmix_nas import plugins
 from acmix_nas.arch import Arch
+from acmix_nas.errors import DataError
 from acmix_nas.search.executors import Job, Place, Work, summary
 from acmix_nas.search.executors._line import Line
 from acmix_nas.search.executors._memory import volunteer
@@ -82,6 +83,9 @@ def _serve(line: Line, shared: Work, place: Place) -> None:
             record = run_job(job, setting, step)
         except Halted:
             line.tell("halted", number=job.number)
+        except DataError as error:
+            line.tell("broken", error=str(error))
+            sys.exit(1)
         else:
             line.tell("ended", number=job.number, record=record.to_dict())
 
