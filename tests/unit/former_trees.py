@@ -55,7 +55,9 @@ def write_folder(root: Path) -> Path:
 def write_tars(root: Path) -> Path:
     """As train.tar and val.tar."""
     for part in ("train", "val"):
-        write_tar(root / f"{part}.tar", {n.removeprefix(f"{part}/"): c for n, c in files().items() if n.startswith(part)})
+        write_tar(
+            root / f"{part}.tar", {n.removeprefix(f"{part}/"): c for n, c in files().items() if n.startswith(part)}
+        )
     return root
 
 

@@ -43,6 +43,7 @@ def test_the_facts_for_a_record():
     assert splits.to_dict() == {
         "name": "fashion_mnist (embedded)",
         "fingerprint": splits.fingerprint,
+        "former": "0b47cea0f0c4c830",
         "num_classes": 10,
         "counts": {"train": 57, "search": 20},
         "in_chans": 1,
@@ -50,7 +51,7 @@ def test_the_facts_for_a_record():
         "seed": 3,
         "skipped": 0,
     }
-    assert len(splits.fingerprint) == 16
+    assert splits.fingerprint == "2:63207c4544d26131"
     json.dumps(splits.to_dict())
 
 

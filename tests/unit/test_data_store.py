@@ -3,18 +3,23 @@
 import errno
 import json
 import os
+import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
+import former_trees
 import numpy as np
 import pytest
 import torch
 from data_trees import CLASSES, files, make_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from study_pieces import SPACE, small_setting
 
 from acmix_nas.data import load_splits, open_source, plan_subset, read_index, write_store
 from acmix_nas.data import write as write_module
@@ -22,7 +27,11 @@ from acmix_nas.data.class_lists import choose_classes
 from acmix_nas.data.decode import decode_image
 from acmix_nas.data.pixels import Pixels
 from acmix_nas.data.source import Source
+from acmix_nas.data.sources import store as store_source
+from acmix_nas.data.stored import StoredImages
 from acmix_nas.errors import DataError
+from acmix_nas.train import Budget, run_trial
+from acmix_nas.train.feed import Feed
 
 
 @pytest.fixture(scope="module")
@@ -99,18 +108,19 @@ def test_a_store_has_the_images_that_decoding_gives(tmp_path, source):
     assert (splits.name, splits.in_chans, splits.notes) == ("store", 3, ())
 
 
-def test_a_store_is_mapped_and_drawn_by_index(tmp_path, source):
+@pytest.mark.parametrize("most", [0, 2**28])
+def test_a_store_keeps_its_size_and_is_drawn_by_index(tmp_path, source, monkeypatch, most):
     write_store(plan_subset(source, size=6), tmp_path / "store")
+    monkeypatch.setattr(store_source, "WHOLE", most)
     whole = load_splits(tmp_path / "store", input_size=5, train_images=None, seed=0, with_report=False)
+    assert isinstance(whole.train.images, torch.Tensor if most else StoredImages)
     assert whole.train.images.shape == (30, 3, 6, 6)
     assert whole.input_size == 5
-    maps = Path("/proc/self/maps").read_text()
-    assert f"{tmp_path}/store/train.images.bin" in maps
     some = load_splits(tmp_path / "store", input_size=5, train_images=9, seed=0, with_report=False)
     assert some.train.labels.bincount().tolist() == [3, 3, 3]
     everything = {image.numpy().tobytes() for image in whole.train.images}
     assert {image.numpy().tobytes() for image in some.train.images} < everything
-    assert torch.equal(some.search.images, whole.search.images)
+    assert torch.equal(some.search.images[:], whole.search.images[:])
 
 
 def test_a_small_store_is_enlarged_and_says_so(tmp_path, source):
@@ -275,6 +285,12 @@ def change_index(folder: Path, **values) -> None:
     (folder / "index.json").write_text(json.dumps({**facts, **values}))
 
 
+def replace_image(folder: Path) -> None:
+    with (folder / "train.images.bin").open("r+b") as file:
+        file.seek(7 * 3 * 5 * 5 + 20)
+        file.write(b"\x07\x08")
+
+
 def cut(folder: Path) -> None:
     file = folder / "train.images.bin"
     file.write_bytes(file.read_bytes()[:-1])
@@ -284,8 +300,8 @@ def cut(folder: Path) -> None:
     ("damage", "message"),
     [
         (
-            lambda folder: change_index(folder, version=2),
-            r"version 1; .* has version 2\. Make it again with: acmix data",
+            lambda folder: change_index(folder, version=3),
+            r"version 1 to 2; .* has version 3\. Make it again with: acmix data",
         ),
         (lambda folder: change_index(folder, size=None), r"index\.json is damaged"),
         (lambda folder: change_index(folder, images={"train": 3}), r"index\.json is damaged"),
@@ -293,6 +309,13 @@ def cut(folder: Path) -> None:
         (lambda folder: (folder / "search.images.bin").unlink(), r"search\.images\.bin has .* bytes; it has None"),
         (lambda folder: (folder / "train.labels.npy").unlink(), r"no labels of train"),
         (lambda folder: np.save(folder / "train.labels.npy", np.zeros(3)), r"labels of another split than train"),
+        (
+            lambda folder: np.save(folder / "train.labels.npy", np.arange(30) % 3),
+            r"labels or checksums .* are not those",
+        ),
+        (lambda folder: (folder / "report.checksums.npy").unlink(), r"no checksums of report"),
+        (lambda folder: np.save(folder / "train.checksums.npy", np.zeros(30, np.uint64)), r"labels or checksums"),
+        (replace_image, r"train\.images\.bin has other pixels .* the checksum of image 7 is another\. Copy or make"),
     ],
 )
 def test_a_damaged_store_is_refused(tmp_path, source, damage, message):
@@ -307,3 +330,114 @@ def test_a_torn_progress_file_never_counts_what_is_not_there(tmp_path, source):
     (tmp_path / "train.images.bin").write_bytes(b"")
     with pytest.raises(DataError, match=r"lost what progress\.jsonl counts"):
         write_store(plan_subset(source, size=5), tmp_path)
+
+
+def large_store(folder: Path, source: Source, monkeypatch, **asked):
+    """The splits of a store that stays on disk."""
+    write_store(plan_subset(source, size=5), folder)
+    monkeypatch.setattr(store_source, "WHOLE", 0)
+    return load_splits(folder, input_size=5, seed=0, with_report=True, **{"train_images": None, **asked})
+
+
+def test_images_on_disk_are_indexed_as_a_tensor_is(tmp_path, source, monkeypatch):
+    splits = large_store(tmp_path, source, monkeypatch)
+    images = splits.train.images
+    whole = torch.from_numpy(np.fromfile(tmp_path / "train.images.bin", np.uint8)).reshape(30, 3, 5, 5)
+    for index in (3, -1, slice(4, 9), slice(None), torch.tensor([5, 0, 29, 5, -2]), torch.arange(30) % 7 == 0):
+        assert torch.equal(images[index], whole[index])
+    assert torch.equal(torch.stack([*images]), whole)
+    assert torch.equal(pickle.loads(pickle.dumps(images))[:], whole)
+    assert (images.numpy() == whole.numpy()).all()
+    assert (len(images), images.shape) == (30, whole.shape)
+    for index in (30, torch.tensor([30])):
+        with pytest.raises(IndexError):
+            images[index]
+
+
+def test_replaced_pixels_of_a_large_store_are_seen_when_they_are_read(tmp_path, source, monkeypatch):
+    images = large_store(tmp_path, source, monkeypatch).train.images
+    replace_image(tmp_path)
+    assert len(images[:7]) == 7
+    with pytest.raises(DataError, match=r"other pixels than the store was made with: the checksum of image 7"):
+        images[torch.tensor([3, 7])]
+    with pytest.raises(DataError, match=r"other pixels"):
+        load_splits(tmp_path, input_size=5, train_images=30, seed=0, with_report=False, search_images=3).train.images[:]
+
+
+def test_a_store_that_is_cut_while_a_training_reads_it_is_an_error(tmp_path, source, monkeypatch):
+    splits = large_store(tmp_path, source, monkeypatch)
+    budget = Budget(epochs=2, images=30, batch_size=8, learning_rate=0.01)
+    feed = Feed(splits, budget, "cpu")
+    batches = feed.shuffled(splits.train, torch.Generator().manual_seed(0))
+    assert len(next(batches).images) == 8
+    os.truncate(tmp_path / "train.images.bin", 75 * 3)
+    with pytest.raises(DataError, match=r"was cut while it was read: image \d+ ends at byte \d+, the file at 225"):
+        list(batches)
+
+
+def test_a_store_that_is_replaced_while_it_is_read_gives_what_it_had(tmp_path, source, monkeypatch):
+    images = large_store(tmp_path, source, monkeypatch).train.images
+    before = images[:]
+    (tmp_path / "new").write_bytes(bytes(75 * 30))
+    (tmp_path / "new").replace(tmp_path / "train.images.bin")
+    assert torch.equal(images[:], before)
+
+
+def test_images_that_changed_are_no_failure_of_a_network(tmp_path, source, monkeypatch):
+    splits = large_store(tmp_path, source, monkeypatch)
+    setting = small_setting(images=10)
+    setting = replace(setting, splits=splits, budget=replace(setting.budget, images=30))
+    replace_image(tmp_path)
+    arch = SPACE.build(SPACE.sample(lambda choice: choice.options[0]))
+    with pytest.raises(DataError, match="other pixels"):
+        run_trial(arch, setting, number=0, label="", seeds={"init": 0, "order": 0})
+
+
+def test_stores_of_0_1_are_read_as_they_are(tmp_path, monkeypatch):
+    folder = shutil.copytree(former_trees.FOLDER / "store", tmp_path / "store")
+    source = open_source(folder)
+    assert source.former == "264273590ffe247e"
+    assert source.fingerprint.startswith("2:")
+    splits = load_splits(folder, input_size=4, train_images=None, seed=0, with_report=True)
+    decoded = open_source(former_trees.write_folder(tmp_path / "folder"))
+    plan = plan_subset(decoded, size=4)
+    assert (
+        splits.train.images[0].permute(1, 2, 0).numpy()
+        == decode_image(plan.splits["train"].part.open(int(plan.splits["train"].chosen[0])), 4)
+    ).all()
+    monkeypatch.setattr(store_source, "WHOLE", 0)
+    assert torch.equal(open_source(folder).train.images[:], splits.train.images)
+    assert open_source(folder).fingerprint == source.fingerprint
+    replaced = folder / "search.images.bin"
+    replaced.write_bytes(bytes(replaced.stat().st_size))
+    assert open_source(folder).fingerprint != source.fingerprint
+    assert open_source(folder).former == source.former
+
+
+def test_the_command_of_a_store_of_0_1_knows_it_again_and_makes_the_same_one(tmp_path):
+    plan = plan_subset(open_source(former_trees.write_folder(tmp_path / "folder")), size=4)
+    folder = shutil.copytree(former_trees.FOLDER / "store", tmp_path / "store")
+    before = content(folder)
+    assert write_store(plan, folder).version == 1
+    assert content(folder) == before
+    new = write_store(plan, tmp_path / "new")
+    assert (new.version, new.former) == (2, "264273590ffe247e")
+    assert content(tmp_path / "new").items() >= {
+        (name, value) for name, value in before.items() if name != "index.json"
+    }
+
+
+def test_a_store_that_0_1_began_goes_on(tmp_path):
+    plan = plan_subset(open_source(former_trees.write_folder(tmp_path / "folder")), size=4)
+
+    def stop(done: int, total: int) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        write_store(plan, tmp_path / "store", chunk=8, progress=stop)
+    begun = json.loads((tmp_path / "store" / "plan.json").read_text())
+    begun["version"], begun["source"]["fingerprint"] = 1, former_trees.FORMER["folder"]
+    (tmp_path / "store" / "plan.json").write_text(json.dumps(begun))
+    write_store(plan, tmp_path / "whole")
+    write_store(plan, tmp_path / "store", chunk=8)
+    assert content(tmp_path / "store") == content(tmp_path / "whole")

@@ -60,7 +60,7 @@ def in_order(name: str) -> tuple[list[str | int], str]:
     """A key that sorts names in timm's natural order; those that it has as one, as "1" and "01", by their characters.
 
     Else the order would be that of the disk, and the images of two machines would have other numbers. timm's own key
-    raises for a character like "\N{SUPERSCRIPT TWO}" between digits.
+    raises for a raised digit between others, as in "5\u00b26".
     """
     pieces: list[str | int] = [*re.split(r"(\d+)", name.lower())]
     pieces[1::2] = map(int, pieces[1::2])
