@@ -12,6 +12,15 @@ from acmix_nas.data.fingerprint import Content, fingerprint, read_file
 from acmix_nas.data.formats import open_image
 from acmix_nas.data.source import VALIDATION, Source, check_classes, digest
 from acmix_nas.data.sources._names import Names, in_order
+from acmix_nas.data.sources._parts import (
+    TRAIN,
+    base_of,
+    find_part,
+    find_validation,
+    has_packed,
+    loose_images,
+    passed_over,
+)
 from acmix_nas.data.sources._walk import Found, Walk
 
 LAYOUT = f"a folder with train/CLASS/*.jpg and one of {', '.join(VALIDATION)} of the same shape"
@@ -53,10 +62,12 @@ class Files:
 
 
 def matches(spec: str) -> bool:
-    """Whether there are a train and a validation folder, and folders of classes in the first."""
-    root = Path(spec)
-    has_parts = (root / "train").is_dir() and _validation(root) is not None
-    return has_parts and not any((root / "train").glob("*.tar"))
+    """Whether there are a train and a validation folder, and no images outside class folders."""
+    root = base_of(Path(spec))
+    train, (validation, _) = find_part(root, TRAIN), find_validation(root)
+    if train is None or validation is None or has_packed(train):
+        return False
+    return loose_images(train) is None and loose_images(validation) is None
 
 
 def open_source(spec: str) -> Source:
@@ -70,30 +81,27 @@ def open_source(spec: str) -> Source:
         DataError: A part has no images or images outside a class folder, there are fewer than two classes, a
             validation class has no training images, or links mix classes or parts.
     """
-    root = Path(spec)
-    validation_folder = _validation(root)
+    root = base_of(Path(spec))
+    train_folder, (validation_folder, unlabelled) = find_part(root, TRAIN), find_validation(root)
+    assert train_folder is not None, "matches() looks for it"
     assert validation_folder is not None, "matches() looks for it"
-    walk = Walk(root / "train", validation_folder)
-    train, validation = walk.part(root / "train"), walk.part(validation_folder)
+    walk = Walk(train_folder, validation_folder)
+    train, validation = walk.part(train_folder), walk.part(validation_folder)
     classes = tuple(sorted({*train.classes}, key=in_order))
     known = {name: number for number, name in enumerate(classes)}
     check_classes(classes, validation.classes, str(validation_folder))
-    listed = [(_number(found, known), found.identities.sizes) for found in (train, validation)]
+    listed = [(number(found, known), found.identities.sizes) for found in (train, validation)]
     return Source(
         kind="folder",
-        name=root.resolve().name,
+        name=Path(spec).resolve().name,
         classes=classes,
         train=listed[0][0],
         validation=listed[1][0],
         fingerprint=fingerprint(classes, [part.content(root, sizes) for part, sizes in listed]),
         former=digest(fact for part, sizes in listed for fact in _facts(part, root, sizes)),
         passed_over=walk.passed_over,
-        notes=tuple(walk.notes),
+        notes=(*walk.notes, *passed_over(unlabelled)),
     )
-
-
-def _validation(root: Path) -> Path | None:
-    return next((root / name for name in VALIDATION if (root / name).is_dir()), None)
 
 
 def _facts(part: Files, root: Path, sizes: Sequence[int]) -> Iterator[bytes]:
@@ -102,6 +110,7 @@ def _facts(part: Files, root: Path, sizes: Sequence[int]) -> Iterator[bytes]:
         yield b"%s\t%d\n" % (name, size)
 
 
-def _number(found: Found, known: dict[str, int]) -> Files:
+def number(found: Found, known: dict[str, int]) -> Files:
+    """The images of a walk, with the number of the class of each."""
     numbers = np.array([known[name] for name in found.classes], dtype=np.int64)
     return Files(files=found.files, labels=np.repeat(numbers, found.counts))

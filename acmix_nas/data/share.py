@@ -1,0 +1,72 @@
+"""Shares of images that come without a validation part: every class in proportion, the same whatever a run's seed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from acmix_nas.data.draw import Indices, draw_held_out
+from acmix_nas.data.source import Part
+from acmix_nas.errors import DataError
+
+HELD_OUT = 5
+"""One image of so many is held out for the report split."""
+HELD_OUT_MOST = 10_000
+SEED = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """Some images of a part.
+
+    Attributes:
+        part: The part.
+        places: Which of its images, ascending, (N,).
+    """
+
+    part: Part
+    places: Indices
+
+    @property
+    def labels(self) -> Indices:
+        """Class of each, (N,)."""
+        return self.part.labels[self.places]
+
+    def name(self, index: int) -> str:
+        """As the part names it."""
+        return self.part.name(int(self.places[index]))
+
+    def open(self, index: int) -> Image.Image:
+        """The image."""
+        return self.part.open(int(self.places[index]))
+
+
+def hold_out(part: Part, where: str) -> tuple[Share, Share, str]:
+    """Divides images into those to train on and those of the validation part.
+
+    Args:
+        part: Labelled images, in an order that depends on their names alone.
+        where: What they lie in, for messages.
+
+    Returns:
+        Images to train on, a fifth of all but 10,000 at most to validate on, and a note that says so.
+
+    Raises:
+        DataError: There is a class that has too few.
+    """
+    labels = part.labels
+    classes, counts = np.unique(labels, return_counts=True)
+    if counts.min() < 3:
+        raise DataError(
+            f"{where} has no validation images of its own, so that each class needs three images: to train on, for "
+            f"search, for report. {(counts < 3).sum()} of its {len(classes)} classes have fewer; the first is that of "
+            f"{part.name(int(np.flatnonzero(labels == classes[counts.argmin()])[0]))}. Add images, or leave it out."
+        )
+    size = min(len(labels) - 2 * len(classes), max(len(classes), min(HELD_OUT_MOST, len(labels) // HELD_OUT)))
+    held_out = draw_held_out(labels, size, SEED)
+    rest = np.setdiff1d(np.arange(len(labels)), held_out)
+    note = (
+        f"{where} has no validation images of its own: {size:,} of its {len(labels):,} images, of every class in "
+        "proportion, are held out for report, the same ones in every run"
+    )
+    return Share(part=part, places=rest), Share(part=part, places=held_out), note
