@@ -5,10 +5,13 @@ from pathlib import Path
 from types import ModuleType
 
 from acmix_nas import registry
+from acmix_nas.data.looks import looks_like
 from acmix_nas.data.source import Source
 from acmix_nas.errors import DataError
 
 KINDS = "data.sources"
+PREFIXES = ("hfds/", "torch/", "wds/")
+"""What a source that is named, and not only found, begins with."""
 
 
 def open_source(spec: str | PathLike[str] | None) -> Source:
@@ -33,7 +36,7 @@ def open_source(spec: str | PathLike[str] | None) -> Source:
 def absolute(spec: str | PathLike[str]) -> str:
     """The same source, named so that it is found from any folder."""
     prefix, slash, rest = fspath(spec).partition("/")
-    if slash and prefix in registry.names(KINDS) and prefix + slash != "./":
+    if prefix + slash in PREFIXES:
         return f"{prefix}/{Path(rest).resolve()}" if rest and Path(rest).exists() else fspath(spec)
     return str(Path(spec).resolve()) if Path(spec).exists() else fspath(spec)
 
@@ -44,7 +47,8 @@ def _nothing(spec: str, kinds: list[ModuleType]) -> str:
     if not path.exists():
         return f"there is no folder or file {spec}. Check the path; {rule}".rstrip()
     if path.is_file():
-        return f"{rule}The file {spec} is none of them."
+        return f"{rule}The file {spec} is none of them. {looks_like(path)}".rstrip()
     found = sorted(entry.name + "/" * entry.is_dir() for entry in path.iterdir())
     shown = f"{', '.join(found[:8])}{', ...' if len(found) > 8 else ''}" if found else "nothing"
-    return f"{rule}{spec} has {shown}. Move or link the images into one of these layouts."
+    look = looks_like(path) or "Move or link the images into one of these layouts."
+    return f"{rule}{spec} has {shown}. {look}"

@@ -41,6 +41,27 @@ class Share:
         return self.part.open(int(self.places[index]))
 
 
+def divided(train: Part, validation: Part | None, where: str) -> tuple[Part, Part, tuple[str, ...]]:
+    """Parts to train on and to validate on, the latter a share of the former where there is none that has labels.
+
+    Args:
+        train: Labelled images.
+        validation: The validation part of a source; its labels are -1 where its publisher keeps them back.
+        where: Name of the source, for messages.
+
+    Returns:
+        The two parts, and notes on what was passed over and held out.
+
+    Raises:
+        DataError: As `hold_out`.
+    """
+    if validation is not None and not (len(validation.labels) and (validation.labels == -1).all()):
+        return train, validation, ()
+    notes = [] if validation is None else [f"{where} has a part that is passed over: all its labels are -1"]
+    rest, held_out, note = hold_out(train, where)
+    return rest, held_out, (*notes, note)
+
+
 def hold_out(part: Part, where: str) -> tuple[Share, Share, str]:
     """Divides images into those to train on and those of the validation part.
 

@@ -1,11 +1,16 @@
 """The layouts in which data sets are published, and people's own photographs, each as a small real tree."""
 
+import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
-from data_trees import packed
+from data_kinds import write_parquet
+from data_trees import make_tar, packed
+from PIL import Image
 from scipy.io import savemat
 
 from acmix_nas import registry
@@ -362,6 +367,178 @@ def test_a_part_of_kaggle_s_copy_is_read_too(tmp_path):
     whole = open_source(tmp_path)
     for below in ("ILSVRC", "ILSVRC/Data", "ILSVRC/Data/CLS-LOC"):
         assert open_source(tmp_path / below).fingerprint == whole.fingerprint
+
+
+def parquet_items(tree: Tree, count: int) -> list[tuple[str, bytes]]:
+    """(name, bytes) of so many images, of three classes in turn."""
+    for number in range(count):
+        tree.image(f"made/{number}.png", WNIDS[number % 3])
+    items = [(str(number), content) for number, content in enumerate(tree.classes)]
+    shutil.rmtree(tree.root / "made")
+    return items[-count:]
+
+
+def rows(tree: Tree, path: str, count: int, labels=None) -> None:
+    items = parquet_items(tree, count)
+    numbers = [number % 3 for number in range(count)] if labels is None else labels
+    features = {"label": {"names": list(WNIDS), "_type": "ClassLabel"}}
+    write_parquet(tree.root / path, items, pyarrow.array(numbers), info={"features": features})
+
+
+def a_configuration(tree: Tree) -> None:
+    rows(tree, "plain_text/train-00000-of-00002.parquet", 12)
+    rows(tree, "plain_text/train-00001-of-00002.parquet", 6)
+    rows(tree, "plain_text/test-00000-of-00001.parquet", 6)
+
+
+def a_converted_configuration(tree: Tree) -> None:
+    rows(tree, "default/train/0000.parquet", 18)
+    rows(tree, "default/validation/0000.parquet", 6)
+
+
+def a_configuration_in_data(tree: Tree) -> None:
+    rows(tree, "data/160px/train-00000-of-00001.parquet", 18)
+    rows(tree, "data/160px/validation-00000-of-00001.parquet", 6)
+
+
+def pixels_of(source: Source) -> dict[str, set[tuple[str, bytes]]]:
+    return {
+        name: {(source.classes[label], part.open(i).convert("RGB").tobytes()) for i, label in enumerate(part.labels)}
+        for name, part in (("train", source.train), ("validation", source.validation))
+    }
+
+
+def true_pixels(tree: Tree) -> set[tuple[str, bytes]]:
+    return {(label, Image.open(io.BytesIO(content)).tobytes()) for content, label in tree.classes.items()}
+
+
+@pytest.mark.parametrize("make", [a_configuration, a_converted_configuration, a_configuration_in_data])
+def test_parquet_files_of_a_configuration_are_read(tmp_path, make):
+    tree = Tree(tmp_path)
+    make(tree)
+    source = open_source(tmp_path)
+    found = pixels_of(source)
+    assert (len(found["train"]), len(found["validation"])) == (18, 6)
+    assert found["train"] | found["validation"] == true_pixels(tree)
+    assert source.name == tmp_path.name
+
+
+def without_validation(tree: Tree) -> None:
+    rows(tree, "data/train-00000-of-00001.parquet", 30)
+
+
+def without_labels(tree: Tree) -> None:
+    rows(tree, "data/train-00000-of-00001.parquet", 30)
+    rows(tree, "data/test-00000-of-00001.parquet", 4, labels=[-1] * 4)
+
+
+@pytest.mark.parametrize("make", [without_validation, without_labels])
+def test_a_share_of_parquet_files_is_held_out_where_no_part_has_labels(tmp_path, make):
+    tree = Tree(tmp_path)
+    make(tree)
+    source = open_source(tmp_path)
+    found = pixels_of(source)
+    assert (len(found["train"]), len(found["validation"])) == (24, 6)
+    assert found["train"] | found["validation"] <= true_pixels(tree)
+    assert any("all its labels are -1" in note for note in source.notes) is (make is without_labels)
+
+
+def shards(tree: Tree, label) -> None:
+    """Shards whose samples have their label in a JSON file only."""
+    number = iter(range(1000))
+    for part, count in (("train", 12), ("val", 6)):
+        members = {}
+        for index in range(count):
+            key = f"{next(number):06d}"
+            content = packed(int(key))
+            tree.classes[content] = WNIDS[index % 3]
+            members[f"{key}.png"] = content
+            members[f"{key}.json"] = json.dumps({"caption": "a picture", "label": label(index % 3)}).encode()
+        make_tar(tree.root / f"set-{part}-0000.tar", members)
+
+
+def test_labels_in_the_json_of_a_shard_are_read(tmp_path):
+    for kind, label in (("numbers", lambda n: n), ("names", lambda n: WNIDS[n])):
+        tree = Tree(tmp_path / kind)
+        shards(tree, label)
+        if kind == "numbers":
+            tree.write("classnames.txt", "\n".join(WNIDS))
+        source = open_source(tree.root)
+        found = pixels_of(source)
+        assert source.classes == WNIDS
+        assert (len(found["train"]), len(found["validation"])) == (12, 6)
+        assert found["train"] | found["validation"] == true_pixels(tree)
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (
+            lambda n: WNIDS[n] if n else 1,
+            r"all class numbers or all names; .*000000\.json has 1, .*000001\.json has 'n02",
+        ),
+        (lambda n: None, r"in KEY\.json, as one of label, cls, .*; .*000000\.json has b'"),
+        (lambda n: 1.5, r"000000\.json has b'"),
+        (lambda n: " ", r"a class has a name; .*000000\.json has ' '"),
+        (lambda n: 10**9, r"a class number from 0 to .*000000\.json has 1000000000"),
+    ],
+)
+def test_labels_in_json_that_are_none_are_told(tmp_path, label, message):
+    shards(Tree(tmp_path), label)
+    with pytest.raises(DataError, match=message):
+        open_source(tmp_path)
+
+
+LOOKS = {
+    "COCO": (("annotations/instances_train2017.json", "train2017/000000000009.jpg"), "looks like COCO"),
+    "COCO of one part": (("train/_annotations.coco.json", "train/a.jpg"), "looks like COCO"),
+    "Pascal VOC": (("VOC2012/Annotations/1.xml", "VOC2012/JPEGImages/1.jpg"), "looks like Pascal VOC"),
+    "YOLO": (("images/train/a.jpg", "labels/train/a.txt", "data.yaml"), "looks like YOLO"),
+    "masks": (("images/training/a.jpg", "annotations/training/a.png"), "with masks for segmentation"),
+    "CIFAR": (("cifar-10-batches-py/data_batch_1",), "Give torch/cifar10:FOLDER"),
+    "MNIST": (("MNIST/raw/train-images-idx3-ubyte.gz",), "MNIST's files. Give torch/mnist:FOLDER"),
+    "save_to_disk": (("dataset_dict.json", "train/data-00000-of-00001.arrow"), "that `save_to_disk`"),
+    "MosaicML": (("train/index.json",), "MosaicML's streaming shards"),
+    "TFRecord": (("train-00000-of-01024",), "TFRecord files"),
+    "LMDB": (("train.lmdb/data.mdb",), "an LMDB database"),
+    "HDF5": (("images.h5",), "an HDF5 file"),
+    "FFCV": (("train.beton",), "FFCV's files"),
+    "NumPy": (("x_train.npy", "y_train.npy"), "NumPy arrays"),
+    "loose images": (("a.jpg", "b.jpg"), "images without labels. Put them into folders named after their class"),
+    "one class": (("cats/a.jpg",), "the images of one class"),
+    "one folder too high": (("mine/set/cat/a.jpg", "mine/set/dog/b.jpg", "mine/x/a.txt"), "Give that one"),
+    "an archive": (("imagenette2.tgz",), "It has the archive imagenette2.tgz. Unpack it"),
+    "a table of other columns": (
+        ("labels.csv",),
+        "labels.csv, with the columns where, what. A table of labels has one",
+    ),
+}
+CONTENT = {
+    "_annotations.coco.json": '{"images": [], "annotations": []}',
+    "index.json": '{"shards": []}',
+    "labels.csv": "where,what\n",
+}
+
+
+@pytest.mark.parametrize(("paths", "said"), LOOKS.values(), ids=LOOKS)
+def test_what_is_not_read_says_what_it_looks_like_and_what_would_be_read(tmp_path, paths, said):
+    tree = Tree(tmp_path)
+    for path in paths:
+        tree.write(path, CONTENT.get(Path(path).name) or packed(0))
+    with pytest.raises(DataError) as raised:
+        open_source(tmp_path / "mine" if paths[0].startswith("mine/") else tmp_path)
+    assert said in str(raised.value)
+    assert "train/CLASS/*.jpg" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("a.zip", "an archive"), ("a.jpg", "one image"), ("train.parquet", "a table"), ("train.csv", "a table")],
+)
+def test_a_file_says_what_to_give_instead(tmp_path, name, said):
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(DataError, match=f"looks like {said}"):
+        open_source(tmp_path / name)
 
 
 def mini_imagenet(tree: Tree) -> None:

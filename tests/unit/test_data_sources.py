@@ -137,16 +137,9 @@ def shard_of_words(root: Path) -> str:
     return str(root)
 
 
-def parquet_without_validation(root: Path) -> str:
-    as_parquet_of_names(root)
-    (root / "val.parquet").unlink()
-    return str(root)
-
-
-def parquet_without_labels(root: Path) -> str:
-    for part in ("train", "test"):
-        labels = [0, 1] if part == "train" else [-1, -1]
-        write_parquet(root / f"{part}.parquet", [("a", packed(1)), ("b", packed(2))], pyarrow.array(labels))
+def parquet_of_two(root: Path) -> str:
+    for name in ("large", "small"):
+        as_parquet_of_names(root / name)
     return str(root)
 
 
@@ -177,11 +170,10 @@ def one_file(root: Path) -> str:
         (broken_tar, r"train\.tar cannot be read as an uncompressed tar file: .*\. Is it whole\?"),
         (loose_tar, r"images lie in a folder named after their class; .*train\.tar/0\.png does not"),
         (tar_of_other_classes, r"validation part .* needs training images; 1 have none: dog\. Add"),
-        (shard_without_label, r"set-train-0002\.tar has no 7\.cls"),
+        (shard_without_label, r"set-train-0002\.tar has neither 7\.cls nor 7\.json"),
         (shard_of_words, r"class number; .*7\.cls has b'cow'"),
         (lambda root: f"wds/{root}", "has no shards to train on"),
-        (parquet_without_validation, "has no files to validate on"),
-        (parquet_without_labels, r"labels of .* are 0 to 1; its validation part has -1 to -1"),
+        (parquet_of_two, r"has the configurations large, small\. Name one: --data .*large"),
         (parquet_of_text, r"column image or .*; .*train\.parquet has text, label"),
         (torn_parquet, r"train\.parquet cannot be read as a Parquet file"),
         (folder_of_one_class, "two classes or more; .* has ant only"),

@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from acmix_nas.data.fingerprint import fingerprint
-from acmix_nas.data.share import hold_out
-from acmix_nas.data.source import Part, Source
+from acmix_nas.data.share import divided
+from acmix_nas.data.source import Source
 from acmix_nas.data.sources._identity import Identities
 from acmix_nas.data.sources._names import Names, in_order
 from acmix_nas.data.sources.folder import Files
@@ -97,15 +97,10 @@ class Listings:
             if len(found.labels)
         }
         contents = [part.content(self.root, self.parts[name].identities.sizes) for name, part in parts.items()]
-        name, notes = self.root.resolve().name, list(self.notes)
         if "train" not in parts:
             raise DataError(f"{self.root} has lists that name no images to train on.")
-        train: Part = parts["train"]
-        if "validation" in parts:
-            validation: Part = parts["validation"]
-        else:
-            train, validation, note = hold_out(parts["train"], name)
-            notes.append(note)
+        name = self.root.resolve().name
+        train, validation, notes = divided(parts["train"], parts.get("validation"), name)
         return Source(
             kind=kind,
             name=name,
@@ -113,7 +108,7 @@ class Listings:
             train=train,
             validation=validation,
             fingerprint=fingerprint(classes, contents),
-            notes=tuple(notes),
+            notes=(*self.notes, *notes),
         )
 
     def _check_distinct(self) -> None:

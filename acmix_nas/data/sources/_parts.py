@@ -13,7 +13,7 @@ UNLABELLED = ("test", "testing")
 _INSIDE = ("", "data", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC")
 """Where parts lie below what the Hugging Face hub and Kaggle ship."""
 
-_LOOKED_AT = 20
+_LOOKED_AT = 50
 """Folders that tell whether there are class folders."""
 
 
@@ -56,8 +56,13 @@ def loose_images(folder: Path) -> Path | None:
     """Where images lie that are in no class folder: in this one, or in one named images inside it; else None."""
     inside = subfolders(folder)
     if has_images(folder):
-        return None if any(has_images(found) for found in inside[:_LOOKED_AT]) else folder
+        return None if class_folders(folder) else folder
     return inside[0] if [found.name for found in inside] == ["images"] and has_images(inside[0]) else None
+
+
+def class_folders(folder: Path) -> list[Path]:
+    """Of the first folders inside, those with images, be it in a folder images, as Tiny ImageNet has them."""
+    return [found for found in subfolders(folder)[:_LOOKED_AT] if has_images(found) or has_images(found / "images")]
 
 
 def has_images(folder: Path) -> bool:

@@ -160,8 +160,10 @@ def members(tar: Path, passed_over: Counter[str] | None = None) -> Iterator[Memb
 
 
 def has_class_files(tar: Path) -> bool:
-    """Whether a tar file has labels in files of their own, as WebDataset's shards do."""
-    return any(name.endswith(".cls") for name, _, _ in islice(members(tar), 20))
+    """Whether a tar file has labels in files of their own, as WebDataset's shards do: KEY.cls or KEY.json."""
+    names = [name for name, _, _ in islice(members(tar), 20)]
+    images = {name.partition(".")[0] for name in names if is_image(Path(name).name)}
+    return any(name.endswith(".cls") or (name.endswith(".json") and name.partition(".")[0] in images) for name in names)
 
 
 def find_tars(folder: Path, pattern: str) -> list[Path]:

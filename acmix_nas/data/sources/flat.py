@@ -10,6 +10,7 @@ from acmix_nas.data.sources._names import in_order
 from acmix_nas.data.sources._parts import (
     TRAIN,
     base_of,
+    class_folders,
     find_part,
     find_validation,
     has_images,
@@ -64,11 +65,10 @@ def _top(root: Path) -> Path | None:
     base = base_of(root)
     train, (validation, unlabelled) = find_part(base, TRAIN), find_validation(base)
     if train is not None:
-        is_alone = validation is None and loose_images(train) is None
-        return train if is_alone and not has_packed(train) else None
+        is_alone = validation is None and loose_images(train) is None and not has_packed(train)
+        return train if is_alone and class_folders(train) else None
     if validation is not None or unlabelled or has_packed(root):
         return None
     inside = subfolders(root)
     top = inside[0] if len(inside) == 1 and not has_images(root) else root
-    has_classes = sum(has_images(folder) for folder in subfolders(top)[:50]) > 1
-    return top if has_classes and not table.matches(str(root)) else None
+    return top if len(class_folders(top)) > 1 and not table.matches(str(root)) else None

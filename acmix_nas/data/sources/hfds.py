@@ -11,6 +11,7 @@ from PIL import Image
 from acmix_nas.data.draw import Indices
 from acmix_nas.data.fingerprint import Content, fingerprint, read_file, size_of
 from acmix_nas.data.formats import open_image
+from acmix_nas.data.share import divided
 from acmix_nas.data.source import VALIDATION, Source, digest
 from acmix_nas.data.sources._columns import find_columns
 from acmix_nas.data.sources._labels import in_words, number_labels, numbered, sort_names
@@ -85,30 +86,33 @@ def open_source(spec: str) -> Source:
     except Exception as error:  # the library has dozens of kinds, of its own, of the hub's and of the network's
         raise DataError(f"the data set {name} cannot be loaded: {type(error).__name__}: {error}") from error
     validation_name = next((found for found in VALIDATION if found in splits), None)
-    if "train" not in splits or validation_name is None:
-        raise DataError(
-            f"a data set has the split train and one of {', '.join(VALIDATION)}; {name} has {', '.join(splits)}."
-        )
+    if "train" not in splits:
+        raise DataError(f"a data set has the split train; {name} has {', '.join(splits)}.")
     known: dict[str, int] = {}
-    train, numbers = _part(library, splits["train"], f"{name} train", known)
-    validation, other_numbers = _part(library, splits[validation_name], f"{name} {validation_name}", known)
-    if numbers != other_numbers:
-        raise DataError(
-            f"the splits of a data set name their classes alike; {name} has {in_words(numbers)} in train, "
-            f"{in_words(other_numbers)} in {validation_name}. Choose another data set, or write it again."
-        )
-    classes = numbers or numbered(train.labels, validation.labels)
+    train_items, numbers = _part(library, splits["train"], f"{name} train", known)
+    parts = [train_items]
+    if validation_name is not None:
+        others, other_numbers = _part(library, splits[validation_name], f"{name} {validation_name}", known)
+        if numbers != other_numbers:
+            raise DataError(
+                f"the splits of a data set name their classes alike; {name} has {in_words(numbers)} in train, "
+                f"{in_words(other_numbers)} in {validation_name}. Choose another data set, or write it again."
+            )
+        parts.append(others)
+    classes = numbers or numbered(*(part.labels for part in parts))
     if numbers is None:
         classes, places = sort_names(known)
-        train, validation = (replace(part, labels=places[part.labels]) for part in (train, validation))
+        parts = [replace(part, labels=places[part.labels]) for part in parts]
+    train, validation, notes = divided(parts[0], parts[1] if len(parts) > 1 else None, name)
     return Source(
         kind="hfds",
         name=name,
         classes=classes,
         train=train,
         validation=validation,
-        fingerprint=fingerprint(classes, [part.content() for part in (train, validation)]),
-        former=digest(_facts(name, train, validation)),
+        fingerprint=fingerprint(classes, [part.content() for part in parts]),
+        former=digest(_facts(name, *parts)),
+        notes=notes,
     )
 
 
@@ -138,7 +142,6 @@ def _part(library: Any, table: Any, where: str, known: dict[str, int]) -> tuple[
     return items, None if is_text else tuple(getattr(kind, "names", None) or ())
 
 
-def _facts(name: str, train: Items, validation: Items) -> Iterator[str | bytes]:
+def _facts(name: str, *parts: Items) -> Iterator[str | bytes]:
     yield name
-    yield train.labels.tobytes()
-    yield validation.labels.tobytes()
+    yield from (part.labels.tobytes() for part in parts)

@@ -14,16 +14,19 @@ from PIL import Image
 from acmix_nas.data.draw import Indices
 from acmix_nas.data.fingerprint import blocks_of_files, fingerprint
 from acmix_nas.data.formats import open_image
+from acmix_nas.data.share import divided
 from acmix_nas.data.source import VALIDATION, Source, digest
 from acmix_nas.data.sources._columns import find_columns
 from acmix_nas.data.sources._identity import check_files
 from acmix_nas.data.sources._labels import in_words, number_labels, numbered, sort_names
+from acmix_nas.data.sources._names import natural
 from acmix_nas.data.sources._optional import needed
+from acmix_nas.data.sources._parts import subfolders
 from acmix_nas.errors import DataError
 
 LAYOUT = (
-    "a folder with train*.parquet and one of validation*.parquet, test*.parquet, in it or in its folder data/, with "
-    "columns image and label"
+    "a folder with train*.parquet and one of validation*.parquet, test*.parquet, in it, in its folder data/ or in that "
+    "of a configuration, or with these parts as folders of Parquet files, with columns image and label"
 )
 
 _KEPT_GROUPS = 2
@@ -82,8 +85,8 @@ class Rows:
 
 
 def matches(spec: str) -> bool:
-    """Whether a folder has Parquet files to train on."""
-    return bool(_files(Path(spec), ("train",)))
+    """Whether a folder, or a configuration in it, has Parquet files to train on."""
+    return bool(_configurations(Path(spec)))
 
 
 def open_source(spec: str) -> Source:
@@ -95,37 +98,47 @@ def open_source(spec: str) -> Source:
         DataError: pyarrow is missing, the validation files are, or a file is damaged, has other columns or names than
             the first, or a row without a label.
     """
-    root = Path(spec)
-    train_files, validation_files = _files(root, ("train",)), _files(root, VALIDATION)
-    if not validation_files:
-        raise DataError(f"a source is {LAYOUT}; {spec} has no files to validate on. Add them.")
-    check_files({"train": train_files, "validation": validation_files})
-    columns = _agreed([*train_files, *validation_files])
+    root, *others = _configurations(Path(spec))
+    if others:
+        found = ", ".join(str(folder.relative_to(spec)) for folder in (root, *others))
+        raise DataError(f"a source is one data set; {spec} has the configurations {found}. Name one: --data {root}")
+    files = {"train": _files(root, ("train",)), "validation": _files(root, VALIDATION)}
+    check_files(files)
+    columns = _agreed([*files["train"], *files["validation"]])
     known: dict[str, int] = {}
-    train, validation = (_list(files, columns, known) for files in (train_files, validation_files))
-    names = columns.numbered or numbered(train.labels, validation.labels)
+    parts = [_list(some, columns, known) for some in files.values() if some]
+    names = columns.numbered or numbered(*(part.labels for part in parts))
     if columns.numbered is None:
         names, number = sort_names(known)
-        train.labels, validation.labels = number[train.labels], number[validation.labels]
+        for part in parts:
+            part.labels = number[part.labels]
+    train, validation, notes = divided(parts[0], parts[1] if len(parts) > 1 else None, root.resolve().name)
     return Source(
         kind="parquet",
-        name=root.resolve().name,
+        name=Path(spec).resolve().name,
         classes=names,
         train=train,
         validation=validation,
-        fingerprint=fingerprint(
-            names, [blocks_of_files(root, part.files, part.labels) for part in (train, validation)]
-        ),
-        former=digest(_facts(train, validation)),
+        fingerprint=fingerprint(names, [blocks_of_files(root, part.files, part.labels) for part in parts]),
+        former=digest(_facts(*parts)),
+        notes=notes,
     )
+
+
+def _configurations(root: Path) -> list[Path]:
+    """The folders that have the files of a data set: this one, or those of its configurations."""
+    if _files(root, ("train",)):
+        return [root]
+    return [folder for top in (root, root / "data") for folder in subfolders(top) if _files(folder, ("train",))]
 
 
 def _files(root: Path, prefixes: tuple[str, ...]) -> list[Path]:
     """The files of the first prefix that there are files of."""
     for prefix in prefixes:
         for folder in (root, root / "data"):
-            if found := sorted(folder.glob(f"{prefix}*.parquet")):
-                return found
+            for pattern in (f"{prefix}*.parquet", f"{prefix}/*.parquet"):
+                if found := natural(folder.glob(pattern)):
+                    return found
     return []
 
 
@@ -251,8 +264,8 @@ def _labels(table: Any, columns: _Columns, file: Path, known: dict[str, int]) ->
         row += len(values)
 
 
-def _facts(train: Rows, validation: Rows) -> Iterator[str | bytes]:
-    for rows in (train, validation):
+def _facts(*parts: Rows) -> Iterator[str | bytes]:
+    for rows in parts:
         for file in rows.files:
             yield f"{file.name}\t{file.stat().st_size}\n"
         yield rows.labels.tobytes()

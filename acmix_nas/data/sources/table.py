@@ -11,7 +11,7 @@ from acmix_nas.data.formats import EXTENSIONS
 from acmix_nas.data.source import VALIDATION, Source
 from acmix_nas.data.sources import published
 from acmix_nas.data.sources._listed import Listings, read_lines, read_text
-from acmix_nas.data.sources._parts import TRAIN, base_of, find_part, has_images, loose_images, subfolders
+from acmix_nas.data.sources._parts import TRAIN, base_of, class_folders, find_part, loose_images
 from acmix_nas.errors import DataError
 
 IMAGE = (
@@ -86,7 +86,7 @@ def matches(spec: str) -> bool:
     if not root.is_dir() or published.matches(spec):
         return False
     train = find_part(base_of(root), TRAIN)
-    if train is not None and loose_images(train) is None and any(has_images(found) for found in subfolders(train)):
+    if train is not None and loose_images(train) is None and class_folders(train):
         return False
     tables = find_tables(root) or find_tables(base_of(root))
     return any(table.part in ("", "train") for table in tables if _is_labelled(table))

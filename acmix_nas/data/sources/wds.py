@@ -1,6 +1,8 @@
-"""WebDataset shards: numbered tar files in which KEY.jpg is an image and KEY.cls its class number."""
+"""WebDataset shards: numbered tar files in which KEY.jpg is an image, and KEY.cls or KEY.json has its class."""
 
+import json
 from collections import Counter
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
@@ -8,7 +10,7 @@ from acmix_nas.data.fingerprint import fingerprint
 from acmix_nas.data.formats import EXTENSIONS
 from acmix_nas.data.source import VALIDATION, Source, digest
 from acmix_nas.data.sources._identity import check_files
-from acmix_nas.data.sources._labels import check_number, numbered
+from acmix_nas.data.sources._labels import check_number, numbered, sort_names
 from acmix_nas.data.sources._tar import Found, Member, find_tars, has_class_files, members
 from acmix_nas.errors import DataError, SpaceError
 from acmix_nas.space.plain_yaml import read_utf8
@@ -16,12 +18,48 @@ from acmix_nas.space.plain_yaml import read_utf8
 PREFIX = "wds/"
 LAYOUT = (
     "WebDataset shards: a folder with *train*.tar and *val*.tar (or *test*.tar), or with these parts as folders of tar "
-    "files, of KEY.jpg and KEY.cls, and if you like a classnames.txt with a name a line; also written wds/FOLDER"
+    "files, of KEY.jpg and KEY.cls, or KEY.json with a label, and if you like a classnames.txt with a name a line; "
+    "also written wds/FOLDER"
 )
+IN_JSON = ("label", "cls", "class", "class_id", "target")
+"""What the class may be called in a sample's JSON file."""
+
+_MOST_JSON = 2**22
+
+
+@dataclass(slots=True)
+class _Labels:
+    """The classes of samples, all of them numbers or all of them names.
+
+    Attributes:
+        names: Number of each name that was met.
+        first: Where the first label was, and what it was.
+    """
+
+    names: dict[str, int] = field(default_factory=dict)
+    first: tuple[str, int | str] | None = None
+
+    def number(self, value: int | str, where: str) -> int:
+        """Number of a label.
+
+        Raises:
+            DataError: It is none, or of another kind than those before.
+        """
+        self.first = self.first or (where, value)
+        if isinstance(value, str) is not isinstance(self.first[1], str):
+            raise DataError(
+                f"labels are all class numbers or all names; {self.first[0]} has {self.first[1]!r}, {where} has "
+                f"{value!r}. Write them alike."
+            )
+        if isinstance(value, int):
+            return check_number(value, where)
+        if not value.strip():
+            raise DataError(f"a class has a name; {where} has {value!r}. Give it one, or leave the sample out.")
+        return self.names.setdefault(value, len(self.names))
 
 
 def matches(spec: str) -> bool:
-    """Whether the prefix says so, or a folder's first tar file has class numbers in files of their own."""
+    """Whether the prefix says so, or a folder's first tar file has labels in files of their own."""
     if spec.startswith(PREFIX):
         return True
     train = _shards(Path(spec), "train")
@@ -32,7 +70,7 @@ def open_source(spec: str) -> Source:
     """Lists the images with Python's tarfile: the format is no more than a tar file.
 
     Raises:
-        DataError: A part is missing, a shard is damaged, or a sample has no class number or not one image.
+        DataError: A part is missing, a shard is damaged, or a sample has no class or not one image.
     """
     root = Path(spec.removeprefix(PREFIX))
     train_shards = _shards(root, "train")
@@ -42,9 +80,12 @@ def open_source(spec: str) -> Source:
         raise DataError(f"a source is {LAYOUT}; {root} has no shards to {missing} on. Check the path.")
     check_files({"train": train_shards, "validation": validation_shards})
     passed_over: Counter[str] = Counter()
-    listed = [_list(shards, passed_over) for shards in (train_shards, validation_shards)]
-    classes = _names(root) or numbered(*(found.labels for found in listed))
-    train, validation = (found.part() for found in listed)
+    labels = _Labels()
+    listed = [_list(shards, labels, passed_over) for shards in (train_shards, validation_shards)]
+    classes, places = _names(root) or numbered(*(found.labels for found in listed)), None
+    if labels.names:
+        classes, places = sort_names(labels.names)
+    train, validation = (found.part(places) for found in listed)
     return Source(
         kind="wds",
         name=root.resolve().name,
@@ -77,12 +118,12 @@ def _names(root: Path) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _list(shards: list[Path], passed_over: Counter[str]) -> Found:
+def _list(shards: list[Path], labels: _Labels, passed_over: Counter[str]) -> Found:
     found = Found()
     for shard in shards:
         found.begin(shard)
         for key, sample in groupby(members(shard, passed_over), key=lambda member: _split(member[0])[0]):
-            _take(found, shard, key, [*sample], passed_over)
+            _take(found, labels, shard, key, [*sample], passed_over)
     if not found.labels:
         raise DataError(
             f"a shard has images as KEY.EXTENSION, {', '.join(sorted(EXTENSIONS))}; {shards[0]} has none. Check "
@@ -91,18 +132,20 @@ def _list(shards: list[Path], passed_over: Counter[str]) -> Found:
     return found
 
 
-def _take(found: Found, shard: Path, key: str, sample: list[Member], passed_over: Counter[str]) -> None:
+def _take(
+    found: Found, labels: _Labels, shard: Path, key: str, sample: list[Member], passed_over: Counter[str]
+) -> None:
     fields = [(_split(member[0])[1], member) for member in sample]
     if key.rpartition("/")[2] == "":
         passed_over["hidden"] += len(fields)
         return
     _check_fields([field for field, _ in fields], f"{shard}/{key}")
     image = next((member for field, member in fields if f".{field}" in EXTENSIONS), None)
-    label = next((member for field, member in fields if field == "cls"), None)
+    by_field = dict(fields)
     if image is None:
         passed_over.update(f"{field or 'without extension'} without an image" for field, _ in fields)
     else:
-        found.add(image, _read_label(shard, key, label))
+        found.add(image, labels.number(*_read_label(shard, key, by_field)))
 
 
 def _check_fields(fields: list[str], where: str) -> None:
@@ -114,8 +157,8 @@ def _check_fields(fields: list[str], where: str) -> None:
             f"{', '.join(unclear[:5])}{', ...' if len(unclear) > 5 else ''}. Rename the files in the shard."
         )
     for what, several in (
-        ("image", [field for field in fields if f".{field}" in EXTENSIONS]),
-        ("class number", [field for field in fields if field == "cls"]),
+        ("image", [name for name in fields if f".{name}" in EXTENSIONS]),
+        ("class number", [name for name in fields if name == "cls"]),
     ):
         if len(several) > 1:
             raise DataError(
@@ -130,14 +173,31 @@ def _split(name: str) -> tuple[str, str]:
     return folder + slash + key, field.lower()
 
 
-def _read_label(shard: Path, key: str, member: Member | None) -> int:
-    if member is None:
-        raise DataError(f"each image of a shard has its class number beside it; {shard} has no {key}.cls.")
+def _read_label(shard: Path, key: str, fields: dict[str, Member]) -> tuple[int | str, str]:
+    """The label of a sample, and where it is."""
+    if "cls" in fields:
+        where, content = f"{shard}/{key}.cls", _read(shard, fields["cls"], 100)
+        try:
+            return int(content), where
+        except ValueError as error:
+            raise DataError(f"a .cls file has a class number; {where} has {content[:20]!r}.") from error
+    if "json" not in fields:
+        raise DataError(f"each image of a shard has its class beside it; {shard} has neither {key}.cls nor {key}.json.")
+    where, content = f"{shard}/{key}.json", _read(shard, fields["json"], _MOST_JSON)
+    try:
+        facts = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where} is no JSON: {error}. Write the shard again.") from error
+    values = [facts[name] for name in IN_JSON if name in facts] if isinstance(facts, dict) else []
+    if not values or isinstance(values[0], bool) or not isinstance(values[0], int | str):
+        raise DataError(
+            f"a sample without KEY.cls has its class number or name in KEY.json, as one of {', '.join(IN_JSON)}; "
+            f"{where} has {content[:60]!r}. Add it."
+        )
+    return values[0], where
+
+
+def _read(shard: Path, member: Member, most: int) -> bytes:
     with shard.open("rb") as file:
         file.seek(member[1])
-        content = file.read(min(member[2], 100))
-    try:
-        label = int(content)
-    except ValueError as error:
-        raise DataError(f"a .cls file has a class number; {shard}/{key}.cls has {content[:20]!r}.") from error
-    return check_number(label, f"{shard}/{key}.cls")
+        return file.read(min(member[2], most))
