@@ -106,7 +106,7 @@ def describe(source: str | None, sample: int, seed: int, as_json: bool) -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the store.")
 @json_option
 def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, **asked: Any) -> None:
-    """Decode a subset once into a store, which --data takes and maps into memory.
+    """Decode a subset once into a store, which --data takes and reads as it is.
 
     The subset has three disjoint splits: train, search (held out of the training images) and report (the validation
     images). Killed half-way, the same command goes on where it was.

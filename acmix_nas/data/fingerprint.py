@@ -90,16 +90,21 @@ def size_of(path: bytes | str | Path) -> int:
     return found.st_size if stat.S_ISREG(found.st_mode) else -1
 
 
-def read_file(path: str | Path, start: int = 0, size: int = -1) -> bytes:
+def read_file(path: str | Path, start: int = 0, size: int | None = None) -> bytes:
     """Content of a regular file; nothing where it cannot be read, which decoding will name."""
     try:
-        if size_of(path) < 0:
-            return b""
-        with open(path, "rb") as file:  # noqa: PTH123  as above
-            file.seek(start)
-            return file.read(size)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # which does not wait for the other end of a pipe
     except OSError:
         return b""
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            return b""
+        return os.pread(descriptor, found.st_size if size is None else size, start)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
 
 
 def blocks_of_files(root: Path, files: Sequence[Path], labels: Indices) -> Content:
