@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from study_pieces import SPACE, small_setting
 
+from acmix_nas import __version__
 from acmix_nas.ablate.repeat import work_of
 from acmix_nas.data import fingerprint as fingerprint_module
 from acmix_nas.data import load_splits, open_source
@@ -178,7 +179,8 @@ def test_what_cannot_be_read_is_no_end(tmp_path):
 
 
 def former_header(**changes) -> StudyHeader:
-    return StudyHeader.from_dict({**json.loads((former_trees.FOLDER / "header.json").read_text()), **changes})
+    stored = json.loads((former_trees.FOLDER / "header.json").read_text())
+    return StudyHeader.from_dict({**stored, "version": __version__, **changes})
 
 
 def former_record() -> TrialRecord:
