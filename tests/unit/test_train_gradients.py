@@ -4,10 +4,12 @@ import copy
 from functools import cache
 
 import pytest
+import timm
 import torch
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import acmix_nas.models  # noqa: F401 (names for timm)
 from acmix_nas.data import load_splits
 from acmix_nas.models import build_model
 from acmix_nas.space import load_space
@@ -113,3 +115,11 @@ def test_what_stays_in_float32_changes_nothing_without_autocast():
     model = proxy_network("resnet26", "plain host").eval()
     layer, x = model.conv1, torch.randn(2, 1, 28, 28)
     assert torch.equal(layer(x), F.conv2d(x, layer.weight, None, layer.stride, layer.padding))
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("acmix_san10", torch.float32), ("acmix_resnet26", torch.bfloat16)])
+def test_the_maps_of_a_backbone_have_one_type_under_autocast(name, dtype):
+    """timm takes a stem apart into its layers here."""
+    model = timm.create_model(name, features_only=True)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert [features.dtype for features in model(torch.randn(2, 3, 64, 64))] == [dtype] * 5
