@@ -74,6 +74,7 @@ def print_result(job: Job, training: Training, *, as_json: bool) -> None:
         "scores": scores,
         "losses": progress.losses,
         "seconds": round(sum(progress.seconds), 3),
+        "skipped": progress.skipped,
     }
     if as_json:
         say(json.dumps(result, allow_nan=False))
@@ -85,4 +86,6 @@ def print_result(job: Job, training: Training, *, as_json: bool) -> None:
         f"{job.name}: top-1 {scores[-1]:.4f} after epoch {len(scores)} of {progress.epochs}, best {scores[best]:.4f} "
         f"after epoch {best + 1} (chosen on the images it is scored on)"
     )
+    if progress.skipped:
+        say(f"{progress.skipped} steps changed no weight: the norm of their gradient was not finite (log.txt)")
     say(f"written to {job.folder}: {', '.join(sorted(file.name for file in job.folder.iterdir()))}")

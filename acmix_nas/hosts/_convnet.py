@@ -20,19 +20,27 @@ def init_convnet(module: nn.Module, name: str = "", *, needs_reset: bool) -> Non
 
 
 class Float32Conv2d(nn.Conv2d):
-    """A convolution that autocast leaves in float32; only its result has autocast's type.
+    """A convolution that autocast leaves in float32.
 
     It is for what all layers behind it read: a rounding there turns every gradient before it.
+
+    Args:
+        args: As of `nn.Conv2d`.
+        keeps: Whether its result stays in float32 too, and so do norms behind it; else it has autocast's type.
+        options: As of `nn.Conv2d`.
     """
+
+    def __init__(self, *args: Any, keeps: bool = False, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.keeps = keeps
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """(B, C_in, H, W) -> (B, C, h, w)."""
-        kind = input.device.type
         if not autocasts(input):
             return super().forward(input)
         with without_autocast(input):
             y = super().forward(input.to(self.weight.dtype))
-        return y.to(torch.get_autocast_dtype(kind))
+        return y if self.keeps else y.to(torch.get_autocast_dtype(input.device.type))
 
 
 def without_autocast(x: torch.Tensor) -> AbstractContextManager[Any]:

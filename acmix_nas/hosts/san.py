@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.hosts import UNDECAYED, MakeMixer, NamedModel, Size, scaled
-from acmix_nas.hosts._convnet import autocasts, init_convnet, without_autocast
+from acmix_nas.hosts._convnet import Float32Conv2d, init_convnet, without_autocast
 from acmix_nas.hosts._san_count import PATCH_SIZE, WIDTHS, checked_patch, mid_channels, site
 from acmix_nas.hosts._san_count import count as count
 
@@ -72,7 +72,8 @@ class San(nn.Module):
         self.patch_size = checked_patch(patch_size)
         self.num_classes = num_classes
         self.in_chans = in_chans
-        self.stem = Stem(nn.Conv2d(in_chans, dims[0], 1, bias=False), nn.BatchNorm2d(dims[0]), nn.ReLU())
+        first = Float32Conv2d(in_chans, dims[0], 1, bias=False, keeps=True)
+        self.stem = nn.Sequential(first, nn.BatchNorm2d(dims[0]), nn.ReLU())
         stages = []
         for i, mixers in enumerate(arch.stages):
             blocks = [Block(make_mixer(m, **site(dims[i])), dims[i], rates[i][j]) for j, m in enumerate(mixers)]
@@ -186,22 +187,6 @@ class San(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, in_chans, H, W) -> (B, num_classes)."""
         return self.forward_head(self.forward_features(x))
-
-
-class Stem(nn.Sequential):
-    """1x1 convolution, norm and ReLU, in float32."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, in_chans, H, W) -> (B, C, H, W)."""
-        if not autocasts(x):
-            return self._layers(x)
-        with without_autocast(x):
-            return self._layers(x.to(next(self.parameters()).dtype))
-
-    def _layers(self, x: torch.Tensor) -> torch.Tensor:
-        for layer in self:
-            x = layer(x)
-        return x
 
 
 class Stage(nn.Module):

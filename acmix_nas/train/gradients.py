@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
-from acmix_nas.train.tiny_maps import TinyMapsInFloat32
+from acmix_nas.train.tiny_maps import tiny_maps_in_float32
 
 TOLERANCE = {"fp32": 5e-3, "bf16": 3e-2, "fp16": 5e-3}
 """Largest norm of a difference, as a share of the gradient's norm; float32 may be TF32 on a GPU."""
@@ -88,7 +88,7 @@ def compare_gradients(device: str, *, guarded: bool = True) -> Iterator[Comparis
         for precision in precisions:
             for name, memory_format in FORMATS.items():
                 given = x.to(device=device, memory_format=memory_format)
-                with TinyMapsInFloat32() if guarded else nullcontext():
+                with tiny_maps_in_float32() if guarded else nullcontext():
                     found = [
                         _gradient(given, weight.to(device), convolution, precision).cpu().double() for _ in range(CALLS)
                     ]

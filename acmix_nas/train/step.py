@@ -17,7 +17,7 @@ from acmix_nas.train.checkpoint import Tensors, below, load_model, load_optimize
 from acmix_nas.train.feed import Batch
 from acmix_nas.train.ranks import world
 from acmix_nas.train.recipe import Budget, RecipeError, learning_rate, make_optimizer
-from acmix_nas.train.tiny_maps import TinyMapsInFloat32
+from acmix_nas.train.tiny_maps import tiny_maps_in_float32
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,6 @@ class Step:
         self._device = device
         self._scaler = torch.amp.GradScaler("cuda", enabled=budget.precision == "fp16")
         together = DistributedDataParallel(model) if world() > 1 else None
-        self._exact = TinyMapsInFloat32() if device == "cpu" else nullcontext()
         self._no_sync = nullcontext if together is None else together.no_sync
         forward = model if together is None else together
         self._forward = compiled(forward, device) if budget.compile else forward
@@ -74,7 +73,7 @@ class Step:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self._budget, step)
         self.optimizer.zero_grad(set_to_none=True)
-        with self._exact:
+        with tiny_maps_in_float32() if self._device == "cpu" else nullcontext():
             loss = self._backward(batch)
         self.skipped = self._update()
         if self.average is not None and self.skipped is None:

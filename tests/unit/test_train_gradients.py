@@ -4,9 +4,12 @@ import copy
 from functools import cache
 
 import pytest
+import timm
 import torch
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
+import acmix_nas.models  # noqa: F401 (names for timm)
 from acmix_nas.data import load_splits
 from acmix_nas.models import build_model
 from acmix_nas.space import load_space
@@ -68,3 +71,55 @@ def test_a_bf16_step_goes_where_float64_would(space, label):
     model = proxy_network(space, label)
     expected = gradient_in_float64(model)
     assert F.cosine_similarity(gradient_of_a_step(model, "bf16"), expected, dim=0) > 0.99
+
+
+class Operators(TorchDispatchMode):
+    """Keeps the types that convolutions and matrix products are given, with the shape of their weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func in (torch.ops.aten.convolution.default, torch.ops.aten.mm.default, torch.ops.aten.addmm.default):
+            weight = args[1] if func is not torch.ops.aten.addmm.default else args[2]
+            self.seen.append((weight.dtype, tuple(weight.shape)))
+        return func(*args, **(kwargs or {}))
+
+
+def operators(model):
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), Operators() as seen:
+        y = model(torch.randn(2, 1, 28, 28))
+    assert y.dtype == torch.bfloat16
+    return seen.seen
+
+
+def test_autocast_leaves_what_resnet_reads_first_in_float32():
+    model = proxy_network("resnet26", "plain host")
+    exact = [tuple(model.conv1.weight.shape)]
+    exact += [
+        tuple(block.downsample[0].weight.shape) for block in model.modules() if getattr(block, "downsample", None)
+    ]
+    seen = operators(model)
+    assert [shape for dtype, shape in seen if dtype == torch.float32] == exact
+    assert sum(dtype == torch.bfloat16 for dtype, _ in seen) > 2 * len(exact)
+
+
+@pytest.mark.parametrize("label", ["plain host", "plain pairwise", "paper"])
+def test_autocast_reaches_the_head_of_san_alone(label):
+    model = proxy_network("san10", label)
+    assert [shape for dtype, shape in operators(model) if dtype == torch.bfloat16] == [(512, 10)]
+
+
+def test_what_stays_in_float32_changes_nothing_without_autocast():
+    model = proxy_network("resnet26", "plain host").eval()
+    layer, x = model.conv1, torch.randn(2, 1, 28, 28)
+    assert torch.equal(layer(x), F.conv2d(x, layer.weight, None, layer.stride, layer.padding))
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("acmix_san10", torch.float32), ("acmix_resnet26", torch.bfloat16)])
+def test_the_maps_of_a_backbone_have_one_type_under_autocast(name, dtype):
+    """timm takes a stem apart into its layers here."""
+    model = timm.create_model(name, features_only=True)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert [features.dtype for features in model(torch.randn(2, 3, 64, 64))] == [dtype] * 5

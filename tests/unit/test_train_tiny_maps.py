@@ -17,7 +17,7 @@ from acmix_nas.space import load_space
 from acmix_nas.train import Budget
 from acmix_nas.train.feed import Batch
 from acmix_nas.train.step import Step
-from acmix_nas.train.tiny_maps import TinyMapsInFloat32, reaches_far
+from acmix_nas.train.tiny_maps import reaches_far, tiny_maps_in_float32
 
 WRONG = [
     *[((1, 1), (taps, taps), 2) for taps in range(2, 10)],
@@ -130,11 +130,21 @@ def test_layers_of_torch_are_seen(layer, dtype):
 
 def test_a_network_that_is_itself_bf16_is_seen_without_autocast():
     layer, x = nn.Conv2d(3, 16, 7, padding=3).bfloat16(), torch.randn(2, 3, 2, 2).bfloat16()
-    with TinyMapsInFloat32(), Convolutions() as convolutions:
+    with tiny_maps_in_float32(), Convolutions() as convolutions:
         y = layer(x)
     assert [call[0] for call in convolutions.seen] == [torch.float32]
     assert y.dtype == torch.bfloat16
     torch.testing.assert_close(y, layer(x), atol=2e-2, rtol=2e-2)
+
+
+def test_torch_is_left_as_it_was():
+    before = nn.functional.conv2d, torch.conv2d, nn.functional.conv_transpose3d
+    with tiny_maps_in_float32():
+        assert nn.functional.conv2d is not before[0]
+        with pytest.raises(RuntimeError), tiny_maps_in_float32():
+            nn.functional.conv2d(torch.zeros(1, 2, 3, 3), torch.zeros(4, 5, 3, 3))
+        assert nn.functional.conv2d is not before[0]
+    assert (nn.functional.conv2d, torch.conv2d, nn.functional.conv_transpose3d) == before
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
@@ -143,7 +153,7 @@ def test_outside_these_shapes_nothing_changes_a_bit(precision):
     layer, x = nn.Conv2d(3, 8, 3, padding=1), torch.randn(2, 3, 5, 5)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         expected = layer(x)
-        with TinyMapsInFloat32():
+        with tiny_maps_in_float32():
             assert torch.equal(layer(x), expected)
 
 
@@ -158,7 +168,7 @@ def test_a_compiled_network_computes_them_in_float32_too():
         return graph.forward
 
     torch._dynamo.reset()
-    with TinyMapsInFloat32(), torch.autocast("cpu", torch.bfloat16):
+    with tiny_maps_in_float32(), torch.autocast("cpu", torch.bfloat16):
         torch.compile(model, backend=keep)(x)
     (graph,) = graphs
     assert any("float" in str(node.target) for node in graph.graph.nodes)
@@ -188,7 +198,7 @@ def variants(space):
 
 def gradient_of_a_weight(x, weight, rest, dtype, memory_format):
     x, weight = x.to(dtype).contiguous(memory_format=memory_format), weight.detach().to(dtype).requires_grad_()
-    with TinyMapsInFloat32(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.float32):
+    with tiny_maps_in_float32(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.float32):
         y = nn.functional.conv2d(x, weight, None, *rest)
     y.backward(torch.linspace(-1, 1, y.numel()).reshape(y.shape).to(y.dtype))
     return weight.grad
