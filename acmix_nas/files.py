@@ -82,7 +82,10 @@ def replacing(path: Path) -> Iterator[Path]:
 def temporary_beside(path: Path) -> Path:
     """A hidden path beside `path`, for this process to write; what killed processes left for `path` is removed."""
     sweep_temporaries(path.parent, of=path.name)
-    return path.with_name(f".{path.name}.{_host()}-{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{_host()}-{os.getpid()}.tmp")
+    with suppress(OSError):
+        _remove(temporary)  # of a killed process with the number of this one, as containers give it again
+    return temporary
 
 
 def sweep_temporaries(folder: Path, *, of: str | None = None) -> None:
@@ -96,10 +99,14 @@ def sweep_temporaries(folder: Path, *, of: str | None = None) -> None:
         for path in folder.iterdir():
             found = _TEMPORARY.fullmatch(path.name)
             if found and of in (None, found["name"]) and _is_left_over(path, found["host"], int(found["pid"])):
-                if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink(missing_ok=True)
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _is_left_over(path: Path, host: str | None, pid: int) -> bool:

@@ -69,6 +69,8 @@ def test_what_killed_processes_left_is_removed(tmp_path):
     (dead[0] / "config.json").touch()
     files.sweep_temporaries(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {file.name, living.name}
+    assert files.temporary_beside(tmp_path / "report.html") == living  # containers give a number again
+    assert not living.exists()
 
 
 def _of(path, pid):
