@@ -50,14 +50,21 @@ def is_begun(folder: Path) -> bool:
 
 def next_name(out: Path, space: str) -> str:
     """The first unused name of {space}-001, {space}-002, ...; one whose folder was never begun is unused."""
-    return f"{space}-{_last(out, space) + 1:03d}"
+    base = _base(space)
+    return f"{base}-{_last(out, base) + 1:03d}"
 
 
 def newest_name(out: Path, space: str) -> str:
     """The last used name of {space}-001, {space}-002, ..."""
-    if not _last(out, space):
-        raise StudyError(f"there is no study {space}-NNN in {out} to resume; name one with --study.")
-    return f"{space}-{_last(out, space):03d}"
+    base = _base(space)
+    if not _last(out, base):
+        raise StudyError(f"there is no study {base}-NNN in {out} to resume; name one with --study.")
+    return f"{base}-{_last(out, base):03d}"
+
+
+def _base(space: str) -> str:
+    """The name of a space or table without what a study's name may not have: a file of one's own has any name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", space).lstrip("._-")[:80] or "study"
 
 
 @contextmanager

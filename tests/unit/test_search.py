@@ -130,6 +130,12 @@ def test_names_are_counted_up_and_checked(tmp_path):
     (tmp_path / "swin_t-009" / "log.txt").touch()
     assert next_name(tmp_path, "swin_t") == "swin_t-008"
     assert newest_name(tmp_path, "swin_t") == "swin_t-007"
+    for space, name in (
+        ("my [own] space #1", "my-own-space-1-001"),
+        ("é", "study-001"),
+        ("x" * 300, "x" * 80 + "-001"),
+    ):
+        assert study_folder(tmp_path, next_name(tmp_path, space)).name == name
     with pytest.raises(StudyError, match="add --resume"):
         new_study(tmp_path, "swin_t-007")
     for bad in ("../up", "a/b", "", ".hidden", "x" * 200):
