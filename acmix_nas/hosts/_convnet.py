@@ -4,7 +4,9 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from timm.models._features_fx import register_notrace_module
 from torch import nn
+from torch.fx import Proxy
 
 
 def init_convnet(module: nn.Module, name: str = "", *, needs_reset: bool) -> None:
@@ -19,6 +21,7 @@ def init_convnet(module: nn.Module, name: str = "", *, needs_reset: bool) -> Non
         reset()
 
 
+@register_notrace_module  # what it does depends on where it is called
 class Float32Conv2d(nn.Conv2d):
     """A convolution that autocast leaves in float32.
 
@@ -49,6 +52,8 @@ def without_autocast(x: torch.Tensor) -> AbstractContextManager[Any]:
 
 
 def autocasts(x: torch.Tensor) -> bool:
-    """Whether autocast is on where x lies."""
+    """Whether autocast is on where x lies. torch.fx does not ask: what it traces has no contexts."""
+    if isinstance(x, Proxy):
+        return False
     kind = x.device.type
     return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
