@@ -15,6 +15,7 @@ from acmix_nas import plugins, registry
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import AcmixError, ArchError
 from acmix_nas.hosts import NamedModel
+from acmix_nas.hosts._convnet import Float32Conv2d
 from acmix_nas.operators._form import change_of, plain_form
 from acmix_nas.operators._merge import absorbs, affine, is_affine, is_merged, merged, unsynchronised, why_unmerged
 from acmix_nas.operators._stored import stored
@@ -26,6 +27,9 @@ DEFAULTS = {"num_heads": 4, "conv_kernel": 3, "conv_impl": "full", "conv_init": 
 """What a block without a convolution path takes when it is given one by name."""
 MIXER_OPTIONS = ("attention", "attn_kernel", "conv_kernel", "conv_impl", "conv_init", "combine")
 """Fields that `timm.create_model` can change in every ACmix mixer at once, beside `conv_on` of the arch."""
+
+CONVOLUTIONS = (nn.Conv2d, Float32Conv2d)
+"""What `merge` folds a batch norm into; others may compute something else from their weights."""
 
 TIMM_OPTIONS = (
     *("features_only", "out_indices", "feature_cls", "cache_dir"),
@@ -161,7 +165,7 @@ def _fold_norm(model: nn.Module, name: str, norm_name: str) -> None:
     part, norm = model.get_submodule(name), model.get_submodule(norm_name)
     if not is_affine(norm):
         return
-    if isinstance(part, nn.Conv2d) and change_of(part, (nn.Conv2d,)) is None:
+    if isinstance(part, nn.Conv2d) and change_of(part, CONVOLUTIONS) is None:
         scale, shift = affine(norm)
         part.weight.mul_(scale[:, None, None, None])
         part.bias = nn.Parameter(shift if part.bias is None else shift + scale * part.bias)
