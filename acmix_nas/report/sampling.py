@@ -1,9 +1,9 @@
 """How far chance moves an accuracy that was read on so many images."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import sqrt
 
-from acmix_nas.record import TrialRecord
+from acmix_nas.record import MOST, TrialRecord
 
 WORTH_SAYING = 3.0
 """Points from which on it is said before a study begins."""
@@ -23,8 +23,8 @@ def sampling_error(record: TrialRecord) -> float | None:
 def scored_images(record: TrialRecord) -> int | None:
     """The images that a trial's scores are read on; None where the record does not say."""
     counts = record.data.get("counts")
-    images = counts.get(record.split) if isinstance(counts, dict) else None
-    return images if isinstance(images, int) and images > 0 else None
+    images = counts.get(record.split) if isinstance(counts, Mapping) else None
+    return images if type(images) is int and 0 < images < MOST else None
 
 
 def largest(images: int) -> float:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from acmix_nas.data import open_source, plan_subset, write_store
 from acmix_nas.data.store import SPLITS, open_split, read_index
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import render
+from acmix_nas.report.sampling import sampling_fact
+from acmix_nas.search.fresh_records import sort_fresh
 from acmix_nas.space import load_space
 from acmix_nas.space.arch_file import load_arch
 from acmix_nas.train.checkpoint import read_checkpoint, write_checkpoint
@@ -27,8 +30,9 @@ from acmix_nas.train.recipe_file import load_recipe
 SPACE = (Path(__file__).parents[1] / "faults" / "tiny.yaml").read_text()
 PLAIN = yaml.safe_load(SPACE)
 ARCH = make_arch(("att", "conv", "learned", "learned")).to_dict()
-RECORD = make_record(3, epochs=2).to_dict()
+RECORD = replace(make_record(3, epochs=2), data={**make_record().data, "counts": {"search": 40}}).to_dict()
 HEADER = make_search()[0].to_dict()
+FRESH = {"data": RECORD["data"]["fingerprint"], "budget": RECORD["budget"], "proxy": RECORD["proxy"]}
 HUGE = "{'descr': '<i8', 'fortran_order': False, 'shape': (10000000000000,), }"
 FILES = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 plain_values = values.filter(lambda value: "\ud800" not in json.dumps(value, ensure_ascii=False))
@@ -98,6 +102,7 @@ def test_a_record_with_one_value_changed(path, value):
     record = law(lambda: TrialRecord.from_json(line))
     if record is not None:
         assert TrialRecord.from_json(record.to_json()) == record
+        law(lambda: (sort_fresh([record, record], FRESH, seed=1), sampling_fact([record])))
 
 
 @given(line=st.text(max_size=40), cut=st.integers(0, len(json.dumps(RECORD))))

@@ -25,7 +25,15 @@ def test_it_is_that_of_a_share_of_so_many_images() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [{}, {"counts": {}}, {"counts": {"search": 0}}, {"counts": {"search": "40"}}, {"counts": 3}]
+    "data",
+    [
+        {},
+        {"counts": {}},
+        {"counts": {"search": 0}},
+        {"counts": {"search": "40"}},
+        {"counts": {"search": 10**400}},
+        {"counts": 3},
+    ],
 )
 def test_what_does_not_say_how_many_images_has_none(data: dict[str, object]) -> None:
     record = replace(make_record(), data=data)
