@@ -21,9 +21,10 @@ import torch
 from acmix_nas import __version__
 from acmix_nas.data.decode import BROKEN_SHARE, Progress, check_broken, decode
 from acmix_nas.data.pixels import measure_moments
-from acmix_nas.data.store import FORMAT, INDEX, PLAN, VERSION, Index, map_images, read_index
+from acmix_nas.data.store import FORMAT, INDEX, PLAN, SPLITS, VERSION, Index, map_images, read_index
 from acmix_nas.data.subset import Plan
 from acmix_nas.errors import DataError, DiskError
+from acmix_nas.fields import COUNT, LIST, MAPPING, TEXT, Origin, mapping_of, one_of, shown
 from acmix_nas.files import FULL, replacing
 
 CHUNK = 512
@@ -90,6 +91,27 @@ class _Line:
     traits: dict[str, int]
 
 
+LINE = {
+    "split": one_of(*SPLITS),
+    **dict.fromkeys(("start", "images"), COUNT),
+    "broken": LIST,
+    "traits": mapping_of(COUNT),
+}
+BROKEN = {"place": COUNT, "file": TEXT, "reason": TEXT}
+AGAIN = "Remove the folder and make the store again."
+
+
+def _read_line(folder: Path, number: int, text: str) -> _Line:
+    origin = Origin(f"{folder / PROGRESS}, line {number}", DataError, AGAIN)
+    known = origin.fields(origin.parse(text), LINE)
+    for each in known["broken"]:
+        named = dict(zip(BROKEN, each, strict=False)) if isinstance(each, list) and len(each) == len(BROKEN) else each
+        origin.fields(named, BROKEN, path="broken")
+    if len(known["broken"]) > known["images"]:
+        raise origin.wrong(f"{known['images']} images cannot have {len(known['broken'])} broken ones", "broken")
+    return _Line(**{**known, "broken": [tuple(each) for each in known["broken"]]})
+
+
 class _Chunks:
     """The chunks of all splits, in order."""
 
@@ -98,7 +120,7 @@ class _Chunks:
         self.folder = folder
         self.log = log
         self.allow_broken = allow_broken
-        self.lines = [_Line(**json.loads(line)) for line in _whole_lines(log)]
+        self.lines = [_read_line(folder, number, text) for number, text in enumerate(_whole_lines(log), 1)]
         self._check()
 
     def write(self, split: str, chunk: int, progress: Progress | None) -> None:
@@ -158,7 +180,10 @@ def _begin(plan: Plan, folder: Path, command: str) -> Iterator[TextIO]:
     content = {**same, "command": command}
     if not (folder / PLAN).is_file():
         _write_text(folder / PLAN, json.dumps(content) + "\n")
-    then = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+    origin = Origin(folder / PLAN, DataError, AGAIN)
+    then = origin.read()
+    if not MAPPING.fits(then):
+        raise origin.wrong(f"{MAPPING.text} is needed; it is {shown(then)}")
     _check_same(then, same, folder)
     with (folder / PROGRESS).open("a+", encoding="utf-8") as log:
         try:
