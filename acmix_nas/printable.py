@@ -39,6 +39,14 @@ class PrintableFormatter(logging.Formatter):
         return printable(super().format(record)).replace("\n", "\n    ")
 
 
+class PrintableRecord(logging.LogRecord):
+    """An entry of a log whose message is printable, whoever's log it is and whichever handler writes it."""
+
+    def getMessage(self) -> str:  # noqa: N802 (logging's name)
+        """The message with its arguments."""
+        return printable(super().getMessage())
+
+
 def _escaped(match: re.Match[str]) -> str:
     code = ord(match.group())
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from acmix_nas import plugins
 from acmix_nas.cli.next_command import PLACES, command, storage_words, study_words, typed
 from acmix_nas.cli.options import device_option, json_option, moved_data_option, out_option, plugin_option
 from acmix_nas.cli.say import say
@@ -90,6 +91,7 @@ def finalists(study_name: str, top: int | None, seeds: int | None, out: Path, as
     with study.at_work():
         top, seeds = _asked(study, top, seeds)
         candidates = fix_list(study.folder, lambda: choose(study.header, study.records(), top=top), top=top)
+        plugins.check_named((name for each in candidates for name in each.arch.named), study.folder)
         fresh = [study.header.seed + 1 + index for index in range(seeds)]
         splits = prepared.setting.splits
         sampling = sampling_notes(splits.to_dict()["counts"]["report"], "report")

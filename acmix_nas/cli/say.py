@@ -4,7 +4,7 @@ import logging
 
 import click
 
-from acmix_nas.printable import PrintableFormatter, printable
+from acmix_nas.printable import PrintableFormatter, PrintableRecord, printable
 
 
 def say(text: str = "", *, err: bool = False, nl: bool = True) -> None:
@@ -30,3 +30,5 @@ def warn_on_stderr() -> None:
     handler.setFormatter(PrintableFormatter())
     logging.lastResort = handler
     logging.captureWarnings(True)
+    logging.getLogger("py.warnings").addHandler(handler)  # which Python would give one that drops them
+    logging.setLogRecordFactory(PrintableRecord)  # Optuna's log, and others, have handlers of their own

@@ -22,10 +22,11 @@ from acmix_nas import __version__
 from acmix_nas.data.decode import BROKEN_SHARE, Progress, check_broken, decode
 from acmix_nas.data.fingerprint import is_former
 from acmix_nas.data.pixels import measure_moments
-from acmix_nas.data.store import FORMAT, INDEX, PLAN, READ, VERSION, Index, fingerprint_of, read_index
+from acmix_nas.data.store import FORMAT, INDEX, PLAN, READ, SPLITS, VERSION, Index, fingerprint_of, read_index
 from acmix_nas.data.stored import StoredImages, checksum
 from acmix_nas.data.subset import Plan
 from acmix_nas.errors import DataError, DiskError
+from acmix_nas.fields import COUNT, LIST, MAPPING, TEXT, Origin, mapping_of, one_of, shown
 from acmix_nas.files import FULL, replacing
 
 CHUNK = 512
@@ -92,6 +93,27 @@ class _Line:
     traits: dict[str, int]
 
 
+LINE = {
+    "split": one_of(*SPLITS),
+    **dict.fromkeys(("start", "images"), COUNT),
+    "broken": LIST,
+    "traits": mapping_of(COUNT),
+}
+BROKEN = {"place": COUNT, "file": TEXT, "reason": TEXT}
+AGAIN = "Remove the folder and make the store again."
+
+
+def _read_line(folder: Path, number: int, text: str) -> _Line:
+    origin = Origin(f"{folder / PROGRESS}, line {number}", DataError, AGAIN)
+    known = origin.fields(origin.parse(text), LINE)
+    for each in known["broken"]:
+        named = dict(zip(BROKEN, each, strict=False)) if isinstance(each, list) and len(each) == len(BROKEN) else each
+        origin.fields(named, BROKEN, path="broken")
+    if len(known["broken"]) > known["images"]:
+        raise origin.wrong(f"{known['images']} images cannot have {len(known['broken'])} broken ones", "broken")
+    return _Line(**{**known, "broken": [tuple(each) for each in known["broken"]]})
+
+
 class _Chunks:
     """The chunks of all splits, in order."""
 
@@ -100,7 +122,7 @@ class _Chunks:
         self.folder = folder
         self.log = log
         self.allow_broken = allow_broken
-        self.lines = [_Line(**json.loads(line)) for line in _whole_lines(log)]
+        self.lines = [_read_line(folder, number, text) for number, text in enumerate(_whole_lines(log), 1)]
         self._check()
 
     def write(self, split: str, chunk: int, progress: Progress | None) -> None:
@@ -159,7 +181,10 @@ def _begin(plan: Plan, folder: Path, command: str) -> Iterator[TextIO]:
     same = {"format": FORMAT, "version": VERSION, "versions": _versions()}
     if not (folder / PLAN).is_file():
         _write_text(folder / PLAN, json.dumps({**same, **plan.recipe, "command": command}) + "\n")
-    then = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+    origin = Origin(folder / PLAN, DataError, AGAIN)
+    then = origin.read()
+    if not MAPPING.fits(then):
+        raise origin.wrong(f"{MAPPING.text} is needed; it is {shown(then)}")
     if then.get("version") in READ:  # one that 0.1 began goes on as one of today
         then["version"] = VERSION
     _check_same(then, {**same, **_recipe(plan, then)}, folder)

@@ -41,11 +41,13 @@ def prepare_again(
         StudyError: The images are others now, or another version made the study.
         DataError: The images cannot be read.
         UsageError: There is no such device.
+        PluginError: Its space names a module that the user did not name (`acmix_nas.plugins`).
     """
     header = study.header
     check_version(header)
     asked = absolute_data(recalled(Asked(out=study.folder.parent, data=data, seed=header.seed), header))
     space, where = space_of(header), f"the header of the study {header.name}"
+    plugins.check_named(space.named, where)
     proxy = Proxy.from_dict(header.setting("proxy"), where)
     load = partial(load_asked, asked, proxy, True, like=header.settings.get("data"))
     splits = load(progress=progress)
@@ -69,7 +71,6 @@ def space_of(header: StudyHeader) -> Space:
 
     Raises:
         RecordError: The header has none, or it is no space.
-        PluginError: It names a module that the user did not name (`acmix_nas.plugins`).
     """
     origin = Origin(f"the header of the study {header.name}, settings.space", RecordError)
     kept = origin.fields(header.setting("space"), SPACE)
@@ -96,7 +97,6 @@ def space_of(header: StudyHeader) -> Space:
             space.build(values)
     except (AcmixError, LookupError, TypeError) as error:  # a choice of a stage that is not there, a mixer's odd field
         raise origin.wrong(f"no networks are built by it: {error}") from error
-    plugins.check_named(space.named, f"the study {header.name}")
     return space
 
 

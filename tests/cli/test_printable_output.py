@@ -33,6 +33,7 @@ def run(capfd, monkeypatch):
         with pytest.raises(SystemExit) as ended:
             cli.main()
         logging.captureWarnings(False)
+        logging.setLogRecordFactory(logging.LogRecord)
         shown = capfd.readouterr()
         return shown.out + shown.err, int(ended.value.code or 0)
 

@@ -307,3 +307,31 @@ def test_the_working_folder_is_left_unless_pythonpath_names_it(tmp_path, monkeyp
     assert sys.path == [str(tmp_path), "/elsewhere", "/driver"]
     plugins.leave_working_folder("/driver")  # as Ray puts it into its workers' path
     assert sys.path == [str(tmp_path), "/elsewhere"]
+
+
+@pytest.mark.slow
+def test_workers_import_what_the_user_named_and_the_study_goes_on(lab, few_images):
+    space = yaml.safe_load(files.find_space("resnet26").read_text())
+    space["choices"].pop("attention", None)
+    space["mixer"] = {**space.get("mixer", {}), "attention": "my_lab.attention"}
+    space.pop("first", None)
+    (lab / "mine.yaml").write_text(yaml.safe_dump(space))
+    own = str(Path(plugins.__file__).parents[1])
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([own, str(lab / "path")])}
+    line = [sys.executable, "-m", "acmix_nas", "search", "--space", "mine.yaml", "--study", "mine", "--workers", "2"]
+    line += ["--trials", "2", "--data", str(few_images), "--epochs", "1", "--proxy-images", "32"]
+    done = subprocess.run(line, cwd=lab, env=env, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "--plugin my_lab.attention" in done.stderr
+    assert not imported(lab)
+    done = subprocess.run([*line, "--plugin", "my_lab.attention"], cwd=lab, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--plugin my_lab.attention" in done.stderr  # of the command that goes on
+    report = [sys.executable, "-m", "acmix_nas", "report", "mine"]
+    (lab / "imported").unlink()
+    assert subprocess.run(report, cwd=lab, env=env, capture_output=True).returncode == 0
+    assert not imported(lab)
+    again = [*line[:8], "--resume", "--trials", "3"]
+    env["ACMIX_PLUGINS"] = "my_lab.attention"
+    done = subprocess.run(again, cwd=lab, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -3,6 +3,7 @@
 import io
 import logging
 import re
+import subprocess
 import sys
 import unicodedata
 
@@ -104,14 +105,44 @@ def test_an_error_is_printable(error, monkeypatch, capsys):
     assert r"\x1b]0;owned\x07" in shown
 
 
-def test_an_exception_that_nobody_expected_is_printable_and_so_are_warnings_of_the_log(monkeypatch, capsys):
+@pytest.fixture(autouse=True)
+def as_before():
+    """What the command changes in `logging` is as it was after each test."""
+    factory = logging.getLogRecordFactory()
+    yield
+    logging.setLogRecordFactory(factory)
+    logging.captureWarnings(False)
+
+
+def test_an_exception_that_nobody_expected_is_printable(monkeypatch, capsys):
     monkeypatch.setenv("PYTHONSAFEPATH", "")
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(logging, "lastResort", logging.lastResort)
-    monkeypatch.setattr(cli.acmix, "main", lambda **options: logging.getLogger("acmix_nas.x").warning(EVIL))
+    monkeypatch.setattr(cli.acmix, "main", lambda **options: None)
     with pytest.raises(SystemExit):
         cli.main()
     sys.excepthook(ValueError, ValueError(EVIL), None)
     shown = capsys.readouterr().err
     assert not ACTS.search(shown)
     assert "ValueError: [red]" in shown
+
+
+WARNS = f"""
+import logging, optuna, warnings
+from acmix_nas import cli
+
+def warn(**options):
+    logging.getLogger("acmix_nas.x").warning({EVIL!r})  # which no handler takes
+    optuna.logging.get_logger("optuna.x").warning("%s", {EVIL!r})  # which has a handler of Optuna's
+    warnings.warn({EVIL!r})
+
+cli.acmix.main = warn
+cli.main()
+"""
+
+
+def test_warnings_of_logs_and_of_python_are_printable():
+    done = subprocess.run([sys.executable, "-c", WARNS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("owned") >= 3
+    assert not ACTS.search(done.stderr.replace("\x1b[33m", "").replace("\x1b[0m", ""))
