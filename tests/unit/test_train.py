@@ -47,6 +47,20 @@ def test_the_same_seeds_give_the_same_record(setting):
     assert run(setting, seeds={"init": 3, "order": 6}).losses != one.losses
 
 
+@pytest.mark.slow
+def test_bf16_repeats_where_a_kernel_reaches_far_beyond_its_map():
+    """Four groups of 144 maps, kernel 7, on 2 x 2: with AVX-512 torch's own gradient differs from call to call."""
+    values = {"combine": "learned", "head_dim": 16, "conv_kernel": 7, "conv_impl": "learnable"}
+    arch = SPACE.build(SPACE.sample(lambda choice: values[choice.name.rpartition(".")[2]]))
+    setting = small_setting(images=32)
+    budget = replace(setting.budget, batch_size=16, precision="bf16")
+    setting = replace(setting, proxy=SPACE.proxies["cpu"], budget=budget)
+    one, other = run(setting, arch=arch), run(setting, arch=arch)
+    assert one.status == "complete"
+    assert (one.losses, one.scores, one.mixing, one.norms) == (other.losses, other.scores, other.mixing, other.norms)
+    assert one.skipped == 0
+
+
 def test_a_record_says_how_it_was_made(setting):
     record = run(setting)
     assert record.status == "complete"
