@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from timm.models._features_fx import register_notrace_module
 from torch import nn
-from torch.fx import Proxy
 
 
 def init_convnet(module: nn.Module, name: str = "", *, needs_reset: bool) -> None:
@@ -52,8 +51,6 @@ def without_autocast(x: torch.Tensor) -> AbstractContextManager[Any]:
 
 
 def autocasts(x: torch.Tensor) -> bool:
-    """Whether autocast is on where x lies. torch.fx does not ask: what it traces has no contexts."""
-    if isinstance(x, Proxy):
-        return False
+    """Whether autocast is on where x lies."""
     kind = x.device.type
     return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)

@@ -14,6 +14,7 @@ from timm.layers.classifier import ClassifierHead
 from timm.layers.drop import DropPath, calculate_drop_path_rates
 from timm.models import named_apply
 from timm.models._features import feature_take_indices
+from timm.models._features_fx import register_notrace_module
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -196,20 +197,20 @@ class Stage(nn.Module):
         super().__init__()
         self.grad_checkpointing = False
         self.pool = nn.MaxPool2d(2, 2, ceil_mode=True) if pool == 2 else nn.Identity()
-        self.conv = nn.Conv2d(inputs, dim, 1, bias=False)
+        self.conv = Float32Conv2d(inputs, dim, 1, bias=False, keeps=True)
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.BatchNorm2d(dim)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C_in, H, W) -> (B, C, ceil(H/2), ceil(W/2)), or of the same size without a pool."""
-        with without_autocast(x):
-            x = self.conv(self.pool(x))
-            for block in self.blocks:
-                x = checkpoint(block, x, use_reentrant=False) if self.grad_checkpointing else block(x)
-            y: torch.Tensor = self.norm(x).relu()
-            return y
+        x = self.conv(self.pool(x))
+        for block in self.blocks:
+            x = checkpoint(block, x, use_reentrant=False) if self.grad_checkpointing else block(x)
+        y: torch.Tensor = self.norm(x).relu()
+        return y
 
 
+@register_notrace_module  # torch.fx loses the context of autocast
 class Block(nn.Module):
     """x + DropPath(conv(relu(norm2(mixer(relu(norm1(x)))))))."""
 
@@ -225,9 +226,10 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        mixed = self.norm2(self.mixer(self.norm1(x).relu())).relu()
-        y: torch.Tensor = x + self.drop_path(self.conv(mixed))
-        return y
+        with without_autocast(x):
+            mixed = self.norm2(self.mixer(self.norm1(x).relu())).relu()
+            y: torch.Tensor = x + self.drop_path(self.conv(mixed))
+            return y
 
 
 build = San

@@ -189,18 +189,27 @@ def test_torchvisions_extractor_trains(name):
 
 @torch.no_grad()
 def test_a_mixer_is_a_node(name):
+    """Or the block around it, of SAN."""
     model = timm.create_model(name).eval()
     mixers = [key for key, module in model.named_modules() if any(module is mixer for mixer in model.mixers())]
+    nodes = [key.removesuffix(".mixer") for key in mixers]
     assert len(mixers) == len(named_arch(name).mixers)
-    assert set(mixers) <= set(get_graph_node_names(model)[1])
+    assert set(nodes) <= set(get_graph_node_names(model)[1])
     image, seen = torch.randn(1, 3, 64, 64), []
-    handle = model.mixers()[-1].register_forward_hook(lambda module, inputs, output: seen.append(output))
-    found = create_feature_extractor(model, {mixers[-1]: "mixed"})(image)["mixed"]
-    seen.clear()
-    handle.remove()
-    model.mixers()[-1].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    extractor = create_feature_extractor(model, {nodes[-1]: "mixed"})
+    model.get_submodule(nodes[-1]).register_forward_hook(lambda module, inputs, output: seen.append(output))
     model(image)
-    torch.testing.assert_close(found, seen[0])
+    torch.testing.assert_close(extractor(image)["mixed"], seen[0])
+
+
+@torch.no_grad()
+def test_what_autocast_leaves_in_float32_stays_so_in_a_traced_network(name):
+    model = timm.create_model(name, num_classes=5).eval()
+    extractor = create_feature_extractor(model, [get_graph_node_names(model)[1][-1]])
+    image = torch.randn(1, 3, 64, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        (logits,) = extractor(image).values()
+        assert torch.equal(logits, model(image))
 
 
 @torch.no_grad()
