@@ -226,7 +226,7 @@ def _finish(plan: Plan, folder: Path, command: str, lines: list[_Line]) -> Index
 def _recipe(plan: Plan, then: dict[str, Any]) -> dict[str, Any]:
     """The plan's recipe, with its source's fingerprint by the rule that `then` was written by."""
     stored = dict(then.get("source") or {}).get("fingerprint")
-    if isinstance(stored, str) and is_former(stored):
+    if isinstance(stored, str) and is_former(stored) and plan.former:
         return {**plan.recipe, "source": {**plan.recipe["source"], "fingerprint": plan.former}}
     return plan.recipe
 
