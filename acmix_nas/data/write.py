@@ -252,7 +252,7 @@ def _recipe(plan: Plan, then: dict[str, Any]) -> dict[str, Any]:
     """The plan's recipe, with its source's fingerprint by the rule that `then` was written by."""
     source = then.get("source")
     stored = source.get("fingerprint") if isinstance(source, dict) else None
-    if isinstance(stored, str) and is_former(stored):
+    if isinstance(stored, str) and is_former(stored) and plan.former:
         return {**plan.recipe, "source": {**plan.recipe["source"], "fingerprint": plan.former}}
     return plan.recipe
 

@@ -441,3 +441,9 @@ def test_a_store_that_0_1_began_goes_on(tmp_path):
     write_store(plan, tmp_path / "whole")
     write_store(plan, tmp_path / "store", chunk=8)
     assert content(tmp_path / "store") == content(tmp_path / "whole")
+
+
+def test_a_source_of_one_s_own_needs_no_fingerprint_of_0_1(tmp_path):
+    plan = plan_subset(drawn_source([5, 5, 5]), size=1)
+    index = write_store(plan, tmp_path / "store")
+    assert write_store(plan, tmp_path / "store") == index
