@@ -1,7 +1,6 @@
 """`acmix` in processes of their own, forked from one that has loaded torch already."""
 
 import json
-import multiprocessing
 import os
 import signal
 import sys
@@ -11,6 +10,7 @@ from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import fork_server
 import torch
 
 import acmix_nas.cli.search
@@ -20,9 +20,8 @@ from acmix_nas.cli import main
 from acmix_nas.data import open_source, plan_subset, write_store
 
 SPACE = Path(__file__).with_name("tiny.yaml")
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["drivers"])
 PATIENCE_S = 400.0
+fork_server.preload("drivers")
 
 
 def make_images(folder: Path) -> Path:
@@ -34,9 +33,7 @@ def make_images(folder: Path) -> Path:
 
 def acmix(*line: object, says: Path) -> BaseProcess:
     """Runs the command; what it prints goes to a file."""
-    running = SERVER.Process(target=_run, args=(tuple(map(str, line)), says, {}))
-    running.start()
-    return running
+    return fork_server.start(_run, tuple(map(str, line)), says, {})
 
 
 def search(images: Path, out: Path, *more: object) -> BaseProcess:

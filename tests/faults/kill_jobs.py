@@ -99,7 +99,7 @@ def _study(name: str) -> Callable[[Path], Any]:
         from acmix_nas.search.study import load
 
         fields = ("number", "arch_id", "label", "status", "scores", "losses", "origin")
-        header, records = load(out / name)
+        header, records = load(out / name, storage=_database(out) if name == "far" else None)
         stored = [{field: getattr(record, field) for field in fields} for record in records]
         lines = (out / name / "trials.jsonl").read_text().splitlines()
         assert [json.loads(line)["number"] for line in lines] == list(range(len(records)))
@@ -107,6 +107,10 @@ def _study(name: str) -> Callable[[Path], Any]:
         return stored, header.rows, best.exists() and _arch(best)
 
     return result
+
+
+def _database(out: Path) -> str:
+    return f"sqlite:///{out / 'all.db'}"
 
 
 def _arch(path: Path) -> Any:
@@ -161,7 +165,7 @@ JOBS = {
     "search elsewhere": Job(
         lambda out, images: (
             *_search(out, images, "far"),
-            *("--epochs", 3, "--prune", "none", "--warm-start", "it", "--storage", f"sqlite:///{out / 'all.db'}"),
+            *("--epochs", 3, "--prune", "none", "--warm-start", "it", "--storage", _database(out)),
         ),
         _study("far"),
         base="search",

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import drivers
+import fork_server
 
 LOADED = (
     *("alembic.command", "jinja2", "matplotlib.backends.backend_svg", "scipy.stats", "sqlalchemy.dialects.sqlite"),
@@ -29,7 +30,7 @@ LOADED = (
 )
 for name in LOADED:  # before the fork
     importlib.import_module(name)
-drivers.SERVER.set_forkserver_preload(["kills"])
+fork_server.preload("kills")
 
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink", "shutil.rmtree")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -40,16 +41,12 @@ NO_CONTENT = re.compile(r"log\.txt|\.lock|\.study\.db\.begun.*")
 
 def acmix_killed(*line: object, says: Path, folder: Path, at: int) -> BaseProcess:
     """Runs a command that is killed before write number `at` (from 1) below a folder."""
-    running = drivers.SERVER.Process(target=_killed, args=(tuple(map(str, line)), says, folder, at))
-    running.start()
-    return running
+    return fork_server.start(_killed, tuple(map(str, line)), says, folder, at)
 
 
 def acmix_watched(*line: object, says: Path, folder: Path, states: Path) -> BaseProcess:
     """Runs a command, and copies what a kill would leave of a folder: a folder of `states` for each different state."""
-    running = drivers.SERVER.Process(target=_watched, args=(tuple(map(str, line)), says, folder, states))
-    running.start()
-    return running
+    return fork_server.start(_watched, tuple(map(str, line)), says, folder, states)
 
 
 def restore(state: Path, folder: Path) -> None:

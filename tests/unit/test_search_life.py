@@ -1,12 +1,12 @@
 """The life of a study: killed, stopped, shared, and resumed as if nothing had happened."""
 
-import multiprocessing
 import os
 import random
 import signal
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import fork_server
 import pytest
 import tiny_search
 from search_pieces import Curves, essence, run, setting_of
@@ -20,15 +20,13 @@ from acmix_nas.search.study import Study
 from acmix_nas.train import Progress
 
 TRIALS, KILLS = 6, 10
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["tiny_search"])  # torch is imported once, not by every process that is killed
+fork_server.preload("tiny_search")  # torch is imported once, not by every process that is killed
 
 
 def start(out: Path, name: str) -> BaseProcess:
     """The small search in a process of its own, at the moment when it begins to work."""
-    ours, theirs = SERVER.Pipe()
-    running = SERVER.Process(target=tiny_search.main, args=(theirs, out, name, TRIALS))
-    running.start()
+    ours, theirs = fork_server.SERVER.Pipe()
+    running = fork_server.start(tiny_search.main, theirs, out, name, TRIALS)
     theirs.close()
     with ours:
         assert ours.recv() == "ready"

@@ -1,0 +1,35 @@
+"""Processes of tests, forked from one that has loaded torch and the tests' own pieces already."""
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable
+from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+SERVER = multiprocessing.get_context("forkserver")
+_loaded: list[str] = []
+
+
+def preload(name: str) -> None:
+    """Names a module that the server loads when it starts; all that are named are loaded, it is one for all tests."""
+    if name not in _loaded:
+        _loaded.append(name)
+        SERVER.set_forkserver_preload(_loaded)
+
+
+def start(target: Callable[..., None], *values: Any) -> BaseProcess:
+    """A process that runs a function."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # Python 3.11 does not tell the server where modules are
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+    running = SERVER.Process(target=target, args=values)
+    running.start()
+    return running
