@@ -58,7 +58,8 @@ def test_the_database_is_in_its_folder_whatever_that_is_called(tmp_path, name):
     out = tmp_path / name
     study = new_study(out)
     study.start({}, {}, "x")
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [out / "study" / "study.db"]
+    files = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {out / "study" / "study.db", out / "study" / "log.txt"}
     assert len(Study.open(out / "study").trials()) == 1
     with study.at_work(), pytest.raises(StudyError, match="another process"), study.at_work():
         pass
