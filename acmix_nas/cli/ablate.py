@@ -101,7 +101,7 @@ def ablate(
         asked={"seeds": seeds, **({"data": absolute(asked["data"])} if asked["data"] else {})},
         total=seeds * len(ablation.rows),
         again=["ablate", path_word(table), *typed(("base", "host"))],
-        places=typed(("device", "reuse", "columns", "compare", "form")),
+        places=typed(("device", "plugin", "reuse", "columns", "compare", "form")),
         more=["--seeds", str(2 * seeds)],
         as_json=as_json,
         view=View(**view),

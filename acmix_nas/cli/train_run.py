@@ -103,12 +103,20 @@ def _train(job: Job, *, as_json: bool) -> int:
 def _next_commands(job: Job, *, interrupted: bool) -> list[str]:
     asked, network = job.asked, path_word(job.asked.network)
     if interrupted:
-        words = ["train", network, "--study", job.folder.name, *out_words(asked.out), "--resume", *typed(("device",))]
+        words = [
+            "train",
+            network,
+            "--study",
+            job.folder.name,
+            *out_words(asked.out),
+            "--resume",
+            *typed(("device", "plugin")),
+        ]
         return ["interrupted; the last finished epoch is kept. Go on with:", f"  {_together(command(*words))}"]
     words = ["train", network, *out_words(asked.out)]
     given = {"--data": asked.data, "--recipe": asked.recipe, "--input-size": job.input_size}
     words += [word for name, value in given.items() if value is not None for word in (name, str(value))]
-    return ["next:", f"  {command(*words, '--eval', job.folder / BEST, *typed(('device',)))}"]
+    return ["next:", f"  {command(*words, '--eval', job.folder / BEST, *typed(('device', 'plugin')))}"]
 
 
 def _together(line: str) -> str:

@@ -19,6 +19,7 @@ from acmix_nas.cli.search import _definition
 from acmix_nas.errors import StudyError
 from acmix_nas.report import render
 from acmix_nas.search import Study, storage
+from acmix_nas.search.folder import at_work
 
 NAMES = (
     "a b",
@@ -58,9 +59,10 @@ def test_the_database_is_in_its_folder_whatever_that_is_called(tmp_path, name):
     out = tmp_path / name
     study = new_study(out)
     study.start({}, {}, "x")
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [out / "study" / "study.db"]
+    files = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {out / "study" / "study.db", out / "study" / "log.txt"}
     assert len(Study.open(out / "study").trials()) == 1
-    with study.at_work(), pytest.raises(StudyError, match="another process"), study.at_work():
+    with study.at_work(), pytest.raises(StudyError, match="another process"), at_work(study.folder):
         pass
 
 
