@@ -1,23 +1,30 @@
 """What a study leaves behind: a header and one record for each trial. Reports read these and nothing else."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from math import isfinite
 from typing import Any, Self, TypeAlias
 
 from acmix_nas import plugins
 from acmix_nas.arch import Arch
 from acmix_nas.errors import ArchError, RecordError
-from acmix_nas.fields import COUNT, MAPPING, NUMBER, TEXT, Origin, Rule, list_of, mapping_of, maybe, one_of, whole
+from acmix_nas.fields import (
+    COUNT,
+    MAPPING,
+    NUMBER,
+    TEXT,
+    Origin,
+    Rule,
+    list_of,
+    mapping_of,
+    maybe,
+    one_of,
+    shown,
+    whole,
+)
 
-Kind: TypeAlias = Callable[[object], bool]
 Blocks: TypeAlias = tuple[tuple[float, float] | None, ...]
 """A value of attention and one of convolution for each block, first to last; None for a block without them."""
-MOST = 2**63
-"""No number of a record is as large; databases and JavaScript could not hold it."""
-DEEPEST = 50
-"""Lists and objects in one another, at most."""
 STATUSES = ("complete", "paused", "pruned", "failed")
 """All epochs trained; stopped to be gone on with; stopped for good because others were better; ended by an error."""
 SPLITS = ("search", "report")
@@ -107,7 +114,7 @@ class StudyHeader:
             RecordError: A field or a setting is unknown, missing or of another kind.
         """
         known = _all_fields(cls, values)
-        _check_kinds(known, HEADER_KINDS)
+        _check_rules(known, HEADER_FIELDS)
         origin = Origin("the header of a study", RecordError)
         settings = {name: value for name, value in known.get("settings", {}).items() if name in SETTINGS}
         origin.fields(settings, SETTINGS, optional=SETTINGS, path="settings")
@@ -177,7 +184,7 @@ class TrialRecord:
         wrong = [score for score in self.scores if not LEAST_SCORE <= score <= MOST_SCORE]
         if wrong:
             raise RecordError(
-                f"trial {self.number} has the score {_shown(wrong[0])}; top-1 accuracies are from {LEAST_SCORE} to "
+                f"trial {self.number} has the score {shown(wrong[0])}; top-1 accuracies are from {LEAST_SCORE} to "
                 f"{MOST_SCORE}."
             )
 
@@ -213,8 +220,8 @@ class TrialRecord:
         except ArchError as error:
             raise RecordError(f"trial {str(known['number'])[:20]}: {error}") from error
         known["cost"] = Cost(**_all_fields(Cost, known["cost"]))
-        _check_kinds(known, TRIAL_KINDS)
-        _check_kinds(asdict(known["cost"]), COST_KINDS)
+        _check_rules(known, TRIAL_FIELDS)
+        _check_rules(asdict(known["cost"]), COST_FIELDS)
         known["scores"] = tuple(known["scores"])
         known["losses"] = tuple(known["losses"])
         for name in ("mixing", "norms"):
@@ -225,7 +232,7 @@ class TrialRecord:
         _check_epochs(record)
         if values.get("arch_id", record.arch_id) != record.arch_id:
             raise RecordError(
-                f"trial {record.number} says arch_id {_shown(values['arch_id'])}, but its arch has {record.arch_id}."
+                f"trial {record.number} says arch_id {shown(values['arch_id'])}, but its arch has {record.arch_id}."
             )
         return record
 
@@ -257,68 +264,27 @@ def _check_epochs(record: TrialRecord) -> None:
             raise RecordError(f"trial {record.number} has {count} scores but {found} {name}; each epoch has one.")
 
 
-def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value < MOST
-
-
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and isinstance(value, int | float) and -MOST < value < MOST
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_mapping(value: object) -> bool:
-    return isinstance(value, Mapping) and _is_plain(value, DEEPEST)
-
-
-def _is_plain(value: object, deepest: int) -> bool:
-    """Whether JSON can hold a value: numbers are finite, and nothing is nested deeper than so many times."""
-    if isinstance(value, Mapping):
-        return all(isinstance(name, str) for name in value) and _is_plain(list(value.values()), deepest)
-    if isinstance(value, list | tuple):
-        return deepest > 0 and all(_is_plain(inner, deepest - 1) for inner in value)
-    return isfinite(value) if isinstance(value, float) else value is None or isinstance(value, str | int)
-
-
-def _list_of(each: Kind) -> Kind:
-    return lambda value: isinstance(value, list | tuple) and all(map(each, value))
-
-
-def _maybe(kind: Kind) -> Kind:
-    return lambda value: value is None or kind(value)
-
-
-def _is_pair(value: object) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_number, value))
-
-
-def _is_seeds(value: object) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(name, str) and _is_count(seed) for name, seed in value.items())
-
-
-TRIAL_KINDS: Mapping[str, Kind] = {
-    **dict.fromkeys(("status", "label", "split", "started"), _is_text),
-    **dict.fromkeys(("error", "origin"), _maybe(_is_text)),
-    **dict.fromkeys(("budget", "proxy", "data", "environment"), _is_mapping),
-    **dict.fromkeys(("scores", "losses"), _list_of(_is_number)),
-    **dict.fromkeys(("number", "skipped"), _is_count),
-    "seconds": _is_number,
-    "seeds": _is_seeds,
-    "shared_with": _maybe(_is_count),
-    **dict.fromkeys(("mixing", "norms"), _list_of(_list_of(_maybe(_is_pair)))),
+TRIAL_FIELDS: Mapping[str, Rule] = {
+    **dict.fromkeys(("status", "label", "split", "started"), TEXT),
+    **dict.fromkeys(("error", "origin"), maybe(TEXT)),
+    **dict.fromkeys(("budget", "proxy", "data", "environment"), MAPPING),
+    **dict.fromkeys(("scores", "losses"), list_of(NUMBER)),
+    **dict.fromkeys(("number", "skipped"), COUNT),
+    "seconds": NUMBER,
+    "seeds": mapping_of(COUNT),
+    "shared_with": maybe(COUNT),
+    **dict.fromkeys(("mixing", "norms"), list_of(list_of(maybe(list_of(NUMBER, 2, 2))))),
 }
-COST_KINDS: Mapping[str, Kind] = {
-    **dict.fromkeys(("params", "macs", "macs_deploy", "input_size"), _is_count),
-    **dict.fromkeys(("latency_ms", "throughput"), _maybe(_is_number)),
+COST_FIELDS: Mapping[str, Rule] = {
+    **dict.fromkeys(("params", "macs", "macs_deploy", "input_size"), COUNT),
+    **dict.fromkeys(("latency_ms", "throughput"), maybe(NUMBER)),
 }
-HEADER_KINDS: Mapping[str, Kind] = {
-    **dict.fromkeys(("name", "kind", "space", "host", "split", "command", "version"), _is_text),
-    **dict.fromkeys(("objectives", "rows"), _list_of(_is_text)),
-    "baseline": _maybe(_is_text),
-    "seed": _is_count,
-    "settings": _is_mapping,
+HEADER_FIELDS: Mapping[str, Rule] = {
+    **dict.fromkeys(("name", "kind", "space", "host", "split", "command", "version"), TEXT),
+    **dict.fromkeys(("objectives", "rows"), list_of(TEXT)),
+    "baseline": maybe(TEXT),
+    "seed": COUNT,
+    "settings": MAPPING,
 }
 SETTINGS: Mapping[str, Rule] = {
     "asked": MAPPING,
@@ -348,29 +314,21 @@ ASKED: Mapping[str, Rule] = {
 }
 
 
-def _check_kinds(values: Mapping[str, Any], kinds: Mapping[str, Kind]) -> None:
+def _check_rules(values: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
     for name, value in values.items():
-        if name in kinds and not kinds[name](value):
-            raise RecordError(f"a record's {name} is of another kind than {_shown(value)}.")
-
-
-def _shown(value: object) -> str:
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # a number of too many digits; nested too deep
-        text = f"a huge {type(value).__name__}"
-    return text if len(text) < 100 else f"{text[:100]}..."
+        if name in rules and not rules[name].fits(value):
+            raise RecordError(f"a record's {name}: {rules[name].text} is needed; it is {shown(value)}.")
 
 
 def _check(name: str, value: str, options: tuple[str, ...]) -> None:
     if value not in options:
-        raise RecordError(f"{name} is one of {', '.join(options)}; it is {_shown(value)}.")
+        raise RecordError(f"{name} is one of {', '.join(options)}; it is {shown(value)}.")
 
 
 def _all_fields(cls: type, values: Mapping[str, Any], beside: tuple[str, ...] = ()) -> dict[str, Any]:
     """The values of all fields of a dataclass, without those of `beside`."""
     if not isinstance(values, Mapping):
-        raise RecordError(f"a {cls.__name__} is a mapping of fields to values; it is {_shown(values)}.")
+        raise RecordError(f"a {cls.__name__} is a mapping of fields to values; it is {shown(values)}.")
     have = {item.name for item in fields(cls)}
     required = {item.name for item in fields(cls) if item.default is MISSING and item.default_factory is MISSING}
     wrong = sorted((set(values) - have - set(beside)) | (required - set(values)))

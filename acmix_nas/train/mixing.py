@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from acmix_nas.record import MOST, Blocks
+from acmix_nas.fields import MOST
+from acmix_nas.record import Blocks
 from acmix_nas.train.ranks import total
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from acmix_nas.data import Splits
 from acmix_nas.errors import AcmixError, DiskError
-from acmix_nas.record import MOST
+from acmix_nas.fields import MOST
 from acmix_nas.train.checkpoint import (
     ResumeError,
     Tensors,
