@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from math import sqrt
 
-from acmix_nas.record import MOST, TrialRecord
+from acmix_nas.fields import COUNT
+from acmix_nas.record import TrialRecord
 
 WORTH_SAYING = 3.0
 """Points from which on it is said before a study begins."""
@@ -24,7 +25,7 @@ def scored_images(record: TrialRecord) -> int | None:
     """The images that a trial's scores are read on; None where the record does not say."""
     counts = record.data.get("counts")
     images = counts.get(record.split) if isinstance(counts, Mapping) else None
-    return images if type(images) is int and 0 < images < MOST else None
+    return images if isinstance(images, int) and images > 0 and COUNT.fits(images) else None
 
 
 def largest(images: int) -> float:
