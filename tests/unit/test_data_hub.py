@@ -74,3 +74,30 @@ def test_rows_without_an_image_are_broken(tmp_path):
     found = describe(open_source(write(tmp_path, [0, 1] * 6, value("int64"), images=rows)))
     assert [reason.split(":")[0] for _, reason in found.broken] == ["OSError", "UnidentifiedImageError"] * 2
     assert found.sampled == 24
+
+
+def test_changed_content_of_the_same_size_is_another_source(tmp_path):
+    contents = [packed(number) for number in range(12)]
+    changed = [*contents]
+    changed[5] = contents[5][:-20] + bytes([contents[5][-20] ^ 1]) + contents[5][-19:]
+    marks = []
+    for name, some in (("a", contents), ("b", contents), ("c", changed)):
+        (tmp_path / name).mkdir()
+        rows = [{"bytes": content, "path": None} for content in some]
+        marks.append(open_source(write(tmp_path / name, [0, 1] * 6, value("int64"), images=rows)).fingerprint)
+    assert marks[0].startswith("2:")
+    assert marks[0] == marks[1] != marks[2]
+
+
+@pytest.mark.parametrize("has_test", [False, True])
+def test_a_share_is_held_out_where_no_split_has_labels(tmp_path, has_test):
+    spec = write(tmp_path, [0, 1] * 10, value("int64"))
+    (tmp_path / "validation.parquet").unlink()
+    if has_test:
+        features = datasets.Features({"image": datasets.Image(), "label": value("int64")})
+        rows = {"image": [{"bytes": packed(99), "path": None}], "label": [-1]}
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "test.parquet")
+    source = open_source(spec)
+    assert (len(source.train.labels), len(source.validation.labels)) == (16, 4)
+    assert source.validation.labels.tolist().count(0) == 2
+    assert any("all its labels are -1" in note for note in source.notes) is has_test
