@@ -82,8 +82,8 @@ def main() -> None:
     """Runs the command line; a mistake of the user's is one message and an exit code."""
     plugins.leave_working_folder()
     sys.excepthook = _say_traceback
-    warn_on_stderr()
     with kept_open() as output:
+        warn_on_stderr()
         code = _run()
         for name, error in output.lost.items():
             say(f"Error: what was printed is not whole, {name} cannot be written: {error.strerror}.", err=True)

@@ -29,6 +29,8 @@ SHARED = re.compile(
     r"|fuse\.(sshfs|ceph|ceph-fuse|glusterfs|rclone|s3fs|gcsfuse|juicefs)"
 )
 """Types of network file systems, whose locks SQLite cannot rely on (https://www.sqlite.org/faq.html#q5)."""
+ELSEWHERE_RULES = {"url": TEXT, "study": TEXT}
+"""What storage.json says; 0.1 did not say the name that the study has there."""
 PATIENCE_S = 60
 """How long a write waits for another process that reads."""
 CONNECT_S = 10
@@ -60,7 +62,8 @@ def make_storage(folder: Path, url: str | None, begin: Begin) -> optuna.storages
         return _make_here(folder, begin)
     begun = folder / f".{ELSEWHERE}.begun"
     again = begun.is_file()
-    write_text(begun, json.dumps({"url": _parsed(url).render_as_string(hide_password=True)}) + "\n")
+    kept = {"url": _parsed(url).render_as_string(hide_password=True), "study": folder.name}
+    write_text(begun, json.dumps(kept) + "\n")
     try:
         storage = _connect(_parsed(url))
         begin(storage, again)
@@ -131,8 +134,8 @@ def _elsewhere(folder: Path) -> URL | None:
     """
     own = folder / DATABASE
     if (folder / ELSEWHERE).is_file():
-        origin = Origin(folder / ELSEWHERE, StudyError, "Name the folder of a study.")
-        kept = origin.fields(origin.read(), {"url": TEXT})["url"]
+        origin = _origin(folder)
+        kept = origin.fields(origin.read(), ELSEWHERE_RULES, optional=("study",))["url"]
         try:
             return _parsed(kept)
         except UsageError as error:
@@ -142,6 +145,19 @@ def _elsewhere(folder: Path) -> URL | None:
     if own.is_symlink() and not own.resolve().is_relative_to(folder.resolve()):
         return URL.create("sqlite", database=str(own.resolve()))
     return None
+
+
+def study_name(folder: Path) -> str:
+    """The name that the study of a folder has in its storage: the folder's, unless that was renamed since."""
+    if not (folder / ELSEWHERE).is_file():
+        return folder.name
+    origin = _origin(folder)
+    kept: str = origin.fields(origin.read(), ELSEWHERE_RULES, optional=("study",)).get("study", folder.name)
+    return kept
+
+
+def _origin(folder: Path) -> Origin:
+    return Origin(folder / ELSEWHERE, StudyError, "Name the folder of a study.")
 
 
 @contextmanager

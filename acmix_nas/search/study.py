@@ -23,12 +23,17 @@ from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.search.database import Database
 from acmix_nas.search.folder import CHECKPOINTS, DATABASE, at_work, has_study, studies, study_folder, sweep_checkpoints
 from acmix_nas.search.record_file import append_record
-from acmix_nas.search.storage import check_url, find_storage, is_unborn, make_storage, reason, storing
+from acmix_nas.search.storage import check_url, find_storage, is_unborn, make_storage, reason, storing, study_name
 
 log = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-STUDY_ATTRS = {"header": MAPPING, "goal": maybe(COUNT), "throughputs": maybe(mapping_of(NUMBER))}
+STUDY_ATTRS = {
+    "header": MAPPING,
+    "goal": maybe(COUNT),
+    "throughputs": maybe(mapping_of(NUMBER)),
+    "finalists": mapping_of(COUNT),
+}
 """What a study has in the storage; optuna-dashboard adds its own."""
 TRIAL_ATTRS = {"label": TEXT, "until": maybe(whole(1)), "workers_lost": COUNT}
 """What a trial has in the storage beside its record."""
@@ -48,7 +53,9 @@ class Study:
         self.folder = folder
         self.optuna = optuna.load_study(study_name=name, storage=storage)
         attrs = {name: value for name, value in self.optuna.user_attrs.items() if name in STUDY_ATTRS}
-        Origin(f"the study {name} of {folder}", StudyError).fields(attrs, STUDY_ATTRS, optional=("goal", "throughputs"))
+        Origin(f"the study {name} of {folder}", StudyError).fields(
+            attrs, STUDY_ATTRS, optional=STUDY_ATTRS.keys() - {"header"}
+        )
         self.header = StudyHeader.from_dict(attrs["header"])
         self._storage = storage
         self._id = storage.get_study_id_from_name(name)
@@ -113,13 +120,13 @@ class Study:
             raise StudyError(f"the study in {folder} was killed before it began; start it again, without --resume.")
         try:
             rdb = find_storage(folder, storage)
-            names = optuna.get_all_study_names(rdb)
-            if len(names) > 1 and folder.name not in names:
+            names, name = optuna.get_all_study_names(rdb), study_name(folder)
+            if len(names) > 1 and name not in names:
                 raise StudyError(
-                    f"the storage of the study in {folder} has {', '.join(names)}, and none named {folder.name!r}; "
+                    f"the storage of the study in {folder} has {', '.join(names)}, and none named {name!r}; "
                     "give the folder the name of its study again."
                 )
-            return cls(folder, rdb, names[0] if len(names) == 1 else folder.name)
+            return cls(folder, rdb, names[0] if len(names) == 1 else name)
         except StudyError:
             raise
         except Exception as error:

@@ -38,6 +38,18 @@ def test_a_study_lives_in_the_database_that_its_url_names(tmp_path):
         Study.create(tmp_path / "elsewhere", header(), storage=url)
 
 
+def test_a_renamed_folder_finds_its_study_among_others(tmp_path):
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    studies = [Study.create(tmp_path, header(name), storage=url) for name in ("far", "near")]
+    run(studies[0], Curves(setting_of(1)), trials=2)
+    moved = studies[0].folder.rename(tmp_path / "a new name")
+    assert essence(Study.open(moved, storage=url)) == essence(studies[0])
+    kept = json.loads((moved / ELSEWHERE).read_text())
+    (moved / ELSEWHERE).write_text(json.dumps({"url": kept["url"]}))  # as acmix 0.1 wrote it
+    with pytest.raises(StudyError, match=r"has far, near, and none named 'a new name'; give the folder the name"):
+        Study.open(moved, storage=url)
+
+
 @pytest.mark.parametrize("tables", [True, False])
 def test_a_study_that_was_killed_before_its_header_is_begun_again(tmp_path, tables):
     folder = tmp_path / "far"
