@@ -113,7 +113,11 @@ def _check_links(folder: Path) -> None:
     study.db may be a link that the user names with --storage (`acmix_nas.search.storage`).
     """
     here = folder.resolve()
-    for entry in sorted(folder.iterdir()):
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise StudyError(f"{folder} cannot be read: {error.strerror}; a study needs a folder of its own.") from error
+    for entry in entries:
         if entry.is_symlink() and entry.name != DATABASE and not entry.resolve().is_relative_to(here):
             raise StudyError(
                 f"{entry} is a link to {entry.resolve()}, and a study writes in its own folder alone; put the file or "

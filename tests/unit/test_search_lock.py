@@ -105,6 +105,9 @@ def test_a_file_system_without_locks_is_one_error(tmp_path, monkeypatch):
         pass
 
 
-def test_a_folder_that_cannot_be_written_is_one_error(tmp_path):
-    with pytest.raises(StudyError, match="cannot be written"), at_work(tmp_path / "no such"):
+def test_a_folder_that_is_none_is_one_error(tmp_path):
+    with pytest.raises(StudyError, match="cannot be read"), at_work(tmp_path / "no such"):
+        pass
+    (tmp_path / LOCK).mkdir()
+    with pytest.raises(StudyError, match="cannot be written"), at_work(tmp_path):
         pass
