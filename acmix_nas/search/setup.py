@@ -14,10 +14,11 @@ from acmix_nas.cost.environment import environment, supports_bf16
 from acmix_nas.data import Splits, absolute, load_splits
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.record import StudyHeader
+from acmix_nas.search.creation import check_free
 from acmix_nas.search.executors import Work
 from acmix_nas.search.folder import has_study, newest_name, next_name, study_folder
 from acmix_nas.search.same import check_same
-from acmix_nas.search.study import Study, check_free
+from acmix_nas.search.study import Study
 from acmix_nas.space import Proxy, Space
 from acmix_nas.train import Budget, Setting
 

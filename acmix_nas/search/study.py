@@ -1,13 +1,9 @@
 """A study on disk: the Optuna storage is the truth, everything else is rendered from it."""
 
-import json
 import logging
-import shutil
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +14,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from acmix_nas.errors import DiskError, RecordError, StudyError
 from acmix_nas.fields import COUNT, MAPPING, NUMBER, TEXT, Origin, mapping_of, maybe, whole
 from acmix_nas.files import write_text
-from acmix_nas.front import DIRECTIONS, values_of
+from acmix_nas.front import values_of
 from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.search.creation import create_on_disk
 from acmix_nas.search.database import Database
-from acmix_nas.search.folder import CHECKPOINTS, DATABASE, at_work, has_study, studies, study_folder, sweep_checkpoints
+from acmix_nas.search.folder import CHECKPOINTS, DATABASE, at_work, has_study, studies, sweep_checkpoints
 from acmix_nas.search.record_file import append_record
-from acmix_nas.search.storage import check_url, find_storage, is_unborn, make_storage, reason, storing, study_name
+from acmix_nas.search.storage import find_storage, is_unborn, reason, storing, study_name
 
 log = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -85,21 +82,7 @@ class Study:
         Raises:
             StudyError: The name is taken or cannot name a folder, or the storage cannot be used.
         """
-        folder = study_folder(out, header.name)
-        check_free(out, header.name)
-        check_url(storage)
-        is_new = _make_folder(folder)
-        with at_work(folder):
-            check_free(out, header.name)
-            try:
-                (folder / DATABASE).unlink(missing_ok=True)
-                if fill is not None:
-                    fill(folder)
-                rdb = make_storage(folder, storage, partial(_begin, header))
-            except BaseException:
-                if is_new:
-                    shutil.rmtree(folder, ignore_errors=True)
-                raise
+        folder, rdb = create_on_disk(out, header, storage, fill)
         return cls(folder, rdb, header.name)
 
     @classmethod
@@ -369,49 +352,6 @@ def load(folder: Path, *, storage: str | None = None) -> tuple[StudyHeader, list
     """
     study = Study.open(folder, storage=storage)
     return study.header, study.records()
-
-
-def check_free(out: Path, name: str) -> None:
-    """Refuses a name that a study has.
-
-    Raises:
-        StudyError: It is taken, or cannot name a folder.
-    """
-    folder = study_folder(out, name)
-    if has_study(folder) and not is_unborn(folder):
-        raise StudyError(
-            f"the study {name!r} exists in {out}; add --resume to go on with it, or choose another --study."
-        )
-
-
-def _make_folder(folder: Path) -> bool:
-    """Makes a folder where there is none; whether it did."""
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        if folder.is_dir():
-            return False
-        raise StudyError(f"the folder {folder} cannot be made: it is a file; choose another --out.") from None
-    except OSError as error:
-        raise StudyError(f"the folder {folder} cannot be made: {error}; choose another --out.") from error
-    return True
-
-
-def _begin(header: StudyHeader, storage: optuna.storages.RDBStorage, again: bool) -> None:
-    """Makes the study in its storage; or takes the one that the same command made there before it was killed."""
-    directions = [DIRECTIONS[name] for name in header.objectives]
-    try:
-        study = optuna.create_study(storage=storage, study_name=header.name, directions=directions)
-    except optuna.exceptions.DuplicatedStudyError as error:
-        study = optuna.load_study(study_name=header.name, storage=storage)
-        ours = study.user_attrs.get("header") in (None, json.loads(json.dumps(header.to_dict())))
-        ours &= [direction.name.lower() for direction in study.directions] == directions
-        if not again or not ours or study.get_trials(deepcopy=False):
-            raise StudyError(f"the storage has a study {header.name!r} already; choose another --study.") from error
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # names for optuna-dashboard only
-        study.set_metric_names(list(header.objectives))
-    study.set_user_attr("header", header.to_dict())
 
 
 def _others(folder: Path) -> str:
