@@ -5,7 +5,6 @@ import os
 import platform
 import re
 import shutil
-import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -110,8 +109,9 @@ def _remove(path: Path) -> None:
 
 
 def _is_left_over(path: Path, host: str | None, pid: int) -> bool:
-    if host != _host():
-        return time.time() - path.stat().st_mtime > _OLD_S
+    if host != _host():  # its process cannot be looked for, and clocks jump: the folder says what time it is
+        newest = max(other.lstat().st_mtime for other in path.parent.iterdir())
+        return newest - path.stat().st_mtime > _OLD_S
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

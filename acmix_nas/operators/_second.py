@@ -39,9 +39,9 @@ def fused_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: tor
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
-def _guarded(grad: torch.Tensor) -> torch.Tensor | None:
+def _guarded(grad: torch.Tensor | None) -> torch.Tensor | None:
     """Puts `refuse_second` before a derivative that is not there; some backends have one, and it stays."""
-    if grad.grad_fn is None or not grad.grad_fn.name().endswith("NotImplemented"):
+    if grad is None or grad.grad_fn is None or not grad.grad_fn.name().endswith("NotImplemented"):
         return None
     guarded: torch.Tensor = _Guard.apply(grad)
     return guarded

@@ -12,7 +12,7 @@ from report_records import make_ablation, make_failed, make_record, make_search
 from acmix_nas.errors import RecordError
 from acmix_nas.front import front
 from acmix_nas.record import StudyHeader, TrialRecord
-from acmix_nas.report import best, render
+from acmix_nas.report import best, escape, render
 from acmix_nas.space.arch_file import load_arch
 
 FILES = {"report.html", "report.md", "table.tex", "trials.csv", "trials.jsonl", "best.yaml", "pareto.svg"}
@@ -124,7 +124,7 @@ def test_any_text_stays_text(text: str, tmp_path: Path) -> None:
     assert (page.tags.count("script"), page.tags.count("img"), page.handlers) == (2, 1, [])
     with (tmp_path / "trials.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["error"] for row in rows][-1] == text.encode("utf-8", "backslashreplace").decode()
+    assert [row["error"] for row in rows][-1] == escape.csv(text)
     assert [row["number"] for row in rows] == [str(record.number) for record in records]
 
 
