@@ -172,7 +172,11 @@ def _checked(ablation: "Ablation", setting: "Setting", reuse: Sequence[str], out
 def _discard(study: "Study") -> None:
     """Takes a study without trials away again, so that its name is free for the next try."""
     from acmix_nas.search.folder import DATABASE
+    from acmix_nas.search.lock import LOG
 
     (study.folder / DATABASE).unlink()
+    log = study.folder / LOG
     with suppress(OSError):  # other files lie there
+        if not log.stat().st_size:
+            log.unlink()
         study.folder.rmdir()
