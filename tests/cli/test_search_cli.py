@@ -244,8 +244,8 @@ def test_a_database_of_ones_own_and_its_password(acmix, tmp_path):
     code, _, err = acmix("search", "--space", "swin_t", "--trials", "1", "--study", "far", "--storage", url, *QUICK)
     assert code == 0, err
     assert not Path("reports/far/study.db").exists()
-    assert acmix("report", "far")[0] == 0
-    assert "trials  1 of 1" in acmix("status", "far")[1]
+    assert acmix("report", "far", "--storage", url)[0] == 0
+    assert "trials  1 of 1" in acmix("status", "far", "--storage", url)[1]
     secret = "postgresql+nodriver://me:s3cret@host/db"
     code, out, err = acmix("search", "--space", "swin_t", "--trials", "1", "--study", "x", "--storage", secret, *QUICK)
     assert code == 1
