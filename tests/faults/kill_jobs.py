@@ -126,7 +126,7 @@ def _finals(out: Path) -> Any:
 
 def _training(out: Path) -> Any:
     (folder,) = (path.parent for path in out.glob("*/train.yaml"))
-    rows = list(csv.DictReader((folder / "log.csv").open()))
+    rows = list(csv.DictReader((folder / "log.csv").read_text().splitlines()))
     facts = yaml.safe_load((folder / "train.yaml").read_text())
     told = {name: facts[name] for name in ("network", "budget", "data", "seed")}
     epochs = [{name: row[name] for name in ("epoch", "lr", "loss", "top1")} for row in rows]

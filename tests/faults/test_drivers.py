@@ -200,7 +200,7 @@ def test_a_report_that_cannot_be_written_says_how_it_is(small_disk):
     study = new_study(small_disk)
     run(study, Curves(setting_of(1)), trials=2)
     filler = fill(small_disk)
-    with pytest.raises(DiskError, match=r"All 2 trials are stored; `acmix report study` writes"):
+    with pytest.raises(DiskError, match=r"All 2 trials are stored; `acmix report study --out .*` writes"):
         _render(study, study.records(), None)
     with pytest.raises(StudyError, match=r"cannot be stored: .*full.*--resume"):
         run(study, Curves(setting_of(1)), trials=9)

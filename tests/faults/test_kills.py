@@ -47,7 +47,8 @@ def test_a_killed_command_is_taken_up(name, whole, images, tmp_path):
     ended = whole(name)
     numbers = [int(state.name) for state in ended.states if state.name.isdigit()]
     assert len(numbers) >= SAMPLED
-    for number in {numbers[index * (len(numbers) - 1) // (SAMPLED - 1)] for index in range(SAMPLED)}:
+    last = len(numbers) * 19 // 20  # how often a study says that it lives depends on the time it takes
+    for number in {numbers[index * min(last, len(numbers) - 1) // (SAMPLED - 1)] for index in range(SAMPLED)}:
         kills.restore(ended.start, ended.out)
         says = tmp_path / f"{number}.txt"
         running = kills.acmix_killed(
