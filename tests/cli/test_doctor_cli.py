@@ -3,6 +3,7 @@
 import importlib
 import json
 
+import pytest
 import torch
 from profile_pieces import run
 
@@ -22,6 +23,7 @@ def test_doctor_finds_this_machine_in_order(tmp_path):
     assert "fp32, bf16, contiguous and channels_last, are float64's up to" in checks["gradients on cpu"]["detail"]
 
 
+@pytest.mark.slow
 def test_doctor_names_the_gradient_that_is_wrong(tmp_path, monkeypatch):
     monkeypatch.setitem(gradients.TOLERANCE, "bf16", 1e-9)
     result = run("doctor", "--out", str(tmp_path))
@@ -32,6 +34,7 @@ def test_doctor_names_the_gradient_that_is_wrong(tmp_path, monkeypatch):
     assert "gradient of a convolution of " in line
 
 
+@pytest.mark.slow
 def test_doctor_says_which_kernels_training_does_without(tmp_path, monkeypatch):
     """On a CPU with AVX-512 torch's own are wrong; here what it says is tried with one that is."""
     real = gradients.compare_gradients
@@ -49,6 +52,7 @@ def test_doctor_says_which_kernels_training_does_without(tmp_path, monkeypatch):
     assert f"{said}, so training computes it in fp32" in result.stdout
 
 
+@pytest.mark.slow
 def test_doctor_fails_with_the_fix(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "LEAST_FREE", 1e30)
     monkeypatch.setattr(doctor, "file_system_type", lambda folder: "nfs4")

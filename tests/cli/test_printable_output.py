@@ -16,6 +16,8 @@ from study_pieces import new_study
 from acmix_nas import cli
 from acmix_nas.files import find_space
 
+pytestmark = pytest.mark.slow
+
 EVIL = "[red]\x1b]0;owned\x07\x1b[2J\u202egpj\u2066\x9b1m\x7f\u2028"
 NAME = EVIL.replace("/", "")
 ACTS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\u2028\u2029]")

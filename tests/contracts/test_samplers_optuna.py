@@ -18,6 +18,6 @@ def quiet():
 
 
 class TestSamplers(BasicSamplerTestCase, RelativeSamplerTestCase, MultiObjectiveSamplerTestCase):
-    @pytest.fixture(params=SAMPLERS)
+    @pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] * (name != "hamming-gp")) for name in SAMPLERS])
     def sampler(self, request):
         return functools.partial(make_sampler, request.param, 0)

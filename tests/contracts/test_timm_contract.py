@@ -20,7 +20,7 @@ from torchvision.models import feature_extraction
 from acmix_nas import convert, registry
 from acmix_nas.models import named_arch
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*nodes obtained by tracing:UserWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*nodes obtained by tracing:UserWarning")]
 """torchvision's, of every network with stochastic depth."""
 NAMES = [next(iter(registry.load("hosts", host).MODELS)) for host in registry.names("hosts")]
 

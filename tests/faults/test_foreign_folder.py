@@ -31,6 +31,8 @@ COMMANDS = (
     ("search", "--space", "swin_t", "--warm-start", "sent", "--study", "new"),
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def reports(tmp_path, monkeypatch):

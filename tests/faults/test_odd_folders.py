@@ -21,6 +21,8 @@ from acmix_nas.report import render
 from acmix_nas.search import Study, storage
 from acmix_nas.search.folder import at_work
 
+pytestmark = pytest.mark.slow
+
 NAMES = (
     "a b",
     "a?b",

@@ -11,6 +11,8 @@ from pieces import changed, law, leaves, values
 from acmix_nas.data import open_source, plan_subset, write_store
 from acmix_nas.errors import DataError
 
+pytestmark = pytest.mark.slow
+
 
 def subset():
     return plan_subset(open_source("embedded"), classes="2", images_per_class=4, search_images=4, size=8)
