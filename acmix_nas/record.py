@@ -120,6 +120,8 @@ class StudyHeader:
         origin.fields(settings, SETTINGS, optional=SETTINGS, path="settings")
         asked = {name: value for name, value in (settings.get("asked") or {}).items() if name in ASKED}
         origin.fields(asked, ASKED, optional=ASKED, path="settings.asked")
+        if table := settings.get("latency_table"):
+            origin.fields(table, LATENCY_TABLE, optional=("sha256",), path="settings.latency_table")
         return cls(**known)
 
 
@@ -286,6 +288,8 @@ HEADER_FIELDS: Mapping[str, Rule] = {
     "seed": COUNT,
     "settings": MAPPING,
 }
+LATENCY_TABLE: Mapping[str, Rule] = {"sha256": TEXT, "device_name": maybe(TEXT)}
+"""What a study keeps of the table that its latencies are sums of."""
 SETTINGS: Mapping[str, Rule] = {
     "asked": MAPPING,
     "base": MAPPING,

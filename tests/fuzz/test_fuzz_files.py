@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from click.testing import CliRunner
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pieces import CORPUS, changed, law, leaves, values
 from report_records import make_arch, make_record, make_search
@@ -315,6 +315,7 @@ def test_a_yaml_file_with_one_value_changed(tmp_path_factory, kind):
 
 @FILES
 @given(path=st.sampled_from(list(leaves(json.loads(json.dumps(HEADER.to_dict()))))), value=values)
+@example(path=("settings", "latency_table"), value={"": None})
 def test_a_study_whose_header_has_one_value_changed_is_rendered_or_refused(tmp_path_factory, path, value):
     law(lambda: _rendered(tmp_path_factory.mktemp("page"), path, value))
 
