@@ -28,7 +28,7 @@ PROTOCOLS: Mapping[str, Mapping[str, str]] = {
         "MODELS": "a mapping",
         "FEATURES": "a mapping",
     },
-    "search.executors": {"make": "a function"},
+    "executors": {"make": "a function"},
     "export": {"write": "a function", "FORMS": "a tuple"},
 }
 """Folder -> what a module offers there: a function, a value of a kind, or a subclass of a class of ours."""

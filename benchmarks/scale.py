@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "unit"))
 from search_pieces import Curves, setting_of
 from study_pieces import SPACE, Onlooker, new_study
 
+from acmix_nas.executors import Job, Outcome
 from acmix_nas.search import search
-from acmix_nas.search.executors import Job, Outcome
-from acmix_nas.search.stop import Stop
+from acmix_nas.study.stop import Stop
 
 RECORDED = Path(__file__).parent.parent / "reports" / "gallery" / "swin_t" / "trials.jsonl"
 EPOCHS = 9

@@ -175,7 +175,7 @@ def stored(lines: Path) -> int:
 
 def look(seen: Soak, driver: int, trials: int, *, settled: bool) -> None:
     """Notes the driver's memory."""
-    from acmix_nas.search.executors._memory import resident
+    from acmix_nas.executors._memory import resident
 
     memory = resident(driver)
     if settled and memory is not None:
@@ -243,7 +243,7 @@ def wanted(job: Job, out: Path, asked: argparse.Namespace) -> int:
 
 def same_in_study(job: Job, found: list[dict[str, Any]]) -> bool:
     """Whether the database has the same trials as the lines, numbered through."""
-    from acmix_nas.search.study import load
+    from acmix_nas.study.study import load
 
     if job.name == "finalists":
         return True

@@ -17,7 +17,7 @@ from optuna import Trial
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
 from acmix_nas import Space, load_space
-from acmix_nas.search.gp.acquisition import hypervolume
+from acmix_nas.samplers.gp.acquisition import hypervolume
 
 Key = tuple[int, ...]
 

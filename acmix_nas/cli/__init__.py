@@ -9,8 +9,8 @@ from types import TracebackType
 import click
 
 from acmix_nas import __version__, plugins
-from acmix_nas.cli.say import say, warn_on_stderr
-from acmix_nas.cli.streams import kept_open
+from acmix_nas.cli._say import say, warn_on_stderr
+from acmix_nas.cli._streams import kept_open
 from acmix_nas.errors import AcmixError
 
 COMMANDS = {

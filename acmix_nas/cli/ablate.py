@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from acmix_nas.cli.next_command import path_word, typed
-from acmix_nas.cli.options import command_line, plugin_option, study_options
-from acmix_nas.cli.report import find_folder, view_options
+from acmix_nas.cli._next_command import path_word, typed
+from acmix_nas.cli._options import command_line, plugin_option, study_options
+from acmix_nas.cli.report import view_options
 from acmix_nas.errors import AcmixError
+from acmix_nas.study.folder import find_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from acmix_nas.ablate import Ablation
-    from acmix_nas.ablate.reuse import Source
+    from acmix_nas.experiments.ablation import Ablation
+    from acmix_nas.experiments.ablation.reuse import Source
     from acmix_nas.search import Study
     from acmix_nas.train import Setting
 
@@ -77,10 +78,10 @@ def ablate(
         asked = _with_budget(asked, ablation.budget)
 
     # What follows loads torch, which takes seconds: a wrong file is told before.
-    from acmix_nas.ablate.run import ablate as run
-    from acmix_nas.cli.console import progress
-    from acmix_nas.cli.study import run_study
+    from acmix_nas.cli._console import progress
+    from acmix_nas.cli._study import run_study
     from acmix_nas.data import absolute
+    from acmix_nas.experiments.ablation.run import ablate as run
     from acmix_nas.report import View
 
     console = progress()
@@ -111,8 +112,8 @@ def ablate(
 
 def _load(table: str, base: str | None, host: str | None, out: Path) -> "Ablation":
     """The table; a base is looked for among the first networks of its space before it is one from elsewhere."""
-    from acmix_nas.ablate import load_ablation, table_space
-    from acmix_nas.cli.networks import find_arch
+    from acmix_nas.experiments.ablation import load_ablation, table_space
+    from acmix_nas.experiments.networks import find_arch
 
     if base is None or base in table_space(table, host=host).first:
         return load_ablation(table, base=base, host=host)
@@ -136,8 +137,8 @@ def _asked_seeds(study: "Study") -> int | None:
 
 def _open(ablation: "Ablation", asked: dict[str, Any], console: "Console", *, seeds: int) -> tuple["Study", "Setting"]:
     """The study of the table, made or resumed."""
-    from acmix_nas.cli.decoding import decoding
-    from acmix_nas.search.setup import Asked, open_study
+    from acmix_nas.cli._decoding import decoding
+    from acmix_nas.experiments.setup import Asked, open_study
 
     with decoding(console) as on_image:
         return open_study(
@@ -161,9 +162,9 @@ def _open(ablation: "Ablation", asked: dict[str, Any], console: "Console", *, se
 
 def _checked(ablation: "Ablation", setting: "Setting", reuse: Sequence[str], out: Path) -> list["Source"]:
     """The studies that cells are taken from, once every row is known to build."""
-    from acmix_nas.ablate.reuse import open_source
-    from acmix_nas.ablate.run import check_rows
-    from acmix_nas.search.study import load
+    from acmix_nas.experiments.ablation.reuse import open_source
+    from acmix_nas.experiments.ablation.run import check_rows
+    from acmix_nas.study.study import load
 
     check_rows(ablation, setting)
     return [open_source(*load(find_folder(name, out)), setting) for name in reuse]
@@ -171,8 +172,8 @@ def _checked(ablation: "Ablation", setting: "Setting", reuse: Sequence[str], out
 
 def _discard(study: "Study") -> None:
     """Takes a study without trials away again, so that its name is free for the next try."""
-    from acmix_nas.search.folder import DATABASE
-    from acmix_nas.search.lock import LOG
+    from acmix_nas.study.folder import DATABASE
+    from acmix_nas.study.lock import LOG
 
     (study.folder / DATABASE).unlink()
     log = study.folder / LOG

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from acmix_nas.cli._options import command_line, json_option
+from acmix_nas.cli._say import say
 from acmix_nas.cli.fidelity import fidelity
-from acmix_nas.cli.options import command_line, json_option
-from acmix_nas.cli.say import say
 
 if TYPE_CHECKING:
     from acmix_nas.data import Description, Index
@@ -53,8 +53,8 @@ def describe(source: str | None, sample: int, seed: int, as_json: bool) -> None:
       acmix data describe ~/imagenet --sample 2000000
       acmix data describe torch/cifar10 --json
     """
-    from acmix_nas.cli.console import progress, spinner
-    from acmix_nas.cli.decoding import decoding
+    from acmix_nas.cli._console import progress, spinner
+    from acmix_nas.cli._decoding import decoding
     from acmix_nas.data import describe as look
     from acmix_nas.data import open_source
 
@@ -117,8 +117,8 @@ def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, **
       acmix data subset --data ~/imagenet --classes imagenette --size 144 --out imagenette
       acmix data subset --data ~/imagenet --classes my_classes.txt --search-images 2000 --out mine
     """
-    from acmix_nas.cli.console import progress, spinner
-    from acmix_nas.cli.decoding import decoding
+    from acmix_nas.cli._console import progress, spinner
+    from acmix_nas.cli._decoding import decoding
     from acmix_nas.data import open_source, plan_subset, write_store
 
     console = progress()
@@ -141,7 +141,7 @@ def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, **
 def _print_description(found: "Description") -> None:
     from rich.table import Table
 
-    from acmix_nas.cli.console import results
+    from acmix_nas.cli._console import results
 
     lines = [f"{found.name}: {found.kind}, {len(found.classes)} classes, fingerprint {found.fingerprint}"]
     shown = ", ".join(found.classes[:10])

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from acmix_nas.cli.options import json_option, out_option
-from acmix_nas.cli.say import say, say_marked
+from acmix_nas.cli._options import json_option, out_option
+from acmix_nas.cli._say import say, say_marked
 
 if TYPE_CHECKING:
     import torch

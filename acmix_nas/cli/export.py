@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acmix_nas import registry
-from acmix_nas.cli.options import json_option, plugin_option, reports_option
-from acmix_nas.cli.parse import parse_size
-from acmix_nas.cli.say import say
+from acmix_nas.cli._options import json_option, plugin_option, reports_option
+from acmix_nas.cli._parse import parse_size
+from acmix_nas.cli._say import say
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from acmix_nas.cli.networks import Found
+    from acmix_nas.experiments.networks import Found
     from acmix_nas.export import Written
 
 
@@ -70,8 +70,8 @@ def export(arch: str, format: str, out: Path, reports: Path, weights: Path | Non
       acmix export reports/swin_t-001/best.yaml --format timm --out backbone
       acmix export swin_t-001:7 --format torch --out maps.pt2 --features-only
     """
-    from acmix_nas.cli.console import progress, spinner
-    from acmix_nas.cli.networks import find_arch
+    from acmix_nas.cli._console import progress, spinner
+    from acmix_nas.experiments.networks import find_arch
     from acmix_nas.export import write
 
     found = find_arch(arch, reports)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from acmix_nas.cli.options import data_option, device_option, json_option, out_option, plugin_option
-from acmix_nas.cli.say import say
+from acmix_nas.cli._options import data_option, device_option, json_option, out_option, plugin_option
+from acmix_nas.cli._say import say
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from acmix_nas.search.fidelity import Fidelity, Trainings
+    from acmix_nas.experiments.fidelity import Fidelity, Trainings
 
 
 @click.command()
@@ -65,10 +65,10 @@ def fidelity(
     space = load_space(space_name)
 
     # What follows loads torch, which takes seconds: a wrong file is told before.
-    from acmix_nas.cli.console import progress
-    from acmix_nas.cli.decoding import decoding, image_remarks
-    from acmix_nas.search.fidelity import LARGE, prepare_fidelity
-    from acmix_nas.search.setup import Asked, pick_device, pick_proxy
+    from acmix_nas.cli._console import progress
+    from acmix_nas.cli._decoding import decoding, image_remarks
+    from acmix_nas.experiments.fidelity import LARGE, prepare_fidelity
+    from acmix_nas.experiments.setup import Asked, pick_device, pick_proxy
 
     console, place = progress(), pick_device(device)
     asked = Asked(out=out, proxy=proxy, epochs=epochs, proxy_images=proxy_images)
@@ -96,8 +96,8 @@ def fidelity(
 def _measure(trainings: "Trainings", archs: int, console: "Console") -> "Fidelity":
     from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
-    from acmix_nas.cli.console import text_column
-    from acmix_nas.search.fidelity import measure_fidelity
+    from acmix_nas.cli._console import text_column
+    from acmix_nas.experiments.fidelity import measure_fidelity
 
     columns = (text_column("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
@@ -117,7 +117,7 @@ def _measure(trainings: "Trainings", archs: int, console: "Console") -> "Fidelit
 def _print(found: "Fidelity", trainings: "Trainings") -> None:
     from rich.table import Table
 
-    from acmix_nas.cli.console import results
+    from acmix_nas.cli._console import results
 
     cheap, large = found.cheap, found.large
     say(

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acmix_nas import plugins
-from acmix_nas.cli.next_command import PLACES, command, storage_words, study_words, typed
-from acmix_nas.cli.options import device_option, json_option, moved_data_option, out_option, plugin_option
-from acmix_nas.cli.say import say
-from acmix_nas.cli.workers import check_hidden, worker_options
+from acmix_nas.cli._next_command import PLACES, command, storage_words, study_words, typed
+from acmix_nas.cli._options import device_option, json_option, moved_data_option, out_option, plugin_option
+from acmix_nas.cli._say import say
+from acmix_nas.cli._workers import check_hidden, worker_options
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from acmix_nas.search.executors import Executor
-    from acmix_nas.search.finalists import Candidate
-    from acmix_nas.search.setup import Prepared
-    from acmix_nas.search.stop import Stop
-    from acmix_nas.search.study import Study
+    from acmix_nas.executors import Executor
+    from acmix_nas.experiments.setup import Prepared
+    from acmix_nas.study.finals import Candidate
+    from acmix_nas.study.stop import Stop
+    from acmix_nas.study.study import Study
 
 log = logging.getLogger(__name__)
 
@@ -59,22 +59,22 @@ def finalists(study_name: str, top: int | None, seeds: int | None, out: Path, as
       acmix finalists swin_t-001
       acmix finalists swin_t-001 --top 3 --seeds 10
     """
-    from acmix_nas.cli.console import progress
-    from acmix_nas.cli.decoding import decoding, image_remarks
-    from acmix_nas.cli.report import find_folder
-    from acmix_nas.cli.study import FAILED_TRIALS, INTERRUPTED
+    from acmix_nas.cli._console import progress
+    from acmix_nas.cli._decoding import decoding, image_remarks
+    from acmix_nas.cli._study import FAILED_TRIALS, INTERRUPTED
     from acmix_nas.errors import StudyError
+    from acmix_nas.executors import make_executor
+    from acmix_nas.executors.placement import check_crew, crew, device_asked, limits_asked
+    from acmix_nas.experiments.finalists import choose
+    from acmix_nas.experiments.setup import pick_device, prepare_again
     from acmix_nas.report import render
     from acmix_nas.report.fresh import stored_finals
     from acmix_nas.report.sampling import sampling_notes
     from acmix_nas.report.table import as_text
-    from acmix_nas.search.again import prepare_again
-    from acmix_nas.search.crew import check_crew, crew, device_asked, limits_asked
-    from acmix_nas.search.executors import make_executor
-    from acmix_nas.search.finalists import FINALS, choose, fix_list, load_finals
-    from acmix_nas.search.setup import pick_device
-    from acmix_nas.search.stop import TIME_IS_UP, Stop
-    from acmix_nas.search.study import Study
+    from acmix_nas.study.finals import FINALS, fix_list, load_finals
+    from acmix_nas.study.folder import find_folder
+    from acmix_nas.study.stop import TIME_IS_UP, Stop
+    from acmix_nas.study.study import Study
 
     check_hidden(options["executor"], options["storage"])
     check_crew(options["executor"], ray_address=options["ray_address"], gpus=options["gpus"])
@@ -117,7 +117,7 @@ def finalists(study_name: str, top: int | None, seeds: int | None, out: Path, as
 
 def _asked(study: "Study", top: int | None, seeds: int | None) -> tuple[int, int]:
     """How many networks and seeds: what is asked for now, or was before; the study keeps it."""
-    from acmix_nas.search.finalists import listed_top
+    from acmix_nas.study.finals import listed_top
 
     before = study.kept(ASKED, {})
     top = top or before.get("top") or listed_top(study.folder) or USUAL
@@ -134,9 +134,9 @@ def _train(
     executor: "Executor",
     stop: "Stop",
 ) -> None:
-    from acmix_nas.cli.display import StudyDisplay
-    from acmix_nas.search.finalists import load_finals, train_finalists
-    from acmix_nas.search.fresh_records import sort_fresh
+    from acmix_nas.cli._display import StudyDisplay
+    from acmix_nas.experiments.finalists import train_finalists
+    from acmix_nas.study.finals import load_finals, sort_fresh
 
     folder, header, setting = prepared.study.folder, prepared.study.header, prepared.setting
     fresh = sort_fresh(load_finals(folder), header.settings, seed=header.seed)
@@ -167,7 +167,7 @@ def _announcement(study: "Study", candidates: "list[Candidate]", seeds: list[int
 
 
 def _as_json(study: "Study", text: str) -> dict[str, Any]:
-    from acmix_nas.search.finalists import load_finals, load_list
+    from acmix_nas.study.finals import load_finals, load_list
 
     return {
         "study": study.header.to_dict(),

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from acmix_nas.arch import Arch
-from acmix_nas.cli.display import StudyDisplay
+from acmix_nas.cli._display import StudyDisplay
 from acmix_nas.errors import AcmixError, StudyError
+from acmix_nas.executors import Told
 from acmix_nas.fields import COUNT, MAPPING, NUMBER, TEXT, Origin, list_of, maybe
 from acmix_nas.files import write_text
 from acmix_nas.record import TrialRecord
 from acmix_nas.report import View, render
-from acmix_nas.search.executors import Told
-from acmix_nas.search.stop import Stop
-from acmix_nas.search.study import Study
+from acmix_nas.study.stop import Stop
+from acmix_nas.study.study import Study
 from acmix_nas.train import Progress
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from acmix_nas.cli.say import say
+from acmix_nas.cli._say import say
 from acmix_nas.errors import UsageError
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ import json
 
 import click
 
-from acmix_nas.cli.options import json_option
-from acmix_nas.cli.say import say
+from acmix_nas.cli._options import json_option
+from acmix_nas.cli._say import say
 
 
 @click.command()
@@ -20,7 +20,7 @@ def models(as_json: bool) -> None:
     """
     from rich.table import Table
 
-    from acmix_nas.cli.console import results
+    from acmix_nas.cli._console import results
     from acmix_nas.cost import count
     from acmix_nas.models import model_names, named_model
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acmix_nas.arch import CONV_IMPL
-from acmix_nas.cli.busy import find_device, warn_when_busy
+from acmix_nas.cli._busy import find_device, warn_when_busy
+from acmix_nas.cli._options import device_option, json_option, plugin_option, reports_option
+from acmix_nas.cli._parse import FORMATS, parse_batch_sizes, parse_plot, parse_size
+from acmix_nas.cli._say import say
 from acmix_nas.cli.latency import add_told, build_file, load_table, print_built
-from acmix_nas.cli.networks import ablation_networks, find_network
-from acmix_nas.cli.options import device_option, json_option, plugin_option, reports_option
-from acmix_nas.cli.parse import FORMATS, parse_batch_sizes, parse_plot, parse_size
-from acmix_nas.cli.say import say
 from acmix_nas.errors import UsageError
+from acmix_nas.experiments.networks import ablation_networks, find_network
 
 if TYPE_CHECKING:
     from acmix_nas.cost.execution import Execution
@@ -191,13 +191,13 @@ def profile(
         for row in result["rows"]:
             row["flops"] = row["macs"] and 2 * row["macs"]
     if plot is not None:
-        from acmix_nas.report.bars import draw_bars
+        from acmix_nas.report.profile.bars import draw_bars
 
         draw_bars(result, plot)
     if as_json:
         say(json.dumps(result, allow_nan=False))
     else:
-        from acmix_nas.cli.profile_table import print_result
+        from acmix_nas.cli._profile_table import print_result
 
         print_result(result, form_at)
 
@@ -262,7 +262,7 @@ class _Progress:
     def __init__(self) -> None:
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
-        from acmix_nas.cli.console import progress, text_column
+        from acmix_nas.cli._console import progress, text_column
 
         console = progress()
         columns = (text_column("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())

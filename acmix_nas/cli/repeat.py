@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from acmix_nas import plugins
-from acmix_nas.cli.options import json_option, moved_data_option, out_option, plugin_option, storage_option
-from acmix_nas.cli.report import find_folder
-from acmix_nas.cli.say import say
+from acmix_nas.cli._options import json_option, moved_data_option, out_option, plugin_option, storage_option
+from acmix_nas.cli._say import say
 from acmix_nas.errors import StudyError
+from acmix_nas.study.folder import find_folder
 
 
 @click.command()
@@ -38,7 +38,7 @@ def repeat(
       acmix repeat swin_t-001 7
       acmix repeat combine-001 0 --data /data/imagenet
     """
-    from acmix_nas.search.study import load
+    from acmix_nas.study.study import load
 
     header, records = load(find_folder(study, out), storage=storage)
     found = {record.number: record for record in records}
@@ -48,11 +48,11 @@ def repeat(
     record = found[trial]
     plugins.check_named(record.arch.named, f"{header.name}:{trial}")
 
-    from acmix_nas.ablate.repeat import changed_environment, compare, work_of
-    from acmix_nas.ablate.repeat import repeat as run
-    from acmix_nas.cli.console import progress
-    from acmix_nas.cli.decoding import decoding
-    from acmix_nas.cli.study import stepping
+    from acmix_nas.cli._console import progress
+    from acmix_nas.cli._decoding import decoding
+    from acmix_nas.cli._study import stepping
+    from acmix_nas.experiments.repeat import changed_environment, compare, work_of
+    from acmix_nas.experiments.repeat import repeat as run
 
     console = progress()
     with decoding(console) as on_image:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from acmix_nas.cli.options import json_option, out_option, storage_option
-from acmix_nas.cli.say import say
-from acmix_nas.errors import DiskError, StudyError
+from acmix_nas.cli._options import json_option, out_option, storage_option
+from acmix_nas.cli._say import say
+from acmix_nas.errors import DiskError
+from acmix_nas.study.folder import find_folder
 
 if TYPE_CHECKING:
     from acmix_nas.record import StudyHeader, TrialRecord
@@ -103,7 +104,7 @@ def report(
     from acmix_nas.report import View, render, render_together
     from acmix_nas.report.fresh import stored_finals
     from acmix_nas.report.table import as_text
-    from acmix_nas.search.study import load
+    from acmix_nas.study.study import load
 
     named = {} if storage is None else {"storage": storage}
     shown, folders = View(**view), [find_folder(study, out) for study in studies]
@@ -134,27 +135,6 @@ def report(
         click.launch((folder / "report.html").resolve().as_uri())
 
 
-def find_folder(study: str, out: Path, option: str = "--out") -> Path:
-    """The folder of a study: its name in `out`, or a path.
-
-    Args:
-        study: The name or path.
-        out: Folder of study folders.
-        option: The option that names `out`, for the message.
-
-    Raises:
-        StudyError: There is no such folder; the message lists those there are.
-    """
-    from acmix_nas.search.folder import has_study
-
-    places = [folder for folder in (out / study, Path(study)) if study and folder.is_dir()]
-    if places:
-        return next((folder for folder in places if has_study(folder)), places[0])
-    have = sorted(folder.name for folder in out.glob("*") if folder.is_dir())
-    known = f"there are {', '.join(have)}" if have else "there is none yet: run acmix search or acmix ablate"
-    raise StudyError(f"there is no study {study!r} in {out}; {known}. Another folder is named with {option}.")
-
-
 def print_table(header: "StudyHeader", records: "Sequence[TrialRecord]", view: "View") -> None:
     """Prints a study's table on stdout as the view says."""
     from acmix_nas.report import study_table
@@ -164,7 +144,7 @@ def print_table(header: "StudyHeader", records: "Sequence[TrialRecord]", view: "
     table = study_table(header, records, view)
     form = view.form or ("rich" if sys.stdout.isatty() else "plain")
     if form == "rich":
-        from acmix_nas.cli.console import results
+        from acmix_nas.cli._console import results
 
         results().print(as_rich(table))
     else:

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from acmix_nas.cli.next_command import PLACES, path_word, storage_words, typed
-from acmix_nas.cli.options import command_line, plugin_option, study_options
-from acmix_nas.cli.parse import parse_amount
-from acmix_nas.cli.workers import check_hidden, worker_options
+from acmix_nas.cli._next_command import PLACES, path_word, storage_words, typed
+from acmix_nas.cli._options import command_line, plugin_option, study_options
+from acmix_nas.cli._parse import parse_amount
+from acmix_nas.cli._workers import check_hidden, worker_options
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from acmix_nas.experiments.setup import Prepared
     from acmix_nas.search.plan import Plan
-    from acmix_nas.search.setup import Prepared
-    from acmix_nas.search.study import Study
     from acmix_nas.space import Space, Values
+    from acmix_nas.study.study import Study
 
 TRIALS = 12
 """So many networks a search trains unless it is told otherwise."""
@@ -115,14 +115,14 @@ def search(space_name: str, trials: int | None, first: tuple[Path, ...], as_json
     given = _given(space, first)
 
     # What follows loads torch, which takes seconds: a wrong file is told before.
-    from acmix_nas.cli.console import progress
-    from acmix_nas.cli.study import run_study
-    from acmix_nas.search.crew import check_crew, crew, device_asked, limits_asked
-    from acmix_nas.search.executors import make_executor
+    from acmix_nas.cli._console import progress
+    from acmix_nas.cli._study import run_study
+    from acmix_nas.executors import make_executor
+    from acmix_nas.executors.placement import check_crew, crew, device_asked, limits_asked
+    from acmix_nas.experiments.setup import pick_device
     from acmix_nas.search.plan import prices_of
     from acmix_nas.search.run import search as run
-    from acmix_nas.search.setup import pick_device
-    from acmix_nas.search.stop import Stop
+    from acmix_nas.study.stop import Stop
 
     console = progress()
     options["device"] = device_asked(options["device"], options["gpus"])
@@ -196,9 +196,9 @@ def _prepare(
     given: dict[str, Any],
 ) -> "Prepared":
     """The study, made or opened, and what its trials need."""
-    from acmix_nas.cli.decoding import decoding
-    from acmix_nas.search.setup import Asked, prepare
-    from acmix_nas.search.storage import without_password
+    from acmix_nas.cli._decoding import decoding
+    from acmix_nas.experiments.setup import Asked, prepare
+    from acmix_nas.study.storage import without_password
 
     first = {**given, **space.first}
     with decoding(console) as on_image:
@@ -227,10 +227,10 @@ def _prepare(
 
 def _brought(prepared: "Prepared", space: "Space", out: Path, names: tuple[str, ...], storage: str | None) -> list[str]:
     """Brings over what other studies trained, also what a kill kept from it before; returns what is said of it."""
-    from acmix_nas.cli.report import find_folder
     from acmix_nas.search.plan import prices_of
-    from acmix_nas.search.study import load
     from acmix_nas.search.warm import bring_over
+    from acmix_nas.study.folder import find_folder
+    from acmix_nas.study.study import load
 
     lines = []
     study, prices = prepared.study, prices_of(prepared.study, space)
@@ -243,7 +243,7 @@ def _brought(prepared: "Prepared", space: "Space", out: Path, names: tuple[str, 
 
 def _left_to_bring(study: "Study", out: Path) -> list[str]:
     """Studies in the same folder that a search was to begin with, where it has no trial of its own yet."""
-    from acmix_nas.search.folder import has_study
+    from acmix_nas.study.folder import has_study
 
     if len(study.trials()) > study.brought:
         return []
@@ -267,7 +267,7 @@ def _aims(prepared: "Prepared") -> list[str]:
 
 def _validity(prepared: "Prepared", space: "Space") -> str:
     """How well the proxy ranks networks, as far as `acmix data fidelity` measured it, in a line."""
-    from acmix_nas.search.fidelity import find_fidelity
+    from acmix_nas.experiments.fidelity import find_fidelity
 
     setting = prepared.setting
     found = find_fidelity(prepared.study.folder.parent, space, setting.proxy, setting.splits)

@@ -4,8 +4,8 @@ import json
 
 import click
 
-from acmix_nas.cli.options import json_option, plugin_option
-from acmix_nas.cli.say import say
+from acmix_nas.cli._options import json_option, plugin_option
+from acmix_nas.cli._say import say
 
 
 @click.group(invoke_without_command=True)
@@ -24,7 +24,7 @@ def spaces(context: click.Context, as_json: bool) -> None:
         return
     from rich.table import Table
 
-    from acmix_nas.cli.console import results
+    from acmix_nas.cli._console import results
     from acmix_nas.files import space_names
     from acmix_nas.space import load_space
 
@@ -68,7 +68,7 @@ def check(space: str, as_json: bool) -> None:
     """
     from rich.table import Table
 
-    from acmix_nas.cli.console import results
+    from acmix_nas.cli._console import results
     from acmix_nas.space import load_space
     from acmix_nas.space.check import distinctions
 

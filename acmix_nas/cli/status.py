@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from acmix_nas.cli.options import json_option, out_option, storage_option
-from acmix_nas.cli.say import say
+from acmix_nas.cli._options import json_option, out_option, storage_option
+from acmix_nas.cli._say import say
 from acmix_nas.errors import AcmixError
 
 if TYPE_CHECKING:
-    from acmix_nas.search.study import Study
+    from acmix_nas.study.study import Study
 
 WIDTH = 40
 """Columns that everything fits in."""
@@ -34,9 +34,8 @@ def status(study: str | None, out: Path, storage: str | None, as_json: bool) -> 
       acmix status swin_t-001
       watch acmix status swin_t-001
     """
-    from acmix_nas.cli.report import find_folder
-    from acmix_nas.search.folder import studies
-    from acmix_nas.search.study import Study
+    from acmix_nas.study.folder import find_folder, studies
+    from acmix_nas.study.study import Study
 
     if study:
         standing = _standing(Study.open(find_folder(study, out), storage=storage))
@@ -90,7 +89,7 @@ class Standing:
 
 def _standing_or_error(folder: Path, storage: str | None) -> Standing:
     """How the study in a folder stands; one that cannot be read hides no other."""
-    from acmix_nas.search.study import Study
+    from acmix_nas.study.study import Study
 
     try:
         return _standing(Study.open(folder, storage=storage))
@@ -103,7 +102,7 @@ def _standing(study: "Study") -> Standing:
 
     from acmix_nas.cli.follow import read_running
     from acmix_nas.front import front
-    from acmix_nas.search.folder import is_at_work
+    from acmix_nas.study.folder import is_at_work
 
     records = study.records()
     counts = Counter(record.status for record in records)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from acmix_nas.cli.options import out_option
-from acmix_nas.cli.say import say
+from acmix_nas.cli._options import out_option
+from acmix_nas.cli._say import say
 
 LOOK_EVERY_S = 0.5
 
@@ -26,8 +26,7 @@ def stop(study: str, out: Path, wait: bool) -> None:
       acmix stop swin_t-001
       acmix stop swin_t-001 --wait
     """
-    from acmix_nas.cli.report import find_folder
-    from acmix_nas.search.folder import STOP, has_study, is_at_work
+    from acmix_nas.study.folder import STOP, find_folder, has_study, is_at_work
 
     folder = find_folder(study, out)
     if not has_study(folder) or not is_at_work(folder):

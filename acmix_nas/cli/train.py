@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from acmix_nas.cli.options import data_option, device_option, json_option, out_option, plugin_option
+from acmix_nas.cli._options import data_option, device_option, json_option, out_option, plugin_option
 
 
 @click.command()
@@ -88,7 +88,7 @@ def train(network: str, as_json: bool, **asked: Any) -> int:
       torchrun --nproc-per-node 8 -m acmix_nas train acmix_resnet50 --data ~/imagenet
       acmix train acmix_resnet50 --data ~/imagenet --eval reports/acmix_resnet50-001/best.safetensors
     """
-    from acmix_nas.cli.train_job import Asked
     from acmix_nas.cli.train_run import run
+    from acmix_nas.experiments.training_job import Asked
 
     return run(Asked(network=network, **asked), as_json=as_json)

@@ -4,12 +4,12 @@ import json
 from typing import Any
 
 from acmix_nas import __version__
-from acmix_nas.cli.decoding import image_remarks
-from acmix_nas.cli.options import command_line
-from acmix_nas.cli.say import say
-from acmix_nas.cli.train_job import Job
+from acmix_nas.cli._decoding import image_remarks
+from acmix_nas.cli._options import command_line
+from acmix_nas.cli._say import say
 from acmix_nas.cost.environment import environment
 from acmix_nas.data import Splits
+from acmix_nas.experiments.training_job import Job
 from acmix_nas.train import Training
 from acmix_nas.train.ranks import world
 

@@ -11,18 +11,18 @@ from types import FrameType
 import torch
 import yaml
 
-from acmix_nas.cli.busy import find_device
-from acmix_nas.cli.console import progress as progress_console
-from acmix_nas.cli.next_command import command, out_words, path_word, typed
-from acmix_nas.cli.say import say
-from acmix_nas.cli.train_display import Display
-from acmix_nas.cli.train_job import FACTS, Asked, Job, build, check, stored_fingerprint
+from acmix_nas.cli._busy import find_device
+from acmix_nas.cli._console import progress as progress_console
+from acmix_nas.cli._next_command import command, out_words, path_word, typed
+from acmix_nas.cli._say import say
+from acmix_nas.cli._train_display import Display
 from acmix_nas.cli.train_results import announcement, facts, print_result
 from acmix_nas.data import Splits, load_splits
 from acmix_nas.errors import AcmixError
+from acmix_nas.experiments.training_job import FACTS, Asked, Job, build, check, stored_fingerprint
 from acmix_nas.files import write_text
 from acmix_nas.reference import load_weights
-from acmix_nas.search.folder import at_work
+from acmix_nas.study.folder import at_work
 from acmix_nas.train import Training
 from acmix_nas.train.checkpoint import trained_weights
 from acmix_nas.train.fit import BEST, LAST, fit

@@ -11,7 +11,7 @@ from acmix_nas.report.finals import Final, best_final, finals_table
 from acmix_nas.report.table import Table
 
 if TYPE_CHECKING:
-    from acmix_nas.search.finalists import Candidate
+    from acmix_nas.study.finals import Candidate
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +44,7 @@ def stored_finals(folder: Path, header: StudyHeader) -> Fresh | None:
     """
     if header.kind != "search":
         return None
-    from acmix_nas.search.finalists import load_finals, load_list  # loads torch, which ablations do without
-    from acmix_nas.search.fresh_records import sort_fresh
+    from acmix_nas.study.finals import load_finals, load_list, sort_fresh  # loads torch, which ablations do without
 
     candidates = load_list(folder)
     records = sort_fresh(load_finals(folder), header.settings, seed=header.seed)

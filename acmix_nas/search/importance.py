@@ -10,9 +10,9 @@ from optuna.trial import create_trial
 
 from acmix_nas.errors import SpaceError
 from acmix_nas.record import StudyHeader, TrialRecord
-from acmix_nas.search.again import space_of
-from acmix_nas.search.sampler import encode
+from acmix_nas.samplers.make import encode
 from acmix_nas.space import Space, Values
+from acmix_nas.space.stored import space_of
 
 LEAST = 8
 """Trials below which nothing is told of choices."""

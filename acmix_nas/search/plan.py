@@ -11,13 +11,13 @@ from acmix_nas.cost.latency import LatencyTable
 from acmix_nas.errors import CostError, UsageError
 from acmix_nas.fields import Origin
 from acmix_nas.record import StudyHeader
+from acmix_nas.search.candidates import SAMPLER
 from acmix_nas.search.objectives import Prices, check_covers, check_table
-from acmix_nas.search.proposals import SAMPLER
 from acmix_nas.search.reference import reference
 from acmix_nas.search.rungs import rungs_of
-from acmix_nas.search.same import check_same
-from acmix_nas.search.study import Study
 from acmix_nas.space import Space, Values
+from acmix_nas.study.settings import check_same
+from acmix_nas.study.study import Study
 from acmix_nas.train import Budget
 
 TABLE = "latency.json"

@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial
 from acmix_nas.front import Point, point
 from acmix_nas.record import TrialRecord
 from acmix_nas.search.rungs import ETA, LEAST_CORRELATION, beaten_by, is_protected, leaders, lower_bound, rungs_of
-from acmix_nas.search.study import Study
+from acmix_nas.study.study import Study
 
 log = logging.getLogger(__name__)
 

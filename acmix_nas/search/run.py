@@ -7,19 +7,19 @@ from typing import Protocol
 from optuna.trial import FrozenTrial, TrialState
 
 from acmix_nas.arch import Arch
+from acmix_nas.executors import Executor, Job, Outcome
+from acmix_nas.executors.jobs import failed_record
+from acmix_nas.executors.serial import Serial
 from acmix_nas.front import values_of
 from acmix_nas.record import TrialRecord
-from acmix_nas.search.executors import Executor, Job, Outcome
-from acmix_nas.search.executors._jobs import failed_record
-from acmix_nas.search.executors.serial import Serial
-from acmix_nas.search.history import varied
+from acmix_nas.samplers.make import decode, encode
+from acmix_nas.samplers.observations import varied
+from acmix_nas.search.candidates import Proposals
 from acmix_nas.search.objectives import Prices
-from acmix_nas.search.proposals import Proposals
 from acmix_nas.search.pruning import Pruning
-from acmix_nas.search.sampler import decode, encode
-from acmix_nas.search.stop import Stop
-from acmix_nas.search.study import Study
 from acmix_nas.space import Space
+from acmix_nas.study.stop import Stop
+from acmix_nas.study.study import Study
 from acmix_nas.train import Progress, Setting
 from acmix_nas.train.trial import shared_record
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from acmix_nas.search.axes import Axes, axes_of_space, domain_of_space
-from acmix_nas.search.gp import Domain
-from acmix_nas.search.gp.features import Features
-from acmix_nas.search.gp.model import Posterior, fit
-from acmix_nas.search.gp.parameter import Array, Indices
-from acmix_nas.search.sampler import encode
+from acmix_nas.samplers.distributions import Axes, axes_of_space, domain_of_space
+from acmix_nas.samplers.gp import Domain
+from acmix_nas.samplers.gp.gaussian_process import Posterior, fit
+from acmix_nas.samplers.gp.kernel import Features
+from acmix_nas.samplers.gp.parameter import Array, Indices
+from acmix_nas.samplers.make import encode
 from acmix_nas.space import Space, Values
 
 FITTED, MODELLED = 200, 300

@@ -7,11 +7,11 @@ from typing import Any
 
 from acmix_nas.errors import SpaceError
 from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.samplers.make import encode
 from acmix_nas.search.objectives import Limits, Prices
-from acmix_nas.search.same import differences
-from acmix_nas.search.sampler import encode
-from acmix_nas.search.study import Study
 from acmix_nas.space import Space
+from acmix_nas.study.settings import differences
+from acmix_nas.study.study import Study
 from acmix_nas.train import Setting
 
 NAMES_ONLY = ("name", "inert")

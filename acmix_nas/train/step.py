@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from acmix_nas.cost.execution import compiled
 from acmix_nas.train.checkpoint import Tensors, below, load_model, load_optimizer, optimizer_state, prefixed
-from acmix_nas.train.feed import Batch
+from acmix_nas.train.loader import Batch
 from acmix_nas.train.ranks import world
 from acmix_nas.train.recipe import Budget, RecipeError, learning_rate, make_optimizer
 from acmix_nas.train.tiny_maps import tiny_maps_in_float32

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from acmix_nas.data import Images
 
 if TYPE_CHECKING:
-    from acmix_nas.train.feed import Plan
+    from acmix_nas.train.loader import Plan
 
 Item: TypeAlias = tuple[int, int, tuple[int, int, int, int]]
 """Index of an image, seed of its augmentation, box (top, left, height, width) that is cut out."""

@@ -25,9 +25,9 @@ from acmix_nas.train.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from acmix_nas.train.feed import Feed
+from acmix_nas.train.contributions import Mixing, watch_mixing
 from acmix_nas.train.finite import check_outputs, check_weights
-from acmix_nas.train.mixing import Mixing, watch_mixing
+from acmix_nas.train.loader import Feed
 from acmix_nas.train.progress import Progress
 from acmix_nas.train.ranks import rank, same_buffers, total
 from acmix_nas.train.recipe import Budget

@@ -8,25 +8,25 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "acmix_nas"
 SINKS = ("cli/say.py", "cli/console.py")
 FORBIDDEN = {
-    "print": "acmix_nas.cli.say.say",
-    "pprint": "acmix_nas.cli.say.say",
-    "echo": "acmix_nas.cli.say.say",
-    "secho": "acmix_nas.cli.say.say",
-    "echo_via_pager": "acmix_nas.cli.say.say",
-    "style": "acmix_nas.cli.say.say_marked",
-    "prompt": "acmix_nas.cli.say.say",
-    "confirm": "acmix_nas.cli.say.say",
+    "print": "acmix_nas.cli._say.say",
+    "pprint": "acmix_nas.cli._say.say",
+    "echo": "acmix_nas.cli._say.say",
+    "secho": "acmix_nas.cli._say.say",
+    "echo_via_pager": "acmix_nas.cli._say.say",
+    "style": "acmix_nas.cli._say.say_marked",
+    "prompt": "acmix_nas.cli._say.say",
+    "confirm": "acmix_nas.cli._say.say",
     "progressbar": "a progress bar of rich",
-    "basicConfig": "the log of acmix_nas.search.folder",
-    "Console": "acmix_nas.cli.console.results or progress",
-    "TextColumn": "acmix_nas.cli.console.text_column",
-    "Spinner": "acmix_nas.cli.console.spinner",
-    "status": "acmix_nas.cli.console.spinner",
+    "basicConfig": "the log of acmix_nas.study.folder",
+    "Console": "acmix_nas.cli._console.results or progress",
+    "TextColumn": "acmix_nas.cli._console.text_column",
+    "Spinner": "acmix_nas.cli._console.spinner",
+    "status": "acmix_nas.cli._console.spinner",
     "from_markup": "rich.text.Text",
-    "get_default_columns": "acmix_nas.cli.console.text_column",
+    "get_default_columns": "acmix_nas.cli._console.text_column",
 }
 CONSOLES = ("console", "_console", "results", "progress", "bar", "_bar")
-"""What a console of acmix_nas.cli.console is called where something is printed on it."""
+"""What a console of acmix_nas.cli._console is called where something is printed on it."""
 WRITES = ("write", "writelines")
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from acmix_nas.ablate import run
 from acmix_nas.cli import acmix
 from acmix_nas.cli.ablate import _with_budget
 from acmix_nas.cli.ablate import ablate as command
 from acmix_nas.errors import AcmixError, SpaceError, StudyError, UsageError
+from acmix_nas.executors import Job
+from acmix_nas.experiments.ablation import run
 from acmix_nas.record import TrialRecord
-from acmix_nas.search.executors import Job
 from acmix_nas.train import Progress, Setting
 
 QUICK = ["--epochs", "1", "--proxy-images", "32", "--proxy", "cpu", "--device", "cpu"]

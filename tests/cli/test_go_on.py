@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from acmix_nas.ablate import run as ablate_run
-from acmix_nas.cli import display, follow, train_display
-from acmix_nas.cli.next_command import PLACES, command, out_words, storage_words, study_words, typed
+from acmix_nas.cli import _display as display
+from acmix_nas.cli import _train_display as train_display
+from acmix_nas.cli import follow
+from acmix_nas.cli._next_command import PLACES, command, out_words, storage_words, study_words, typed
 from acmix_nas.cli.search import search
+from acmix_nas.experiments.ablation import run as ablate_run
 from acmix_nas.search import Study
 
 TINY = Path(__file__).parent.parent / "faults" / "tiny.yaml"
@@ -209,7 +211,8 @@ def test_a_shell_reads_the_words_that_were_meant(name, tmp_path):
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_a_study_is_found_by_the_words_that_name_it(name, tmp_path, monkeypatch):
-    from acmix_nas.cli.report import find_folder, report
+    from acmix_nas.cli.report import report
+    from acmix_nas.study.folder import find_folder
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ACMIX_OUT", raising=False)

@@ -8,11 +8,11 @@ import torch
 from profile_pieces import run
 
 from acmix_nas.arch import CONV_IMPL
-from acmix_nas.cli.paper_table import paper_table
 from acmix_nas.cost import machine
 from acmix_nas.cost import profile as profile_module
 from acmix_nas.cost.execution import Execution
 from acmix_nas.cost.profile import Effort
+from acmix_nas.report.profile.stages import paper_table
 from acmix_nas.report.table import as_text
 
 ROW = {
@@ -204,7 +204,7 @@ def test_csv_has_every_number_as_it_is(asked):
 def test_a_narrow_terminal_has_the_columns_that_are_needed_most(asked, monkeypatch):
     from rich.console import Console
 
-    console = importlib.import_module("acmix_nas.cli.console")
+    console = importlib.import_module("acmix_nas.cli._console")
     monkeypatch.setattr(console, "results", lambda: Console(highlight=False, width=80))
     shown = run("profile", "--impl", "all", "--format", "rich").stdout
     assert "No room here for: " in shown

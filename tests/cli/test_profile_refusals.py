@@ -79,7 +79,7 @@ def test_wrong_batch_sizes_are_told(sizes):
 
 
 def test_a_busy_gpu_is_told(monkeypatch):
-    busy = importlib.import_module("acmix_nas.cli.busy")
+    busy = importlib.import_module("acmix_nas.cli._busy")
     monkeypatch.setattr(machine, "busy_cores", lambda: None)
     monkeypatch.setattr(machine, "gpu_state", lambda device: {"utilization.gpu": "35"})
     warned = []

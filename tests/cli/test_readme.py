@@ -12,7 +12,7 @@ import torch
 
 from acmix_nas.data import load_splits
 from acmix_nas.train import strong
-from acmix_nas.train.feed import Feed
+from acmix_nas.train.loader import Feed
 from acmix_nas.train.recipe_file import load_recipe
 
 ROOT = Path(__file__).parent.parent.parent

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from acmix_nas.cli.report import find_folder, report
+from acmix_nas.cli.report import report
 from acmix_nas.errors import StudyError
 from acmix_nas.record import StudyHeader
+from acmix_nas.study.folder import find_folder
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -36,7 +37,7 @@ def test_a_study_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_the_report_is_rendered_from_the_storage(
     as_json: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = pytest.importorskip("acmix_nas.search.study")
+    study = pytest.importorskip("acmix_nas.study.study")
     header = StudyHeader(name="swin_t-001", kind="search", space="swin_t", host="swin", split="search")
     monkeypatch.setattr(study, "load", lambda folder: (header, []))
     (tmp_path / "s").mkdir()

@@ -88,7 +88,7 @@ def test_status_fits_a_telephone(acmix, studies, tmp_path):
 
 
 def test_status_of_a_study_at_work(acmix, studies, tmp_path):
-    from acmix_nas.search.folder import at_work
+    from acmix_nas.study.folder import at_work
 
     study = studies("busy", 2)
     study.optuna.set_user_attr("goal", 9)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from acmix_nas.cli.streams import kept_open
+from acmix_nas.cli._streams import kept_open
 
 PRINT = (
     "import sys, click\n"
@@ -78,7 +78,7 @@ def test_a_language_without_signs_is_no_error(tmp_path):
 def test_a_closed_stream_takes_no_number_that_a_file_gets(tmp_path):
     code = (
         "import os, sys\n"
-        "from acmix_nas.cli.streams import kept_open\n"
+        "from acmix_nas.cli._streams import kept_open\n"
         "with kept_open():\n"
         f"    number = os.open({str(tmp_path / 'study.db')!r}, os.O_CREAT | os.O_RDWR)\n"
         "    print('x'); print('x', file=sys.stderr)\n"
@@ -112,7 +112,7 @@ def test_json_is_written_whole_to_a_pipe_that_does_not_block(tmp_path):
     code = (
         "import os, sys, json\n"
         "os.set_blocking(1, False)\n"
-        "from acmix_nas.cli.streams import kept_open\n"
+        "from acmix_nas.cli._streams import kept_open\n"
         "with kept_open():\n"
         "    print(json.dumps(['x' * 1000] * 1000))\n"
     )

@@ -15,9 +15,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from acmix_nas.cli import acmix
-from acmix_nas.cli.networks import find_arch
-from acmix_nas.cli.train_display import Display
+from acmix_nas.cli._train_display import Display
 from acmix_nas.errors import AcmixError
+from acmix_nas.experiments.networks import find_arch
 from acmix_nas.models import build_model, named_arch
 from acmix_nas.reference import load_weights
 from acmix_nas.train.checkpoint import trained_weights

@@ -9,7 +9,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 
 from acmix_nas import load_space
-from acmix_nas.search.sampler import SAMPLERS, draw, encode, make_sampler
+from acmix_nas.samplers.make import SAMPLERS, draw, encode, make_sampler
 
 SPACE = load_space("swin_t")
 ONE, TWO = ["maximize"], ["maximize", "minimize"]

@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.testing.pytest_samplers import BasicSamplerTestCase, MultiObjectiveSamplerTestCase, RelativeSamplerTestCase
 
-from acmix_nas.search.sampler import SAMPLERS, make_sampler
+from acmix_nas.samplers.make import SAMPLERS, make_sampler
 
 # A study of three values that is asked for ten trials gets them, repeats with a warning.
 pytestmark = pytest.mark.filterwarnings("ignore:.*all there is was tried:UserWarning")

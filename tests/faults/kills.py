@@ -25,8 +25,18 @@ import fork_server
 
 LOADED = (
     *("alembic.command", "jinja2", "matplotlib.backends.backend_svg", "scipy.stats", "sqlalchemy.dialects.sqlite"),
-    *("acmix_nas.ablate.run", "acmix_nas.cli.finalists", "acmix_nas.cli.train_run", "acmix_nas.export.timm"),
-    *("acmix_nas.hosts.swin", "acmix_nas.report.figures", "acmix_nas.search.fidelity", "acmix_nas.search.hamming_gp"),
+    *(
+        "acmix_nas.experiments.ablation.run",
+        "acmix_nas.cli.finalists",
+        "acmix_nas.cli.train_run",
+        "acmix_nas.export.timm",
+    ),
+    *(
+        "acmix_nas.hosts.swin",
+        "acmix_nas.report.figures",
+        "acmix_nas.experiments.fidelity",
+        "acmix_nas.samplers.hamming_gp",
+    ),
 )
 for name in LOADED:  # before the fork
     importlib.import_module(name)

@@ -195,7 +195,7 @@ def test_a_report_that_cannot_be_written_says_how_it_is(small_disk):
     from search_pieces import Curves, run, setting_of
     from study_pieces import new_study
 
-    from acmix_nas.cli.study import _render
+    from acmix_nas.cli._study import _render
 
     study = new_study(small_disk)
     run(study, Curves(setting_of(1)), trials=2)

@@ -18,8 +18,9 @@ from acmix_nas.cli import acmix
 from acmix_nas.cli.search import _definition
 from acmix_nas.errors import StudyError
 from acmix_nas.report import render
-from acmix_nas.search import Study, storage
-from acmix_nas.search.folder import at_work
+from acmix_nas.search import Study
+from acmix_nas.study import storage
+from acmix_nas.study.folder import at_work
 
 pytestmark = pytest.mark.slow
 

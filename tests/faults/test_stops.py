@@ -7,9 +7,9 @@ from pathlib import Path
 import drivers
 import pytest
 
-import acmix_nas.search.finalists
+import acmix_nas.experiments.finalists
 import acmix_nas.search.warm
-from acmix_nas.search.stop import Stop
+from acmix_nas.study.stop import Stop
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +58,7 @@ def stopping(monkeypatch, acmix, module, name: str, study: str, out: Path) -> No
 def test_a_stop_while_finalists_choose_their_list_is_heard(out, acmix, monkeypatch):
     line = ("finalists", "it", "--top", 1, "--seeds", 1, "--out", out, "--device", "cpu")
     with monkeypatch.context() as patch:
-        stopping(patch, acmix, acmix_nas.search.finalists, "choose", "it", out)
+        stopping(patch, acmix, acmix_nas.experiments.finalists, "choose", "it", out)
         assert acmix(*line) == 130
     assert (out / "it" / "finalists.json").is_file()
     assert (out / "it" / "finals.jsonl").read_text() == ""
@@ -80,7 +80,7 @@ def test_a_stop_while_a_search_brings_trials_over_is_heard(images, out, acmix, m
 
 
 def test_a_stop_while_a_study_is_announced_is_heard(images, out, acmix, monkeypatch):
-    from acmix_nas.cli import study
+    from acmix_nas.cli import _study as study
 
     with monkeypatch.context() as patch:
         stopping(patch, acmix, study, "_announce", "it", out)

@@ -15,13 +15,14 @@ from study_pieces import SPACE, Onlooker, new_study, small_setting
 
 from acmix_nas.data import load_splits
 from acmix_nas.errors import UsageError
+from acmix_nas.executors import Outcome, Place, TrialLimits, Work, make_executor, process, summary, told
+from acmix_nas.executors import _channel as _line
+from acmix_nas.executors._channel import Line
+from acmix_nas.executors._memory import fair_share, resident
+from acmix_nas.executors._watchdog import LONGEST_TURN_S, SILENT_S, Watch, Watched
+from acmix_nas.executors.placement import crew, limits_asked
 from acmix_nas.report import render
 from acmix_nas.search import search
-from acmix_nas.search.crew import crew, limits_asked
-from acmix_nas.search.executors import Outcome, Place, TrialLimits, Work, _line, make_executor, process, summary, told
-from acmix_nas.search.executors._line import Line
-from acmix_nas.search.executors._memory import fair_share, resident
-from acmix_nas.search.executors._watch import LONGEST_TURN_S, SILENT_S, Watch, Watched
 from acmix_nas.train import Progress
 
 GIGABYTE = 1 << 30

@@ -21,9 +21,9 @@ from acmix_nas.data.store import SPLITS, open_split, read_index
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import render
 from acmix_nas.report.sampling import sampling_fact
-from acmix_nas.search.fresh_records import sort_fresh
 from acmix_nas.space import load_space
 from acmix_nas.space.arch_file import load_arch
+from acmix_nas.study.finals import sort_fresh
 from acmix_nas.train.checkpoint import read_checkpoint, write_checkpoint
 from acmix_nas.train.recipe_file import load_recipe
 
@@ -251,6 +251,6 @@ def test_names_bring_no_element_into_a_page(usual, tmp_path, name):
 def test_plug_ins_are_named_by_dotted_paths_alone(name):
     from acmix_nas import registry
 
-    for folder in ("operators", "operators.attention", "hosts", "search.executors"):
+    for folder in ("operators", "operators.attention", "hosts", "executors"):
         if isinstance(name, str):
             law(lambda folder=folder: registry.load(folder, name))

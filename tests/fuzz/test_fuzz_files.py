@@ -15,22 +15,22 @@ from pieces import CORPUS, changed, law, leaves, values
 from report_records import make_arch, make_record, make_search
 from study_pieces import new_study
 
-from acmix_nas.ablate.repeat import work_of
 from acmix_nas.cli import acmix
 from acmix_nas.cli.follow import read_running
 from acmix_nas.cli.search import _definition
-from acmix_nas.cli.train_job import FACTS, Asked, _stored
 from acmix_nas.cost.latency import LatencyTable
 from acmix_nas.cost.network import Network
 from acmix_nas.errors import AcmixError
+from acmix_nas.experiments.fidelity import Fidelity
+from acmix_nas.experiments.repeat import work_of
+from acmix_nas.experiments.training_job import FACTS, Asked, _stored
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import render
-from acmix_nas.search.again import space_of
-from acmix_nas.search.fidelity import Fidelity
-from acmix_nas.search.finalists import Candidate, fix_list, load_list
-from acmix_nas.search.storage import find_storage
-from acmix_nas.search.study import Study
 from acmix_nas.space import Proxy, load_space
+from acmix_nas.space.stored import space_of
+from acmix_nas.study.finals import Candidate, fix_list, load_list
+from acmix_nas.study.storage import find_storage
+from acmix_nas.study.study import Study
 from acmix_nas.train import Budget
 from acmix_nas.train.recipe_file import load_recipe
 

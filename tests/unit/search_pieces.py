@@ -7,9 +7,9 @@ from study_pieces import SPACE, Onlooker, new_study, small_setting
 
 from acmix_nas.arch import Arch
 from acmix_nas.cost import count
+from acmix_nas.executors import Job, Outcome
 from acmix_nas.record import TrialRecord
 from acmix_nas.search import search
-from acmix_nas.search.executors import Job, Outcome
 from acmix_nas.space import Choice
 
 IN_MEMORY = "sqlite://"

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from study_pieces import Onlooker, small_setting
 
 from acmix_nas import files
-from acmix_nas.ablate import load_ablation
-from acmix_nas.ablate import run as module
-from acmix_nas.ablate.carry import carry
-from acmix_nas.ablate.reuse import open_source
-from acmix_nas.ablate.run import ablate, check_rows
 from acmix_nas.arch import Arch
 from acmix_nas.data import Images
 from acmix_nas.errors import SpaceError, StudyError
+from acmix_nas.experiments.ablation import load_ablation
+from acmix_nas.experiments.ablation import run as module
+from acmix_nas.experiments.ablation.carry import carry
+from acmix_nas.experiments.ablation.reuse import open_source
+from acmix_nas.experiments.ablation.run import ablate, check_rows
 from acmix_nas.record import StudyHeader
 from acmix_nas.search import Study
 from acmix_nas.space import load_space

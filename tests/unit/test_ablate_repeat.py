@@ -7,8 +7,8 @@ import torch
 from report_records import make_ablation, make_failed, make_record
 from study_pieces import small_setting
 
-from acmix_nas.ablate.repeat import changed_environment, compare, repeat, work_of
 from acmix_nas.errors import DataError
+from acmix_nas.experiments.repeat import changed_environment, compare, repeat, work_of
 from acmix_nas.record import StudyHeader
 from acmix_nas.train import run_trial
 

@@ -3,9 +3,9 @@
 import pytest
 
 from acmix_nas import files
-from acmix_nas.ablate import load_ablation
 from acmix_nas.arch import COMBINE, CONV_IMPL
 from acmix_nas.errors import SpaceError
+from acmix_nas.experiments.ablation import load_ablation
 from acmix_nas.space import load_space
 
 SPACE = load_space("swin_t")

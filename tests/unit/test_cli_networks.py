@@ -3,8 +3,8 @@ import yaml
 from report_records import make_arch, make_record
 from study_pieces import new_study
 
-from acmix_nas.cli.networks import find_arch
 from acmix_nas.errors import SpaceError, StudyError, UsageError
+from acmix_nas.experiments.networks import find_arch
 from acmix_nas.models import named_arch
 
 SWIN = "acmix_swin_tiny_patch4_window7_224"

@@ -13,10 +13,10 @@ from study_pieces import SPACE, tiny_space
 
 from acmix_nas.cost import count
 from acmix_nas.errors import StudyError, UsageError
+from acmix_nas.experiments import fidelity as module
+from acmix_nas.experiments.fidelity import find_fidelity, measure_fidelity, prepare_fidelity, sample_archs
+from acmix_nas.experiments.rank_correlation import agreement
 from acmix_nas.record import TrialRecord
-from acmix_nas.search import fidelity as module
-from acmix_nas.search.fidelity import find_fidelity, measure_fidelity, prepare_fidelity, sample_archs
-from acmix_nas.search.rank import agreement
 
 PROXY = replace(SPACE.proxies["cpu"], input_size=28, patch_size=4, epochs=1, images=20)
 

@@ -17,17 +17,17 @@ from hypothesis import strategies as st
 from study_pieces import SPACE, small_setting
 
 from acmix_nas import __version__
-from acmix_nas.ablate.repeat import work_of
 from acmix_nas.data import fingerprint as fingerprint_module
 from acmix_nas.data import load_splits, open_source
 from acmix_nas.data.fingerprint import Content, blocks_of_array, fingerprint, sample
 from acmix_nas.data.sources import _walk
 from acmix_nas.errors import DataError, StudyError
+from acmix_nas.experiments.fidelity import find_fidelity, prepare_fidelity
+from acmix_nas.experiments.repeat import work_of
+from acmix_nas.experiments.setup import Asked, prepare
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.facts import check_comparable
 from acmix_nas.search import Study
-from acmix_nas.search.fidelity import find_fidelity, prepare_fidelity
-from acmix_nas.search.setup import Asked, prepare
 from acmix_nas.search.warm import _reason_against
 
 IMAGE = "train/bee/3.png"
@@ -198,7 +198,7 @@ def test_a_study_of_0_1_is_resumed_by_its_own_rule(tmp_path, monkeypatch):
     source = former_trees.write_folder(tmp_path / "folder")
     header = former_header()
     monkeypatch.setattr(
-        "acmix_nas.search.setup.supports_bf16", lambda _: header.settings["budget"]["precision"] == "bf16"
+        "acmix_nas.experiments.setup.supports_bf16", lambda _: header.settings["budget"]["precision"] == "bf16"
     )
     Study.create(tmp_path, header)
     for content in (None, former_trees.plain_png(999)):

@@ -31,7 +31,7 @@ from acmix_nas.data.sources import store as store_source
 from acmix_nas.data.stored import StoredImages
 from acmix_nas.errors import DataError
 from acmix_nas.train import Budget, run_trial
-from acmix_nas.train.feed import Feed
+from acmix_nas.train.loader import Feed
 
 
 @pytest.fixture(scope="module")

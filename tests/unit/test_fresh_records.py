@@ -8,8 +8,7 @@ from report_records import make_failed, make_record, make_search
 
 from acmix_nas.report import render
 from acmix_nas.report.fresh import stored_finals
-from acmix_nas.search.finalists import FINALS, Candidate, fix_list
-from acmix_nas.search.fresh_records import sort_fresh
+from acmix_nas.study.finals import FINALS, Candidate, fix_list, sort_fresh
 
 SAME = make_record(0)
 SETTINGS = {"data": SAME.data["fingerprint"], "budget": SAME.budget, "proxy": SAME.proxy}

@@ -11,13 +11,13 @@ import yaml
 from click.testing import CliRunner
 
 from acmix_nas import files, plugins, registry
-from acmix_nas.ablate import load_ablation
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.cli import acmix
 from acmix_nas.errors import AcmixError, UsageError
+from acmix_nas.executors import Job
+from acmix_nas.executors._worker import read_job, write_job
+from acmix_nas.experiments.ablation import load_ablation
 from acmix_nas.plugins import PluginError
-from acmix_nas.search.executors import Job
-from acmix_nas.search.executors._worker import read_job, write_job
 from acmix_nas.space import load_space
 from acmix_nas.space.arch_file import load_arch
 
@@ -206,7 +206,7 @@ def test_these_are_no_plug_ins(name):
         ("operators", "build = count = 3"),
         ("hosts", "def build(): ...\ncount = options = build"),
         ("hosts", "def build(): ...\ncount = options = build\nMODELS = FEATURES = 7"),
-        ("search.executors", "make = None"),
+        ("executors", "make = None"),
         ("export", "def write(): ...\nFORMS = 1"),
     ],
 )

@@ -14,11 +14,11 @@ from rich.progress import Progress
 from rich.table import Table
 
 from acmix_nas import cli
-from acmix_nas.cli.console import progress, results, spinner, text_column
-from acmix_nas.cli.say import say
+from acmix_nas.cli._console import progress, results, spinner, text_column
+from acmix_nas.cli._say import say
 from acmix_nas.errors import StudyError
 from acmix_nas.printable import one_line, printable
-from acmix_nas.search.folder import at_work
+from acmix_nas.study.folder import at_work
 
 EVIL = "[red]\x1b]0;owned\x07\x1b[2J\x9b31m\u202etxt.exe\u2066\u2028\x7f\ud800:smile:\b\r"
 ACTS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\u2028\u2029\ud800-\udfff]")

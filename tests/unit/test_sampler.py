@@ -14,10 +14,10 @@ from optuna.trial import TrialState, create_trial
 from acmix_nas import load_space
 from acmix_nas.cost import count
 from acmix_nas.errors import UsageError
+from acmix_nas.samplers.distributions import Axes, axes_of_space, domain_of_space, merged_order, values_of_row
+from acmix_nas.samplers.make import draw, encode
+from acmix_nas.samplers.observations import Memory, pruned_values, task_of
 from acmix_nas.search import HammingGPSampler, make_sampler
-from acmix_nas.search.axes import Axes, axes_of_space, domain_of_space, merged_order, values_of_row
-from acmix_nas.search.history import Memory, pruned_values, task_of
-from acmix_nas.search.sampler import draw, encode
 
 SPACE = load_space("swin_t")
 GRID = {f"c{index}": CategoricalDistribution(["a", "b", "c"]) for index in range(5)}

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from acmix_nas.search.gp import Domain, Parameter, Quantity, Task, fresh, propose, unseen
-from acmix_nas.search.gp.acquisition import (
+from acmix_nas.samplers.gp import Domain, Parameter, Quantity, Task, fresh, propose, unseen
+from acmix_nas.samplers.gp.acquisition import (
     hypervolume,
     hypervolume_improvement,
     log_expected_improvement,
@@ -17,13 +17,13 @@ from acmix_nas.search.gp.acquisition import (
     normal_draws,
     pareto,
 )
-from acmix_nas.search.gp.descent import minimise
-from acmix_nas.search.gp.domain import repeats
-from acmix_nas.search.gp.features import Features
-from acmix_nas.search.gp.gates import Gates
-from acmix_nas.search.gp.model import Hyper, Posterior, fit, kernel, negative_log_posterior
-from acmix_nas.search.gp.surrogate import selected
-from acmix_nas.search.gp.targets import limit_targets, normal_scores, raw_values
+from acmix_nas.samplers.gp.conditions import Gates
+from acmix_nas.samplers.gp.gaussian_process import Hyper, Posterior, fit, kernel, negative_log_posterior
+from acmix_nas.samplers.gp.kernel import Features
+from acmix_nas.samplers.gp.lbfgs import minimise
+from acmix_nas.samplers.gp.search_space import repeats
+from acmix_nas.samplers.gp.surrogate import selected
+from acmix_nas.samplers.gp.transforms import limit_targets, normal_scores, raw_values
 
 MIXED = (
     Parameter(name="op", size=5, kin="op"),

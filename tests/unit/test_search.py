@@ -9,11 +9,11 @@ import torch
 from study_pieces import SPACE, Onlooker, new_study, small_setting, tiny_space
 
 from acmix_nas.errors import StudyError
+from acmix_nas.samplers.make import decode, draw, encode
 from acmix_nas.search import load, search
-from acmix_nas.search.folder import at_work, newest_name, next_name, study_folder
-from acmix_nas.search.same import check_same
-from acmix_nas.search.sampler import decode, draw, encode
-from acmix_nas.search.study import Study
+from acmix_nas.study.folder import at_work, newest_name, next_name, study_folder
+from acmix_nas.study.settings import check_same
+from acmix_nas.study.study import Study
 
 WITHOUT_TIME = ("started", "seconds")
 

@@ -13,10 +13,10 @@ from study_pieces import SPACE, Onlooker, new_study, small_setting
 
 from acmix_nas.data import load_splits
 from acmix_nas.errors import StudyError, UsageError
+from acmix_nas.executors import Job, Place, Work, make_executor, names, process
+from acmix_nas.executors._worker import read_job, write_job
+from acmix_nas.executors.placement import crew, device_asked
 from acmix_nas.search import Stop, search
-from acmix_nas.search.crew import crew, device_asked
-from acmix_nas.search.executors import Job, Place, Work, make_executor, names, process
-from acmix_nas.search.executors._worker import read_job, write_job
 from acmix_nas.search.run import MOST_LOST
 
 IMAGES = 40

@@ -8,13 +8,14 @@ from study_pieces import SPACE, Onlooker, new_study
 
 from acmix_nas.cli.search import _definition
 from acmix_nas.errors import RecordError, StudyError
+from acmix_nas.experiments.finalists import choose, train_finalists
+from acmix_nas.experiments.posterior import LEAST, posterior_means
 from acmix_nas.front import front
 from acmix_nas.report.finals import Final, best_final, finals_table, verdict
 from acmix_nas.report.fresh import stored_finals
 from acmix_nas.report.intervals import Difference
 from acmix_nas.search import Stop
-from acmix_nas.search.finalists import FINALS, choose, fix_list, load_finals, load_list, train_finalists
-from acmix_nas.search.posterior import LEAST, posterior_means
+from acmix_nas.study.finals import FINALS, fix_list, load_finals, load_list
 
 
 @pytest.fixture(scope="module")

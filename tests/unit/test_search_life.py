@@ -13,10 +13,10 @@ from search_pieces import Curves, essence, run, setting_of
 from study_pieces import SPACE, Onlooker, new_study, small_setting
 
 from acmix_nas.errors import StudyError
+from acmix_nas.experiments.setup import check_version
 from acmix_nas.search import Stop, search
-from acmix_nas.search.folder import STOP, at_work
-from acmix_nas.search.setup import check_version
-from acmix_nas.search.study import Study
+from acmix_nas.study.folder import STOP, at_work
+from acmix_nas.study.study import Study
 from acmix_nas.train import Progress
 
 TRIALS, KILLS = 6, 10
@@ -156,7 +156,7 @@ def test_others_see_a_running_study(tmp_path):
     """Its page is written again every few minutes, and `acmix status` reads what is in training."""
     from rich.console import Console
 
-    from acmix_nas.cli.display import StudyDisplay
+    from acmix_nas.cli._display import StudyDisplay
     from acmix_nas.cli.follow import RENDERED_EVERY_S, Follower, read_running
 
     study, stop = new_study(tmp_path), Stop()
@@ -176,7 +176,7 @@ def test_others_see_a_running_study(tmp_path):
 def test_a_loop_that_does_not_ask_is_interrupted_after_its_epoch(tmp_path):
     from rich.console import Console
 
-    from acmix_nas.cli.display import StudyDisplay
+    from acmix_nas.cli._display import StudyDisplay
     from acmix_nas.cli.follow import Follower
 
     study, stop = new_study(tmp_path), Stop()

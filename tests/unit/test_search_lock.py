@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from acmix_nas.errors import StudyError
-from acmix_nas.search import lock
-from acmix_nas.search.folder import LOG, at_work, is_at_work
-from acmix_nas.search.lock import LOCK
+from acmix_nas.study import lock
+from acmix_nas.study.folder import LOG, at_work, is_at_work
+from acmix_nas.study.lock import LOCK
 
 
 def test_the_owner_is_named_and_the_line_stops_it(tmp_path):

@@ -18,8 +18,8 @@ from test_search_storage import header
 
 from acmix_nas.cli import acmix as command
 from acmix_nas.errors import StudyError, UsageError
-from acmix_nas.search.database import Database
-from acmix_nas.search.study import Study
+from acmix_nas.study.database import Database
+from acmix_nas.study.study import Study
 
 pytestmark = [pytest.mark.postgres, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
 
@@ -148,7 +148,7 @@ def test_a_database_that_is_gone_for_ten_seconds_costs_nothing(server, tmp_path)
 @pytest.mark.parametrize("call", ["create_new_trial", "set_trial_state_values"])
 def test_an_answer_that_is_lost_stores_nothing_twice(server, tmp_path, monkeypatch, call):
     study = new_study(tmp_path, f"lost-{call}", storage=server.url)
-    monkeypatch.setattr("acmix_nas.search.database.PAUSES_S", (0.0,))
+    monkeypatch.setattr("acmix_nas.study.database.PAUSES_S", (0.0,))
     plain, lost = getattr(optuna.storages.RDBStorage, call), []
 
     def deaf(self, *args, **options):

@@ -10,7 +10,7 @@ from study_pieces import SPACE, Onlooker, new_study
 from acmix_nas.front import front
 from acmix_nas.report.pruning import pruned_by_choice, pruning_text, saved_epochs
 from acmix_nas.search.rungs import is_protected
-from acmix_nas.search.study import Study
+from acmix_nas.study.study import Study
 
 EPOCHS = 9
 RANDOM = wide_space()

@@ -13,14 +13,14 @@ import pytest
 import torch
 from study_pieces import SPACE, Onlooker, new_study, small_setting
 
-from acmix_nas.ablate.repeat import compare, repeat, work_of
 from acmix_nas.data import load_splits
 from acmix_nas.errors import StudyError, UsageError
+from acmix_nas.executors import Place, TrialLimits, Work, make_executor
+from acmix_nas.executors._memory import _children
+from acmix_nas.executors.jobs import Halted, Halting
+from acmix_nas.executors.placement import crew
+from acmix_nas.experiments.repeat import compare, repeat, work_of
 from acmix_nas.search import Stop, search
-from acmix_nas.search.crew import crew
-from acmix_nas.search.executors import Place, TrialLimits, Work, make_executor
-from acmix_nas.search.executors._jobs import Halted, Halting
-from acmix_nas.search.executors._memory import _children
 from acmix_nas.train import Progress
 
 IMAGES = 48

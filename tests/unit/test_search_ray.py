@@ -16,10 +16,11 @@ from study_pieces import SPACE, Onlooker, new_study, small_setting
 
 from acmix_nas.data import load_splits
 from acmix_nas.errors import DataError, StudyError, UsageError
+from acmix_nas.executors import Place, Work, make_executor
+from acmix_nas.executors import _ray_cluster as _cluster
+from acmix_nas.executors._node_folder import NodeFolder, arrays_of, facts_of, load_kept, load_same
+from acmix_nas.executors.placement import check_crew, crew
 from acmix_nas.search import Stop, search
-from acmix_nas.search.crew import check_crew, crew
-from acmix_nas.search.executors import Place, Work, _cluster, make_executor
-from acmix_nas.search.executors._node_folder import NodeFolder, arrays_of, facts_of, load_kept, load_same
 
 IMAGES, SCORED = 24, 30
 LOAD = partial(load_splits, None, input_size=28, train_images=IMAGES, seed=0, with_report=False, search_images=SCORED)

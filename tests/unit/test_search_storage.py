@@ -12,10 +12,10 @@ from study_pieces import new_study
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.front import values_of
 from acmix_nas.record import StudyHeader
-from acmix_nas.search import storage
-from acmix_nas.search.folder import ELSEWHERE, at_work, is_at_work
-from acmix_nas.search.storage import SHARED, file_system, find_storage, without_password
-from acmix_nas.search.study import Study, load
+from acmix_nas.study import storage
+from acmix_nas.study.folder import ELSEWHERE, at_work, is_at_work
+from acmix_nas.study.storage import SHARED, file_system, find_storage, without_password
+from acmix_nas.study.study import Study, load
 
 
 def header(name: str = "far") -> StudyHeader:

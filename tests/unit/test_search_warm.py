@@ -6,10 +6,10 @@ import pytest
 from search_pieces import IN_MEMORY, Curves, run, setting_of
 from study_pieces import SPACE, Onlooker, new_study
 
+from acmix_nas.samplers.make import decode
 from acmix_nas.search.objectives import Prices
-from acmix_nas.search.sampler import decode
-from acmix_nas.search.study import Study
 from acmix_nas.search.warm import bring_over
+from acmix_nas.study.study import Study
 
 PRICES = Prices(224)
 

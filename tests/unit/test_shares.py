@@ -8,7 +8,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from acmix_nas.search.axes import axes_of_space, domain_of_space
+from acmix_nas.samplers.distributions import axes_of_space, domain_of_space
 from acmix_nas.search.shares import hanging, shapley, shares
 from acmix_nas.space import Choice, load_space
 

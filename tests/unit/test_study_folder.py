@@ -11,12 +11,13 @@ from search_pieces import Curves, run, setting_of
 from study_pieces import SPACE, Onlooker, new_study
 
 from acmix_nas.cli import follow
+from acmix_nas.cli._study import run_study
 from acmix_nas.cli.search import _definition
-from acmix_nas.cli.study import run_study
 from acmix_nas.errors import AcmixError
+from acmix_nas.experiments.finalists import choose, train_finalists
 from acmix_nas.report import View, figures, render
 from acmix_nas.search import Stop, Study
-from acmix_nas.search.finalists import FINALS, choose, fix_list, train_finalists
+from acmix_nas.study.finals import FINALS, fix_list
 
 BIASED = "biased upward"
 

@@ -10,9 +10,9 @@ from PIL import Image
 from study_pieces import small_setting
 
 from acmix_nas.data import Images
-from acmix_nas.train import feed as feed_module
+from acmix_nas.train import loader as feed_module
 from acmix_nas.train import strong
-from acmix_nas.train.feed import AHEAD, Feed, Plan, ahead, batch_sizes
+from acmix_nas.train.loader import AHEAD, Feed, Plan, ahead, batch_sizes
 from acmix_nas.train.recipe_file import load_recipe, recipe_names
 from acmix_nas.train.strong import Erasing, Mixer, RandAugmented, posterized, seeded
 

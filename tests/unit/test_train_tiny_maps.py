@@ -15,7 +15,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from acmix_nas.models import build_model
 from acmix_nas.space import load_space
 from acmix_nas.train import Budget
-from acmix_nas.train.feed import Batch
+from acmix_nas.train.loader import Batch
 from acmix_nas.train.step import Step
 from acmix_nas.train.tiny_maps import reaches_far, tiny_maps_in_float32
 

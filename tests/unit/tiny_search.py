@@ -8,8 +8,8 @@ import torch
 from study_pieces import SPACE, Onlooker, new_study, small_setting
 
 from acmix_nas.search import search
-from acmix_nas.search.folder import at_work, has_study
-from acmix_nas.search.study import Study
+from acmix_nas.study.folder import at_work, has_study
+from acmix_nas.study.study import Study
 
 IMAGES, EPOCHS, SCORED = 24, 3, 30
 

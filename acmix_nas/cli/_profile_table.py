@@ -1,0 +1,72 @@
+"""Prints a profile."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from acmix_nas.cli._say import say
+from acmix_nas.report import escape
+from acmix_nas.report import table as tables
+from acmix_nas.report.latex import as_latex
+from acmix_nas.report.profile.breakdown import where_table
+from acmix_nas.report.profile.stages import paper_table
+from acmix_nas.report.profile.table import Shown, columns_of, main_table
+from acmix_nas.report.table import Table
+
+
+def print_result(result: Mapping[str, Any], form_at: str | None) -> None:
+    """Prints the table of a profile, and where parameters, multiply-adds and time go, if that was asked.
+
+    Args:
+        result: Of `acmix_nas.cost.profile.profile_rows`.
+        form_at: "rich", "plain", "markdown", "latex" or "csv"; None for rich on a terminal, else plain.
+    """
+    form_at = form_at or ("rich" if sys.stdout.isatty() else "plain")
+    shown = [each for each in columns_of(result) if any(each.text(row) for row in result["rows"])]
+    if form_at == "rich":
+        _print_rich(result, shown)
+    else:
+        screen = shown if form_at == "csv" else [each for each in shown if each.screen is not None]
+        say(_rendered(main_table(result, screen), form_at))
+    for lines in result.get("where", ()):
+        table = paper_table(lines) if lines["by"] == "paper" else where_table(lines, result["env"]["mode"])
+        _print_one(table, form_at)
+
+
+def _print_rich(result: Mapping[str, Any], shown: Sequence[Shown]) -> None:
+    """Leaves out columns, least needed first, until the table fits the terminal."""
+    from acmix_nas.cli._console import results
+
+    console, left_out = results(), []
+    unbounded = console.options.update(max_width=10_000)
+    screen = [each for each in shown if each.screen is not None]
+    while True:
+        rich = tables.as_rich(replace(main_table(result, screen), title="", notes=()))
+        spare = max((each for each in screen if each.screen), key=lambda each: each.screen or 0, default=None)
+        if spare is None or console.measure(rich, options=unbounded).maximum <= console.width:
+            break
+        screen.remove(spare)
+        left_out.append(spare.column.title)
+    table = main_table(result, screen)
+    if left_out:
+        note = f"No room here for: {', '.join(reversed(left_out))}; --format csv and --json have them."
+        table = replace(table, notes=(*table.notes, note))
+    console.print(tables.as_rich(table))
+
+
+def _print_one(table: Table, form_at: str) -> None:
+    say()
+    if form_at == "rich":
+        from acmix_nas.cli._console import results
+
+        results().print(tables.as_rich(table))
+    else:
+        say(_rendered(table, form_at))
+
+
+def _rendered(table: Table, form_at: str) -> str:
+    if form_at == "markdown":
+        return f"{escape.markdown(table.title)}\n\n{tables.as_markdown(table)}"
+    render = {"plain": tables.as_text, "latex": as_latex, "csv": tables.as_csv}[form_at]
+    return render(table).rstrip("\n")

@@ -1,0 +1,220 @@
+"""Executors train the networks that the driver hands them; the driver alone talks to the storage.
+
+One file for each: its name is the executor's, and it has `make(work, places) -> Executor`.
+"""
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from acmix_nas import registry
+from acmix_nas.arch import Arch
+from acmix_nas.data import Splits
+from acmix_nas.record import TrialRecord
+from acmix_nas.space import Proxy
+from acmix_nas.train import Budget, Progress, Setting
+
+FOLDER = "executors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A network to train, or to train on.
+
+    Attributes:
+        number: Number of its trial.
+        label: Where it came from.
+        arch: The network at full size.
+        seeds: Of "init" and "order".
+        checkpoint: File to go on from if it is there, written after every epoch.
+        until: Epoch to stop after; None for all of the budget.
+    """
+
+    number: int
+    label: str
+    arch: Arch
+    seeds: Mapping[str, int]
+    checkpoint: Path
+    until: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a job ended.
+
+    Attributes:
+        job: The job.
+        record: What it reached; None if it was halted, its worker was lost, or it went beyond a limit.
+        lost: Why its worker was lost; it may be tried again.
+        failed: Why it must not be tried again: the limit that it went beyond.
+    """
+
+    job: Job
+    record: TrialRecord | None = None
+    lost: str | None = None
+    failed: str | None = None
+
+
+@dataclass(slots=True)
+class Told(Progress):
+    """Progress that a worker told of.
+
+    Attributes:
+        number: Number of the trial.
+    """
+
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialLimits:
+    """What one trial may take; None for no limit of the user's.
+
+    Attributes:
+        seconds: Time in training, that before an interrupt included.
+        memory: Bytes that its worker has in memory, without pages of files.
+    """
+
+    seconds: float | None = None
+    memory: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What all jobs of a study share, in values that another process can load the images from.
+
+    Attributes:
+        proxy: How networks are shrunk.
+        budget: How they are trained.
+        split: The images that scores are read on.
+        input_size: Image extent in pixels that full networks are counted at.
+        device: "cpu" or "cuda".
+        load: Loads the images, once in each worker.
+        source: Path of the images; None where they come with the package. A node that has no such path is sent them.
+        setting: The same with the images loaded, in the process that has them already.
+        limits: What a trial may take.
+        folder: The driver's working folder, where no worker looks for modules (`acmix_nas.plugins`).
+    """
+
+    proxy: Proxy
+    budget: Budget
+    split: str
+    input_size: int
+    device: str
+    load: Callable[[], Splits]
+    source: str | None = None
+    setting: Setting | None = None
+    limits: TrialLimits = TrialLimits()
+    folder: str = field(default_factory=os.getcwd)
+
+    @classmethod
+    def of(cls, setting: Setting, *, load: Callable[[], Splits], source: str | None) -> Self:
+        """The work of a setting whose images are loaded here, and that others load in the same way."""
+        return cls(
+            proxy=setting.proxy,
+            budget=setting.budget,
+            split=setting.split,
+            input_size=setting.input_size,
+            device=setting.device,
+            load=load,
+            source=source,
+            setting=setting,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a worker computes.
+
+    Args:
+        threads: Threads of torch.
+        gpu: What CUDA_VISIBLE_DEVICES is to be; None leaves it.
+        gpus: GPUs, or the share of one, that a cluster has to find for it.
+        ranks: Processes that train each trial together, with a GPU each where there are GPUs; they share the threads.
+    """
+
+    threads: int
+    gpu: str | None = None
+    gpus: float = 0
+    ranks: int = 1
+
+
+class Executor(Protocol):
+    """Trains jobs, as many at a time as it has workers."""
+
+    workers: int
+
+    def submit(self, job: Job) -> None:
+        """Takes a job, when fewer than `workers` are under way."""
+
+    def wait(self, on_step: Callable[[int, Progress], None]) -> list[Outcome]:
+        """Waits a moment; tells of steps done, and returns the jobs that ended."""
+
+    def halt(self) -> None:
+        """Lets every job under way stop after its running epoch, with its checkpoint written."""
+
+    def __enter__(self) -> Self:
+        """Starts the workers."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ends the workers, whatever they do."""
+
+
+def names() -> tuple[str, ...]:
+    """The executors there are."""
+    return registry.names(FOLDER)
+
+
+def make_executor(name: str, work: Work, places: Sequence[Place], *, address: str | None = None) -> Executor:
+    """The executor of that name.
+
+    Args:
+        name: A file name of this folder, or the dotted path of a module of the user's own.
+        work: What all jobs share.
+        places: One for each worker.
+        address: Where a cluster is, for executors that take one.
+
+    Raises:
+        AcmixError: There is no such executor.
+    """
+    options = {} if address is None else {"address": address}
+    made: Any = registry.load(FOLDER, name).make(work, places, **options)
+    executor: Executor = made
+    return executor
+
+
+def summary(progress: Progress) -> dict[str, Any]:
+    """What a worker tells of a running job."""
+    return {
+        "scores": list(progress.scores),
+        "step": progress.step,
+        "steps": progress.steps,
+        "epochs": progress.epochs,
+        "earlier": progress.earlier,
+    }
+
+
+def told(number: int, values: Mapping[str, Any]) -> Told:
+    """The inverse of `summary`, of values that a worker sent.
+
+    Args:
+        number: Number of the trial.
+        values: What came.
+
+    Raises:
+        ValueError: They are no such summary.
+    """
+    scores, counts = values["scores"], [values[name] for name in ("step", "steps", "epochs")]
+    amounts = [*scores, values["earlier"]]
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise ValueError(f"steps and epochs are whole numbers; they are {counts}")
+    if not all(type(amount) in (int, float) and math.isfinite(amount) for amount in amounts):
+        raise ValueError(f"scores and seconds are numbers; they are {amounts}")
+    step, steps, epochs = counts
+    return Told(number=number, scores=scores, step=step, steps=steps, epochs=epochs, earlier=values["earlier"])

@@ -1,0 +1,164 @@
+"""Who trains: which executor, and a place with threads or a GPU for each of its workers."""
+
+import os
+
+import torch
+
+from acmix_nas.cost.machine import cores
+from acmix_nas.errors import UsageError
+from acmix_nas.executors import Place, TrialLimits
+from acmix_nas.executors._memory import resident
+from acmix_nas.executors._ray_cluster import check_address, check_installed
+from acmix_nas.executors.serial import check as check_serial
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+NO_GPU = "none"
+RAY = "ray"
+NO_LIMITS = TrialLimits()
+
+
+def check_crew(executor: str | None, *, ray_address: str | None, gpus: str | None) -> None:
+    """Finds out, before a study is made, whether its workers can be had at all.
+
+    Args:
+        executor: What the user chose.
+        ray_address: Where a Ray cluster is.
+        gpus: As in `crew`.
+
+    Raises:
+        UsageError: The options contradict each other, Ray is not installed, or nobody answers at its address.
+    """
+    if executor != RAY:
+        if ray_address is not None:
+            raise UsageError(f"--ray-address {ray_address} is for --executor ray; add that, or leave the address out.")
+        return
+    if gpus not in (None, NO_GPU):
+        raise UsageError(f"--gpus {gpus}: Ray chooses the GPUs of its workers; say how many workers with --workers.")
+    check_installed()
+    check_address(ray_address)
+
+
+def crew(
+    *,
+    device: str,
+    executor: str | None,
+    workers: int | None,
+    gpus: str | None,
+    workers_per_gpu: int,
+    gpus_per_trial: int = 1,
+    limits: TrialLimits = NO_LIMITS,
+) -> tuple[str, list[Place]]:
+    """The executor's name and the places of its workers.
+
+    Args:
+        device: "cpu" or "cuda", where the study trains.
+        executor: What the user chose; None takes serial for one worker and process for more.
+        workers: Processes on a CPU, which share its threads; 1 if None. With Ray also the workers on GPUs; if None, as
+            many as this machine's GPUs have room for.
+        gpus: "all", "none", or the numbers of some of the visible GPUs; all if None.
+        workers_per_gpu: Processes on each GPU.
+        gpus_per_trial: GPUs that train each trial together.
+        limits: What a trial may take; one worker is a process then, so that it can be ended.
+
+    Raises:
+        UsageError: The options do not fit the device or each other, or name a GPU that is not there.
+    """
+    if gpus_per_trial > 1 < workers_per_gpu:
+        raise UsageError(
+            f"--gpus-per-trial {gpus_per_trial} gives a trial whole GPUs, --workers-per-gpu {workers_per_gpu} parts of "
+            "one; leave one of them out."
+        )
+    if device == "cpu":
+        places = _on_cpu(workers, gpus, gpus_per_trial)
+    elif executor == RAY:
+        places = _on_cluster(workers, workers_per_gpu, gpus_per_trial)
+    elif gpus_per_trial > 1:
+        places = _on_groups(workers, gpus, gpus_per_trial)
+    else:
+        places = _on_gpus(workers, gpus, workers_per_gpu)
+    first = places[0]
+    is_enough = len(places) == first.ranks == 1 and limits == NO_LIMITS and first.gpu in (None, *_visible()[:1])
+    name = executor or ("serial" if is_enough else "process")
+    if name == "serial":
+        check_serial(places, limits)
+    return name, places
+
+
+def _on_cpu(workers: int | None, gpus: str | None, gpus_per_trial: int) -> list[Place]:
+    asked = [f"--gpus {gpus}"] if gpus not in (None, NO_GPU) else []
+    asked += [f"--gpus-per-trial {gpus_per_trial}"] if gpus_per_trial > 1 else []
+    if asked:
+        raise UsageError(f"{' '.join(asked)}: this study trains on the CPU; choose --device cuda, or --workers.")
+    count = workers or 1
+    return [Place(threads=max(1, torch.get_num_threads() // count)) for _ in range(count)]
+
+
+def _on_cluster(workers: int | None, workers_per_gpu: int, gpus_per_trial: int) -> list[Place]:
+    here = max(1, torch.cuda.device_count() * workers_per_gpu // gpus_per_trial)
+    place = Place(threads=max(1, cores() // here), gpus=gpus_per_trial / workers_per_gpu, ranks=gpus_per_trial)
+    return [place] * (workers or here)
+
+
+def _on_groups(workers: int | None, gpus: str | None, size: int) -> list[Place]:
+    """A worker for each so many GPUs."""
+    chosen = _chosen_gpus(workers, gpus)
+    if len(chosen) % size:
+        raise UsageError(
+            f"--gpus-per-trial {size} does not divide the {len(chosen)} GPUs; choose some of them with --gpus, as "
+            f"--gpus {','.join(map(str, range(size)))}."
+        )
+    groups = [chosen[start : start + size] for start in range(0, len(chosen), size)]
+    return [Place(max(1, cores() // len(groups)), ",".join(group), ranks=size) for group in groups]
+
+
+def _on_gpus(workers: int | None, gpus: str | None, workers_per_gpu: int) -> list[Place]:
+    chosen = _chosen_gpus(workers, gpus)
+    count = len(chosen) * workers_per_gpu
+    threads = torch.get_num_threads() if count == 1 else max(1, cores() // count)
+    return [Place(threads, gpu) for gpu in chosen for _ in range(workers_per_gpu)]
+
+
+def limits_asked(minutes: float | None, memory: float | None) -> TrialLimits:
+    """What `--trial-minutes` and `--trial-memory` mean.
+
+    Raises:
+        UsageError: The system does not say what memory a process has.
+    """
+    if memory is not None and resident(os.getpid()) is None:
+        raise UsageError("--trial-memory needs Linux, whose /proc says what memory a process has; leave it out.")
+    seconds = None if minutes is None else 60 * minutes
+    return TrialLimits(seconds=seconds, memory=None if memory is None else round(memory))
+
+
+def device_asked(device: str, gpus: str | None) -> str:
+    """The device that `--device` and `--gpus` mean together.
+
+    Raises:
+        UsageError: They contradict each other.
+    """
+    if gpus == NO_GPU and device == "cuda":
+        raise UsageError("--gpus none leaves no GPU for --device cuda; leave one of them out.")
+    return "cpu" if gpus == NO_GPU else device
+
+
+def _chosen_gpus(workers: int | None, gpus: str | None) -> list[str]:
+    if workers is not None:
+        raise UsageError("--workers is for CPUs; with GPUs it is --gpus and --workers-per-gpu, or --executor ray.")
+    return _chosen(gpus or "all", _visible())
+
+
+def _visible() -> list[str]:
+    """What this process may see, as CUDA_VISIBLE_DEVICES names it."""
+    named = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
+    return named[: torch.cuda.device_count()] or [str(index) for index in range(torch.cuda.device_count())]
+
+
+def _chosen(gpus: str, visible: list[str]) -> list[str]:
+    if gpus == "all":
+        return visible
+    try:
+        return [dict(enumerate(visible))[int(number)] for number in gpus.split(",")]
+    except (ValueError, KeyError):
+        raise UsageError(
+            f"--gpus is all, none, or numbers from 0 to {len(visible) - 1} with commas between; it is {gpus!r}."
+        ) from None

@@ -1,0 +1,98 @@
+"""Trains in this process, one network at a time."""
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+import torch
+
+from acmix_nas.cost.environment import environment
+from acmix_nas.errors import UsageError
+from acmix_nas.executors import Job, Outcome, Place, TrialLimits, Work
+from acmix_nas.executors.jobs import Halted, Halting, run_job
+from acmix_nas.train import Progress, Setting
+from acmix_nas.train.ranks import world
+
+
+def make(work: Work, places: Sequence[Place]) -> "Serial":
+    """The executor, for one place.
+
+    Raises:
+        UsageError: As `check`.
+    """
+    check(places, work.limits)
+    return Serial(work.setting or setting_of(work), places[0])
+
+
+def check(places: Sequence[Place], limits: TrialLimits) -> None:
+    """Sees whether this process is enough.
+
+    Raises:
+        UsageError: There are more places than one, or trials are limited: nobody watches over this process.
+    """
+    if limits != TrialLimits():
+        raise UsageError("--trial-minutes and --trial-memory need workers to watch over; choose --executor process.")
+    if len(places) != 1:
+        raise UsageError(f"the executor serial has one worker, not {len(places)}; choose --executor process.")
+    if places[0].ranks != 1:
+        raise UsageError("the executor serial is one process, on one GPU; for several choose --executor process.")
+
+
+def setting_of(work: Work) -> Setting:
+    """The setting with the images loaded, as this process is."""
+    return Setting(
+        proxy=work.proxy,
+        budget=work.budget,
+        splits=work.load(),
+        split=work.split,
+        input_size=work.input_size,
+        device=work.device,
+        environment={**environment(work.device), **({"processes": world()} if world() > 1 else {})},
+    )
+
+
+class Serial:
+    """The executor of one process.
+
+    Args:
+        setting: What all jobs share.
+        place: Its threads; as torch has them if None.
+    """
+
+    workers = 1
+
+    def __init__(self, setting: Setting, place: Place | None = None) -> None:
+        self._setting = setting
+        self._threads = place.threads if place else torch.get_num_threads()
+        self._queue: list[Job] = []
+        self._halting = Halting()
+
+    def submit(self, job: Job) -> None:
+        """Takes a job."""
+        self._queue.append(job)
+
+    def wait(self, on_step: Callable[[int, Progress], None]) -> list[Outcome]:
+        """Trains the job that was submitted."""
+        job = self._queue.pop()
+
+        def step(progress: Progress) -> None:
+            on_step(job.number, progress)
+            self._halting.check(progress)
+
+        try:
+            return [Outcome(job=job, record=run_job(job, self._setting, step))]
+        except Halted:
+            return [Outcome(job=job)]
+
+    def halt(self) -> None:
+        """Lets the job stop after its running epoch."""
+        self._halting.asked = True
+
+    def __enter__(self) -> Self:
+        torch.set_num_threads(self._threads)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is left to end."""

@@ -1,0 +1,324 @@
+"""Whether a proxy ranks networks as longer training does, measured on a seeded sample of a space."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from acmix_nas.arch import Arch
+from acmix_nas.cost.environment import environment, supports_bf16
+from acmix_nas.data import Splits, load_splits
+from acmix_nas.errors import StudyError, UsageError
+from acmix_nas.experiments.rank_correlation import Agreement, Interval, agreement
+from acmix_nas.fields import COUNT, MAPPING, NUMBER, TEXT, Origin, whole
+from acmix_nas.files import write_text
+from acmix_nas.record import TrialRecord
+from acmix_nas.space import Proxy, Space
+from acmix_nas.study.record_file import append_record, read_records
+from acmix_nas.train import Budget, Progress, Setting, run_trial
+
+log = logging.getLogger(__name__)
+
+FOLDER = "fidelity"
+RECORDS = "records.jsonl"
+CHEAP, LARGE = "cheap", "large"
+LEAST = 4
+"""Networks that an order is told of."""
+INTERVAL = dict.fromkeys(("value", "low", "high"), NUMBER)
+AGREEMENT = dict.fromkeys(("spearman", "kendall"), MAPPING)
+LARGER = dict.fromkeys(("epochs", "images"), whole(1))
+SUMMARY = {
+    **dict.fromkeys(("space", "proxy", "cheap", "large", "agreements"), MAPPING),
+    "fingerprint": TEXT,
+    **dict.fromkeys(("archs", "failed", "seed"), COUNT),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fidelity:
+    """What was found.
+
+    Attributes:
+        space: What decides the networks of the space.
+        proxy: The proxy, with its epochs and images, of the cheap training.
+        fingerprint: Of the images.
+        cheap: Budget of the cheap training.
+        large: Budget of the large training.
+        archs: Networks that both trainings finished.
+        failed: Networks that one of them did not finish.
+        seed: Seed of sample, draws, weights and order.
+        agreements: Of "proxy", "params" and "macs", how its order agrees with that of the scores of the large training.
+    """
+
+    space: Mapping[str, Any]
+    proxy: Mapping[str, Any]
+    fingerprint: str
+    cheap: Mapping[str, Any]
+    large: Mapping[str, Any]
+    archs: int
+    failed: int
+    seed: int
+    agreements: Mapping[str, Agreement]
+
+    @classmethod
+    def load(cls, file: Path) -> Self:
+        """Reads a summary.
+
+        Raises:
+            StudyError: The file cannot be read, or is none.
+        """
+        origin = Origin(file, StudyError, "Remove it; acmix data fidelity writes it again from what is trained.")
+        values = origin.fields(origin.read(), SUMMARY)
+        origin.fields({name: values["large"].get(name) for name in LARGER}, LARGER, path="large")
+        pairs = origin.fields(
+            values["agreements"], dict.fromkeys(("proxy", "params", "macs"), MAPPING), path="agreements"
+        )
+        agreements = {}
+        for name, pair in pairs.items():
+            path = f"agreements.{name}"
+            known = origin.fields(pair, AGREEMENT, path=path)
+            parts = {part: origin.fields(each, INTERVAL, path=f"{path}.{part}") for part, each in known.items()}
+            agreements[name] = Agreement(**{part: Interval(**each) for part, each in parts.items()})
+        return cls(**{**values, "agreements": agreements})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trainings:
+    """The cheap and the large training.
+
+    Attributes:
+        space: The networks.
+        settings: By "cheap" and "large".
+        seed: Seed of sample, weights and order.
+        folder: Where records and summaries lie.
+    """
+
+    space: Space
+    settings: Mapping[str, Setting]
+    seed: int
+    folder: Path
+
+
+def prepare_fidelity(
+    space: Space,
+    proxy: Proxy,
+    *,
+    data: str | None,
+    out: Path,
+    device: str,
+    seed: int = 0,
+    epochs_large: int | None = None,
+    images_large: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Trainings:
+    """Loads images and fixes both budgets. Only the search split is scored.
+
+    Args:
+        space: The networks.
+        proxy: How they are shrunk and, cheaply, trained.
+        data: A source of images; None for the embedded ones.
+        out: Folder of reports.
+        device: "cpu" or "cuda".
+        seed: Seed of everything.
+        epochs_large: Epochs of the large training; None for three times the proxy's.
+        images_large: Training images of the large training; None for the proxy's.
+        progress: Told how many images were decoded, of how many.
+
+    Raises:
+        UsageError: The large training is not larger.
+        DataError: The images cannot be read.
+    """
+    epochs = epochs_large or 3 * proxy.epochs
+    longer = replace(proxy, epochs=epochs, images=images_large or proxy.images)
+    splits = _load(data, proxy, True, seed, progress)
+    more = splits if images_large is None else _load(data, longer, False, seed, progress)
+    if _folder(out, space, splits.former).is_dir() and not _folder(out, space, splits.fingerprint).is_dir():
+        splits, more = splits.like(splits.former), more.like(splits.former)  # goes on with what 0.1 measured
+    if epochs * len(more.train) <= proxy.epochs * len(splits.train):
+        raise UsageError(
+            f"the large training sees more images than the proxy's {proxy.epochs} x {len(splits.train)}; "
+            f"{epochs} x {len(more.train)} is not more. Give more --epochs-large or --images-large."
+        )
+    found = environment(device)
+
+    def setting(shrunk: Proxy, images: Splits) -> Setting:
+        budget = Budget(
+            epochs=shrunk.epochs,
+            images=len(images.train),
+            batch_size=proxy.batch_size,
+            learning_rate=proxy.learning_rate,
+            precision="bf16" if supports_bf16(torch.device(device)) else "fp32",
+        )
+        return Setting(
+            proxy=shrunk,
+            budget=budget,
+            splits=images,
+            split="search",
+            input_size=space.input_size,
+            device=device,
+            environment=found,
+        )
+
+    return Trainings(
+        space=space,
+        settings={CHEAP: setting(proxy, splits), LARGE: setting(longer, more)},
+        seed=seed,
+        folder=_folder(out, space, splits.fingerprint),
+    )
+
+
+def measure_fidelity(
+    trainings: Trainings,
+    *,
+    archs: int,
+    begin: Callable[[int, int, str], None] | None = None,
+    on_step: Callable[[Progress], None] | None = None,
+) -> Fidelity:
+    """Trains a sample of networks twice each and compares the orders; what is stored is not trained again.
+
+    Args:
+        trainings: The two trainings.
+        archs: Networks in the sample; a larger sample contains the smaller.
+        begin: Told of each training: its number, how many there are, its name.
+        on_step: Called after every optimizer step.
+
+    Raises:
+        UsageError: The proxy does not tell so many networks apart.
+        StudyError: Fewer than four networks were trained to the end twice.
+    """
+    trainings.folder.mkdir(parents=True, exist_ok=True)
+    stored = {_key(record): record for record in read_records(trainings.folder / RECORDS)}
+    sample = sample_archs(trainings.space, trainings.settings[CHEAP].proxy, archs, trainings.seed)
+    pairs: list[dict[str, TrialRecord]] = []
+    for index, arch in enumerate(sample):
+        pairs.append({})
+        for place, (label, setting) in enumerate(trainings.settings.items()):
+            number = 2 * index + place
+            record = stored.get(_cell(arch, label, setting, trainings.seed))
+            if record is None:
+                if begin is not None:
+                    begin(number, 2 * len(sample), f"{label} {arch.id}")
+                seeds = {"init": trainings.seed, "order": trainings.seed}
+                record = run_trial(arch, setting, number=number, label=label, seeds=seeds, on_step=on_step)
+                append_record(trainings.folder / RECORDS, record)
+            pairs[-1][label] = record
+    found = _summarise(trainings, pairs)
+    name = hashlib.sha256(json.dumps([found.cheap, found.large, found.proxy, found.seed, archs]).encode()).hexdigest()
+    write_text(trainings.folder / f"summary-{name[:8]}.json", json.dumps(asdict(found), indent=1) + "\n")
+    return found
+
+
+def find_fidelity(out: Path, space: Space, proxy: Proxy, splits: Splits) -> Fidelity | None:
+    """What was measured for this space, this proxy with its epochs and images, and these images; None: unvalidated.
+
+    Args:
+        out: Folder of reports.
+        space: The space that is searched.
+        proxy: The proxy, with the epochs and images that a search trains with.
+        splits: The images.
+
+    Returns:
+        Of several, that of the most networks.
+    """
+    found = []
+    folders = [_folder(out, space, mark) for mark in (splits.fingerprint, splits.former) if mark]
+    for file in sorted(file for folder in folders for file in folder.glob("summary-*.json")):
+        fidelity = Fidelity.load(file)
+        if fidelity.proxy == _plain(proxy.to_dict()) and fidelity.space == _definition(space):
+            found.append(fidelity)
+    return max(found, key=lambda fidelity: fidelity.archs, default=None)
+
+
+def sample_archs(space: Space, proxy: Proxy, count: int, seed: int) -> list[Arch]:
+    """Draws networks uniformly by choice, no two with the same proxy network; more contain the fewer.
+
+    Raises:
+        UsageError: So many are not found.
+    """
+    generator = np.random.default_rng(seed)
+    found: dict[Arch, Arch] = {}
+    for _ in range(100 * count):
+        arch = space.build(space.sample(lambda choice: choice.options[generator.integers(len(choice.options))]))
+        found.setdefault(proxy.shrink(arch), arch)
+        if len(found) == count:
+            return list(found.values())
+    raise UsageError(
+        f"{space.name} has {space.size:,} networks, of which the proxy {proxy.name} tells {len(found)} apart in "
+        f"{100 * count} draws; {count} were asked for. Give fewer --archs."
+    )
+
+
+def _summarise(trainings: Trainings, pairs: list[dict[str, TrialRecord]]) -> Fidelity:
+    done = [pair for pair in pairs if all(record.top1 is not None for record in pair.values())]
+    if len(done) < LEAST:
+        failed = next(record.error for pair in pairs for record in pair.values() if record.error)
+        raise StudyError(
+            f"an order needs {LEAST} networks or more; {len(done)} were trained. The first failed: {failed}"
+        )
+    large = [pair[LARGE].top1 or 0.0 for pair in done]
+    orders = {
+        "proxy": [pair[CHEAP].top1 or 0.0 for pair in done],
+        "params": [float(pair[LARGE].cost.params) for pair in done],
+        "macs": [float(pair[LARGE].cost.macs) for pair in done],
+    }
+    cheap = trainings.settings[CHEAP]
+    return Fidelity(
+        space=_definition(trainings.space),
+        proxy=_plain(cheap.proxy.to_dict()),
+        fingerprint=cheap.splits.fingerprint,
+        cheap=cheap.budget.to_dict(),
+        large=trainings.settings[LARGE].budget.to_dict(),
+        archs=len(done),
+        failed=len(pairs) - len(done),
+        seed=trainings.seed,
+        agreements={name: agreement(values, large, seed=trainings.seed) for name, values in orders.items()},
+    )
+
+
+def _load(
+    data: str | None, proxy: Proxy, at_most: bool, seed: int, progress: Callable[[int, int], None] | None
+) -> Splits:
+    return load_splits(
+        data,
+        input_size=proxy.input_size,
+        train_images=proxy.images,
+        seed=seed,
+        with_report=False,
+        at_most=at_most,
+        progress=progress,
+    )
+
+
+def _folder(out: Path, space: Space, fingerprint: str) -> Path:
+    return out / FOLDER / f"{space.name}-{fingerprint.replace(':', '-')}"
+
+
+def _definition(space: Space) -> dict[str, Any]:
+    """What decides the networks of a space."""
+    choices = {choice.name: [list(choice.options), dict(choice.when)] for choice in space.choices}
+    facts = {"name": space.name, "host": space.host, "widths": space.widths, "depths": space.depths}
+    return _plain({**facts, "conv_on": space.conv_on, "fixed": [dict(f) for f in space.fixed], "choices": choices})
+
+
+def _cell(arch: Arch, label: str, setting: Setting, seed: int) -> str:
+    return _named(arch.id, label, seed, setting.budget.to_dict(), setting.proxy.to_dict(), setting.splits.to_dict())
+
+
+def _key(record: TrialRecord) -> str:
+    return _named(record.arch_id, record.label, record.seeds["init"], record.budget, record.proxy, record.data)
+
+
+def _named(*facts: Any) -> str:
+    return json.dumps(facts, sort_keys=True)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as JSON gives them back."""
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain

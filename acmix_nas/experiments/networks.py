@@ -1,0 +1,122 @@
+"""The networks that a command names: timm names, files of an arch, trials of a study, rows of an ablation table."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from acmix_nas import plugins
+from acmix_nas.arch import Arch
+from acmix_nas.errors import StudyError, UsageError
+
+if TYPE_CHECKING:
+    from acmix_nas.cost.network import Network
+
+
+class Found(NamedTuple):
+    """A network of ours.
+
+    Attributes:
+        name: What it is called: its timm name, STUDY/best, or STUDY:TRIAL.
+        arch: Its description.
+    """
+
+    name: str
+    arch: Arch
+
+
+def find_arch(text: str, reports: Path) -> Found:
+    """The network of ours that a word of the command line means.
+
+    Args:
+        text: A timm name of ours, the path of a YAML file with an arch, or STUDY:TRIAL, where STUDY is the name of a
+            study in `reports` or the path of its folder.
+        reports: Folder of study folders.
+
+    Raises:
+        UsageError: There is no such network; the message has names like it.
+        SpaceError: The file is no description of a network.
+        StudyError: There is no such study or trial.
+    """
+    from acmix_nas.models import model_names, named_arch
+
+    described = _described(text, reports)
+    if described is not None:
+        return described
+    names = model_names()
+    if text in names:
+        return Found(text, named_arch(text))
+    raise _unknown(text, names)
+
+
+def find_network(text: str, reports: Path) -> "Network":
+    """As `find_arch`, and timm's own models by name.
+
+    Raises:
+        UsageError: There is no such model; the message has names like it.
+        SpaceError: The file is no description of a network.
+        StudyError: There is no such study or trial.
+    """
+    from acmix_nas.cost.network import Network
+
+    described = _described(text, reports)
+    if described is not None:
+        return Network(name=described.name, arch=described.arch)
+    import timm
+
+    from acmix_nas.models import model_names, named_arch
+
+    if text in model_names():
+        return Network(name=text, arch=named_arch(text))
+    if timm.is_model(text):
+        return Network(name=text)
+    raise _unknown(text, timm.list_models())
+
+
+def ablation_networks(name_or_path: str) -> tuple[list["Network"], int, int, str]:
+    """The rows of an ablation table, the place of the baseline, the extent of the images in pixels, the summary."""
+    from acmix_nas.cost.network import Network
+    from acmix_nas.experiments.ablation import load_ablation
+
+    table = load_ablation(name_or_path)
+    networks = [Network(name=name, arch=arch) for name, arch in table.rows.items()]
+    return networks, list(table.rows).index(table.baseline), table.space.input_size, table.summary
+
+
+def _described(text: str, reports: Path) -> Found | None:
+    """The network of a file or of a trial; None if the text names neither."""
+    path = Path(text)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        return _of_file(path)
+    study, colon, trial = text.rpartition(":")
+    return _of_trial(study, int(trial), reports) if colon and trial.isdecimal() else None
+
+
+def _of_file(path: Path) -> Found:
+    from acmix_nas.space.arch_file import load_arch
+
+    arch = load_arch(path)
+    return Found(f"{path.resolve().parent.name}/best" if path.stem == "best" else path.stem, arch)
+
+
+def _of_trial(study: str, number: int, reports: Path) -> Found:
+    from acmix_nas.study.folder import find_folder
+    from acmix_nas.study.study import load
+
+    header, records = load(find_folder(study, reports, "--reports"))
+    trials = {record.number: record for record in records}
+    if number not in trials:
+        have = f"it has {min(trials)} to {max(trials)}" if trials else "it has none yet"
+        raise StudyError(f"the study {header.name} has no trial {number}; {have}.")
+    plugins.check_named(trials[number].arch.named, f"{header.name}:{number}")
+    return Found(f"{header.name}:{number}", trials[number].arch)
+
+
+def _unknown(name: str, names: Sequence[str]) -> UsageError:
+    from difflib import get_close_matches
+
+    full = {name.removeprefix("acmix_"): name for name in names} | {name: name for name in names}
+    close = dict.fromkeys(full[word] for word in get_close_matches(name, full, n=4, cutoff=0.5))
+    hint = f"did you mean {', '.join(close)}?" if close else "`acmix models` lists ours."
+    return UsageError(
+        f"there is no model {name!r}; {hint} A file is given by its path, ending in .yaml, a trial as STUDY:NUMBER."
+    )

@@ -1,0 +1,45 @@
+"""What a network's score is thought to be without its luck: the posterior mean of the search's Gaussian process."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from optuna.trial import TrialState, create_trial
+
+from acmix_nas.record import TrialRecord
+from acmix_nas.samplers.distributions import axes_of_space, domain_of_space
+from acmix_nas.samplers.gp.kernel import Features
+from acmix_nas.samplers.gp.surrogate import Modelled
+from acmix_nas.samplers.make import encode
+from acmix_nas.samplers.observations import Memory, Rows, task_of
+from acmix_nas.space import Space
+
+LEAST = 10
+"""Complete trials below which the scores themselves are used."""
+
+
+def posterior_means(space: Space, records: Sequence[TrialRecord]) -> dict[int, float]:
+    """The posterior mean of top-1 of every complete trial; their scores where there are fewer than `LEAST`.
+
+    Args:
+        space: The space of the search.
+        records: Its records.
+
+    Returns:
+        Number of the trial -> mean.
+    """
+    scores = {record.number: (record.top1, record.arch) for record in records if record.top1 is not None}
+    if len(scores) < LEAST:
+        return {number: top1 for number, (top1, _) in scores.items()}
+    trials = []
+    for top1, arch in scores.values():
+        params, distributions = encode(space, space.values(arch))
+        state = TrialState.COMPLETE
+        trials.append(create_trial(state=state, values=[top1], params=params, distributions=distributions))
+    axes = axes_of_space(space)
+    domain = domain_of_space(space, axes)
+    rows = np.array([axes.row(trial.params) for trial in trials])
+    task = task_of(domain, trials, rows, [1], {}, {}, Memory())
+    features = Features.of(domain.parameters, np.asarray(np.isnan(task.rows).any(axis=0)))
+    model = Modelled(task, task.objectives[0], features, features.encode(task.rows))
+    means = model.smoothed(np.arange(len(task.rows)), raw=True)
+    return dict(zip(scores, (float(means[row]) for row in Rows.of(rows).place), strict=True))

@@ -1,0 +1,205 @@
+"""Trains a recorded trial again from its record, and says whether it came out the same."""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import stdev
+from typing import Any
+
+import torch
+
+from acmix_nas.cost.environment import environment
+from acmix_nas.data import load_splits
+from acmix_nas.errors import DataError, RecordError, StudyError
+from acmix_nas.executors import Job, Place, Work, make_executor
+from acmix_nas.fields import COUNT, MAPPING, Origin
+from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.space import Proxy
+from acmix_nas.train import Budget, Progress, Setting, run_trial
+
+TOLD = ("device_name", "threads", "acmix_nas", "torch", "timm", "cuda", "python")
+"""What of the environment is compared, beside the score."""
+DRAWN = {"seed": COUNT, "counts": MAPPING}
+"""What a record's data says of how they were drawn."""
+NORMAL = 1.96
+"""Half width of a 95 % interval in standard errors."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """How a trial came out the second time.
+
+    Attributes:
+        equal: Whether all scores are the same to the last digit, or it failed in the same way.
+        difference: Second top-1 less the first; None where one failed.
+        half_width: Half of the 95 % interval that the difference of two such trainings lies in.
+        within: Whether it is equal or lies in it.
+        message: One line.
+    """
+
+    equal: bool
+    difference: float | None
+    half_width: float | None
+    within: bool
+    message: str
+
+
+def work_of(
+    header: StudyHeader,
+    record: TrialRecord,
+    *,
+    data: str | None = None,
+    device: str | None = None,
+    on_image: Callable[[int, int], None] | None = None,
+) -> Work:
+    """What a recorded trial was trained with, made again: proxy, recipe, images; torch gets its number of threads.
+
+    Args:
+        header: Of its study.
+        record: The trial.
+        data: Where its images are, if they have moved.
+        device: "cpu" or "cuda"; that of the record if None.
+        on_image: Told how many images were decoded, of how many.
+
+    Raises:
+        DataError: The images are not those of the record.
+        StudyError: The record's device is not here, or not as many of them.
+    """
+    device = device or str(record.environment.get("device", "cpu")).split(":")[0]
+    if device == "cuda" and torch.cuda.device_count() < _processes(record):
+        raise StudyError(
+            f"trial {record.number} was trained on {_processes(record)} GPUs, and torch sees "
+            f"{torch.cuda.device_count()} here; add --device cpu."
+        )
+    if device == "cpu" and isinstance(record.environment.get("threads"), int):
+        torch.set_num_threads(record.environment["threads"])
+    proxy = Proxy.from_dict(record.proxy, f"trial {record.number}, proxy")
+    asked = dict(header.settings.get("asked") or {})
+    source = data or asked.get("data")
+    data_of = Origin(f"trial {record.number}, data", RecordError).fields(
+        {name: value for name, value in record.data.items() if name in DRAWN}, DRAWN
+    )
+    load = partial(
+        load_splits,
+        source,
+        input_size=proxy.input_size,
+        train_images=proxy.images,
+        seed=data_of["seed"],
+        with_report="report" in data_of["counts"],
+        at_most=True,
+        like=record.data.get("fingerprint"),
+    )
+    splits = load(progress=on_image)
+    _check_data(record, splits.to_dict())
+    setting = Setting(
+        proxy=proxy,
+        budget=Budget.from_dict(record.budget, f"trial {record.number}, budget"),
+        splits=splits,
+        split=record.split,
+        input_size=record.cost.input_size,
+        device=device,
+        environment=environment(device),
+    )
+    return Work.of(setting, load=load, source=source)
+
+
+def repeat(record: TrialRecord, work: Work, on_step: Callable[[Progress], None] = lambda _: None) -> TrialRecord:
+    """Trains the trial's network again with its seeds, in as many processes as it was trained in together.
+
+    Raises:
+        StudyError: One of several processes was lost.
+    """
+    if _processes(record) > 1:
+        return _repeat_together(record, work, on_step)
+    assert work.setting is not None
+    return run_trial(
+        record.arch, work.setting, number=record.number, label=record.label, seeds=dict(record.seeds), on_step=on_step
+    )
+
+
+def _repeat_together(record: TrialRecord, work: Work, on_step: Callable[[Progress], None]) -> TrialRecord:
+    count = _processes(record)
+    place = Place(threads=count * torch.get_num_threads(), ranks=count)
+    with tempfile.TemporaryDirectory() as folder, make_executor("process", work, [place]) as executor:
+        executor.submit(
+            Job(
+                number=record.number,
+                label=record.label,
+                arch=record.arch,
+                seeds=dict(record.seeds),
+                checkpoint=Path(folder) / "checkpoint",
+            )
+        )
+        while not (ended := executor.wait(lambda _, progress: on_step(progress))):
+            pass
+    if ended[0].record is None:
+        raise StudyError(f"trial {record.number} could not be trained to its end: {ended[0].lost or ended[0].failed}")
+    return ended[0].record
+
+
+def _processes(record: TrialRecord) -> int:
+    """So many trained the trial together."""
+    count = record.environment.get("processes")
+    return count if isinstance(count, int) else 1
+
+
+def compare(first: TrialRecord, second: TrialRecord, records: Sequence[TrialRecord] = ()) -> Comparison:
+    """Whether two trainings of a trial agree.
+
+    Where they are not equal (another machine, another version: rounding alone leads training astray), the second is as
+    good as another seed: the difference of two has at most the variance 2 p (1 - p) / n of n images, and twice that of
+    the seeds.
+
+    Args:
+        first: The record.
+        second: The trial trained again.
+        records: The study's trials: other seeds of the row tell how much seeds matter.
+    """
+    if first.status == "failed" or second.status == "failed":
+        return _of_failures(first, second)
+    count = len(first.scores)
+    difference = second.scores[count - 1] - first.scores[-1]
+    if second.scores[:count] == first.scores:
+        message = f"equal: top-1 {first.scores[-1]:.4f}, and every score before it ({count} in all) the same"
+        return Comparison(equal=True, difference=0.0, half_width=None, within=True, message=message)
+    width = _half_width(first, records)
+    within = abs(difference) <= width
+    message = (
+        f"{'within' if within else 'not within'} the interval: top-1 {second.scores[count - 1]:.4f}, recorded "
+        f"{first.scores[-1]:.4f}; the difference {100 * difference:+.2f} points is {'in' if within else 'outside'} "
+        f"± {100 * width:.2f} (95 %, two trainings that differ by chance)"
+    )
+    return Comparison(equal=False, difference=difference, half_width=width, within=within, message=message)
+
+
+def changed_environment(first: TrialRecord, second: TrialRecord) -> dict[str, tuple[Any, Any]]:
+    """What of the environment is not as it was: name -> then, now."""
+    then, now = first.environment, second.environment
+    return {name: (then.get(name), now.get(name)) for name in TOLD if name in then and then[name] != now.get(name)}
+
+
+def _of_failures(first: TrialRecord, second: TrialRecord) -> Comparison:
+    same = first.status == second.status and first.error == second.error
+    said = {name: f"failed ({r.error})" if r.status == "failed" else f"top-1 {r.scores[-1]:.4f}"
+            for name, r in (("first", first), ("second", second))}  # fmt: skip
+    message = f"equal: {said['second']} again" if same else f"not equal: {said['second']}, recorded {said['first']}"
+    return Comparison(equal=same, difference=None, half_width=None, within=same, message=message)
+
+
+def _half_width(record: TrialRecord, records: Sequence[TrialRecord]) -> float:
+    images = dict(record.data.get("counts") or {}).get(record.split) or 1
+    rate = record.scores[-1]
+    row = [r.scores[-1] for r in records if r.status == "complete" and r.arch == record.arch and r.shared_with is None]
+    seeds = stdev(row) ** 2 if len(row) > 1 else 0.0
+    return float(NORMAL * (2 * rate * (1 - rate) / images + 2 * seeds) ** 0.5)
+
+
+def _check_data(record: TrialRecord, found: Mapping[str, Any]) -> None:
+    for name, then in record.data.items():
+        if name != "name" and found.get(name) != then:
+            raise DataError(
+                f"trial {record.number} was trained on images with {name} {then}, these have {found.get(name)}; name "
+                "the folder of its images with --data."
+            )

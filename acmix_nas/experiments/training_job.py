@@ -1,0 +1,216 @@
+"""What `acmix train` is asked for, and whether it can be: everything is checked before an image is read."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from acmix_nas.cost.environment import supports_bf16
+from acmix_nas.cost.network import Network
+from acmix_nas.data import absolute
+from acmix_nas.errors import AcmixError, StudyError, UsageError
+from acmix_nas.experiments.networks import find_network
+from acmix_nas.fields import COUNT, FLAG, TEXT, Origin, maybe, number, whole
+from acmix_nas.space.plain_yaml import read_plain
+from acmix_nas.study.folder import newest_name, next_name, study_folder
+from acmix_nas.train import Budget
+from acmix_nas.train.fit import LAST
+from acmix_nas.train.network import build_network, usual_drop_path
+from acmix_nas.train.ranks import told
+from acmix_nas.train.recipe_file import Recipe, load_recipe, recipe_names
+
+FACTS = "train.yaml"
+INPUT_SIZE = 224
+EMBEDDED = {"epochs": 3, "input_size": 28}
+"""What a recipe for ImageNet would not mean for the embedded images."""
+
+
+REMEMBERED = {
+    **dict.fromkeys(("data", "recipe", "precision"), maybe(TEXT)),
+    **dict.fromkeys(("epochs", "batch_size", "input_size", "images", "accumulate"), maybe(whole(1))),
+    "learning_rate": maybe(number(0)),
+    "seed": maybe(COUNT),
+    **dict.fromkeys(("compile", "deterministic"), FLAG),
+}
+"""What `Asked.remembered` keeps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a user may say of a training; None stands for the default, or, on resuming, for what the training has.
+
+    Its fields are the options of `acmix train`.
+    """
+
+    network: str
+    data: str | None = None
+    recipe: str | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    input_size: int | None = None
+    images: int | None = None
+    seed: int | None = None
+    precision: str | None = None
+    accumulate: int | None = None
+    compile: bool = False
+    deterministic: bool = False
+    study: str | None = None
+    out: Path = Path("reports")
+    resume: bool = False
+    checkpoint: Path | None = None
+    device: str = "auto"
+
+    def remembered(self) -> dict[str, Any]:
+        """What a training keeps of this, so that it can be resumed without saying it again."""
+        forgotten = ("network", "study", "out", "resume", "checkpoint", "device")
+        kept = {name: value for name, value in asdict(self).items() if name not in forgotten}
+        return {**kept, "data": None if self.data is None else absolute(self.data)}
+
+    def completed(self, stored: Mapping[str, Any]) -> "Asked":
+        """This, with what was said before where nothing is said now."""
+        said = {item.name: getattr(self, item.name) for item in fields(self)}
+        before = {
+            name: value
+            for name, value in stored.items()
+            if value is not None and (said[name] is None or said[name] is False)
+        }
+        return replace(self, **before)
+
+    def changes(self) -> dict[str, Any]:
+        """Fields of `Budget` that the user names."""
+        names = ("epochs", "batch_size", "learning_rate", "precision", "accumulate")
+        flags = {"compile": self.compile or None, "deterministic": self.deterministic or None}
+        return {name: getattr(self, name) for name in names} | flags
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A training that has been checked.
+
+    Attributes:
+        asked: What the user said.
+        network: Which network.
+        name: Name of the training.
+        folder: Its folder.
+        recipe: How it is trained.
+        changes: Fields of the recipe's budget that are other ones here.
+        input_size: Height and width of the images in pixels.
+        device: "cpu" or "cuda".
+    """
+
+    asked: Asked
+    network: Network
+    name: str
+    folder: Path
+    recipe: Recipe
+    changes: Mapping[str, Any]
+    input_size: int
+    device: str
+
+    @property
+    def seed(self) -> int:
+        """Seed of everything."""
+        return self.asked.seed or 0
+
+
+def check(asked: Asked, device: str) -> Job:
+    """Finds out all that can be wrong.
+
+    Raises:
+        AcmixError: Something is; nothing was written.
+    """
+    network = find_network(asked.network, asked.out)
+    base = re.sub(r"[^A-Za-z0-9._-]", "-", network.name)
+    if asked.resume:
+        name = asked.study or newest_name(asked.out, base)
+        asked = asked.completed(_stored(study_folder(asked.out, name), network))
+    else:
+        name = told(asked.study or next_name(asked.out, base))
+    folder = study_folder(asked.out, name)
+    if not asked.resume and not asked.checkpoint and not _may_begin(folder, network):
+        raise StudyError(
+            f"the training {name!r} exists in {asked.out}; add --resume to go on with it, or choose another --study."
+        )
+    recipe = _recipe(asked, network)
+    embedded = {} if asked.data else EMBEDDED
+    precision = asked.precision or recipe.values.get("precision")
+    fallback = "bf16" if supports_bf16(torch.device(device)) else "fp32"
+    changes = {"epochs": embedded.get("epochs"), **_given(asked.changes()), "precision": precision or fallback}
+    job = Job(
+        asked=asked,
+        network=network,
+        name=name,
+        folder=folder,
+        recipe=recipe,
+        changes=changes,
+        input_size=asked.input_size or embedded.get("input_size") or recipe.input_size or INPUT_SIZE,
+        device=device,
+    )
+    build(job, recipe.budget(images=asked.images or 1, **changes), num_classes=2, in_chans=3)
+    return job
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _recipe(asked: Asked, network: Network) -> Recipe:
+    host = None if network.arch is None else network.arch.host
+    name = asked.recipe or (host if host in recipe_names() else None)
+    if name is None:
+        raise UsageError(
+            f"{network.name} has no recipe of its own; give one with --recipe: {', '.join(recipe_names())}, or a file."
+        )
+    return load_recipe(name).having(drop_path=usual_drop_path(network.arch))
+
+
+def _may_begin(folder: Path, network: Network) -> bool:
+    """Whether nothing would be lost: no training is there, or one of this network that never finished an epoch."""
+    if not (folder / FACTS).exists():
+        return True
+    try:
+        return not (folder / LAST).exists() and bool(_stored(folder, network))
+    except AcmixError:
+        return False
+
+
+def _stored(folder: Path, network: Network) -> Mapping[str, Any]:
+    """What a training to be resumed was asked for; one that never finished an epoch begins again."""
+    if not (folder / FACTS).is_file():
+        raise StudyError(f"there is no training to resume in {folder}: it has no {FACTS}. Start it anew.")
+    facts = read_plain(folder / FACTS)
+    if not isinstance(facts, Mapping) or not {"network", "asked"} <= set(facts):
+        raise StudyError(
+            f"{folder / FACTS} does not say what is trained there; it has no network, or not what was asked."
+        )
+    now = network.name if network.arch is None else network.arch.id
+    then = facts.get("arch_id", facts["network"])
+    if then != now:
+        raise StudyError(f"the training in {folder} is of {facts['network']} ({then}), not of {network.name} ({now}).")
+    origin = Origin(folder / FACTS, StudyError, "Start the training anew under another --study.")
+    return origin.fields(facts["asked"], REMEMBERED, optional=REMEMBERED, path="asked")
+
+
+def stored_fingerprint(folder: Path) -> str | None:
+    """Fingerprint of the images of a training to be resumed."""
+    facts = read_plain(folder / FACTS)
+    data = facts.get("data") if isinstance(facts, Mapping) else None
+    mark = data.get("fingerprint") if isinstance(data, Mapping) else None
+    return mark if isinstance(mark, str) else None
+
+
+def build(job: Job, budget: Budget, *, num_classes: int, in_chans: int) -> torch.nn.Module:
+    """The network of a job, with weights of its seed."""
+    torch.manual_seed(job.seed)
+    return build_network(
+        job.network.name,
+        job.network.arch,
+        num_classes=num_classes,
+        in_chans=in_chans,
+        input_size=job.input_size,
+        drop_path=budget.drop_path,
+    )

@@ -1,0 +1,121 @@
+"""A profile as a table, with what each number cannot be read without."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from acmix_nas.cost.compare import Ratio
+from acmix_nas.report.profile.notes import heading, notes_of
+from acmix_nas.report.table import NOTHING, Cell, Column, Table
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A column of the table.
+
+    Attributes:
+        column: Its heading.
+        text: What people see of a row; "" for nothing.
+        value: The key of the value for programs; the column's own key if "".
+        screen: 0 if a terminal always shows it; the higher, the sooner it is left out where width is scarce; None if
+            only CSV has it.
+    """
+
+    column: Column
+    text: Callable[[Row], str]
+    value: str = ""
+    screen: int | None = 0
+
+
+def main_table(result: Mapping[str, Any], shown: Sequence[Shown]) -> Table:
+    """The table of a profile with some of its columns."""
+    title, notes = heading(result), notes_of(result)
+    rows = tuple(tuple(_cell(each, row) for each in shown) for row in result["rows"])
+    columns = tuple(each.column for each in shown)
+    return Table(name="profile", title=title, columns=columns, rows=rows, caption=f"{title}.", notes=notes)
+
+
+def _cell(shown: Shown, row: Row) -> Cell:
+    text = shown.text(row)
+    return Cell(text, row.get(shown.value or shown.column.key)) if text else NOTHING
+
+
+def _number(key: str, unit: float, form: str) -> Callable[[Row], str]:
+    return lambda row: "" if row.get(key) is None else format(row[key] / unit, form)
+
+
+def _ratio(row: Row) -> str:
+    if row["difference"] is None:
+        return "1"
+    return str(Ratio(ratio=row["ratio"], low=row["ratio_low"], high=row["ratio_high"], difference=row["difference"]))
+
+
+def _agree(row: Row) -> str:
+    unknown = "cannot tell" if row["agree_reason"] else ""
+    return {True: "yes", False: "no", None: unknown}[row["agree"]]
+
+
+def _batch(row: Row) -> str:
+    asked, ran = row["requested_batch_size"], row["batch_size"]
+    return str(ran) if ran == asked else f"{ran} (of {asked})"
+
+
+def columns_of(result: Mapping[str, Any]) -> list[Shown]:
+    """All columns that a profile may have, in their order."""
+    rows = result["rows"]
+    compared = any(row["difference"] for row in rows)
+    several = len({row["model"] for row in rows}) > 1
+    told = all((row["impl"] or "") in row["model"] for row in rows)
+    return [
+        _words("model", shown=several),
+        _words("impl", shown=not told),
+        _words("form", shown=False),
+        Shown(column=Column(key="batch_size", title="batch", numeric=True), text=_batch),
+        _numeric("params", "params (M)", 1e6, ".2f"),
+        _numeric("macs", "MACs (G)", 1e9, ".3f"),
+        _numeric("flops", "FLOPs (G)", 1e9, ".3f"),
+        _numeric("macs_deploy", "deploy MACs (G)", 1e9, ".3f", screen=5, printed=False),
+        _numeric("macs_fvcore", "fvcore MACs (G)", 1e9, ".3f", screen=6, printed=False),
+        _numeric("macs_torch", "torch MACs (G)", 1e9, ".3f", screen=7, printed=False),
+        Shown(
+            column=Column(key="agree", title="counts agree", printed=False),
+            text=_agree,
+            screen=5,
+        ),
+        _words("agree_reason", shown=False),
+        _numeric("macs_unseen", "unseen MACs (G)", 1e9, ".3f", screen=None),
+        _numeric("activations", "activations (M)", 1e6, ".2f", screen=None),
+        _numeric("latency_ms", "latency (ms)", 1, ".2f"),
+        _numeric("latency_table_ms", "latency by table (ms)", 1, ".2f"),
+        _numeric("latency_iqr_ms", "IQR (ms)", 1, ".2f", screen=2),
+        _numeric("latency_min_ms", "min (ms)", 1, ".2f", screen=None),
+        _numeric("latency_p95_ms", "p95 (ms)", 1, ".2f", screen=None),
+        _numeric("throughput", "throughput (img/s)", 1, ".1f"),
+        _numeric("peak_memory_mb", "peak memory (MB)", 1, ".1f", screen=3),
+        _numeric("compile_s", "compile (s)", 1, ".1f"),
+        _numeric("graph_breaks", "graph breaks", 1, "d"),
+        Shown(
+            column=Column(key="repetitions", title="rounds (ended by)", printed=False),
+            text=lambda row: f"{row['repetitions']} ({row['stopped_by']})",
+            screen=4,
+        ),
+        Shown(
+            column=Column(key="ratio", title="time / first", short="time ratio"),
+            text=lambda row: _ratio(row) if compared else "",
+        ),
+        *(_numeric(key, key.replace("_", " "), 1, ".4f", screen=None) for key in ("ratio_low", "ratio_high")),
+        _words("difference", shown=False),
+    ]
+
+
+def _words(key: str, *, shown: bool) -> Shown:
+    return Shown(column=Column(key=key, title=key), text=lambda row: row[key] or "", screen=0 if shown else None)
+
+
+def _numeric(key: str, title: str, unit: float, form: str, *, screen: int | None = 0, printed: bool = True) -> Shown:
+    shown = printed and screen is not None
+    column = Column(key=key, title=title, numeric=True, printed=shown)
+    text = (lambda row: "" if row.get(key) is None else str(row[key])) if form == "d" else _number(key, unit, form)
+    return Shown(column=column, text=text, screen=screen)

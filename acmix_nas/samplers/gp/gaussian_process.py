@@ -1,0 +1,131 @@
+"""The Gaussian process: y = f + noise, f ~ GP(0, s^2 exp(-sum_m w_m (F_m - F'_m)^2)).
+
+Rasmussen and Williams 2006, algorithm 2.1 and section 5.4.1; the weights are maximum a posteriori.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from acmix_nas.samplers.gp.kernel import Features
+from acmix_nas.samplers.gp.lbfgs import minimise
+from acmix_nas.samplers.gp.parameter import Array
+
+STEPS, TOLERANCE = 25, 1e-3
+SIGNAL, SIGNAL_SPREAD = 1.0, 0.5
+NOISE, NOISE_SPREAD = 0.02, 1.0
+"""Prior medians of signal and noise variance and their spreads in log units; targets have variance 1."""
+LEAST_NOISE = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Hyper:
+    """Hyperparameters.
+
+    Attributes:
+        weights: (M,) weight of each feature.
+        signal: Variance s^2 of f.
+        noise: Variance of one measurement's noise.
+    """
+
+    weights: Array
+    signal: float
+    noise: float
+
+
+class Posterior:
+    """What is known of f after measurements.
+
+    Args:
+        hyper: The hyperparameters.
+        points: (N, M) features of what was measured.
+        targets: (N,) means of the measurements.
+        counts: (N,) how many measurements each mean is of.
+    """
+
+    def __init__(self, hyper: Hyper, points: Array, targets: Array, counts: Array) -> None:
+        self._hyper = hyper
+        self._points = points
+        covariance = kernel(hyper, points, points)
+        covariance[np.diag_indices_from(covariance)] += hyper.noise / counts
+        factor = np.linalg.cholesky(covariance)
+        self._whiten = np.linalg.solve(factor, np.eye(len(factor)))
+        self._targets = targets
+        self._white = self._whiten @ targets
+
+    def at(self, points: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation of f at features (C, M)."""
+        cross = self._whiten @ kernel(self._hyper, self._points, points)
+        variance = self._hyper.signal - (cross**2).sum(axis=0)
+        return cross.T @ self._white, np.sqrt(np.maximum(variance, 1e-12))
+
+    def mean(self, points: Array) -> Array:
+        """Mean of f at features (C, M); faster than `at`."""
+        return np.asarray(kernel(self._hyper, points, self._points) @ (self._whiten.T @ self._white))
+
+    def left_out(self) -> Array:
+        """(N,) by how much each target is missed by the posterior of all others (Rasmussen and Williams, 5.12)."""
+        inverse = self._whiten.T @ self._whiten
+        return np.asarray((inverse @ self._targets) / np.diag(inverse))
+
+
+def kernel(hyper: Hyper, one: Array, other: Array) -> Array:
+    """Covariances (N, C) of f at two sets of features."""
+    return hyper.signal * np.exp(-_distances(hyper.weights, one, other))
+
+
+def fit(features: Features, points: Array, targets: Array, counts: Array) -> Hyper:
+    """The most probable hyperparameters, given measurements."""
+
+    def loss(x: Array) -> tuple[float, Array]:
+        return negative_log_posterior(features, x, points, targets, counts)
+
+    start = np.zeros(len(features.spread) + 2)
+    return _hyper(features, minimise(loss, start, steps=STEPS, tolerance=TOLERANCE))
+
+
+def negative_log_posterior(
+    features: Features, x: Array, points: Array, targets: Array, counts: Array
+) -> tuple[float, Array]:
+    """Minus the log posterior density of hyperparameters, up to a constant, and its gradient.
+
+    Args:
+        features: Gives the weights' prior.
+        x: (P + 2,) theta, then log(signal / SIGNAL) and log(noise / NOISE).
+        points: (N, M) features of what was measured.
+        targets: (N,) means of the measurements.
+        counts: (N,) how many measurements each mean is of.
+    """
+    hyper = _hyper(features, x)
+    covariance = kernel(hyper, points, points)
+    noisy = covariance + np.diag(hyper.noise / counts)
+    spread = np.append(features.spread, (SIGNAL_SPREAD, NOISE_SPREAD))
+    prior = x / spread**2
+    try:
+        factor = np.linalg.cholesky(noisy)
+    except np.linalg.LinAlgError:
+        return np.inf, prior
+    whiten = np.linalg.solve(factor, np.eye(len(factor)))
+    inverse = whiten.T @ whiten
+    alpha = inverse @ targets
+    value = 0.5 * targets @ alpha + np.log(np.diag(factor)).sum() + 0.5 * x @ prior
+    slope = 0.5 * (inverse - np.outer(alpha, alpha))
+    inner = slope * covariance
+    squared = 2.0 * (inner.sum(axis=1) @ points**2 - (points * (inner @ points)).sum(axis=0))
+    gradient = np.append(
+        -(hyper.weights * squared) @ features.loadings,
+        (inner.sum(), (np.diag(slope) * (hyper.noise - LEAST_NOISE) / counts).sum()),
+    )
+    return float(value), gradient + prior
+
+
+def _hyper(features: Features, x: Array) -> Hyper:
+    weights = np.exp(np.clip(features.base + features.loadings @ x[:-2], -15.0, 7.0))
+    signal, noise = np.exp(np.clip(x[-2:] + np.log((SIGNAL, NOISE)), -12.0, 5.0))
+    return Hyper(weights, float(signal), float(noise) + LEAST_NOISE)
+
+
+def _distances(weights: Array, one: Array, other: Array) -> Array:
+    left, right = one * np.sqrt(weights), other * np.sqrt(weights)
+    squared = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1)[None] - 2.0 * left @ right.T
+    return np.asarray(np.maximum(squared, 0.0))

@@ -1,0 +1,95 @@
+"""Rows as features: the Hamming distance over weighted choices is a squared distance between feature vectors.
+
+With w_m the weight of feature m, the kernel's distance of two rows is sum_m w_m (F_m - F'_m)^2. A nominal choice has
+one feature for each option, 1/sqrt(2) where it is taken: two rows that differ in it are (w_a + w_b) / 2 apart, so that
+every option has its own say. An ordered choice has its position in [0, 1]. Being without effect is a level of its own.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from math import log, sqrt
+
+import numpy as np
+
+from acmix_nas.samplers.gp.parameter import Array, Mask, Parameter
+
+OWN_OPTIONS = 12
+"""With more options than this the options of a choice have one weight."""
+SPREAD_CHOICE, SPREAD_KIN, SPREAD_OPTION = 0.7, 0.7, 0.7
+"""Standard deviations, in log units, of a choice's weight around its kin's, of the kin's, and of an option's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """How rows become features, and how few numbers give all weights.
+
+    log w = base + loadings @ theta, theta_p ~ N(0, spread_p^2).
+
+    Attributes:
+        parameters: The axes.
+        conditional: For each axis, whether it may be without effect.
+        base: (M,) log weights at theta = 0: 2 / D.
+        loadings: (M, P) which thetas a feature's log weight is the sum of.
+        spread: (P,) prior standard deviations.
+    """
+
+    parameters: tuple[Parameter, ...]
+    conditional: Mask
+    base: Array
+    loadings: Array
+    spread: Array
+
+    @classmethod
+    def of(cls, parameters: Sequence[Parameter], conditional: Mask) -> "Features":
+        """The features of these axes."""
+        thetas: dict[Hashable, float] = {}
+        loads = [
+            feature
+            for index, parameter in enumerate(parameters)
+            for feature in _loads(index, parameter, bool(conditional[index]))
+        ]
+        for names in loads:
+            for name in names:
+                thetas.setdefault(name, _spread(name))
+        number = {name: column for column, name in enumerate(thetas)}
+        loadings = np.zeros((len(loads), len(thetas)))
+        for row, names in enumerate(loads):
+            for name in names:
+                loadings[row, number[name]] = 1.0
+        base = np.full(len(loads), log(2.0 / max(len(parameters), 1)))
+        return cls(tuple(parameters), conditional, base, loadings, np.array(list(thetas.values())))
+
+    def encode(self, bare: Array) -> Array:
+        """Features (C, M) of bare rows (C, D)."""
+        columns: list[Array] = []
+        for index, parameter in enumerate(self.parameters):
+            levels = bare[:, index]
+            absent = np.isnan(levels)
+            if parameter.ordered:
+                columns.append(np.where(absent, 0.5, parameter.units(np.where(absent, 0.0, levels)))[:, None])
+            elif parameter.size and parameter.size > 1:
+                columns.append((levels[:, None] == np.arange(parameter.size)) * sqrt(0.5))
+            if self.conditional[index]:
+                columns.append(absent[:, None] * sqrt(0.5))
+        if not columns:
+            return np.zeros((len(bare), 0))
+        return np.concatenate(columns, axis=1).astype(np.float64)
+
+
+def _loads(index: int, parameter: Parameter, conditional: bool) -> list[tuple[Hashable, ...]]:
+    """The thetas of each of a parameter's features."""
+    shared: tuple[Hashable, ...] = (("choice", index), ("kin", parameter.kin))
+    if parameter.ordered:
+        features = [shared]
+    elif parameter.size is None or parameter.size < 2:
+        features = []
+    elif parameter.size == 2 or parameter.size > OWN_OPTIONS:
+        features = [shared] * parameter.size
+    else:
+        features = [(*shared, ("option", parameter.kin, option)) for option in range(parameter.size)]
+    return [*features, (*shared, ("absent",))] if conditional else features
+
+
+def _spread(name: Hashable) -> float:
+    assert isinstance(name, tuple)
+    return {"choice": SPREAD_CHOICE, "kin": SPREAD_KIN}.get(name[0], SPREAD_OPTION)

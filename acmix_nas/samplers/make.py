@@ -1,0 +1,220 @@
+"""What to try next: a pure function of seed and history, so that a resumed search goes on as if never stopped."""
+
+import random
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from acmix_nas.arch import Arch
+from acmix_nas.errors import UsageError
+from acmix_nas.samplers.distinct import DistinctSampler
+from acmix_nas.samplers.distributions import axes_of_space, distribution, domain_of_space, values_of_row
+from acmix_nas.samplers.gp import propose
+from acmix_nas.samplers.hamming_gp import Function, HammingGPSampler
+from acmix_nas.samplers.observations import Exact, Memory, task_of, varied
+from acmix_nas.space import Choice, Space, Value, Values
+
+Direction: TypeAlias = Literal["maximize", "minimize"]
+
+SAMPLERS = ("hamming-gp", "random", "tpe", "nsga2")
+POPULATION = 20
+"""Trials of a generation of NSGA-II: at a few hundred trials, small generations do better (docs/search.md)."""
+GENERATION = "NSGAIISampler:generation"
+"""System attribute in which Optuna's NSGA-II keeps a trial's generation."""
+RANDOM_TRIES = 500
+ASKED_TRIES = 20
+"""Proposals that a sampler without limits is asked for, until one is within them."""
+WALKED = 10_000
+"""Networks of the largest space that is gone through for one within the limits."""
+
+
+def make_sampler(
+    name: str,
+    seed: int | None = None,
+    *,
+    space: Space | None = None,
+    costs: Mapping[int | str, Function] | None = None,
+) -> BaseSampler:
+    """A sampler for an Optuna study by its name; none proposes anything twice before all there is was tried.
+
+    Args:
+        name: "hamming-gp" (see `HammingGPSampler`), or Optuna's "random", "tpe" (tree-structured Parzen estimator,
+            Bergstra 2011) or "nsga2" (Deb 2002).
+        seed: Seed; None draws one.
+        space: The space whose choices the study's parameters are, if they are.
+        costs: Objectives known before training, as in `HammingGPSampler`; the others have no use for them.
+
+    Raises:
+        UsageError: There is no sampler of this name.
+    """
+    if name == "hamming-gp":
+        return HammingGPSampler(seed, space=space, costs=costs)
+    if name not in SAMPLERS:
+        raise UsageError(f"a sampler is one of {', '.join(SAMPLERS)}; it is {name!r}.")
+    return DistinctSampler(partial(_inner, name), seed, space=space)
+
+
+def draw(
+    space: Space,
+    *,
+    seed: int,
+    starts: int,
+    history: Sequence[FrozenTrial],
+    seen: Collection[str],
+    directions: Sequence[Direction],
+    sampler: str = "hamming-gp",
+    costs: Mapping[int, Callable[[Arch], float]] | None = None,
+    limits: Mapping[str, Callable[[Arch], float]] | None = None,
+    memory: Memory | None = None,
+) -> tuple[str, Values] | None:
+    """The next network to train, never one that was tried before or is beyond a limit.
+
+    First come the space's own first networks, then random ones, then what the sampler proposes.
+
+    Args:
+        space: The space.
+        seed: Seed of the study.
+        starts: Number of random networks before the sampler.
+        history: All trials so far, by number; the scores of a pruned one may stand in its record.
+        seen: `Arch.id` of every network tried.
+        directions: "maximize" or "minimize" for each objective.
+        sampler: Name of the sampler.
+        costs: Index of an objective -> its exact function, for those known before training.
+        limits: Name of a limit -> exact function, at most 0 for a network that may be trained.
+        memory: Of this search; given again, it saves time and changes nothing.
+
+    Returns:
+        Where it came from and its values, or None when every network of the space was tried, or, with limits in a
+        space too large to go through, none was found.
+    """
+    number = len(history)
+    limits = limits or {}
+
+    def fits(values: Values) -> bool:
+        arch = space.build(values)
+        return arch.id not in seen and all(excess(arch) <= 0 for excess in limits.values())
+
+    for label, values in space.first.items():
+        if fits(values):
+            return label, values
+    if number >= len(space.first) + starts:
+        trials = _plain(history)
+        if sampler == "hamming-gp":
+            found = _modelled(space, seed, trials, directions, costs or {}, limits, memory or Memory())
+        else:
+            found = _asked(space, sampler, seed, trials, directions, tries=ASKED_TRIES if limits else 1)
+        proposed = next((values for values in found if fits(values)), None)
+        if proposed is not None:
+            return sampler, proposed
+    chance = random.Random(f"{seed}/{number}/random")
+    for _ in range(RANDOM_TRIES):
+        values = space.sample(lambda choice: chance.choice(choice.options))
+        if fits(values):
+            return "random", values
+    if len(seen) >= space.size or (limits and space.size > WALKED):
+        return None
+    return next((("random", values) for values in space.completions({}) if fits(values)), None)
+
+
+def encode(space: Space, values: Mapping[str, Value]) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+    """Optuna's parameters and distributions: the option of a nominal choice, the index of an ordered one."""
+    active = [choice for choice in space.choices if choice.name in values]
+    params = {
+        choice.name: choice.options.index(values[choice.name]) if choice.ordered else values[choice.name]
+        for choice in active
+    }
+    return params, {choice.name: distribution(choice) for choice in active}
+
+
+def decode(space: Space, params: Mapping[str, Any]) -> Values:
+    """The inverse of `encode`."""
+    return space.sample(lambda choice: _option(choice, params[choice.name]))
+
+
+def _modelled(
+    space: Space,
+    seed: int,
+    trials: Sequence[FrozenTrial],
+    directions: Sequence[Direction],
+    costs: Mapping[int, Callable[[Arch], float]],
+    limits: Mapping[str, Callable[[Arch], float]],
+    memory: Memory,
+) -> Iterator[Values]:
+    axes = axes_of_space(space)
+    domain = domain_of_space(space, axes)
+    rows = np.array([memory.row(trial.params, axes.row) for trial in trials]).reshape(len(trials), len(axes.parameters))
+    signs = [1 if direction == "maximize" else -1 for direction in directions]
+
+    def exact(label: str, function: Callable[[Arch], float]) -> Exact:
+        return memory.once(label, lambda row: function(space.build(values_of_row(space, row))))
+
+    known = {index: exact(f"cost {index}", function) for index, function in costs.items()}
+    kept = {name: exact(f"limit {name}", function) for name, function in limits.items()}
+    task = task_of(domain, trials, rows, signs, known, kept, memory)
+    row = propose(task, np.random.default_rng([seed, len(trials)]))
+    if row is not None:
+        yield values_of_row(space, domain.bare(row[None])[0])
+
+
+def _asked(
+    space: Space, sampler: str, seed: int, trials: Sequence[FrozenTrial], directions: Sequence[Direction], *, tries: int
+) -> Iterator[Values]:
+    """What a sampler of Optuna's proposes, in a study in memory."""
+    study = optuna.create_study(sampler=make_sampler(sampler, seed, space=space), directions=list(directions))
+    if len(directions) > 1:  # Optuna's samplers take no pruned trials there
+        trials = [trial for trial in trials if trial.state != TrialState.PRUNED] + [
+            _failed(trial) for trial in trials if trial.state == TrialState.PRUNED
+        ]
+    study.add_trials(trials)
+    for _ in range(tries):
+        with warnings.catch_warnings():  # a search does not repeat itself: it ends, and says so
+            warnings.filterwarnings("ignore", message=".*all there is was tried", category=UserWarning)
+            values = space.sample(_suggest(study.ask()))
+        yield values
+
+
+def _inner(name: str, seed: int) -> BaseSampler:
+    if name == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    if name == "nsga2":
+        return optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=seed)
+    return optuna.samplers.TPESampler(seed=seed)
+
+
+def _plain(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials without what belongs to their storage, each with the scores of its record and its generation."""
+    complete = 0
+    plain = []
+    for trial in trials:
+        record = trial.user_attrs.get("record") or {}
+        scores = dict(enumerate(record.get("scores", ())))
+        reached = trial.intermediate_values or scores
+        system = {GENERATION: complete // POPULATION}
+        plain.append(varied(trial, trial.state, trial.values, intermediate=reached, system=system))
+        complete += trial.state == TrialState.COMPLETE
+    return plain
+
+
+def _failed(trial: FrozenTrial) -> FrozenTrial:
+    return varied(trial, TrialState.FAIL, None)
+
+
+def _suggest(trial: optuna.Trial) -> Callable[[Choice], Value]:
+    def choose(choice: Choice) -> Value:
+        if choice.ordered:
+            return _option(choice, trial.suggest_int(choice.name, 0, len(choice.options) - 1))
+        return _option(choice, trial.suggest_categorical(choice.name, choice.options))
+
+    return choose
+
+
+def _option(choice: Choice, param: Any) -> Value:
+    option: Value = choice.options[param] if choice.ordered else param
+    return option

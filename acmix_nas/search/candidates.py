@@ -1,0 +1,124 @@
+"""What becomes a trial: what the sampler draws within the limits."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from optuna.trial import FrozenTrial
+
+from acmix_nas.arch import Arch
+from acmix_nas.errors import StudyError
+from acmix_nas.front import DIRECTIONS
+from acmix_nas.samplers.make import RANDOM_TRIES, WALKED, decode, draw
+from acmix_nas.samplers.observations import Memory
+from acmix_nas.search.objectives import Limits, Prices, amount
+from acmix_nas.space import Space, Values
+from acmix_nas.study.study import Study
+
+SAMPLER = "hamming-gp"
+
+
+class Proposals:
+    """Draws networks for a study.
+
+    Attributes:
+        exhausted: Whether no network is left to try, or none was found.
+
+    Args:
+        study: The study.
+        space: Its space.
+        prices: Exact costs of networks.
+        note: Told of what is left out.
+    """
+
+    def __init__(self, study: Study, space: Space, prices: Prices, note: Callable[[str], None]) -> None:
+        self.exhausted = False
+        self._study = study
+        self._space = space
+        self._prices = prices
+        self._note = note
+        self._limits = Limits(study.header.settings.get("limits", {}))
+        self._nearest: tuple[float, dict[str, float]] = (float("inf"), {})
+        self._told: set[str] = set()
+        self._seen: dict[int, str] = {}
+        self._memory = Memory()
+        self._costs, self._excesses = self._cost_functions(), self._excess_functions()
+
+    def draw(self, history: Sequence[FrozenTrial]) -> tuple[str, Values] | None:
+        """The next network within the limits, or None when all were tried or none is found.
+
+        Args:
+            history: The trials so far, as the sampler is to see them.
+
+        Raises:
+            StudyError: None is found, and no trial is complete.
+        """
+        header = self._study.header
+        self._say_left_out()
+        drawn = draw(
+            self._space,
+            seed=header.seed,
+            starts=header.setting("random_starts"),
+            history=history,
+            seen=self._seen_so_far(),
+            directions=[DIRECTIONS[name] for name in header.objectives],
+            sampler=header.settings.get("sampler", SAMPLER),
+            costs=self._costs,
+            limits=self._excesses,
+            memory=self._memory,
+        )
+        if drawn is None:
+            self.exhausted = True
+            self._say_exhausted()
+        return drawn
+
+    def _cost_functions(self) -> dict[int, Callable[[Arch], float]]:
+        """Index of each objective known before training -> its exact function."""
+
+        def value(name: str) -> Callable[[Arch], float]:
+            return lambda arch: float(getattr(self._prices(arch), name))
+
+        objectives = self._study.header.objectives
+        return {index: value(name) for index, name in enumerate(objectives) if name != "top1"}
+
+    def _excess_functions(self) -> Mapping[str, Callable[[Arch], float]]:
+        """Name of each limit -> by which share of it a network is beyond it."""
+
+        def excess(name: str) -> Callable[[Arch], float]:
+            def share(arch: Arch) -> float:
+                broken = self._limits.broken(self._prices(arch))
+                found = float(getattr(self._prices(arch), name)) / self._limits.most[name] - 1
+                if broken and found < self._nearest[0]:
+                    self._nearest = (found, broken)
+                return found
+
+            return share
+
+        return {name: excess(name) for name in self._limits.most}
+
+    def _seen_so_far(self) -> set[str]:
+        for trial in self._study.trials():
+            if trial.number not in self._seen:
+                self._seen[trial.number] = self._space.build(decode(self._space, trial.params)).id
+        return set(self._seen.values())
+
+    def _say_left_out(self) -> None:
+        """Names the first networks that are beyond a limit, once."""
+        for label, values in self._space.first.items():
+            broken = self._limits.broken(self._prices(self._space.build(values)))
+            if broken and label not in self._told:
+                self._told.add(label)
+                self._note(f"{label} is left out: {self._in_words(broken)}")
+
+    def _say_exhausted(self) -> None:
+        within = " within the limits" if self._limits.most else ""
+        if not self._limits.most or self._space.size <= WALKED:
+            text = f"all networks of the space{within} were tried"
+        else:
+            near = self._in_words(self._nearest[1])
+            text = f"no network{within} in {RANDOM_TRIES} draws" + (f"; the nearest has {near}" if near else "")
+        if not any(record.status == "complete" for record in self._study.records()):
+            raise StudyError(f"{text}, and none is trained; raise the limits in a new study.")
+        self._note(text)
+
+    def _in_words(self, broken: dict[str, float]) -> str:
+        most = self._limits.most
+        return ", ".join(f"{name} {amount(value)} above {amount(most[name])}" for name, value in broken.items())

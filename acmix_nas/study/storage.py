@@ -1,0 +1,268 @@
+"""The Optuna storage behind a study: SQLite in its folder, or any database that a URL names."""
+
+import json
+import os
+import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import optuna
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from acmix_nas.errors import StudyError, UsageError
+from acmix_nas.fields import TEXT, Origin, shown
+from acmix_nas.files import write_text
+from acmix_nas.study.database import Database, outage
+from acmix_nas.study.folder import DATABASE, ELSEWHERE
+
+Begin: TypeAlias = Callable[[optuna.storages.RDBStorage, bool], None]
+
+VARIABLE = "ACMIX_STORAGE"
+MOUNTS = Path("/proc/mounts")
+SHARED = re.compile(
+    r"nfs\d?|cifs|smbfs|smb\d|lustre|ceph|beegfs|gpfs|afs|glusterfs|pvfs2|orangefs"
+    r"|fuse\.(sshfs|ceph|ceph-fuse|glusterfs|rclone|s3fs|gcsfuse|juicefs)"
+)
+"""Types of network file systems, whose locks SQLite cannot rely on (https://www.sqlite.org/faq.html#q5)."""
+ELSEWHERE_RULES = {"url": TEXT, "study": TEXT}
+"""What storage.json says; 0.1 did not say the name that the study has there."""
+PATIENCE_S = 60
+"""How long a write waits for another process that reads."""
+CONNECT_S = 10
+
+
+def check_url(url: str | None) -> None:
+    """Sees whether it is a URL of a storage, before anything is made.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if url is not None:
+        _parsed(url)
+
+
+def make_storage(folder: Path, url: str | None, begin: Begin) -> optuna.storages.RDBStorage:
+    """The storage of a new study; the folder has it once `begin` has filled it, and until then has no study.
+
+    Args:
+        folder: The study's folder, which this process holds.
+        url: URL of a database, remembered without its password; None for SQLite in the folder.
+        begin: Fills the storage. It is told whether a process that was killed may have filled the same one before.
+
+    Raises:
+        StudyError: It cannot be reached, or would be SQLite on a network file system.
+        UsageError: The URL is none.
+    """
+    if url is None:
+        return _make_here(folder, begin)
+    begun = folder / f".{ELSEWHERE}.begun"
+    again = begun.is_file()
+    kept = {"url": _parsed(url).render_as_string(hide_password=True), "study": folder.name}
+    write_text(begun, json.dumps(kept) + "\n")
+    try:
+        storage = _connect(_parsed(url))
+        begin(storage, again)
+    except Exception:
+        if not again:
+            begun.unlink()
+        raise
+    begun.replace(folder / ELSEWHERE)
+    return storage
+
+
+def _make_here(folder: Path, begin: Begin) -> optuna.storages.RDBStorage:
+    begun = f".{DATABASE}.begun"
+    for left in folder.glob(f"{begun}*"):  # of a process that was killed
+        left.unlink()
+    storage = _connect(_sqlite(folder, begun))
+    begin(storage, False)
+    storage.remove_session()
+    storage.engine.dispose()
+    (folder / begun).replace(folder / DATABASE)
+    return _connect(_sqlite(folder))
+
+
+def is_unborn(folder: Path) -> bool:
+    """Whether study.db has neither a header nor a trial: acmix 0.1 left such a one when it was killed early."""
+    file = folder / DATABASE
+    if (folder / ELSEWHERE).is_file() or file.is_symlink() or not file.is_file():
+        return False
+    questions = ("SELECT 1 FROM study_user_attributes WHERE key = 'header'", "SELECT 1 FROM trials LIMIT 1")
+    try:
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            return not any(database.execute(question).fetchone() for question in questions)
+    except sqlite3.Error as error:
+        return "no such table" in str(error)
+
+
+def find_storage(folder: Path, url: str | None = None) -> optuna.storages.RDBStorage:
+    """The storage of the study in a folder: study.db in it, or one elsewhere that the user names too.
+
+    A folder may come from anybody, so what it says of another database is only shown: nothing is connected to, and no
+    password is sent, unless `url` or the environment's ACMIX_STORAGE is that URL.
+
+    Raises:
+        StudyError: It cannot be reached, or is elsewhere and was not named.
+        UsageError: The URL is none.
+    """
+    stored = _elsewhere(folder)
+    if stored is None:
+        return _connect(_sqlite(folder))
+    kept = stored.render_as_string(hide_password=True)
+    named = [given for given in (url, os.environ.get(VARIABLE)) if given]
+    for given in named:
+        if _parsed(given).render_as_string(hide_password=True) == kept:
+            return _connect(_parsed(given))
+    said = f", not in {without_password(named[0])}" if named else ""
+    hint = ", with its password" if stored.password is not None else ""
+    raise StudyError(
+        f"the study in {folder} says that it is stored in {kept}{said}. A folder alone has nothing connected: if you "
+        f"know that database, name it with --storage {kept} or in {VARIABLE}{hint}."
+    )
+
+
+def _elsewhere(folder: Path) -> URL | None:
+    """Where a folder says that its study is; None for study.db in it.
+
+    Raises:
+        StudyError: The folder says nothing that can be understood.
+    """
+    own = folder / DATABASE
+    if (folder / ELSEWHERE).is_file():
+        origin = _origin(folder)
+        kept = origin.fields(origin.read(), ELSEWHERE_RULES, optional=("study",))["url"]
+        try:
+            return _parsed(kept)
+        except UsageError as error:
+            raise origin.wrong(
+                f"the URL of a database is needed; it is {without_password(shown(kept))}", "url"
+            ) from error
+    if own.is_symlink() and not own.resolve().is_relative_to(folder.resolve()):
+        return URL.create("sqlite", database=str(own.resolve()))
+    return None
+
+
+def study_name(folder: Path) -> str:
+    """The name that the study of a folder has in its storage: the folder's, unless that was renamed since."""
+    if not (folder / ELSEWHERE).is_file():
+        return folder.name
+    origin = _origin(folder)
+    kept: str = origin.fields(origin.read(), ELSEWHERE_RULES, optional=("study",)).get("study", folder.name)
+    return kept
+
+
+def _origin(folder: Path) -> Origin:
+    return Origin(folder / ELSEWHERE, StudyError, "Name the folder of a study.")
+
+
+@contextmanager
+def storing(name: str) -> Iterator[None]:
+    """Failures of the storage of a study as one message.
+
+    Raises:
+        StudyError: Something could not be stored.
+    """
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+        raise StudyError(
+            f"the study {name!r} cannot be stored: {reason(error)}. Everything that was stored before is kept, and so "
+            "is the last epoch of what is in training; mend that and go on with --resume."
+        ) from error
+
+
+def reason(error: BaseException) -> str:
+    """Why a storage failed, in a line without passwords."""
+    cause = error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error
+    text = without_password(outage(error) or str(getattr(cause, "orig", None) or cause))
+    if "database is locked" in text:
+        text += " by another program, as optuna-dashboard, sqlite3 or a backup: close it"
+    return text
+
+
+def without_password(text: str) -> str:
+    """A text with the passwords of all URLs in it blotted out."""
+    return re.sub(r"(://[^/\s:@'\"]*:)\S*@", r"\1***@", text)
+
+
+def _sqlite(folder: Path, name: str = DATABASE) -> URL:
+    return URL.create("sqlite", database=str((folder / name).resolve()))
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise UsageError(
+            f"--storage is the URL of a database, as postgresql://user:password@host/name; {without_password(url)!r} "
+            "is none."
+        ) from error
+    if hidden := [name for name in parsed.query if "pass" in name.lower()]:
+        raise UsageError(
+            f"--storage: a password stands before the @, as postgresql://user:password@host/name, not in {hidden[0]}=; "
+            "there it would be printed and stored."
+        )
+    return parsed
+
+
+def _connect(url: URL) -> optuna.storages.RDBStorage:
+    kind: type[optuna.storages.RDBStorage] = Database
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if url.get_backend_name() == "sqlite":
+        if url.database:
+            _check_local(Path(url.database))
+        kind, options = optuna.storages.RDBStorage, _sqlite_options(url)
+    elif url.get_driver_name().startswith("psycopg"):
+        options["connect_args"] = {"connect_timeout": CONNECT_S}
+    try:
+        return kind(_for_optuna(url), engine_kwargs=options)
+    except Exception as error:  # every driver has errors of its own
+        shown, why = url.render_as_string(hide_password=True), reason(error)
+        if url.password:
+            why = why.replace(str(url.password), "***")
+        if isinstance(error, ImportError):
+            why += '; for postgresql+psycopg://, pip install "acmix-nas[postgres]"'
+        raise StudyError(f"the storage {shown} cannot be used: {why}") from None
+
+
+def _for_optuna(url: URL) -> str:
+    """The URL as Optuna takes it: a template in braces, of characters that UTF-8 has."""
+    if url.database is not None:
+        url = url.set(database=url.database.encode("utf-8", "backslashreplace").decode())
+    return url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
+
+
+def _sqlite_options(url: URL) -> dict[str, Any]:
+    """How SQLite is opened: a file by its path as it is, which as a part of a URL might be read otherwise."""
+    if url.query or url.database in (None, "", ":memory:"):
+        return {"connect_args": {"timeout": PATIENCE_S}}
+    opened = partial(sqlite3.connect, url.database, timeout=PATIENCE_S, check_same_thread=False)
+    return {"creator": opened}
+
+
+def _check_local(file: Path) -> None:
+    kind = file_system(file)
+    if kind is not None and SHARED.fullmatch(kind):
+        raise StudyError(
+            f"{file} is on a network file system ({kind}), where SQLite loses what it writes; name a local folder with "
+            "--out, or a database with --storage URL."
+        )
+
+
+def file_system(path: Path) -> str | None:
+    """The type of the file system that a path is on; None where the system does not say."""
+    try:
+        lines = MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    mounts = {}
+    for line in lines:
+        _, place, kind, *_ = line.split(" ")
+        mounts[re.sub(r"\\(\d{3})", lambda match: chr(int(match.group(1), 8)), place)] = kind
+    here = path.resolve()
+    return next((mounts[str(place)] for place in (here, *here.parents) if str(place) in mounts), None)

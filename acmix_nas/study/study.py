@@ -1,0 +1,359 @@
+"""A study on disk: the Optuna storage is the truth, everything else is rendered from it."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from acmix_nas.errors import DiskError, RecordError, StudyError
+from acmix_nas.fields import COUNT, MAPPING, NUMBER, TEXT, Origin, mapping_of, maybe, whole
+from acmix_nas.files import write_text
+from acmix_nas.front import values_of
+from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.study.creation import create_on_disk
+from acmix_nas.study.database import Database
+from acmix_nas.study.folder import CHECKPOINTS, DATABASE, at_work, has_study, studies, sweep_checkpoints
+from acmix_nas.study.record_file import append_record
+from acmix_nas.study.storage import find_storage, is_unborn, reason, storing, study_name
+
+log = logging.getLogger(__name__)
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+STUDY_ATTRS = {
+    "header": MAPPING,
+    "goal": maybe(COUNT),
+    "throughputs": maybe(mapping_of(NUMBER)),
+    "finalists": mapping_of(COUNT),
+}
+"""What a study has in the storage; optuna-dashboard adds its own."""
+TRIAL_ATTRS = {"label": TEXT, "until": maybe(whole(1)), "workers_lost": COUNT}
+"""What a trial has in the storage beside its record."""
+STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+
+class Study:
+    """One study folder.
+
+    Args:
+        folder: The folder.
+        storage: Its storage.
+        name: The study's name there.
+    """
+
+    def __init__(self, folder: Path, storage: optuna.storages.RDBStorage, name: str) -> None:
+        self.folder = folder
+        self.optuna = optuna.load_study(study_name=name, storage=storage)
+        attrs = {name: value for name, value in self.optuna.user_attrs.items() if name in STUDY_ATTRS}
+        Origin(f"the study {name} of {folder}", StudyError).fields(
+            attrs, STUDY_ATTRS, optional=STUDY_ATTRS.keys() - {"header"}
+        )
+        self.header = StudyHeader.from_dict(attrs["header"])
+        self._storage = storage
+        self._id = storage.get_study_id_from_name(name)
+        self._trials: list[FrozenTrial] = []
+        self._records: dict[int, TrialRecord] = {}
+        self._held = False
+        self._works = False
+        self._read()
+
+    @classmethod
+    def create(
+        cls,
+        out: Path,
+        header: StudyHeader,
+        *,
+        storage: str | None = None,
+        fill: Callable[[Path], None] | None = None,
+    ) -> "Study":
+        """Makes the folder `out`/NAME and its storage. A kill before all is done leaves no study there.
+
+        Args:
+            out: Folder of study folders.
+            header: What holds for all trials.
+            storage: URL of a database; None for SQLite in the folder.
+            fill: Puts into the folder what else the study needs.
+
+        Raises:
+            StudyError: The name is taken or cannot name a folder, or the storage cannot be used.
+        """
+        folder, rdb = create_on_disk(out, header, storage, fill)
+        return cls(folder, rdb, header.name)
+
+    @classmethod
+    def open(cls, folder: Path, *, storage: str | None = None) -> "Study":
+        """The study in a folder.
+
+        Args:
+            folder: Its folder.
+            storage: URL of its database, if that is not study.db in the folder; by default the environment's
+                ACMIX_STORAGE. A folder alone has no other database opened.
+
+        Raises:
+            StudyError: There is none, or its storage cannot be read.
+        """
+        if not has_study(folder):
+            raise StudyError(f"there is no study in {folder}: it has no {DATABASE}.{_others(folder)}")
+        if is_unborn(folder):
+            raise StudyError(f"the study in {folder} was killed before it began; start it again, without --resume.")
+        try:
+            rdb = find_storage(folder, storage)
+            names, name = optuna.get_all_study_names(rdb), study_name(folder)
+            if len(names) > 1 and name not in names:
+                raise StudyError(
+                    f"the storage of the study in {folder} has {', '.join(names)}, and none named {name!r}; "
+                    "give the folder the name of its study again."
+                )
+            return cls(folder, rdb, names[0] if len(names) == 1 else name)
+        except StudyError:
+            raise
+        except Exception as error:
+            raise StudyError(f"{folder / DATABASE} cannot be read as a study of acmix: {reason(error)}") from error
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Holds the study for this process, in its folder and in its database; the log goes to log.txt.
+
+        A block inside another holds it no further.
+
+        Raises:
+            StudyError: Another process holds it.
+        """
+        if self._works:
+            yield
+            return
+        locked = self._storage.alone(self._id) if isinstance(self._storage, Database) else nullcontext()
+        with at_work(self.folder), locked:
+            self._works = True
+            try:
+                yield
+            finally:
+                self._works = False
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While this process alone writes: nothing is read again, which with many paused trials takes seconds."""
+        self._read()
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+
+    def start(
+        self,
+        params: Mapping[str, Any],
+        distributions: Mapping[str, BaseDistribution],
+        label: str,
+        *,
+        until: int | None = None,
+    ) -> int:
+        """Adds a running trial with all its parameters in one call; returns its number.
+
+        Args:
+            params: Optuna's parameters.
+            distributions: Their distributions.
+            label: Where it came from.
+            until: Epoch that it is trained to at first; None for all of the budget.
+        """
+        attrs = {"label": label, "until": until}
+        return self._add(
+            create_trial(
+                state=TrialState.RUNNING,
+                params=dict(params),
+                distributions=dict(distributions),
+                user_attrs=attrs,
+            )
+        )
+
+    def bring(
+        self, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], found: TrialRecord
+    ) -> int:
+        """Adds a trial that another study trained; returns its number here."""
+        record = replace(found, number=len(self.trials()))
+        trial = create_trial(
+            state=TrialState.COMPLETE,
+            values=values_of(self.header.objectives, record.top1, record.cost),
+            params=dict(params),
+            distributions=dict(distributions),
+            user_attrs={"label": record.label, "record": record.to_dict()},
+        )
+        number = self._add(trial)
+        self._keep(record)
+        return number
+
+    def carry_on(self, number: int, until: int | None) -> None:
+        """Lets a paused trial go on, to an epoch or through all of the budget."""
+        self._set(number, "until", until)
+
+    def pause(self, record: TrialRecord) -> None:
+        """Stores what a running trial reached; it may go on later."""
+        self._set(record.number, "record", record.to_dict())
+        self._records[record.number] = record
+
+    def lose_worker(self, number: int) -> int:
+        """Counts that a worker died at a running trial; returns how many have."""
+        lost = int(self.trials()[number].user_attrs.get("workers_lost", 0)) + 1
+        self._set(number, "workers_lost", lost)
+        return lost
+
+    def finish(self, record: TrialRecord) -> None:
+        """Stores a record, ends its trial and adds its line to trials.jsonl."""
+        trial = self.trials()[record.number]
+        self._set(record.number, "record", record.to_dict())
+        done = record.status == "complete"
+        values = values_of(self.header.objectives, record.top1, record.cost) if done else None
+        with storing(self.header.name):
+            self._storage.set_trial_state_values(trial._trial_id, STATES[record.status], values)
+        trial.state = STATES[record.status]
+        trial.values = values
+        self._keep(record)
+
+    def keep(self, name: str, value: Any) -> None:
+        """Stores a value of the study itself."""
+        with storing(self.header.name):
+            self.optuna.set_user_attr(name, value)
+
+    def kept(self, name: str, default: Any = None) -> Any:
+        """A value of the study itself."""
+        with storing(self.header.name):
+            return self.optuna.user_attrs.get(name, default)
+
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        """What was asked for, by the names of options."""
+        found: Mapping[str, Any] = self.header.settings.get("asked", {})
+        return found
+
+    @property
+    def asked_trials(self) -> int | None:
+        """Trials that a search should have beside those brought over; 0.1 kept only how many there should be in all."""
+        asked, goal = self.asked.get("trials"), self.kept("goal")
+        if isinstance(asked, int) or not isinstance(goal, int):
+            return asked
+        return max(1, goal - self.brought)
+
+    @property
+    def brought(self) -> int:
+        """Trials that other studies gave."""
+        return sum(record.origin is not None for record in self.records())
+
+    def ask(self, **asked: Any) -> None:
+        """Keeps what is asked for from now on, beside what was asked before, in the header."""
+        settings = dict(self.header.settings)
+        settings["asked"] = {**settings.get("asked", {}), **asked}
+        if settings != self.header.settings:
+            self.header = replace(self.header, settings=settings)
+            self.keep("header", self.header.to_dict())
+
+    def trials(self) -> list[FrozenTrial]:
+        """All trials, by number."""
+        self._read()
+        return list(self._trials)
+
+    def running(self) -> list[FrozenTrial]:
+        """Trials that began and did not end: an interrupt left them, or they are paused."""
+        return [trial for trial in self.trials() if trial.state == TrialState.RUNNING]
+
+    def record(self, number: int) -> TrialRecord | None:
+        """What a trial reached, if it ended or is paused."""
+        return self._records.get(number)
+
+    def reached(self) -> dict[int, TrialRecord]:
+        """The records of all trials that ended or are paused, by number."""
+        self._read()
+        return self._records
+
+    def records(self) -> list[TrialRecord]:
+        """The records of all trials that ended, by number."""
+        return [
+            self._records[trial.number]
+            for trial in self.trials()
+            if trial.state.is_finished() and trial.number in self._records
+        ]
+
+    def checkpoint(self, number: int) -> Path:
+        """The file that a trial in training can go on from."""
+        return self.folder / CHECKPOINTS / f"{number}.ckpt"
+
+    def drop_checkpoint(self, number: int) -> None:
+        """Deletes it."""
+        self.checkpoint(number).unlink(missing_ok=True)
+
+    def sweep_checkpoints(self) -> None:
+        """Deletes what a kill left in the folder of checkpoints: half-written files, and those of trials that ended.
+
+        No worker may be at work.
+        """
+        sweep_checkpoints(self.folder, {self.checkpoint(trial.number) for trial in self.running()})
+
+    def render_lines(self) -> None:
+        """Writes trials.jsonl anew from the storage: a kill may have come between the two."""
+        lines = [record.to_json() + "\n" for record in self.records()]
+        write_text(self.folder / "trials.jsonl", "".join(lines))
+
+    def _add(self, trial: FrozenTrial) -> int:
+        self._read()
+        with storing(self.header.name):
+            trial._trial_id = self._storage.create_new_trial(self._id, template_trial=trial)
+        trial.number = len(self._trials)
+        self._trials.append(trial)
+        return trial.number
+
+    def _set(self, number: int, name: str, value: Any) -> None:
+        trial = self._trials[number]
+        with storing(self.header.name):
+            self._storage.set_trial_user_attr(trial._trial_id, name, value)
+        trial.user_attrs[name] = value
+
+    def _read(self) -> None:
+        if self._held:
+            return
+        with storing(self.header.name):
+            self._trials = self.optuna.get_trials(deepcopy=False)
+        for trial in self._trials:
+            if trial.number in self._records and self._records[trial.number].status in STATES:
+                continue
+            attrs = {name: value for name, value in trial.user_attrs.items() if name in TRIAL_ATTRS}
+            origin = Origin(f"trial {trial.number} of {self.folder}", StudyError)
+            origin.fields(attrs, TRIAL_ATTRS, optional=TRIAL_ATTRS)
+            if "record" in trial.user_attrs:
+                self._records[trial.number] = _record_of(trial)
+
+    def _keep(self, record: TrialRecord) -> None:
+        self._records[record.number] = record
+        try:
+            append_record(self.folder / "trials.jsonl", record)
+        except DiskError as error:
+            log.warning("trial %d is stored, but not yet in trials.jsonl: %s", record.number, error)
+
+
+def _record_of(trial: FrozenTrial) -> TrialRecord:
+    record = TrialRecord.from_dict(trial.user_attrs["record"])
+    if record.number != trial.number:
+        raise RecordError(f"trial {trial.number} holds the record of trial {record.number}.")
+    return record
+
+
+def load(folder: Path, *, storage: str | None = None) -> tuple[StudyHeader, list[TrialRecord]]:
+    """Header and records of a study folder.
+
+    Args:
+        folder: The folder.
+        storage: As in `Study.open`.
+
+    Raises:
+        StudyError: There is no study in it, or it is in a database that was not named.
+    """
+    study = Study.open(folder, storage=storage)
+    return study.header, study.records()
+
+
+def _others(folder: Path) -> str:
+    have = [other.name for other in studies(folder.parent)]
+    return f" There are {', '.join(have)}." if have else ""
