@@ -1,7 +1,8 @@
 """Text of unknown origin made harmless for terminals, logs and files: nothing in it can move a cursor or turn a line.
 
 Everything that the package prints or logs passes `printable` last, in `acmix_nas.cli._say`, `acmix_nas.cli._console`
-and the log of a study: names of studies, files and classes, fields of YAML files and reasons of errors come from elsewhere.
+and the log of a study: names of studies, files and classes, fields of YAML files and reasons of errors come from
+elsewhere.
 """
 
 import logging
