@@ -45,8 +45,8 @@ def work_of(setting, limits: TrialLimits) -> Work:
 def test_each_fault_costs_one_trial_at_most(tmp_path, monkeypatch):
     monkeypatch.setattr(process, "worker_main", bad_workers.work)
     setting, study = small_setting(images=10), new_study(tmp_path)
-    executor, watcher = make_executor("process", work_of(setting, LIMITS), [Place(1)]), Onlooker()
-    search(study, SPACE, setting, trials=len(bad_workers.FAULTS), watcher=watcher, executor=executor)
+    executor, callbacks = make_executor("process", work_of(setting, LIMITS), [Place(1)]), Onlooker()
+    search(study, SPACE, setting, trials=len(bad_workers.FAULTS), callbacks=callbacks, executor=executor)
     records = {bad_workers.FAULTS[record.number]: record for record in study.records()}
     assert len(study.records()) == len(records) == len(bad_workers.FAULTS)
     failed = {fault: record.error for fault, record in records.items() if record.status == "failed"}

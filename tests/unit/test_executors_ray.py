@@ -149,7 +149,7 @@ class TestOnRay:
             facts = {"load": NOWHERE, "source": "/not/here"} if name == "ray" else {}
             study = studies[name] = new_study(tmp_path, name)
             executor = make_executor(name, work_of(setting, **facts), [Place(1)])
-            search(study, SPACE, setting, trials=4, watcher=Onlooker(), executor=executor)
+            search(study, SPACE, setting, trials=4, callbacks=Onlooker(), executor=executor)
         assert len(studies["ray"].records()) == 4
         assert comparable(studies["process"]) == comparable(studies["serial"])
         assert comparable(studies["ray"]) == comparable(studies["serial"])
@@ -160,7 +160,7 @@ class TestOnRay:
         for name, place in (("serial", Place(1)), ("ray", Place(2, ranks=2))):
             study = new_study(tmp_path, name)
             executor = make_executor(name, work_of(setting), [place])
-            search(study, SPACE, setting, trials=1, watcher=Onlooker(), executor=executor)
+            search(study, SPACE, setting, trials=1, callbacks=Onlooker(), executor=executor)
             records += study.records()
         alone, together = records
         assert together.losses == pytest.approx(alone.losses, rel=1e-4)
@@ -183,14 +183,14 @@ class TestOnRay:
                     cluster.add_node(num_cpus=3)
 
         # Three CPUs are on the second node alone.
-        watcher = Remover()
+        callbacks = Remover()
         executor = make_executor("ray", work_of(setting), [Place(3)])
-        search(study, SPACE, setting, trials=1, watcher=watcher, executor=executor)
+        search(study, SPACE, setting, trials=1, callbacks=callbacks, executor=executor)
         (trial,) = study.trials()
         assert trial.user_attrs["workers_lost"] == 1
         assert study.records()[0].status == "complete"
         assert len(study.records()[0].scores) == 4
-        assert not {0, 1} & set(watcher.seen[watcher.seen.index(2) + 1 :])
+        assert not {0, 1} & set(callbacks.seen[callbacks.seen.index(2) + 1 :])
 
     def test_jobs_stop_after_their_epoch_and_go_on_elsewhere(self, cluster, tmp_path):
         setting = setting_with(8)
@@ -205,7 +205,7 @@ class TestOnRay:
             SPACE,
             setting,
             trials=2,
-            watcher=Impatient(),
+            callbacks=Impatient(),
             executor=make_executor("ray", work_of(setting), [Place(1), Place(1)]),
             stop=stop,
         )
@@ -213,9 +213,9 @@ class TestOnRay:
         assert running
         assert any(study.checkpoint(trial.number).is_file() for trial in running)
         torch.set_num_threads(1)
-        search(study, SPACE, setting, trials=2, watcher=Onlooker())
+        search(study, SPACE, setting, trials=2, callbacks=Onlooker())
         alone = new_study(tmp_path, "alone")
-        search(alone, SPACE, setting, trials=2, watcher=Onlooker())
+        search(alone, SPACE, setting, trials=2, callbacks=Onlooker())
         assert [record.scores for record in study.records()] == [record.scores for record in alone.records()]
 
     def test_the_command_joins_a_cluster_by_its_address(self, cluster, tmp_path):
@@ -234,13 +234,13 @@ class TestOnRay:
         setting = setting_with(1)
         executor = make_executor("ray", work_of(setting), [Place(500)])
         with pytest.raises(StudyError, match="no node of the Ray cluster has 500 CPUs"):
-            search(new_study(tmp_path), SPACE, setting, trials=1, watcher=Onlooker(), executor=executor)
+            search(new_study(tmp_path), SPACE, setting, trials=1, callbacks=Onlooker(), executor=executor)
 
     def test_images_that_a_node_cannot_read_end_the_study_with_a_reason(self, cluster, tmp_path):
         setting = setting_with(1)
         executor = make_executor("ray", work_of(setting, load=NOWHERE), [Place(1)])
         with pytest.raises(StudyError, match="there is no folder"):
-            search(new_study(tmp_path), SPACE, setting, trials=1, watcher=Onlooker(), executor=executor)
+            search(new_study(tmp_path), SPACE, setting, trials=1, callbacks=Onlooker(), executor=executor)
 
 
 @pytest.mark.ray
