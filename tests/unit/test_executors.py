@@ -96,7 +96,6 @@ def test_each_gpu_gets_a_worker_of_its_own(monkeypatch):
 
 @pytest.mark.slow
 def test_one_worker_process_gives_the_trials_of_this_process(tmp_path):
-    torch.set_num_threads(1)
     setting = small_setting(images=IMAGES, epochs=2)
     setting = setting_with(setting)
     one, other = new_study(tmp_path, "serial"), new_study(tmp_path, "process")
