@@ -12,7 +12,7 @@ from acmix_nas.executors.serial import Serial
 from acmix_nas.front import values_of
 from acmix_nas.record import TrialRecord
 from acmix_nas.samplers.make import decode, encode
-from acmix_nas.samplers.observations import varied
+from acmix_nas.samplers.observations import copied_trial
 from acmix_nas.search.candidates import Proposals
 from acmix_nas.search.objectives import Prices
 from acmix_nas.search.pruning import Pruning
@@ -249,7 +249,7 @@ class _Driver:
 
     def _estimated(self, trial: FrozenTrial, top1: float) -> FrozenTrial:
         record = self._study.reached()[trial.number]
-        return varied(trial, TrialState.COMPLETE, values_of(self._study.header.objectives, top1, record.cost))
+        return copied_trial(trial, TrialState.COMPLETE, values_of(self._study.header.objectives, top1, record.cost))
 
     def _step(self, number: int, progress: Progress) -> None:
         self._callbacks.step(progress)
