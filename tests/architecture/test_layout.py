@@ -44,7 +44,7 @@ def test_every_room_has_a_paragraph(drawing):
 def test_every_file_that_the_page_names_is_there():
     paths = re.findall(r"`((?:acmix_nas|search_spaces|tests|docs)/[\w/.]+)`", PAGE.read_text(encoding="utf-8"))
     assert len(paths) > 10
-    assert [path for path in paths if not (ROOT / path).exists()] == []
+    assert [path for path in paths if "NAME" not in path and not (ROOT / path).exists()] == []
 
 
 def test_no_file_is_longer_than_an_idea():
