@@ -167,7 +167,7 @@ def one_file(root: Path) -> str:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (broken_tar, r"train\.tar cannot be read as an uncompressed tar file: .*\. Is it whole\?"),
+        (broken_tar, r"train\.tar cannot be read as an uncompressed tar file: .*\. Is it complete\?"),
         (loose_tar, r"images lie in a folder named after their class; .*train\.tar/0\.png does not"),
         (tar_of_other_classes, r"validation part .* needs training images; 1 have none: dog\. Add"),
         (shard_without_label, r"set-train-0002\.tar has neither 7\.cls nor 7\.json"),

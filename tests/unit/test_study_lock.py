@@ -65,7 +65,7 @@ def test_what_a_killed_driver_left_holds_nobody_up(tmp_path):
 def test_an_owner_that_says_nonsense_is_not_named(tmp_path, text):
     with at_work(tmp_path):
         (tmp_path / LOCK).write_text(text)
-        with pytest.raises(StudyError, match="another process is at work on") as caught, at_work(tmp_path):
+        with pytest.raises(StudyError, match="another process is working on") as caught, at_work(tmp_path):
             pass
         assert "(process" not in str(caught.value)
 
