@@ -47,7 +47,6 @@ distributions = st.one_of(
 
 
 @given(st.lists(distributions, min_size=1, max_size=4), st.integers(0, 1000))
-@settings(deadline=None, max_examples=80)
 def test_rows_and_parameters_are_each_others_inverse(ranges, seed):
     columns = Columns({f"p{index}": one for index, one in enumerate(ranges)})
     rng = np.random.default_rng(seed)
