@@ -9,7 +9,6 @@ from acmix_nas.errors import RecordError
 from acmix_nas.front import front
 from acmix_nas.metrics import COSTS, TOP1
 from acmix_nas.record import Cost, TrialRecord
-from acmix_nas.report import search_table, table_text
 from acmix_nas.report.describe import arch_text, varying
 from acmix_nas.report.facts import facts, is_embedded
 from acmix_nas.report.trials import front_table
@@ -62,8 +61,7 @@ def test_the_table_names_the_bias_and_shows_references() -> None:
     )
     labels = [row[1].text for row in table.rows]
     assert {"plain host", "paper"} <= set(labels)
-    assert search_table(header, records).row_count == len(table.rows)
-    assert "23 of 24 trials complete" in table_text(header, records)
+    assert "23 of 24 trials complete" in table.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -78,12 +76,15 @@ def test_what_cannot_be_compared_is_refused(changes: dict[str, object], word: st
     header, records = make_search()
     mixed = [*records[:-1], replace(records[-1], **changes)]  # type: ignore[arg-type]
     with pytest.raises(RecordError, match=word):
-        search_table(header, mixed)
+        front_table(header, mixed)
 
 
 def test_failed_trials_may_differ() -> None:
     header, records = make_search()
-    front_table(header, [*records, make_failed(99, data={}, budget={})])
+    table = front_table(header, [*records, make_failed(99, data={}, budget={})])
+    assert table.rows == front_table(header, records).rows
+    assert table.caption == front_table(header, records).caption
+    assert "23 of 25 trials complete" in table.notes[0]
 
 
 def test_networks_are_described_by_what_differs() -> None:

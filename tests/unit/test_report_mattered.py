@@ -21,8 +21,7 @@ from acmix_nas.report.hypervolume import course
 from acmix_nas.report.mattered import mattered, tables
 from acmix_nas.search.importance import LEAST, Chosen, chosen, ped_anova
 from acmix_nas.search.objectives import Prices
-from acmix_nas.search.plan import Plan
-from acmix_nas.search.reference import DRAWN, ROOM, reference
+from acmix_nas.search.plan import DRAWN, ROOM, Plan, reference
 from acmix_nas.search.shares import shares
 from acmix_nas.space import load_space
 
