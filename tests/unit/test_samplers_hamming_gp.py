@@ -155,7 +155,7 @@ def test_where_trials_fail_is_learnt():
     assert study.best_value == 4
 
 
-def test_repeats_of_one_row_are_averaged_and_failed_ones_are_rows_without_values():
+def test_repeats_of_a_row_are_averaged_and_failed_rows_are_empty():
     trials = [
         create_trial(value=value, state=state, params={"a": a}, distributions={"a": IntDistribution(0, 4)})
         for a, value, state in [
