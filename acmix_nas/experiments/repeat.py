@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from acmix_nas.cost.environment import environment
 from acmix_nas.data import load_splits
 from acmix_nas.errors import DataError, RecordError, StudyError
 from acmix_nas.executors import Job, Place, Work, make_executor
@@ -100,7 +99,6 @@ def work_of(
         split=record.split,
         input_size=record.cost.input_size,
         device=device,
-        environment=environment(device),
     )
     return Work.of(setting, load=load, source=source)
 

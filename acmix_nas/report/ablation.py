@@ -9,6 +9,7 @@ from acmix_nas.report.facts import caption, check_comparable
 from acmix_nas.report.intervals import MIN_SEEDS, Difference
 from acmix_nas.report.rows import Row, rows, seed_of
 from acmix_nas.report.table import NOTHING, Cell, Column, Table
+from acmix_nas.sizes import size_text
 
 __all__ = ["Row", "build", "rows", "seed_of"]
 
@@ -39,7 +40,7 @@ def build(header: StudyHeader, records: Sequence[TrialRecord]) -> Table:
 
 def _columns(header: StudyHeader, found: list[Row], claims: Claims) -> tuple[Column, ...]:
     sizes = {record.cost.input_size for row in found for record in row.trials}
-    size = f" @{min(sizes)}" if len(sizes) == 1 else ""
+    size = f" @{size_text(*sizes)}" if len(sizes) == 1 else ""
     base = f" to {header.baseline} (95 %)" if header.baseline else ""
     return (
         Column(key="row", title="row", wrap=True),

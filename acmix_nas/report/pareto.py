@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from acmix_nas.front import DIRECTIONS, TIMED, front
 from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.sizes import pair, size_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def titles(header: StudyHeader) -> str:
 
 def axis_label(cost: str, records: Sequence[TrialRecord]) -> str:
     """Name of a cost axis, with the input size or the batch that it is told of."""
-    sizes = " and ".join(str(size) for size in sorted({record.cost.input_size for record in records}))
+    sizes = " and ".join(map(size_text, sorted({record.cost.input_size for record in records}, key=pair)))
     known = [record.cost for record in records if record.cost.latency_ms and record.cost.throughput]
     batches = {round((cost.throughput or 0) * (cost.latency_ms or 0) / 1000) for cost in known}
     batch = " and ".join(map(str, sorted(batches)))

@@ -10,6 +10,7 @@ from acmix_nas.front import TIMED
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.facts import check_comparable
 from acmix_nas.report.pareto import complete
+from acmix_nas.sizes import size_text
 
 LONGEST = 120
 """Characters of a folder's name."""
@@ -36,7 +37,9 @@ def merge(studies: Sequence[Study]) -> tuple[StudyHeader, list[TrialRecord], dic
     first = headers[0]
     _check_same("kind", [(header.name, header.kind) for header in headers])
     _check_same("split", [(header.name, header.split) for header in headers])
-    sizes = [(header.name, str(record.cost.input_size)) for header, found in studies for record in complete(found)]
+    sizes = [
+        (header.name, size_text(record.cost.input_size)) for header, found in studies for record in complete(found)
+    ]
     _check_same("input size of the costs", sizes)
     _check_names([header.name for header in headers])
     timings = len({str(header.settings.get("latency_table")) for header in headers}) == 1  # of one table

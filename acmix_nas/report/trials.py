@@ -9,6 +9,7 @@ from acmix_nas.report.facts import caption, check_comparable
 from acmix_nas.report.pareto import SHOWN, complete, front_of, score, timed, titles
 from acmix_nas.report.sampling import sampling_error
 from acmix_nas.report.table import NOTHING, Cell, Column, Table
+from acmix_nas.sizes import Size, size_text
 
 REFERENCES = ("plain host", "paper")
 """Labels of the trials that a front is compared with."""
@@ -64,7 +65,7 @@ def split_title(header: StudyHeader, records: Sequence[TrialRecord]) -> str:
 
 def _front_columns(header: StudyHeader, records: Sequence[TrialRecord]) -> tuple[Column, ...]:
     sizes = {record.cost.input_size for record in complete(records)}
-    size = f" @{min(sizes)}" if len(sizes) == 1 else ""
+    size = f" @{size_text(*sizes)}" if len(sizes) == 1 else ""
     top1 = split_title(header, records)
     return (
         Column(key="rank", title="rank", numeric=True),
@@ -129,5 +130,7 @@ def _trial_cells(record: TrialRecord, depth: int, names: Sequence[str]) -> tuple
     return tuple(_cell(value) for value in (*values, *costs, *rest, *stages, *[None] * (depth - len(stages))))
 
 
-def _cell(value: str | int | float | None) -> Cell:
-    return NOTHING if value is None else Cell(str(value), value)
+def _cell(value: str | float | Size | None) -> Cell:
+    if value is None:
+        return NOTHING
+    return Cell(size_text(value)) if isinstance(value, tuple) else Cell(str(value), value)

@@ -27,7 +27,7 @@ def setting():
     torch.set_num_threads(1)
     whole = small_setting(split="report", images=64)
     scored = whole.splits.report
-    few = Images(images=scored.images[:100], labels=scored.labels[:100])
+    few = Images(images=scored.images[:100], targets=scored.targets[:100])
     return replace(whole, splits=replace(whole.splits, report=few))
 
 

@@ -117,7 +117,7 @@ def test_a_store_keeps_its_size_and_is_drawn_by_index(tmp_path, source, monkeypa
     assert whole.train.images.shape == (30, 3, 6, 6)
     assert whole.input_size == 5
     some = load_splits(tmp_path / "store", input_size=5, train_images=9, seed=0, with_report=False)
-    assert some.train.labels.bincount().tolist() == [3, 3, 3]
+    assert some.train.targets.bincount().tolist() == [3, 3, 3]
     everything = {image.numpy().tobytes() for image in whole.train.images}
     assert {image.numpy().tobytes() for image in some.train.images} < everything
     assert torch.equal(some.search.images[:], whole.search.images[:])

@@ -39,8 +39,8 @@ def test_every_image_comes_once_an_epoch(setting):
     fed = batches(setting.splits, budget)
     assert [len(batch.images) for batch in fed] == [16, 16, 16, 2]
     labels = torch.cat([batch.targets for batch in fed])
-    assert labels.bincount().tolist() == setting.splits.train.labels.bincount().tolist()
-    assert not torch.equal(labels, setting.splits.train.labels)
+    assert labels.bincount().tolist() == setting.splits.train.targets.bincount().tolist()
+    assert not torch.equal(labels, setting.splits.train.targets)
 
 
 def test_images_that_are_not_changed_are_the_stored_ones(setting):
@@ -65,7 +65,7 @@ def test_larger_images_are_scaled_to_what_the_network_takes(setting, change):
     assert not torch.equal(first.images, batches(splits, budget, seed=1)[0].images)
     (scored, labels), *rest = Feed(splits, budget, "cpu").in_order(splits.search)
     assert (scored.shape, rest) == ((13, 3, 28, 28), [])
-    assert torch.equal(labels, splits.search.labels)
+    assert torch.equal(labels, splits.search.targets)
 
 
 @pytest.mark.parametrize("world", [2, 3])
@@ -105,7 +105,7 @@ def test_what_is_scored_is_shared_without_overlap(setting, monkeypatch):
         monkeypatch.setattr(feed_module, "rank", lambda number=number: number)
         fed = Feed(setting.splits, setting.budget, "cpu").in_order(setting.splits.search)
         seen += [labels for _, labels in fed]
-    assert torch.cat(seen).bincount().tolist() == setting.splits.search.labels.bincount().tolist()
+    assert torch.cat(seen).bincount().tolist() == setting.splits.search.targets.bincount().tolist()
 
 
 def test_what_is_made_ahead_comes_in_order_and_no_earlier_than_needed():

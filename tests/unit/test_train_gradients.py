@@ -28,7 +28,7 @@ def batch():
     """Real images: what is constant in them, as their black ground, is hard on norms."""
     splits = load_splits(None, input_size=28, train_images=IMAGES, seed=0, with_report=False, search_images=10)
     images = normalise(splits.train.images, torch.tensor(splits.mean), torch.tensor(splits.std))
-    return Batch(images.contiguous(memory_format=torch.channels_last), splits.train.labels, IMAGES, IMAGES)
+    return Batch(images.contiguous(memory_format=torch.channels_last), splits.train.targets, IMAGES, IMAGES)
 
 
 def proxy_network(space, label, seed=0):

@@ -241,7 +241,7 @@ class Tiny(nn.Module):
 
 
 def tiny_training(setting, images, batch_size, accumulate):
-    part = Images(images=setting.splits.train.images[:images], labels=setting.splits.train.labels[:images])
+    part = Images(images=setting.splits.train.images[:images], targets=setting.splits.train.targets[:images])
     budget = replace(setting.budget, images=images, batch_size=batch_size, accumulate=accumulate)
     return Training(Tiny(), replace(setting.splits, train=part), budget)
 
