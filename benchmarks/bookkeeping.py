@@ -34,7 +34,7 @@ def measure(prune: str, trials: int) -> dict[str, float]:
     space, setting, clock = untied(), setting_of(9), Clock()
     with tempfile.TemporaryDirectory() as out:
         study = new_study(Path(out), starts=trials, prune=prune)
-        search(study, space, setting, trials=trials, watcher=clock, executor=Curves(setting))
+        search(study, space, setting, trials=trials, callbacks=clock, executor=Curves(setting))
     gaps = [1000 * (end - start) for start, end in zip(clock.begun_s, clock.begun_s[1:], strict=False)]
     return {
         "choices": len(space.choices),

@@ -50,7 +50,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as out:
         study = new_study(Path(out), starts=10, prune=asked.prune)
         search(
-            study, SPACE, executor.setting, trials=asked.trials, watcher=Onlooker(), executor=executor, stop=executor
+            study, SPACE, executor.setting, trials=asked.trials, callbacks=Onlooker(), executor=executor, stop=executor
         )
         trials = len(study.trials())
     print(json.dumps({**vars(asked), "trials_begun": trials, **executor.result()}))

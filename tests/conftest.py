@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parent.parent
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded, here and in all processes of tests: the cores run tests
 
 settings.register_profile(
     "acmix",
@@ -18,6 +19,14 @@ settings.register_profile(
     derandomize=bool(os.environ.get("CI")),  # as Hypothesis's own profile for CI: the same commit, the same verdict
 )
 settings.load_profile("acmix")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_torch() -> None:
+    """Every test begins with one thread and the same random numbers, whatever ran before it in this process."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+        torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ ROWS = 5
 
 
 class StudyDisplay:
-    """A `Watcher` that shows trials, epoch, best, front and the time left.
+    """`Callbacks` that show trials, epoch, best, front and the time left.
 
     Args:
         console: Where to show it.

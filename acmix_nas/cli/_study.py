@@ -18,12 +18,12 @@ from acmix_nas.cli._say import say
 from acmix_nas.cli.follow import Follower
 from acmix_nas.cli.report import print_table
 from acmix_nas.errors import AcmixError, DiskError
+from acmix_nas.executors.callbacks import Callbacks
 from acmix_nas.front import front
 from acmix_nas.record import TrialRecord
 from acmix_nas.report import View, render
 from acmix_nas.report.pruning import pruning_text
 from acmix_nas.report.sampling import sampling_notes
-from acmix_nas.search.run import Watcher
 from acmix_nas.sizes import size_text
 from acmix_nas.study.stop import TIME_IS_UP, Stop
 from acmix_nas.study.study import Study
@@ -63,7 +63,7 @@ def run_study(
     places: Sequence[str],
     more: Sequence[str],
     as_json: bool,
-    run: Callable[[Watcher], object],
+    run: Callable[[Callbacks], object],
     view: View | None = None,
     stop: Stop | None = None,
     notes: Sequence[str] = (),
@@ -80,9 +80,9 @@ def run_study(
         places: Options of that command that the study does not keep: where it trains, what is shown.
         more: Options that let it grow.
         as_json: Whether the results are one JSON object.
-        run: Runs the trials, telling the watcher.
+        run: Runs the trials, calling the callbacks.
         view: How the table is shown.
-        stop: What `run` asks whether to stop; without it the watcher interrupts `run` after an epoch.
+        stop: What `run` asks whether to stop; without it the callbacks interrupt `run` after an epoch.
         notes: Further lines of the announcement.
 
     Returns:
@@ -124,7 +124,7 @@ def _run(
     study: Study,
     console: Console,
     total: int,
-    run: Callable[[Watcher], object],
+    run: Callable[[Callbacks], object],
     asked: Stop | None,
     view: View | None,
 ) -> str | None:

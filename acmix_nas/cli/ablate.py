@@ -106,7 +106,7 @@ def ablate(
         more=["--seeds", str(2 * seeds)],
         as_json=as_json,
         view=View(**view),
-        run=lambda watcher: run(study, ablation, setting, seeds=seeds, watcher=watcher, sources=sources),
+        run=lambda callbacks: run(study, ablation, setting, seeds=seeds, callbacks=callbacks, sources=sources),
     )
 
 

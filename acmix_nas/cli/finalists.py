@@ -150,7 +150,7 @@ def _train(
                 setting,
                 seeds=seeds,
                 executor=executor,
-                watcher=display,
+                callbacks=display,
                 stop=stop,
             )
         except KeyboardInterrupt:

@@ -44,7 +44,7 @@ class _Now:
 
 @dataclass(slots=True)
 class Follower:
-    """A `Watcher` that also keeps others informed.
+    """`Callbacks` that also keep others informed.
 
     Attributes:
         display: What the user sees.

@@ -151,12 +151,12 @@ def search(space_name: str, trials: int | None, first: tuple[Path, ...], as_json
             places=[*typed(PLACES), *storage_words()],
             more=["--trials", str(2 * trials)],
             as_json=as_json,
-            run=lambda watcher: run(
+            run=lambda callbacks: run(
                 study,
                 space,
                 setting,
                 trials=trials,
-                watcher=watcher,
+                callbacks=callbacks,
                 executor=executor,
                 stop=stop,
                 prices=prices,

@@ -8,12 +8,13 @@ from pathlib import Path
 from acmix_nas.arch import Arch
 from acmix_nas.errors import StudyError
 from acmix_nas.executors import Executor, Job
+from acmix_nas.executors.callbacks import Callbacks
 from acmix_nas.executors.jobs import failed_record
 from acmix_nas.experiments.posterior import posterior_means
 from acmix_nas.files import write_text
 from acmix_nas.front import front
 from acmix_nas.record import StudyHeader, TrialRecord
-from acmix_nas.search.run import MOST_LOST, Watcher
+from acmix_nas.search.run import MOST_LOST
 from acmix_nas.space.stored import space_of
 from acmix_nas.study.finals import FINALS, Candidate, load_finals, sort_fresh
 from acmix_nas.study.folder import CHECKPOINTS, FINAL, remove_empty_checkpoints
@@ -76,7 +77,7 @@ def train_finalists(
     *,
     seeds: Sequence[int],
     executor: Executor,
-    watcher: Watcher,
+    callbacks: Callbacks,
     stop: Stop,
 ) -> None:
     """Trains every candidate with every seed; cells stored that were trained as the setting says are not trained again.
@@ -87,7 +88,7 @@ def train_finalists(
         setting: How the search trained, scored on the report split.
         seeds: Fresh seeds, the same for all candidates.
         executor: Trains the networks.
-        watcher: Told of every cell.
+        callbacks: Called for every cell.
         stop: Asked after every step whether to stop.
     """
     stored = load_finals(folder)
@@ -110,7 +111,7 @@ def train_finalists(
         if (candidate.arch.id, seed) not in done
     ]
     with executor:
-        _Cells(folder, setting, executor, watcher, stop).run(todo)
+        _Cells(folder, setting, executor, callbacks, stop).run(todo)
     remove_empty_checkpoints(folder)
 
 
@@ -121,11 +122,11 @@ def _checkpoint(folder: Path, arch_id: str, seed: int) -> Path:
 class _Cells:
     """Has cells trained and keeps what they reach."""
 
-    def __init__(self, folder: Path, setting: Setting, executor: Executor, watcher: Watcher, stop: Stop) -> None:
+    def __init__(self, folder: Path, setting: Setting, executor: Executor, callbacks: Callbacks, stop: Stop) -> None:
         self._folder = folder
         self._setting = setting
         self._executor = executor
-        self._watcher = watcher
+        self._callbacks = callbacks
         self._stop = stop
         self._lost: dict[int, int] = {}
 
@@ -134,7 +135,7 @@ class _Cells:
         while True:
             while todo and running < self._executor.workers and not self._stop.check():
                 job = todo.pop(0)
-                self._watcher.begin(job.number, f"{job.label}, seed {job.seeds['init']}", job.arch)
+                self._callbacks.begin(job.number, f"{job.label}, seed {job.seeds['init']}", job.arch)
                 self._executor.submit(job)
                 running += 1
             if not running:
@@ -151,7 +152,7 @@ class _Cells:
                 self._executor.halt()
 
     def _step(self, number: int, progress: Progress) -> None:
-        self._watcher.step(progress)
+        self._callbacks.step(progress)
         if self._stop.check():
             self._executor.halt()
 
@@ -167,7 +168,7 @@ class _Cells:
         append_record(self._folder / FINALS, record)
         job.checkpoint.unlink(missing_ok=True)
         log.info("%s, seed %d, %s: top1 %s", job.label, job.seeds["init"], record.status, record.top1)
-        self._watcher.end(record)
+        self._callbacks.end(record)
 
 
 def _best(

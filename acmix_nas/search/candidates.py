@@ -7,8 +7,8 @@ from optuna.trial import FrozenTrial
 from acmix_nas.arch import Arch
 from acmix_nas.errors import StudyError
 from acmix_nas.front import DIRECTIONS
-from acmix_nas.samplers.make import RANDOM_TRIES, WALKED, decode, draw
-from acmix_nas.samplers.observations import Memory
+from acmix_nas.samplers.make import MAX_LISTED, RANDOM_TRIES, decode, draw
+from acmix_nas.samplers.observations import Cache
 from acmix_nas.search.objectives import Limits, Prices, amount
 from acmix_nas.space import Space, Values
 from acmix_nas.study.study import Study
@@ -39,7 +39,7 @@ class Proposals:
         self._nearest: tuple[float, dict[str, float]] = (float("inf"), {})
         self._told: set[str] = set()
         self._seen: dict[int, str] = {}
-        self._memory = Memory()
+        self._cache = Cache()
         self._costs, self._excesses = self._cost_functions(), self._excess_functions()
 
     def draw(self, history: Sequence[FrozenTrial]) -> tuple[str, Values] | None:
@@ -63,7 +63,7 @@ class Proposals:
             sampler=header.settings.get("sampler", SAMPLER),
             costs=self._costs,
             limits=self._excesses,
-            memory=self._memory,
+            cache=self._cache,
         )
         if drawn is None:
             self.exhausted = True
@@ -110,7 +110,7 @@ class Proposals:
 
     def _say_exhausted(self) -> None:
         within = " within the limits" if self._limits.most else ""
-        if not self._limits.most or self._space.size <= WALKED:
+        if not self._limits.most or self._space.size <= MAX_LISTED:
             text = f"all networks of the space{within} were tried"
         else:
             near = self._in_words(self._nearest[1])

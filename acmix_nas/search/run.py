@@ -2,18 +2,17 @@
 
 import logging
 from dataclasses import replace
-from typing import Protocol
 
 from optuna.trial import FrozenTrial, TrialState
 
-from acmix_nas.arch import Arch
 from acmix_nas.executors import Executor, Job, Outcome
+from acmix_nas.executors.callbacks import Callbacks
 from acmix_nas.executors.jobs import failed_record
 from acmix_nas.executors.serial import Serial
 from acmix_nas.front import values_of
 from acmix_nas.record import TrialRecord
 from acmix_nas.samplers.make import decode, encode
-from acmix_nas.samplers.observations import varied
+from acmix_nas.samplers.observations import copied_trial
 from acmix_nas.search.candidates import Proposals
 from acmix_nas.search.objectives import Prices
 from acmix_nas.search.pruning import Pruning
@@ -29,32 +28,13 @@ MOST_LOST = 3
 """After so many lost workers a trial has failed."""
 
 
-class Watcher(Protocol):
-    """Who looks on while a study runs."""
-
-    def note(self, text: str) -> None:
-        """Something beside the trials is done now."""
-
-    def begin(self, number: int, label: str, arch: Arch) -> None:
-        """A trial begins, or goes on."""
-
-    def step(self, progress: Progress) -> None:
-        """An optimizer step was done."""
-
-    def pause(self, record: TrialRecord) -> None:
-        """A trial reached a rung and waits there."""
-
-    def end(self, record: TrialRecord) -> None:
-        """A trial ended and is stored."""
-
-
 def search(
     study: Study,
     space: Space,
     setting: Setting,
     *,
     trials: int,
-    watcher: Watcher,
+    callbacks: Callbacks,
     executor: Executor | None = None,
     stop: Stop | None = None,
     prices: Prices | None = None,
@@ -69,7 +49,7 @@ def search(
         space: Its space.
         setting: How networks are trained and scored.
         trials: Number of trials in all, beside those that other studies gave.
-        watcher: Told of every trial.
+        callbacks: Called for every trial.
         executor: Trains the networks; this process by default.
         stop: Asked after every step whether to stop.
         prices: Exact costs of the space's networks; counted without latency by default.
@@ -83,7 +63,7 @@ def search(
         study.sweep_checkpoints()
         try:
             with executor:
-                return _Driver(study, space, setting, watcher, executor, stop or Stop(), prices).run(trials)
+                return _Driver(study, space, setting, callbacks, executor, stop or Stop(), prices).run(trials)
         finally:
             study.sweep_checkpoints()
 
@@ -96,7 +76,7 @@ class _Driver:
         study: Study,
         space: Space,
         setting: Setting,
-        watcher: Watcher,
+        callbacks: Callbacks,
         executor: Executor,
         stop: Stop,
         prices: Prices,
@@ -104,7 +84,7 @@ class _Driver:
         self._study = study
         self._space = space
         self._setting = setting
-        self._watcher = watcher
+        self._callbacks = callbacks
         self._executor = executor
         self._stop = stop
         self._prices = prices
@@ -115,7 +95,7 @@ class _Driver:
             spared=frozenset(space.first),
             active=study.header.settings.get("prune", "none") == "asha",
         )
-        self._proposals = Proposals(study, space, prices, watcher.note)
+        self._proposals = Proposals(study, space, prices, callbacks.note)
         self._twins: dict[str, int] = {}
         for record in study.reached().values():
             self._remember(record)
@@ -142,7 +122,7 @@ class _Driver:
             job = self._left() or self._going_on() or self._new(total)
             if job is None:
                 return
-            self._watcher.begin(job.number, job.label, job.arch)
+            self._callbacks.begin(job.number, job.label, job.arch)
             shared = self._shared(job)
             if shared is not None:
                 self._store(shared, total)
@@ -230,7 +210,7 @@ class _Driver:
             self._study.pause(record)
             self._remember(record)
             log.info("trial %d waits after epoch %d: top1 %s", record.number, len(record.scores), record.scores[-1])
-            self._watcher.pause(record)
+            self._callbacks.pause(record)
         else:
             self._end(record)
         self._judge()
@@ -242,14 +222,14 @@ class _Driver:
         self._study.drop_checkpoint(record.number)
         self._remember(record)
         log.info("trial %d %s: top1 %s in %.1f s", record.number, record.status, record.top1, record.seconds)
-        self._watcher.end(record)
+        self._callbacks.end(record)
 
     def _prune(self, record: TrialRecord) -> None:
         self._end(replace(record, status="pruned"))
 
     def _judge(self) -> None:
         for text in self._pruning.judge():
-            self._watcher.note(text)
+            self._callbacks.note(text)
 
     def _remember(self, record: TrialRecord) -> None:
         """Which trial trained a proxy network furthest."""
@@ -269,10 +249,10 @@ class _Driver:
 
     def _estimated(self, trial: FrozenTrial, top1: float) -> FrozenTrial:
         record = self._study.reached()[trial.number]
-        return varied(trial, TrialState.COMPLETE, values_of(self._study.header.objectives, top1, record.cost))
+        return copied_trial(trial, TrialState.COMPLETE, values_of(self._study.header.objectives, top1, record.cost))
 
     def _step(self, number: int, progress: Progress) -> None:
-        self._watcher.step(progress)
+        self._callbacks.step(progress)
         self._halt_if_asked()
 
     def _halt_if_asked(self) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "acmix_nas"
-SINKS = ("cli/say.py", "cli/console.py")
+SINKS = ("cli/_say.py", "cli/_console.py")
 FORBIDDEN = {
     "print": "acmix_nas.cli._say.say",
     "pprint": "acmix_nas.cli._say.say",

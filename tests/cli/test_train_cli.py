@@ -38,14 +38,6 @@ precision: fp32
 """Without what processes draw apart: a training in several is that in one."""
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def here(tmp_path, monkeypatch) -> Path:
     """An empty working directory with images and a recipe."""

@@ -15,8 +15,7 @@ from study_pieces import SPACE, Onlooker, new_study, small_setting
 
 from acmix_nas.data import load_splits
 from acmix_nas.errors import UsageError
-from acmix_nas.executors import Outcome, Place, TrialLimits, Work, make_executor, process, summary, told
-from acmix_nas.executors import _channel as _line
+from acmix_nas.executors import Outcome, Place, TrialLimits, Work, _channel, make_executor, process, summary, told
 from acmix_nas.executors._channel import Line
 from acmix_nas.executors._memory import fair_share, resident
 from acmix_nas.executors._watchdog import LONGEST_TURN_S, SILENT_S, Watch, Watched
@@ -46,8 +45,8 @@ def work_of(setting, limits: TrialLimits) -> Work:
 def test_each_fault_costs_one_trial_at_most(tmp_path, monkeypatch):
     monkeypatch.setattr(process, "worker_main", bad_workers.work)
     setting, study = small_setting(images=10), new_study(tmp_path)
-    executor, watcher = make_executor("process", work_of(setting, LIMITS), [Place(1)]), Onlooker()
-    search(study, SPACE, setting, trials=len(bad_workers.FAULTS), watcher=watcher, executor=executor)
+    executor, callbacks = make_executor("process", work_of(setting, LIMITS), [Place(1)]), Onlooker()
+    search(study, SPACE, setting, trials=len(bad_workers.FAULTS), callbacks=callbacks, executor=executor)
     records = {bad_workers.FAULTS[record.number]: record for record in study.records()}
     assert len(study.records()) == len(records) == len(bad_workers.FAULTS)
     failed = {fault: record.error for fault, record in records.items() if record.status == "failed"}
@@ -183,9 +182,9 @@ def test_a_line_is_read_without_waiting_for_its_end():
 
 
 def test_a_line_without_an_end_is_garbage(monkeypatch):
-    monkeypatch.setattr(_line, "MOST_BYTES", 1000)
+    monkeypatch.setattr(_channel, "MOST_BYTES", 1000)
     ours, theirs = multiprocessing.Pipe()
     with ours, theirs:
         os.write(theirs.fileno(), b"x" * 1001)
-        with pytest.raises(_line.GarbageError, match="1000 bytes"):
+        with pytest.raises(_channel.GarbageError, match="1000 bytes"):
             list(Line(ours).arrived())

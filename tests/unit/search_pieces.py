@@ -93,10 +93,10 @@ def setting_of(epochs: int):
     return replace(setting, budget=replace(setting.budget, epochs=epochs))
 
 
-def run(study, executor, *, trials: int, space=SPACE, watcher=None, **options) -> bool:
+def run(study, executor, *, trials: int, space=SPACE, callbacks=None, **options) -> bool:
     """A search with an executor of this file."""
-    watcher = watcher or Onlooker()
-    return search(study, space, executor.setting, trials=trials, watcher=watcher, executor=executor, **options)
+    callbacks = callbacks or Onlooker()
+    return search(study, space, executor.setting, trials=trials, callbacks=callbacks, executor=executor, **options)
 
 
 def pruned_study(out, name: str = "study", *, storage: str | None = IN_MEMORY, **settings):

@@ -71,7 +71,7 @@ def new_study(
 
 
 class Onlooker:
-    """A watcher that keeps what it is told, and may interrupt a trial."""
+    """A callbacks that keeps what it is told, and may interrupt a trial."""
 
     def __init__(self, interrupt_at: int | None = None) -> None:
         self.begun: list[tuple[int, str]] = []

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import optuna
 import pytest
-import torch
 from study_pieces import SPACE, Onlooker, new_study, small_setting, tiny_space
 
 from acmix_nas.errors import StudyError
@@ -20,7 +19,6 @@ WITHOUT_TIME = ("started", "seconds")
 
 @pytest.fixture(scope="module")
 def setting():
-    torch.set_num_threads(1)
     return small_setting()
 
 
@@ -31,7 +29,7 @@ def essence(study):
 
 def test_a_search_tries_the_first_networks_then_others_and_never_one_twice(tmp_path, setting):
     study, onlooker = new_study(tmp_path), Onlooker()
-    assert search(study, SPACE, setting, trials=6, watcher=onlooker)
+    assert search(study, SPACE, setting, trials=6, callbacks=onlooker)
     records = study.records()
     assert [record.label for record in records] == [
         "plain host",
@@ -49,7 +47,7 @@ def test_a_search_tries_the_first_networks_then_others_and_never_one_twice(tmp_p
 
 def test_a_study_opens_in_plain_optuna(tmp_path, setting):
     study = new_study(tmp_path)
-    search(study, SPACE, setting, trials=3, watcher=Onlooker())
+    search(study, SPACE, setting, trials=3, callbacks=Onlooker())
     plain = optuna.load_study(study_name="study", storage=f"sqlite:///{study.folder / 'study.db'}")
     assert [trial.values for trial in plain.trials] == [[r.top1, r.cost.macs] for r in study.records()]
     assert [direction.name for direction in plain.directions] == ["MAXIMIZE", "MINIMIZE"]
@@ -59,13 +57,13 @@ def test_a_study_opens_in_plain_optuna(tmp_path, setting):
 
 def test_an_interrupted_search_resumes_to_what_it_would_have_been(tmp_path, setting):
     whole = new_study(tmp_path, "whole", seed=7)
-    search(whole, SPACE, setting, trials=6, watcher=Onlooker())
+    search(whole, SPACE, setting, trials=6, callbacks=Onlooker())
     parts = new_study(tmp_path, "parts", seed=7)
     with pytest.raises(KeyboardInterrupt):
-        search(parts, SPACE, setting, trials=6, watcher=Onlooker(interrupt_at=4))
+        search(parts, SPACE, setting, trials=6, callbacks=Onlooker(interrupt_at=4))
     assert [record.number for record in parts.records()] == [0, 1, 2, 3]
     again = Onlooker()
-    search(Study.open(parts.folder), SPACE, setting, trials=6, watcher=again)
+    search(Study.open(parts.folder), SPACE, setting, trials=6, callbacks=again)
     assert again.begun[0] == (4, "hamming-gp")
     assert essence(parts) == essence(whole)
 
@@ -81,7 +79,7 @@ def test_a_small_space_is_tried_out_and_the_search_says_so(tmp_path, setting):
     space = tiny_space()
     assert space.size == 6
     study = new_study(tmp_path)
-    assert not search(study, space, setting, trials=20, watcher=Onlooker())
+    assert not search(study, space, setting, trials=20, callbacks=Onlooker())
     assert len({record.arch_id for record in study.records()}) == len(study.records()) == 6
 
 
@@ -92,7 +90,7 @@ def test_networks_with_the_same_proxy_are_trained_once(tmp_path, setting):
     fixed = tuple({k: v for k, v in f.items() if k != "attn_kernel" or s < 3} for s, f in enumerate(space.fixed))
     space = replace(space, choices=(choice,), fixed=fixed)
     study = new_study(tmp_path)
-    search(study, space, setting, trials=2, watcher=Onlooker())
+    search(study, space, setting, trials=2, callbacks=Onlooker())
     one, other = study.records()
     assert one.arch_id != other.arch_id
     assert (one.shared_with, other.shared_with) == (None, 0)
@@ -107,7 +105,7 @@ def test_a_failed_trial_is_stored_and_the_study_goes_on(tmp_path, setting):
                 raise RuntimeError("a bug")
 
     study = new_study(tmp_path)
-    search(study, SPACE, setting, trials=3, watcher=Clumsy())
+    search(study, SPACE, setting, trials=3, callbacks=Clumsy())
     assert [record.status for record in study.records()] == ["complete", "failed", "complete"]
     assert [trial.state.name for trial in study.trials()] == ["COMPLETE", "FAIL", "COMPLETE"]
     assert study.records()[1].error == "RuntimeError: a bug"

@@ -112,7 +112,7 @@ def test_a_limit_is_broken_from_above():
 def test_nothing_beyond_a_limit_becomes_a_trial(tmp_path):
     most = count(SPACE.build(SPACE.first["plain host"]), 224).macs
     study, onlooker = new_study(tmp_path, storage=IN_MEMORY, limits={"macs": most}, starts=6), Onlooker()
-    run(study, Curves(setting_of(1)), trials=8, watcher=onlooker)
+    run(study, Curves(setting_of(1)), trials=8, callbacks=onlooker)
     records = study.records()
     assert len(records) == 8
     assert all(record.cost.macs <= most for record in records)
@@ -131,7 +131,7 @@ def test_all_that_is_feasible_is_tried_and_no_more(tmp_path):
     space = tiny_space()
     costs = sorted({count(space.build(values), 224).macs for values in space.completions({})})
     study, onlooker = new_study(tmp_path, storage=IN_MEMORY, limits={"macs": costs[-1] - 1}), Onlooker()
-    assert not run(study, Curves(setting_of(1)), trials=20, space=space, watcher=onlooker)
+    assert not run(study, Curves(setting_of(1)), trials=20, space=space, callbacks=onlooker)
     feasible = [values for values in space.completions({}) if count(space.build(values), 224).macs < costs[-1]]
     assert len(study.records()) == len(feasible) < space.size
     assert "within the limits were tried" in onlooker.notes[-1]

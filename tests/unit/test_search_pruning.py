@@ -27,7 +27,7 @@ def final(record) -> float:
 
 def test_most_epochs_are_saved_and_the_best_is_found(tmp_path, setting):
     study, onlooker = pruned_study(tmp_path, objectives=("top1",), starts=27), Onlooker()
-    run(study, Curves(setting), trials=27, space=RANDOM, watcher=onlooker)
+    run(study, Curves(setting), trials=27, space=RANDOM, callbacks=onlooker)
     records = study.records()
     pruned = [record for record in records if record.status == "pruned"]
     complete = [record for record in records if record.status == "complete"]
@@ -72,7 +72,7 @@ def test_with_costs_what_is_cheap_and_no_better_still_goes_on(tmp_path, setting)
 @pytest.mark.slow
 def test_a_rung_that_does_not_foretell_the_end_is_switched_off(tmp_path, setting):
     study, onlooker = pruned_study(tmp_path, objectives=("top1",), starts=200), Onlooker()
-    run(study, Curves(setting, fickle), trials=110, space=RANDOM, watcher=onlooker)
+    run(study, Curves(setting, fickle), trials=110, space=RANDOM, callbacks=onlooker)
     assert any("switched off" in note for note in onlooker.notes)
     late = [record.status for record in study.records()[-20:]]
     assert late == ["complete"] * 20
@@ -81,7 +81,7 @@ def test_a_rung_that_does_not_foretell_the_end_is_switched_off(tmp_path, setting
 @pytest.mark.slow
 def test_a_good_rung_stays_on(tmp_path, setting):
     study, onlooker = pruned_study(tmp_path, objectives=("top1",), starts=200), Onlooker()
-    run(study, Curves(setting), trials=110, space=RANDOM, watcher=onlooker)
+    run(study, Curves(setting), trials=110, space=RANDOM, callbacks=onlooker)
     assert not any("switched" in note for note in onlooker.notes)
 
 
@@ -149,6 +149,6 @@ def test_what_was_pruned_is_counted_by_choice(tmp_path, setting):
 
 def test_without_pruning_nothing_is_paused(tmp_path, setting):
     study, onlooker = new_study(tmp_path, storage=IN_MEMORY), Onlooker()
-    run(study, Curves(setting), trials=6, watcher=onlooker)
+    run(study, Curves(setting), trials=6, callbacks=onlooker)
     assert onlooker.paused == []
     assert {record.status for record in study.records()} == {"complete"}

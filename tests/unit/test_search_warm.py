@@ -52,7 +52,7 @@ def test_a_larger_space_takes_everything(tmp_path, setting, other):
 def test_the_search_goes_on_from_them_and_trains_none_again(tmp_path, setting, other):
     study, _ = bring(tmp_path, setting, other, storage=None)
     executor, onlooker = Curves(setting), Onlooker()
-    run(study, executor, trials=3, watcher=onlooker)
+    run(study, executor, trials=3, callbacks=onlooker)
     assert [number for number, _ in executor.done] == [6, 7, 8]
     assert len({record.arch_id for record in study.records()}) == 9
     assert {label for _, label in onlooker.begun}.isdisjoint({"plain host", "paper"})

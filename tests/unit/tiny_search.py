@@ -24,4 +24,4 @@ def main(connection: Connection, out: Path, name: str, trials: int) -> None:
     setting = replace(setting, splits=replace(setting.splits, search=scored))
     with at_work(study.folder):
         connection.send("ready")
-        search(study, SPACE, setting, trials=trials, watcher=Onlooker())
+        search(study, SPACE, setting, trials=trials, callbacks=Onlooker())

@@ -14,11 +14,11 @@ from acmix_nas.cost import count
 from acmix_nas.cost.profile import throughputs
 from acmix_nas.errors import AcmixError, SpaceError, StudyError
 from acmix_nas.executors import Job
+from acmix_nas.executors.callbacks import Callbacks
 from acmix_nas.executors.jobs import run_job
 from acmix_nas.experiments.ablation.reuse import Source, stored_cell
 from acmix_nas.experiments.ablation.table import Ablation
 from acmix_nas.record import TrialRecord
-from acmix_nas.search.run import Watcher
 from acmix_nas.study.study import Study
 from acmix_nas.train import Setting
 from acmix_nas.train.trial import build_proxy, shared_record
@@ -39,7 +39,7 @@ def ablate(
     setting: Setting,
     *,
     seeds: int,
-    watcher: Watcher,
+    callbacks: Callbacks,
     sources: Sequence[Source] = (),
 ) -> None:
     """Trains every row with so many seeds: all rows with the first, then all with the second.
@@ -54,14 +54,14 @@ def ablate(
         ablation: Its table.
         setting: How networks are trained and scored.
         seeds: Number of seeds in all.
-        watcher: Told of every cell.
+        callbacks: Called for every cell.
         sources: Other studies whose cells may be taken.
 
     Raises:
         StudyError: The study has another network under a row's name, or another baseline.
     """
     extend(study, ablation)
-    cells = _Cells(study, setting, watcher, _throughputs(study, ablation, setting, watcher), sources)
+    cells = _Cells(study, setting, callbacks, _throughputs(study, ablation, setting, callbacks), sources)
     study.sweep_checkpoints()
     try:
         _fill(study, ablation, cells, seeds)
@@ -127,21 +127,21 @@ class _Cells:
 
     study: Study
     setting: Setting
-    watcher: Watcher
+    callbacks: Callbacks
     throughputs: Mapping[str, float]
     sources: Sequence[Source]
 
     def fill(self, number: int, row: str, index: int) -> None:
         arch, seed = Arch.from_dict(self.study.header.setting("rows")[row]), self.study.header.seed + index
-        self.watcher.begin(number, f"{row}, seed {index}", arch)
+        self.callbacks.begin(number, f"{row}, seed {index}", arch)
         seeds = {"init": seed, "order": seed}
         job = Job(number=number, label=row, arch=arch, seeds=seeds, checkpoint=self.study.checkpoint(number))
-        record = self._found(arch, seeds, number, row) or run_job(job, self.setting, self.watcher.step)
+        record = self._found(arch, seeds, number, row) or run_job(job, self.setting, self.callbacks.step)
         record = replace(record, environment={**record.environment, **self._speed(row)})
         self.study.finish(record)
         self.study.drop_checkpoint(number)
         log.info("%s, seed %d, %s: top1 %s in %.1f s", row, seed, record.status, record.top1, record.seconds)
-        self.watcher.end(record)
+        self.callbacks.end(record)
 
     def _found(self, arch: Arch, seeds: Mapping[str, int], number: int, row: str) -> TrialRecord | None:
         """The cell's record if it need not be trained."""
@@ -164,12 +164,12 @@ class _Cells:
         return {"throughput_img_per_s": self.throughputs.get(row), "throughput_batch_size": batch_size}
 
 
-def _throughputs(study: Study, ablation: Ablation, setting: Setting, watcher: Watcher) -> dict[str, float]:
+def _throughputs(study: Study, ablation: Ablation, setting: Setting, callbacks: Callbacks) -> dict[str, float]:
     """Images a second of the full networks, measured once for each row, before anything trains beside it."""
     stored: dict[str, float] = dict(study.kept("throughputs") or {})
     missing = [name for name in ablation.rows if name not in stored]
     if missing:
-        watcher.note(f"timing {len(missing)} full networks at {setting.input_size} px")
+        callbacks.note(f"timing {len(missing)} full networks at {setting.input_size} px")
         size, batch_size = setting.input_size, THROUGHPUT_BATCH[setting.device]
         for start in range(0, len(missing), TIMED_TOGETHER):
             archs = {name: ablation.rows[name] for name in missing[start : start + TIMED_TOGETHER]}

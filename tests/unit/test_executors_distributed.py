@@ -35,10 +35,10 @@ def setting_with(epochs: int, **changes):
     return replace(setting, splits=LOAD(), budget=budget, proxy=replace(setting.proxy, images=IMAGES))
 
 
-def run_together(study, setting, *, trials, watcher=None, name="process", **facts):
+def run_together(study, setting, *, trials, callbacks=None, name="process", **facts):
     work = replace(Work.of(setting, load=LOAD, source=None), limits=TrialLimits())
     executor = make_executor(name, work, [TOGETHER])
-    search(study, SPACE, setting, trials=trials, watcher=watcher or Onlooker(), executor=executor, **facts)
+    search(study, SPACE, setting, trials=trials, callbacks=callbacks or Onlooker(), executor=executor, **facts)
     return study.records()
 
 
@@ -88,7 +88,7 @@ def test_a_job_halts_at_the_first_step_after_the_epoch_in_which_that_was_asked()
 def test_two_ranks_train_what_one_process_does(tmp_path):
     setting = setting_with(2)
     alone = new_study(tmp_path, "alone")
-    search(alone, SPACE, setting, trials=2, watcher=Onlooker())
+    search(alone, SPACE, setting, trials=2, callbacks=Onlooker())
     records = run_together(new_study(tmp_path, "together"), setting, trials=2)
     for one, two in zip(alone.records(), records, strict=True):
         assert two.status == "complete"
@@ -115,12 +115,12 @@ def test_a_rank_that_is_killed_costs_at_most_the_running_epoch(tmp_path):
                 self.killed = True
                 os.kill(workers_of(os.getpid())[-1], signal.SIGKILL)
 
-    watcher, study = Killer(), new_study(tmp_path)
-    (record,) = run_together(study, setting_with(5), trials=1, watcher=watcher)
-    assert watcher.killed
+    callbacks, study = Killer(), new_study(tmp_path)
+    (record,) = run_together(study, setting_with(5), trials=1, callbacks=callbacks)
+    assert callbacks.killed
     assert (record.status, len(record.scores)) == ("complete", 5)
     assert study.trials()[0].user_attrs["workers_lost"] == 1
-    assert not {0, 1} & set(watcher.seen[watcher.seen.index(2) + 1 :])
+    assert not {0, 1} & set(callbacks.seen[callbacks.seen.index(2) + 1 :])
     assert not workers_of(os.getpid())
     assert not list(Path(gettempdir()).glob("acmix-ranks-*"))
 
@@ -141,13 +141,13 @@ def test_ranks_stop_after_the_same_epoch_and_go_on_from_it(tmp_path):
             if progress.scores:
                 stop.reason = "enough"
 
-    run_together(study, setting, trials=1, watcher=Impatient(), stop=stop)
+    run_together(study, setting, trials=1, callbacks=Impatient(), stop=stop)
     (trial,) = study.running()
     assert study.checkpoint(trial.number).is_file()
     assert not study.records()
     (record,) = run_together(study, setting, trials=1)
     alone = new_study(tmp_path, "alone")
-    search(alone, SPACE, setting, trials=1, watcher=Onlooker())
+    search(alone, SPACE, setting, trials=1, callbacks=Onlooker())
     assert record.losses == pytest.approx(alone.records()[0].losses, rel=1e-4)
 
 
@@ -172,4 +172,4 @@ def test_a_worker_of_ranks_whose_images_are_gone_ends_the_study_with_a_reason(tm
     work = Work.of(setting, load=partial(load_splits, "/not/here", **LOAD.keywords), source=None)
     executor = make_executor("process", work, [TOGETHER])
     with pytest.raises(StudyError, match="there is no folder"):
-        search(new_study(tmp_path), SPACE, setting, trials=1, watcher=Onlooker(), executor=executor)
+        search(new_study(tmp_path), SPACE, setting, trials=1, callbacks=Onlooker(), executor=executor)

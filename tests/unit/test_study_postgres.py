@@ -14,7 +14,7 @@ from postgres_server import PASSWORD, QUOTED, PostgresServer, missing
 from search_pieces import Curves, essence, run, setting_of
 from sqlalchemy.exc import OperationalError
 from study_pieces import new_study
-from test_search_storage import header
+from test_study_storage import header
 
 from acmix_nas.cli import acmix as command
 from acmix_nas.errors import StudyError, UsageError

@@ -100,18 +100,18 @@ def test_a_stop_keeps_the_running_epoch(tmp_path, by_file):
     setting = small_setting(images=32, epochs=3)
     study = new_study(tmp_path)
     stop = Stop(study.folder)
-    watcher = Stopper(stop, 1, study.folder if by_file else None)
+    callbacks = Stopper(stop, 1, study.folder if by_file else None)
     with stop.hearing_signals():
-        search(study, SPACE, setting, trials=3, watcher=watcher, stop=stop)
+        search(study, SPACE, setting, trials=3, callbacks=callbacks, stop=stop)
     assert stop.reason == ("acmix stop" if by_file else "SIGTERM")
     assert [trial.state.name for trial in study.trials()] == ["RUNNING"]
     whole = new_study(tmp_path, "whole")
-    search(whole, SPACE, setting, trials=1, watcher=Onlooker())
+    search(whole, SPACE, setting, trials=1, callbacks=Onlooker())
     again = Onlooker()
     steps = []
     again.step = lambda progress: steps.append(len(progress.scores))  # type: ignore[method-assign]
     (study.folder / STOP).unlink(missing_ok=True)
-    search(study, SPACE, setting, trials=1, watcher=again, stop=Stop(study.folder))
+    search(study, SPACE, setting, trials=1, callbacks=again, stop=Stop(study.folder))
     assert steps == [2], "only the last epoch was still to be trained"
     assert essence(study) == essence(whole)
 
@@ -139,7 +139,7 @@ def test_a_torn_checkpoint_costs_only_time(tmp_path):
     study.checkpoint(0).parent.mkdir()
     study.checkpoint(0).write_bytes(b"half of it")
     for each in (study, whole):
-        search(each, SPACE, setting, trials=1, watcher=Onlooker())
+        search(each, SPACE, setting, trials=1, callbacks=Onlooker())
     assert essence(study) == essence(whole)
 
 
@@ -163,7 +163,7 @@ def test_others_see_a_running_study(tmp_path):
     display = StudyDisplay(Console(quiet=True), "study", 3, [])
     follower = Follower(display, study, stop, interrupts=False)
     follower._rendered_s -= 2 * RENDERED_EVERY_S
-    search(study, SPACE, small_setting(images=32, epochs=2), trials=1, watcher=follower, stop=stop)
+    search(study, SPACE, small_setting(images=32, epochs=2), trials=1, callbacks=follower, stop=stop)
     assert (study.folder / "report.html").is_file()
     follower.begin(7, "random", study.records()[0].arch)
     follower._told_s = 0.0

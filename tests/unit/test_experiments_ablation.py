@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from study_pieces import Onlooker, small_setting
@@ -24,7 +23,6 @@ from acmix_nas.space import load_space
 
 @pytest.fixture(scope="module")
 def setting():
-    torch.set_num_threads(1)
     whole = small_setting(split="report", images=64)
     scored = whole.splits.report
     few = Images(images=scored.images[:100], targets=scored.targets[:100])
@@ -59,7 +57,7 @@ def study_of(table, out, seed=0, name=None):
 
 def test_cells_are_paired_by_seed_and_read_on_the_report_split(tmp_path, setting, two_rows):
     study = study_of(two_rows, tmp_path, seed=5)
-    ablate(study, two_rows, setting, seeds=2, watcher=Onlooker())
+    ablate(study, two_rows, setting, seeds=2, callbacks=Onlooker())
     cells = [(record.label, record.seeds["order"], record.split) for record in study.records()]
     assert cells == [("shift", 5, "report"), ("full", 5, "report"), ("shift", 6, "report"), ("full", 6, "report")]
     assert {record.environment["throughput_img_per_s"] for record in study.records()} == {10.0}
@@ -67,12 +65,12 @@ def test_cells_are_paired_by_seed_and_read_on_the_report_split(tmp_path, setting
 
 def test_more_seeds_and_rows_later_train_only_the_new_cells(tmp_path, setting, two_rows):
     study = study_of(two_rows, tmp_path)
-    ablate(study, two_rows, setting, seeds=1, watcher=Onlooker())
+    ablate(study, two_rows, setting, seeds=1, callbacks=Onlooker())
     before, later = study.records(), Onlooker()
-    ablate(study, two_rows, setting, seeds=2, watcher=later)
+    ablate(study, two_rows, setting, seeds=2, callbacks=later)
     assert later.begun == [(2, "shift, seed 1"), (3, "full, seed 1")]
     grown, last = rows_of(load_ablation("shift"), "shift", "learnable", "full"), Onlooker()
-    ablate(Study.open(study.folder), grown, setting, seeds=2, watcher=last)
+    ablate(Study.open(study.folder), grown, setting, seeds=2, callbacks=last)
     assert last.begun == [(4, "learnable, seed 0"), (5, "learnable, seed 1")]
     opened = Study.open(study.folder)
     assert opened.records()[:2] == before
@@ -83,18 +81,18 @@ def test_a_row_keeps_its_network_and_a_study_its_baseline(tmp_path, setting, two
     study = study_of(two_rows, tmp_path)
     other = replace(two_rows, rows={**two_rows.rows, "full": load_ablation("shift").rows["learnable"]})
     with pytest.raises(StudyError, match="another network as row 'full'"):
-        ablate(study, other, setting, seeds=1, watcher=Onlooker())
+        ablate(study, other, setting, seeds=1, callbacks=Onlooker())
     with pytest.raises(StudyError, match="begun with the baseline 'shift', now it is 'full'"):
-        ablate(study, replace(two_rows, baseline="full"), setting, seeds=1, watcher=Onlooker())
+        ablate(study, replace(two_rows, baseline="full"), setting, seeds=1, callbacks=Onlooker())
     assert study.trials() == []
 
 
 def test_an_interrupted_cell_is_trained_again(tmp_path, setting, two_rows):
     study = study_of(two_rows, tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        ablate(study, two_rows, setting, seeds=1, watcher=Onlooker(interrupt_at=1))
+        ablate(study, two_rows, setting, seeds=1, callbacks=Onlooker(interrupt_at=1))
     assert len(study.records()) == 1
-    ablate(study, two_rows, setting, seeds=1, watcher=Onlooker())
+    ablate(study, two_rows, setting, seeds=1, callbacks=Onlooker())
     assert [record.label for record in study.records()] == ["shift", "full"]
 
 
@@ -115,13 +113,13 @@ class Halting(Onlooker):
 def test_a_halted_cell_goes_on_from_its_last_epoch_bit_by_bit(tmp_path, setting, two_rows):
     longer = replace(setting, budget=replace(setting.budget, epochs=3))
     whole, once = study_of(two_rows, tmp_path, name="whole"), Halting()
-    ablate(whole, two_rows, longer, seeds=1, watcher=once)
+    ablate(whole, two_rows, longer, seeds=1, callbacks=once)
     halted, first, later = study_of(two_rows, tmp_path, name="halted"), Halting(1), Halting()
     with pytest.raises(KeyboardInterrupt):
-        ablate(halted, two_rows, longer, seeds=1, watcher=first)
+        ablate(halted, two_rows, longer, seeds=1, callbacks=first)
     assert [path.name for path in (halted.folder / "checkpoints").iterdir()] == ["1.ckpt"]
     resumed = Study.open(halted.folder)
-    ablate(resumed, two_rows, longer, seeds=1, watcher=later)
+    ablate(resumed, two_rows, longer, seeds=1, callbacks=later)
     assert later.begun == [(1, "full, seed 0")]
     assert len(later.steps) == once.steps.count(1) * 2 // 3, "only two of its three epochs are left"
     assert not (halted.folder / "checkpoints").exists()
@@ -131,12 +129,12 @@ def test_a_halted_cell_goes_on_from_its_last_epoch_bit_by_bit(tmp_path, setting,
 
 def test_cells_of_another_study_are_taken_over(tmp_path, setting, two_rows):
     first = study_of(two_rows, tmp_path)
-    ablate(first, two_rows, setting, seeds=1, watcher=Onlooker())
+    ablate(first, two_rows, setting, seeds=1, callbacks=Onlooker())
     again = replace(two_rows, name="again", rows={"one": two_rows.rows["full"], "two": two_rows.rows["shift"]})
     again = replace(again, baseline="two")
     second = study_of(again, tmp_path)
     source = open_source(first.header, first.records(), setting)
-    ablate(second, again, replace(setting, budget=None), seeds=1, watcher=Onlooker(), sources=[source])
+    ablate(second, again, replace(setting, budget=None), seeds=1, callbacks=Onlooker(), sources=[source])
     taken = {record.label: record for record in second.records()}
     assert taken["one"].scores == first.records()[1].scores
     assert taken["one"].environment["reused_from"] == "shift:1"
@@ -157,7 +155,7 @@ def test_cells_of_another_study_are_taken_over(tmp_path, setting, two_rows):
 )
 def test_cells_that_do_not_match_are_refused(tmp_path, setting, two_rows, changes, said):
     study = study_of(two_rows, tmp_path)
-    ablate(study, rows_of(two_rows, "shift"), setting, seeds=1, watcher=Onlooker())
+    ablate(study, rows_of(two_rows, "shift"), setting, seeds=1, callbacks=Onlooker())
     if changes.get("budget"):
         changes = {"budget": replace(setting.budget, epochs=2)}
     elif changes.get("proxy"):
@@ -177,7 +175,7 @@ def test_rows_with_the_same_proxy_network_share_a_score(tmp_path, setting, monke
     small = {setting.proxy.shrink(arch) for arch in table.rows.values()}
     assert len(small) == 1, "the maps of this proxy have no room for the larger window"
     study = study_of(table, tmp_path)
-    ablate(study, table, setting, seeds=2, watcher=Onlooker())
+    ablate(study, table, setting, seeds=2, callbacks=Onlooker())
     first, second, third, fourth = study.records()
     assert (second.shared_with, fourth.shared_with) == (first.number, third.number)
     assert second.scores == first.scores

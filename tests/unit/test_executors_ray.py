@@ -16,8 +16,7 @@ from study_pieces import SPACE, Onlooker, new_study, small_setting
 
 from acmix_nas.data import load_splits
 from acmix_nas.errors import DataError, StudyError, UsageError
-from acmix_nas.executors import Place, Work, make_executor
-from acmix_nas.executors import _ray_cluster as _cluster
+from acmix_nas.executors import Place, Work, _ray_cluster, make_executor
 from acmix_nas.executors._node_folder import NodeFolder, arrays_of, facts_of, load_kept, load_same
 from acmix_nas.executors.placement import check_crew, crew
 from acmix_nas.search import Stop, search
@@ -67,10 +66,10 @@ def test_options_that_ray_cannot_follow_are_told_before_a_study_is_made(monkeypa
     begun_s = time.monotonic()
     with pytest.raises(UsageError, match="nobody answers there"):
         check("ray", ray_address="127.0.0.1:9")
-    assert time.monotonic() - begun_s < 2 * _cluster.CONNECT_S
+    assert time.monotonic() - begun_s < 2 * _ray_cluster.CONNECT_S
     with pytest.raises(UsageError, match="Ray chooses"):
         check_crew("ray", ray_address=None, gpus="0")
-    monkeypatch.setattr(_cluster, "find_spec", lambda name: None)
+    monkeypatch.setattr(_ray_cluster, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r'pip install "acmix-nas\[ray\]"') as missing:
         check("ray", ray_address=None)
     assert missing.value.exit_code == 2
@@ -124,14 +123,14 @@ def test_other_images_under_the_same_path_are_refused():
 @pytest.fixture(scope="module")
 def cluster():
     """A Ray of two nodes on this machine; the second has what tests ask for."""
-    with _cluster._surroundings(_cluster.SETTINGS), _cluster._quiet():
+    with _ray_cluster._surroundings(_ray_cluster.SETTINGS), _ray_cluster._quiet():
         import ray
         from ray.cluster_utils import Cluster
 
         found = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
         ray.init(address=found.address, log_to_driver=False, logging_level="CRITICAL")
     yield found
-    with _cluster._quiet():
+    with _ray_cluster._quiet():
         ray.shutdown()
         found.shutdown()
 
@@ -142,7 +141,6 @@ class TestOnRay:
     """With a real Ray, started once."""
 
     def test_one_worker_gives_the_trials_of_every_executor(self, cluster, tmp_path):
-        torch.set_num_threads(1)
         setting = setting_with(2)
         studies = {}
         for name in ("serial", "process", "ray"):
@@ -150,7 +148,7 @@ class TestOnRay:
             facts = {"load": NOWHERE, "source": "/not/here"} if name == "ray" else {}
             study = studies[name] = new_study(tmp_path, name)
             executor = make_executor(name, work_of(setting, **facts), [Place(1)])
-            search(study, SPACE, setting, trials=4, watcher=Onlooker(), executor=executor)
+            search(study, SPACE, setting, trials=4, callbacks=Onlooker(), executor=executor)
         assert len(studies["ray"].records()) == 4
         assert comparable(studies["process"]) == comparable(studies["serial"])
         assert comparable(studies["ray"]) == comparable(studies["serial"])
@@ -161,7 +159,7 @@ class TestOnRay:
         for name, place in (("serial", Place(1)), ("ray", Place(2, ranks=2))):
             study = new_study(tmp_path, name)
             executor = make_executor(name, work_of(setting), [place])
-            search(study, SPACE, setting, trials=1, watcher=Onlooker(), executor=executor)
+            search(study, SPACE, setting, trials=1, callbacks=Onlooker(), executor=executor)
             records += study.records()
         alone, together = records
         assert together.losses == pytest.approx(alone.losses, rel=1e-4)
@@ -184,14 +182,14 @@ class TestOnRay:
                     cluster.add_node(num_cpus=3)
 
         # Three CPUs are on the second node alone.
-        watcher = Remover()
+        callbacks = Remover()
         executor = make_executor("ray", work_of(setting), [Place(3)])
-        search(study, SPACE, setting, trials=1, watcher=watcher, executor=executor)
+        search(study, SPACE, setting, trials=1, callbacks=callbacks, executor=executor)
         (trial,) = study.trials()
         assert trial.user_attrs["workers_lost"] == 1
         assert study.records()[0].status == "complete"
         assert len(study.records()[0].scores) == 4
-        assert not {0, 1} & set(watcher.seen[watcher.seen.index(2) + 1 :])
+        assert not {0, 1} & set(callbacks.seen[callbacks.seen.index(2) + 1 :])
 
     def test_jobs_stop_after_their_epoch_and_go_on_elsewhere(self, cluster, tmp_path):
         setting = setting_with(8)
@@ -206,22 +204,21 @@ class TestOnRay:
             SPACE,
             setting,
             trials=2,
-            watcher=Impatient(),
+            callbacks=Impatient(),
             executor=make_executor("ray", work_of(setting), [Place(1), Place(1)]),
             stop=stop,
         )
         running = study.running()
         assert running
         assert any(study.checkpoint(trial.number).is_file() for trial in running)
-        torch.set_num_threads(1)
-        search(study, SPACE, setting, trials=2, watcher=Onlooker())
+        search(study, SPACE, setting, trials=2, callbacks=Onlooker())
         alone = new_study(tmp_path, "alone")
-        search(alone, SPACE, setting, trials=2, watcher=Onlooker())
+        search(alone, SPACE, setting, trials=2, callbacks=Onlooker())
         assert [record.scores for record in study.records()] == [record.scores for record in alone.records()]
 
     def test_the_command_joins_a_cluster_by_its_address(self, cluster, tmp_path):
         words = ["--executor", "ray", "--ray-address", cluster.address, "--trials", "1", "--proxy-images", "16"]
-        done = acmix(tmp_path, "search", "--space", "swin_t", *QUICK, *words, **_cluster.SETTINGS)
+        done = acmix(tmp_path, "search", "--space", "swin_t", *QUICK, *words, **_ray_cluster.SETTINGS)
         assert done.returncode == 0, done.stderr
         assert "1 of 1 trials complete" in done.stdout
         assert not list((tmp_path / "reports" / "demo").glob("checkpoints"))
@@ -235,23 +232,23 @@ class TestOnRay:
         setting = setting_with(1)
         executor = make_executor("ray", work_of(setting), [Place(500)])
         with pytest.raises(StudyError, match="no node of the Ray cluster has 500 CPUs"):
-            search(new_study(tmp_path), SPACE, setting, trials=1, watcher=Onlooker(), executor=executor)
+            search(new_study(tmp_path), SPACE, setting, trials=1, callbacks=Onlooker(), executor=executor)
 
     def test_images_that_a_node_cannot_read_end_the_study_with_a_reason(self, cluster, tmp_path):
         setting = setting_with(1)
         executor = make_executor("ray", work_of(setting, load=NOWHERE), [Place(1)])
         with pytest.raises(StudyError, match="there is no folder"):
-            search(new_study(tmp_path), SPACE, setting, trials=1, watcher=Onlooker(), executor=executor)
+            search(new_study(tmp_path), SPACE, setting, trials=1, callbacks=Onlooker(), executor=executor)
 
 
 @pytest.mark.ray
 def test_what_answers_and_is_no_ray_is_told_in_a_bounded_time(monkeypatch):
-    monkeypatch.setattr(_cluster, "ANSWER_S", 2)
+    monkeypatch.setattr(_ray_cluster, "ANSWER_S", 2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
-        _cluster.check_address(address)
+        _ray_cluster.check_address(address)
         with pytest.raises(StudyError, match="is no Ray"):
-            _cluster._see_that_ray_answers(address)
+            _ray_cluster._see_that_ray_answers(address)
 
 
 WATCHED = """

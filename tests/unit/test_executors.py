@@ -96,13 +96,12 @@ def test_each_gpu_gets_a_worker_of_its_own(monkeypatch):
 
 @pytest.mark.slow
 def test_one_worker_process_gives_the_trials_of_this_process(tmp_path):
-    torch.set_num_threads(1)
     setting = small_setting(images=IMAGES, epochs=2)
     setting = setting_with(setting)
     one, other = new_study(tmp_path, "serial"), new_study(tmp_path, "process")
-    search(one, SPACE, setting, trials=4, watcher=Onlooker())
+    search(one, SPACE, setting, trials=4, callbacks=Onlooker())
     executor, onlooker = make_executor("process", work_of(setting), [Place(1)]), Onlooker()
-    search(other, SPACE, setting, trials=4, watcher=onlooker, executor=executor)
+    search(other, SPACE, setting, trials=4, callbacks=onlooker, executor=executor)
     assert [number for number, _ in onlooker.begun] == onlooker.ended == [0, 1, 2, 3]
     assert without_environment(other) == without_environment(one)
     assert other.records()[0].environment["threads"] == 1
@@ -113,11 +112,11 @@ def test_two_workers_train_what_one_does_and_leave_no_checkpoint(tmp_path):
     setting = setting_with(small_setting(images=IMAGES, epochs=2))
     study = new_study(tmp_path)
     executor = make_executor("process", work_of(setting), [Place(1), Place(1)])
-    search(study, SPACE, setting, trials=6, watcher=Onlooker(), executor=executor)
+    search(study, SPACE, setting, trials=6, callbacks=Onlooker(), executor=executor)
     assert [record.status for record in study.records()] == ["complete"] * 6
     assert not (study.folder / "checkpoints").exists()
     alone = new_study(tmp_path, "alone")
-    search(alone, SPACE, setting, trials=2, watcher=Onlooker())
+    search(alone, SPACE, setting, trials=2, callbacks=Onlooker())
     assert [record.scores for record in alone.records()] == [record.scores for record in study.records()][:2]
 
 
@@ -135,12 +134,12 @@ def test_a_worker_that_is_killed_is_replaced_and_its_trial_goes_on(tmp_path):
                 os.kill(executor._workers[0]._process.pid, signal.SIGKILL)
 
     study = new_study(tmp_path)
-    search(study, SPACE, setting, trials=1, watcher=Killer(), executor=executor)
+    search(study, SPACE, setting, trials=1, callbacks=Killer(), executor=executor)
     (record,) = study.records()
     assert record.status == "complete"
     assert study.trials()[0].user_attrs["workers_lost"] == 1
     whole = new_study(tmp_path, "whole")
-    search(whole, SPACE, setting, trials=1, watcher=Onlooker())
+    search(whole, SPACE, setting, trials=1, callbacks=Onlooker())
     assert record.scores == whole.records()[0].scores
 
 
@@ -154,7 +153,7 @@ def test_a_stop_lets_workers_finish_their_epoch(tmp_path):
             stop.reason = "enough"
 
     executor = make_executor("process", work_of(setting), [Place(1)])
-    search(study, SPACE, setting, trials=1, watcher=Impatient(), executor=executor, stop=stop)
+    search(study, SPACE, setting, trials=1, callbacks=Impatient(), executor=executor, stop=stop)
     assert [trial.state.name for trial in study.trials()] == ["RUNNING"]
     assert study.checkpoint(0).is_file()
 
@@ -174,7 +173,7 @@ def test_a_bad_worker_fails_its_trial_and_not_the_study(tmp_path, monkeypatch, m
     setting = small_setting(images=10)
     study = new_study(tmp_path)
     executor = make_executor("process", work_of(setting), [Place(1)])
-    search(study, SPACE, setting, trials=1, watcher=Onlooker(), executor=executor)
+    search(study, SPACE, setting, trials=1, callbacks=Onlooker(), executor=executor)
     (record,) = study.records()
     assert record.status == "failed"
     assert reason in record.error
@@ -186,7 +185,7 @@ def test_workers_that_cannot_start_end_the_study_with_a_reason(tmp_path, monkeyp
     setting = small_setting(images=10)
     executor = make_executor("process", work_of(setting), [Place(1)])
     with pytest.raises(StudyError, match="code 7"):
-        search(new_study(tmp_path), SPACE, setting, trials=1, watcher=Onlooker(), executor=executor)
+        search(new_study(tmp_path), SPACE, setting, trials=1, callbacks=Onlooker(), executor=executor)
 
 
 @pytest.mark.slow
@@ -195,7 +194,7 @@ def test_images_that_a_worker_cannot_read_are_told(tmp_path):
     load = partial(loaded(), train_images=10**9)
     executor = make_executor("process", work_of(setting, load), [Place(1)])
     with pytest.raises(StudyError, match="1000000000"):
-        search(new_study(tmp_path), SPACE, setting, trials=1, watcher=Onlooker(), executor=executor)
+        search(new_study(tmp_path), SPACE, setting, trials=1, callbacks=Onlooker(), executor=executor)
 
 
 def setting_with(setting):

@@ -10,7 +10,7 @@ from PIL import Image
 from study_pieces import small_setting
 
 from acmix_nas.data import Images
-from acmix_nas.train import loader as feed_module
+from acmix_nas.train import loader as loader_module
 from acmix_nas.train import strong
 from acmix_nas.train.loader import AHEAD, Feed, Plan, ahead, batch_sizes
 from acmix_nas.train.recipe_file import load_recipe, recipe_names
@@ -73,10 +73,10 @@ def test_processes_share_every_batch_without_overlap(setting, monkeypatch, world
     splits = larger(setting.splits)
     budget = replace(setting.budget, images=13, batch_size=6, crop=(0.3, 1.0), jitter=0.4)
     alone = batches(splits, budget)
-    monkeypatch.setattr(feed_module, "world", lambda: world)
+    monkeypatch.setattr(loader_module, "world", lambda: world)
     shares = []
     for number in range(world):
-        monkeypatch.setattr(feed_module, "rank", lambda number=number: number)
+        monkeypatch.setattr(loader_module, "rank", lambda number=number: number)
         shares.append(batches(splits, budget))
     for whole, *parts in zip(alone, *shares, strict=True):
         assert sum(part.counted for part in parts) == whole.whole == len(whole.images)
@@ -98,11 +98,11 @@ def test_a_single_image_is_left_over_only_where_it_must_be(images, batch_size, s
 
 
 def test_what_is_scored_is_shared_without_overlap(setting, monkeypatch):
-    monkeypatch.setattr(feed_module, "EVAL_BATCH", 7)
-    monkeypatch.setattr(feed_module, "world", lambda: 3)
+    monkeypatch.setattr(loader_module, "EVAL_BATCH", 7)
+    monkeypatch.setattr(loader_module, "world", lambda: 3)
     seen = []
     for number in range(3):
-        monkeypatch.setattr(feed_module, "rank", lambda number=number: number)
+        monkeypatch.setattr(loader_module, "rank", lambda number=number: number)
         fed = Feed(setting.splits, setting.budget, "cpu").in_order(setting.splits.search)
         seen += [labels for _, labels in fed]
     assert torch.cat(seen).bincount().tolist() == setting.splits.search.targets.bincount().tolist()

@@ -31,7 +31,7 @@ def finished(tmp_path_factory) -> Path:
     assert BIASED in (made.folder / "best.yaml").read_text()
     listed = fix_list(made.folder, lambda: choose(made.header, made.records(), top=2), top=2)
     setting = replace(setting_of(1), split="report")
-    facts = {"seeds": [1, 2], "executor": Curves(setting), "watcher": Onlooker(), "stop": Stop()}
+    facts = {"seeds": [1, 2], "executor": Curves(setting), "callbacks": Onlooker(), "stop": Stop()}
     train_finalists(made.folder, listed, setting, **facts)
     return made.folder
 
@@ -69,7 +69,7 @@ def go_on(study, *, trials: int, view: View | None = None) -> int:
         places=[],
         more=[],
         as_json=True,
-        run=lambda watcher: run(study, Curves(setting), trials=trials, watcher=watcher, stop=stop),
+        run=lambda callbacks: run(study, Curves(setting), trials=trials, callbacks=callbacks, stop=stop),
         stop=stop,
         view=view,
     )

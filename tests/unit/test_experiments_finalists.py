@@ -91,7 +91,7 @@ def train(tmp_path, candidates, executor, seeds, stop=None):
         executor.setting,
         seeds=seeds,
         executor=executor,
-        watcher=Onlooker(),
+        callbacks=Onlooker(),
         stop=stop or Stop(),
     )
 
