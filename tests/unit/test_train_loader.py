@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from acmix_nas.train.strong import Erasing, Mixer, RandAugmented, posterized, seeded
 from PIL import Image
 from study_pieces import small_setting
 
@@ -14,7 +15,6 @@ from acmix_nas.train import loader as loader_module
 from acmix_nas.train import strong
 from acmix_nas.train.loader import AHEAD, Feed, Plan, ahead, batch_sizes
 from acmix_nas.train.recipe_file import load_recipe, recipe_names
-from acmix_nas.train.strong import Erasing, Mixer, RandAugmented, posterized, seeded
 
 
 @pytest.fixture(scope="module")
