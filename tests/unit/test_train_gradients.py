@@ -13,9 +13,10 @@ import acmix_nas.models  # noqa: F401 (names for timm)
 from acmix_nas.data import load_splits
 from acmix_nas.models import build_model
 from acmix_nas.space import load_space
+from acmix_nas.tasks.classification import TASK
 from acmix_nas.train import Budget
-from acmix_nas.train.augment import normalise
-from acmix_nas.train.loader import Batch
+from acmix_nas.train.augment.geometric import normalise
+from acmix_nas.train.batch import Batch
 from acmix_nas.train.step import Step
 
 IMAGES = 32
@@ -56,7 +57,7 @@ def gradient_of_a_step(model, precision):
         clip_norm=None,
         precision=precision,
     )
-    Step(model.train(), budget, "cpu")(batch(), 0)
+    Step(model.train(), budget, "cpu", TASK)(batch(), 0)
     return torch.cat([parameter.grad.double().flatten() for parameter in model.parameters()])
 
 
