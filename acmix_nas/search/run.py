@@ -206,13 +206,8 @@ class _Driver:
         if record.status == "paused":
             self._study.pause(record)
             self._remember(record)
-            log.info(
-                "trial %d waits after epoch %d: %s %s",
-                record.number,
-                len(record.scores),
-                record.metric,
-                record.scores[-1],
-            )
+            reached = f"{record.metric} {record.scores[-1]}"
+            log.info("trial %d waits after epoch %d: %s", record.number, len(record.scores), reached)
             self._callbacks.pause(record)
         else:
             self._end(record)
@@ -224,14 +219,8 @@ class _Driver:
         self._study.finish(record)
         self._study.drop_checkpoint(record.number)
         self._remember(record)
-        log.info(
-            "trial %d %s: %s %s in %.1f s",
-            record.number,
-            record.status,
-            record.metric,
-            record.score,
-            record.seconds,
-        )
+        reached = f"{record.metric} {record.score}"
+        log.info("trial %d %s: %s in %.1f s", record.number, record.status, reached, record.seconds)
         self._callbacks.end(record)
 
     def _prune(self, record: TrialRecord) -> None:

@@ -154,7 +154,7 @@ def plans(images, seed=3):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_rand_augment_is_that_of_the_seed(setting, channels):
-    images = Images(images=larger(setting.splits).train.images[:8, :channels], labels=torch.arange(8))
+    images = Images(images=larger(setting.splits).train.images[:8, :channels], targets=torch.arange(8))
     changed = RandAugmented(images, (28, 28), "rand-m9-mstd0.5-inc1", (0.5,) * channels)
     one, same = (torch.cat([made for _, made in changed.batches(plans(images), 0)]) for _ in range(2))
     other = torch.cat([made for _, made in changed.batches(plans(images, seed=99), 0)])
