@@ -225,11 +225,6 @@ class TrialRecord:
         """Value of `metric` after the last epoch of the budget; None if the trial did not get there."""
         return self.scores[-1] if self.status == "complete" else None
 
-    @property
-    def top1(self) -> float | None:
-        """The score."""
-        return self.score
-
     def cut(self, epochs: int) -> Self:
         """The record as it was after some epochs: paused there."""
         values = {name: getattr(self, name)[:epochs] for name in ("scores", "losses", "mixing", "norms")}

@@ -90,8 +90,8 @@ def test_a_line_that_is_no_record_is_refused(line):
 
 @given(records())
 def test_a_complete_trial_has_a_score_and_a_failed_one_no_top1(record):
-    assert record.top1 == record.scores[-1]
-    assert replace(record, status="failed", error="why").top1 is None
+    assert record.score == record.scores[-1]
+    assert replace(record, status="failed", error="why").score is None
     with pytest.raises(RecordError, match="no score"):
         replace(record, scores=())
     with pytest.raises(RecordError, match="status"):

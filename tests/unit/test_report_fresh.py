@@ -53,7 +53,7 @@ def test_depths_are_the_same_from_json_and_from_python():
 
 
 def folder_with(tmp_path, *records):
-    fix_list(tmp_path, lambda: [Candidate(names=("finalist 1",), arch=SAME.arch, trial=0, top1=0.84)], top=1)
+    fix_list(tmp_path, lambda: [Candidate(names=("finalist 1",), arch=SAME.arch, trial=0, score=0.84)], top=1)
     (tmp_path / FINALS).write_text("".join(record.to_json() + "\n" for record in records))
 
 

@@ -74,17 +74,17 @@ def test_training_leaves_the_random_state_of_the_process_alone(setting):
 @pytest.mark.slow
 def test_it_learns_and_an_untrained_network_does_not():
     trained = run(small_setting(images=2000, epochs=3))
-    assert trained.top1 > 0.5
+    assert trained.score > 0.5
     idle = small_setting(images=160)
     untrained = run(replace(idle, budget=replace(idle.budget, learning_rate=0.0)))
-    assert untrained.top1 < 0.25
+    assert untrained.score < 0.25
 
 
 def test_a_diverging_loss_is_a_failed_record(setting):
     broken = run(replace(setting, budget=replace(setting.budget, learning_rate=float("inf"))))
     assert broken.status == "failed"
     assert "the loss is" in broken.error
-    assert broken.top1 is None
+    assert broken.score is None
 
 
 def test_running_out_of_memory_is_a_failed_record(setting, monkeypatch):
