@@ -53,7 +53,7 @@ def test_every_kind_of_image_is_drawn_decoded_and_classified(tmp_path, kind):
     spec = KINDS[kind](tmp_path)
     splits = load_splits(spec, input_size=5, train_images=9, seed=1, with_report=True)
     assert splits.to_dict()["counts"] == {"train": 9, "search": 6, "report": 6}
-    assert splits.train.labels.bincount().tolist() == [3, 3, 3]
+    assert splits.train.targets.bincount().tolist() == [3, 3, 3]
     assert splits.skipped == ()
     assert splits.fingerprint == open_source(spec).fingerprint
 
