@@ -129,7 +129,7 @@ def mode_of(operator):
 
 
 @torch.no_grad()
-def test_nobody_touched_it(model, x):
+def test_an_untouched_model_has_no_plain_parts(model, x):
     assert plain_parts(model) == {}
     assert plain_parts(merge(model)) == {}
 

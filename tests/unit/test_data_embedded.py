@@ -32,7 +32,7 @@ def test_the_embedded_images_are_small_balanced_and_disjoint():
     for name, size in {"train": 10_000, "search": 2_000, "report": 2_000}.items():
         assert parts[name].images.shape == (size, 1, 28, 28)
         assert parts[name].images.dtype == torch.uint8
-        assert parts[name].labels.bincount().tolist() == [size // 10] * 10
+        assert parts[name].targets.bincount().tolist() == [size // 10] * 10
     assert len(set.union(*(hashes(part.images) for part in parts.values()))) == 14_000
 
 

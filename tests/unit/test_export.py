@@ -90,7 +90,7 @@ def test_timm_takes_an_arch():
         (3, "mapping of fields"),
     ],
 )
-def test_an_arch_that_does_not_fit_is_told(given, message):
+def test_an_arch_outside_the_space_is_refused(given, message):
     with pytest.raises(ArchError, match=message):
         timm.create_model(NAMED["swin"], arch=given)
 
@@ -157,7 +157,7 @@ def test_differences_are_found():
             _check.largest_difference(model, asked, lambda images, wrong=wrong: wrong)
 
 
-def test_failures_of_libraries_are_told_in_one_line(tmp_path, monkeypatch):
+def test_failures_of_libraries_are_one_line(tmp_path, monkeypatch):
     model = small_model("resnet")
     monkeypatch.setattr(type(model), "forward", lambda self, images: images if images.sum() > 0 else None)
     with pytest.raises(ExportError, match=r"^torch\.export does not trace the network: .+$"):

@@ -79,7 +79,7 @@ def test_a_study_in_postgres_from_search_to_finalists(server, tmp_path, monkeypa
     hidden(json.dumps(attrs))
 
 
-def test_what_postgres_refuses_is_told_without_the_password(server, tmp_path):
+def test_a_refused_connection_is_reported_without_the_password(server, tmp_path):
     wrong = server.url.replace("acmix:", "nobody:")
     for url in (wrong, server.url.replace(str(server.port), "9")):
         with pytest.raises(StudyError) as caught:
