@@ -9,16 +9,8 @@ from typing import Any
 from acmix_nas.files import replacing
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.escape import label
-from acmix_nas.report.figures import (
-    curves,
-    differences,
-    effects,
-    families,
-    front_mixing,
-    hypervolume,
-    importance,
-    mixing,
-)
+from acmix_nas.report.figures import curves, differences, families, mixing
+from acmix_nas.report.figures import mattered as parts
 from acmix_nas.report.mattered import mattered
 from acmix_nas.report.pareto import complete
 from acmix_nas.report.picture import STYLE
@@ -103,13 +95,13 @@ def _mattered(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, 
     told = mattered(header, records)
     found: dict[str, tuple[tuple[float, float], Draw]] = {}
     if told.course:
-        found["hypervolume"] = hypervolume.SIZE, _bound(hypervolume.draw, told)
+        found["hypervolume"] = parts.SIZE, _bound(parts.draw_hypervolume, told)
     if told.importances:
-        found["importance"] = importance.size(told.importances), _bound(importance.draw, header, told)
+        found["importance"] = parts.importance_size(told.importances), _bound(parts.draw_importance, header, told)
     if told.effects:
-        found["effects"] = effects.size(told.effects), _bound(effects.draw, header, told.effects)
+        found["effects"] = parts.effects_size(told.effects), _bound(parts.draw_effects, header, told.effects)
     if told.blocks:
-        found["mixing-front"] = front_mixing.SIZE, _bound(front_mixing.draw, told.blocks)
+        found["mixing-front"] = parts.SIZE, _bound(parts.draw_front_mixing, told.blocks)
     return found
 
 
