@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import torch
 
 from acmix_nas.arch import Arch
-from acmix_nas.cost.environment import environment, supports_bf16
 from acmix_nas.data import Splits, load_splits
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.experiments.rank_correlation import Agreement, Interval, agreement
@@ -145,24 +143,15 @@ def prepare_fidelity(
             f"the large training sees more images than the proxy's {proxy.epochs} x {len(splits.train)}; "
             f"{epochs} x {len(more.train)} is not more. Give more --epochs-large or --images-large."
         )
-    found = environment(device)
 
     def setting(shrunk: Proxy, images: Splits) -> Setting:
-        budget = Budget(
-            epochs=shrunk.epochs,
-            images=len(images.train),
-            batch_size=proxy.batch_size,
-            learning_rate=proxy.learning_rate,
-            precision="bf16" if supports_bf16(torch.device(device)) else "fp32",
-        )
         return Setting(
             proxy=shrunk,
-            budget=budget,
+            budget=Budget.of_proxy(shrunk, images=len(images.train), device=device),
             splits=images,
             split="search",
             input_size=space.input_size,
             device=device,
-            environment=found,
         )
 
     return Trainings(

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from acmix_nas.cost.environment import environment
 from acmix_nas.data import load_splits
 from acmix_nas.errors import DataError, RecordError, StudyError
 from acmix_nas.executors import Job, Place, Work, make_executor
@@ -99,9 +98,8 @@ def work_of(
         budget=Budget.from_dict(record.budget, f"trial {record.number}, budget"),
         splits=splits,
         split=record.split,
-        input_size=record.cost.input_size,  # type: ignore[arg-type]  # Setting takes squares so far
+        input_size=record.cost.input_size,
         device=device,
-        environment=environment(device),
     )
     return Work.of(setting, load=load, source=source)
 

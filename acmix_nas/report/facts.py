@@ -8,6 +8,7 @@ from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.gradients import gradient_fact
 from acmix_nas.report.pareto import complete
 from acmix_nas.report.sampling import sampling_fact
+from acmix_nas.sizes import size_text
 
 
 def embedded_note(header: StudyHeader) -> str:
@@ -137,7 +138,7 @@ def _proxy_text(proxy: Mapping[str, Any]) -> str:
     depths = proxy.get("depths")
     known = [
         str(proxy.get("name") or ""),
-        f"{proxy['input_size']} px" if proxy.get("input_size") else "",
+        f"{size_text(proxy['input_size'])} px" if proxy.get("input_size") else "",
         f"width {proxy['width']}" if proxy.get("width") else "",
         f"depths {'-'.join(map(str, depths))}" if isinstance(depths, list | tuple) else "",
     ]

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from acmix_nas.front import front
 from acmix_nas.metrics import COSTS, TIMED
-from acmix_nas.record import StudyHeader, TrialRecord, size_text
+from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.sizes import pair, size_text
 
 COUNTED = ("macs", "macs_deploy", "params")
 """Costs that every network has."""
@@ -80,7 +81,7 @@ def axis_label(cost: str, records: Sequence[TrialRecord]) -> str:
 def size_texts(records: Iterable[TrialRecord]) -> list[str]:
     """The sizes of the images that costs are counted at, smallest first."""
     sizes = {record.cost.input_size for record in records}
-    return [size_text(size) for size in sorted(sizes, key=lambda size: (size, size) if isinstance(size, int) else size)]
+    return [size_text(size) for size in sorted(sizes, key=pair)]
 
 
 def size_suffix(records: Iterable[TrialRecord]) -> str:

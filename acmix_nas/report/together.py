@@ -7,9 +7,10 @@ from pathlib import Path
 
 from acmix_nas.errors import RecordError
 from acmix_nas.metrics import TIMED
-from acmix_nas.record import StudyHeader, TrialRecord, size_text
+from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.facts import check_comparable
 from acmix_nas.report.pareto import complete
+from acmix_nas.sizes import size_text
 
 LONGEST = 120
 """Characters of a folder's name."""

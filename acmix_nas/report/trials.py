@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 from acmix_nas.metrics import COSTS, Metric
-from acmix_nas.record import StudyHeader, TrialRecord, size_text
+from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.describe import LEGEND, arch_text, stage_texts, varying
 from acmix_nas.report.escape import label
 from acmix_nas.report.facts import caption, check_comparable
 from acmix_nas.report.pareto import complete, front_of, score, size_suffix, timed, titles
 from acmix_nas.report.sampling import sampling_error
 from acmix_nas.report.table import NOTHING, Cell, Column, Table, cost_cell
+from acmix_nas.sizes import size_text
 
 REFERENCES = ("plain host", "paper")
 """Labels of the trials that a front is compared with."""

@@ -46,8 +46,8 @@ def test_every_name_of_the_validation_folder_is_found(tmp_path, validation):
     assert splits.classes == ("class0", "class1", "class2")
     assert splits.to_dict()["counts"] == {"train": 30, "search": 6, "report": 3}
     assert splits.train.images.shape == (30, 3, 5, 5)
-    assert splits.search.labels.bincount().tolist() == [2, 2, 2]
-    assert splits.report.labels.tolist() == [0, 1, 2]
+    assert splits.search.targets.bincount().tolist() == [2, 2, 2]
+    assert splits.report.targets.tolist() == [0, 1, 2]
     assert (splits.in_chans, splits.embedded, splits.skipped) == (3, False, ())
 
 
@@ -68,7 +68,7 @@ def test_splits_are_disjoint_and_the_search_split_ignores_train_images(tmp_path)
     assert torch.equal(whole.search.images, fewer.search.images)
     subsets = [{image.numpy().tobytes() for image in splits.train.images} for splits in (fewer, part, whole)]
     assert subsets[0] < subsets[1] < subsets[2]
-    assert fewer.train.labels.bincount().tolist() == [3, 3, 3]
+    assert fewer.train.targets.bincount().tolist() == [3, 3, 3]
 
 
 def test_the_seed_decides_the_draw(tmp_path):
@@ -86,7 +86,7 @@ def test_only_the_drawn_images_are_decoded(tmp_path):
 def test_a_class_without_validation_images_keeps_its_number(tmp_path):
     source = make_source(tmp_path)
     (source / "val" / "class1" / "first.png").unlink()
-    assert load(source).report.labels.tolist() == [0, 2]
+    assert load(source).report.targets.tolist() == [0, 2]
 
 
 def test_hidden_files_are_left_out(tmp_path):

@@ -105,9 +105,7 @@ def test_a_stratified_share_is_held_out_without_a_validation_part(tmp_path, make
 def test_a_part_without_labels_is_passed_over_and_said(tmp_path):
     tree = Tree(tmp_path)
     unlabelled_test(tree)
-    assert any(
-        "test is passed over: its images lie in no class folders" in note for note in open_source(tmp_path).notes
-    )
+    assert any("test is skipped: its images lie in no class folders" in note for note in open_source(tmp_path).notes)
     tree.each("val/{label}/{number}.JPEG", 1)
     source = open_source(tmp_path)
     assert len(source.validation.labels) == 3
@@ -570,7 +568,7 @@ def test_cars_without_labels_of_their_test_part(tmp_path):
     cars(tree, labelled=False)
     source = open_source(tmp_path)
     assert len(source.train.labels) + len(source.validation.labels) == 12
-    assert any("cars_test is passed over" in note for note in source.notes)
+    assert any("cars_test is skipped" in note for note in source.notes)
 
 
 def test_changed_labels_in_a_list_are_another_source(tmp_path):

@@ -52,5 +52,5 @@ def test_broken_images_are_counted_and_too_many_are_refused(tmp_path, bad):
     assert "Error: " in reason
     assert index.images == {"train": 30, "search": 6, "report": 5}
     splits = load_splits(tmp_path / "store", input_size=5, train_images=None, seed=0, with_report=True)
-    assert splits.report.labels.tolist() == [0, 0, 1, 2, 2]
+    assert splits.report.targets.tolist() == [0, 0, 1, 2, 2]
     assert splits.report.images.flatten(1).any(1).all()

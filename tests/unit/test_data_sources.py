@@ -53,7 +53,7 @@ def test_every_kind_of_image_is_drawn_decoded_and_classified(tmp_path, kind):
     spec = KINDS[kind](tmp_path)
     splits = load_splits(spec, input_size=5, train_images=9, seed=1, with_report=True)
     assert splits.to_dict()["counts"] == {"train": 9, "search": 6, "report": 6}
-    assert splits.train.labels.bincount().tolist() == [3, 3, 3]
+    assert splits.train.targets.bincount().tolist() == [3, 3, 3]
     assert splits.skipped == ()
     assert splits.fingerprint == open_source(spec).fingerprint
 
@@ -167,7 +167,7 @@ def one_file(root: Path) -> str:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (broken_tar, r"train\.tar cannot be read as an uncompressed tar file: .*\. Is it whole\?"),
+        (broken_tar, r"train\.tar cannot be read as an uncompressed tar file: .*\. Is it complete\?"),
         (loose_tar, r"images lie in a folder named after their class; .*train\.tar/0\.png does not"),
         (tar_of_other_classes, r"validation part .* needs training images; 1 have none: dog\. Add"),
         (shard_without_label, r"set-train-0002\.tar has neither 7\.cls nor 7\.json"),

@@ -162,7 +162,7 @@ def test_a_size_beyond_the_end_is_refused_by_name(tmp_path, size):
     total = sum(content[place : place + 148]) + 8 * 32 + sum(content[place + 156 : place + BLOCK])
     content[place + 148 : place + 156] = b"%06o\0 " % total
     tar.write_bytes(content[: place + 2 * BLOCK])
-    with pytest.raises(DataError, match=r"cut at byte .*, inside cow/11\.png"):
+    with pytest.raises(DataError, match=r"truncated at byte .*, inside cow/11\.png"):
         open_source(tmp_path)
 
 
@@ -243,7 +243,7 @@ def test_one_file_under_two_names_is_refused(tmp_path, make):
 def test_a_pipe_named_as_a_tar_file_is_never_opened(tmp_path):
     as_tar_of_each_class(tmp_path)
     os.mkfifo(tmp_path / "train" / "dog.tar")
-    with pytest.raises(DataError, match=r"regular files; .*dog\.tar is none"):
+    with pytest.raises(DataError, match=r"regular files; .*dog\.tar is not one"):
         open_source(tmp_path)
 
 

@@ -65,7 +65,7 @@ def test_the_lock_of_a_killed_driver_is_taken_over(tmp_path):
 def test_a_malformed_lock_owner_is_not_named(tmp_path, text):
     with at_work(tmp_path):
         (tmp_path / LOCK).write_text(text)
-        with pytest.raises(StudyError, match="another process is at work on") as caught, at_work(tmp_path):
+        with pytest.raises(StudyError, match="another process is working on") as caught, at_work(tmp_path):
             pass
         assert "(process" not in str(caught.value)
 

@@ -136,7 +136,7 @@ def test_a_database_that_is_gone_for_ten_seconds_costs_nothing(server, tmp_path)
     assert essence(study) == essence(whole)
     assert plainly(server, "away")[0] == ["COMPLETE"] * 8
     log = (study.folder / "log.txt").read_text()
-    assert log.count("the database is away") == 1
+    assert log.count("the database is unreachable") == 1
     assert log.count("the database is back") == 1
     hidden(log)
 

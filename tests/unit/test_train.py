@@ -14,7 +14,7 @@ from acmix_nas.arch import Arch
 from acmix_nas.models import build_model
 from acmix_nas.record import TrialRecord
 from acmix_nas.train import Budget, run_trial, train
-from acmix_nas.train.augment import draw_shifts, shift_and_flip
+from acmix_nas.train.augment.geometric import draw_shifts, shift_and_flip
 from acmix_nas.train.recipe import learning_rate, make_optimizer
 from acmix_nas.train.training import DivergedError
 
@@ -156,8 +156,8 @@ def test_the_learning_rate_rises_then_falls_to_zero():
 )
 def test_augmentation_moves_and_mirrors_whole_images(count, channels, height, width, largest, seed):
     images = torch.arange(1, count * channels * height * width + 1).reshape(count, channels, height, width)
-    shifts = draw_shifts(count, largest, torch.Generator().manual_seed(seed))
-    moved = shift_and_flip(images, shifts, largest)
+    shifts = draw_shifts(count, (largest, largest), torch.Generator().manual_seed(seed))
+    moved = shift_and_flip(images, shifts, (largest, largest))
     assert moved.shape == images.shape
     for image, result in zip(images, moved, strict=True):
         padded = nn.functional.pad(image, [largest] * 4)
