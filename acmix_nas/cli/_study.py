@@ -155,7 +155,7 @@ def _announce(study: Study, setting: Setting, console: Console, notes: Sequence[
         f"proxy: {proxy.name}, {size_text(proxy.input_size)} px, width {proxy.width:g}, epochs {budget.epochs}, "
         f"{budget.precision} on {setting.device}",
         *notes,
-        *sampling_notes(splits.to_dict()["counts"][header.split], header.split),
+        *sampling_notes(splits.to_dict()["counts"][header.split], header.split, header.metric),
     ]
     if splits.embedded:
         lines.append("These images are Fashion-MNIST, not ImageNet: they show that things work, not what is best.")

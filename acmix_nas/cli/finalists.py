@@ -94,7 +94,7 @@ def finalists(study_name: str, top: int | None, seeds: int | None, out: Path, as
         plugins.check_named((name for each in candidates for name in each.arch.named), study.folder)
         fresh = [study.header.seed + 1 + index for index in range(seeds)]
         splits = prepared.setting.splits
-        sampling = sampling_notes(splits.to_dict()["counts"]["report"], "report")
+        sampling = sampling_notes(splits.to_dict()["counts"]["report"], "report", study.header.metric)
         for line in (_announcement(study, candidates, fresh), *sampling, *image_remarks(splits)):
             log.info(line)
             console.print(line, soft_wrap=True)
