@@ -263,7 +263,7 @@ def test_the_papers_cost_table_is_printed_with_its_letters():
     text = as_text(paper_table(where))
     assert "k_c^4 C hw" in text
     assert text.splitlines()[4].split()[-4:] == ["0.182", "1.05", "3.50", "-"]
-    assert "k_c: extent of the convolution" in text
+    assert "k_c: kernel size of the convolution" in text
     assert "sr:" not in text
 
 

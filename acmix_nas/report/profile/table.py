@@ -76,7 +76,7 @@ def columns_of(result: Mapping[str, Any]) -> list[Shown]:
         _numeric("params", "params (M)", 1e6, ".2f"),
         _numeric("macs", "MACs (G)", 1e9, ".3f"),
         _numeric("flops", "FLOPs (G)", 1e9, ".3f"),
-        _numeric("macs_deploy", "deploy MACs (G)", 1e9, ".3f", screen=5, printed=False),
+        _numeric("macs_deploy", "deployed MACs (G)", 1e9, ".3f", screen=5, printed=False),
         _numeric("macs_fvcore", "fvcore MACs (G)", 1e9, ".3f", screen=6, printed=False),
         _numeric("macs_torch", "torch MACs (G)", 1e9, ".3f", screen=7, printed=False),
         Shown(
