@@ -11,7 +11,7 @@ from acmix_nas.cost.execution import Execution
 from acmix_nas.cost.network import Network
 from acmix_nas.cost.profile import Effort, profile_rows, throughputs
 from acmix_nas.errors import UsageError
-from acmix_nas.report.profile.notes import notes_of
+from acmix_nas.report.profile.table import notes_of
 
 CONTRACT = {
     "model", "impl", "form", "batch_size", "params", "macs", "macs_deploy", "macs_fvcore", "macs_torch",

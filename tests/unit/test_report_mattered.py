@@ -17,12 +17,10 @@ from acmix_nas.record import Cost, StudyHeader, TrialRecord
 from acmix_nas.report import render, render_together
 from acmix_nas.report.depth import over_front
 from acmix_nas.report.effects import effects, half_width
-from acmix_nas.report.hypervolume import course
-from acmix_nas.report.mattered import mattered, tables
-from acmix_nas.search.importance import LEAST, Chosen, chosen, ped_anova
+from acmix_nas.report.mattered import course, mattered, tables
+from acmix_nas.search.importance import LEAST, Chosen, chosen, ped_anova, shares
 from acmix_nas.search.objectives import Prices
 from acmix_nas.search.plan import DRAWN, ROOM, Plan, reference
-from acmix_nas.search.shares import shares
 from acmix_nas.space import load_space
 
 HEADER = make_search()[0]
