@@ -13,9 +13,9 @@ from pathlib import Path
 import fork_server
 import torch
 
-import acmix_nas.cli._study
+import acmix_nas.cli._display
 import acmix_nas.cli.search
-import acmix_nas.search.run  # noqa: F401 (loaded before the fork)
+import acmix_nas.experiments.search  # noqa: F401 (loaded before the fork)
 from acmix_nas.cli import main
 from acmix_nas.data import open_source, plan_subset, write_store
 

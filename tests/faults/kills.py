@@ -26,9 +26,9 @@ import fork_server
 LOADED = (
     *("alembic.command", "jinja2", "matplotlib.backends.backend_svg", "scipy.stats", "sqlalchemy.dialects.sqlite"),
     *(
-        "acmix_nas.experiments.ablation.run",
+        "acmix_nas.experiments.ablation.cells",
         "acmix_nas.cli.finalists",
-        "acmix_nas.cli.train_run",
+        "acmix_nas.experiments.training",
         "acmix_nas.export.timm",
     ),
     *(

@@ -133,9 +133,9 @@ def test_a_crash_at_any_write_changes_nothing(tmp_path, setting):
 
 
 def test_what_was_pruned_is_counted_by_choice(tmp_path, setting):
-    from acmix_nas.cli.search import _definition
+    from acmix_nas.space.stored import definition
 
-    study = pruned_study(tmp_path, objectives=("top1",), space=_definition(SPACE))
+    study = pruned_study(tmp_path, objectives=("top1",), space=definition(SPACE))
     run(study, Curves(setting), trials=15)
     records = study.records()
     shares = pruned_by_choice(study.header, records)

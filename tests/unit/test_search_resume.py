@@ -83,7 +83,7 @@ class Stopper(Onlooker):
         self.stop, self.epoch, self.folder = stop, epoch, folder
         self.steps_after = 0
 
-    def step(self, progress) -> None:
+    def step(self, number, progress) -> None:
         if len(progress.scores) >= self.epoch:
             if self.folder:
                 (self.folder / STOP).touch()
@@ -154,38 +154,34 @@ def test_more_trials_later_go_on_where_the_study_ended(tmp_path):
 
 def test_others_see_a_running_study(tmp_path):
     """Its page is written again every few minutes, and `acmix status` reads what is in training."""
-    from rich.console import Console
-
-    from acmix_nas.cli._display import StudyDisplay
-    from acmix_nas.cli.follow import RENDERED_EVERY_S, Follower, read_running
+    from acmix_nas.executors.callbacks import Callbacks
+    from acmix_nas.experiments.monitor import RENDERED_EVERY_S, Monitor, TimeLeft
+    from acmix_nas.experiments.status import read_running
 
     study, stop = new_study(tmp_path), Stop()
-    display = StudyDisplay(Console(quiet=True), "study", 3, [])
-    follower = Follower(display, study, stop, interrupts=False)
-    follower._rendered_s -= 2 * RENDERED_EVERY_S
-    search(study, SPACE, small_setting(images=32, epochs=2), trials=1, callbacks=follower, stop=stop)
+    monitor = Monitor(Callbacks(), study, stop, TimeLeft(3), interrupts=False)
+    monitor._rendered_s -= 2 * RENDERED_EVERY_S
+    search(study, SPACE, small_setting(images=32, epochs=2), trials=1, callbacks=monitor, stop=stop)
     assert (study.folder / "report.html").is_file()
-    follower.begin(7, "random", study.records()[0].arch)
-    follower._told_s = 0.0
-    follower.step(Progress(scores=[0.5], step=3, steps=9, epochs=3))
+    monitor.begin(7, "random", study.records()[0].arch)
+    monitor._written_s = 0.0
+    monitor.step(7, Progress(scores=[0.5], step=3, steps=9, epochs=3))
     assert read_running(study.folder)["trials"] == [{"number": 7, "label": "random", "epoch": 2, "epochs": 3}]
-    follower.leave()
+    monitor.leave()
     assert read_running(study.folder) == {}
 
 
 def test_a_loop_that_does_not_ask_is_interrupted_after_its_epoch(tmp_path):
-    from rich.console import Console
-
-    from acmix_nas.cli._display import StudyDisplay
-    from acmix_nas.cli.follow import Follower
+    from acmix_nas.executors.callbacks import Callbacks
+    from acmix_nas.experiments.monitor import Monitor, TimeLeft
 
     study, stop = new_study(tmp_path), Stop()
-    follower = Follower(StudyDisplay(Console(quiet=True), "study", 3, []), study, stop, interrupts=True)
-    follower.begin(0, "row", SPACE.build(SPACE.first["paper"]))
+    monitor = Monitor(Callbacks(), study, stop, TimeLeft(3), interrupts=True)
+    monitor.begin(0, "row", SPACE.build(SPACE.first["paper"]))
     stop.reason = "SIGTERM"
     for step in (1, 2):
-        follower.step(Progress(scores=[0.5], step=step, steps=9, epochs=3))
+        monitor.step(0, Progress(scores=[0.5], step=step, steps=9, epochs=3))
     with pytest.raises(KeyboardInterrupt):
-        follower.step(Progress(scores=[0.5, 0.6], step=3, steps=9, epochs=3))
+        monitor.step(0, Progress(scores=[0.5, 0.6], step=3, steps=9, epochs=3))
     with pytest.raises(KeyboardInterrupt):
-        follower.begin(1, "row", SPACE.build(SPACE.first["paper"]))
+        monitor.begin(1, "row", SPACE.build(SPACE.first["paper"]))
