@@ -17,7 +17,7 @@ from optuna import Trial
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
 from acmix_nas import Space, load_space
-from acmix_nas.samplers.gp.acquisition import hypervolume
+from acmix_nas.front import hypervolume
 
 Key = tuple[int, ...]
 
@@ -79,7 +79,7 @@ class Table:
         """
         reference, whole = _front(self)
         points = np.stack([self.means[tried], -self.costs[tried]], axis=1)
-        return hypervolume(points, reference) / whole
+        return _hypervolume(points, reference) / whole
 
 
 @cache
@@ -192,5 +192,10 @@ def _front(table: Table) -> tuple[np.ndarray, float]:
         front = order[table.means[order] > best]
         reference = np.array([np.median(table.means), -table.costs[front].max()])
         points = np.stack([table.means[front], -table.costs[front]], axis=1)
-        _FRONT[table.name] = reference, hypervolume(points, reference)
+        _FRONT[table.name] = reference, _hypervolume(points, reference)
     return _FRONT[table.name]
+
+
+def _hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
+    above = points[(points > reference).all(axis=1)] - reference
+    return hypervolume([tuple(point) for point in above.tolist()])

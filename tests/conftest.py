@@ -1,14 +1,19 @@
 """What all tests share."""
 
+import fcntl
+import multiprocessing
 import os
-import subprocess
 import sys
 from pathlib import Path
+from subprocess import run
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parent.parent
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded, here and in all processes of tests: the cores run tests
+
+sys.path.insert(0, str(Path(__file__).parent / "unit"))  # the pieces that tests share are there
 
 settings.register_profile(
     "acmix",
@@ -18,6 +23,27 @@ settings.register_profile(
     derandomize=bool(os.environ.get("CI")),  # as Hypothesis's own profile for CI: the same commit, the same verdict
 )
 settings.load_profile("acmix")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_torch() -> None:
+    """Every test begins with one thread and the same random numbers, whatever ran before it in this process."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+        torch.manual_seed(0)
+
+
+@pytest.fixture
+def warm_workers(monkeypatch) -> None:
+    """Workers of an executor are forked from a process that has loaded torch; a user's are new interpreters."""
+    import fork_server
+
+    real = multiprocessing.get_context
+    fork_server.preload("whole_package")
+    fork_server.begin()
+    monkeypatch.setattr(
+        multiprocessing, "get_context", lambda method=None: fork_server.SERVER if method == "spawn" else real(method)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -44,15 +70,16 @@ def on_few_images(few_images, monkeypatch) -> Path:
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory) -> Path:
-    """The folder of an installed wheel: what a user gets, apart from the checkout."""
-    folder = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run(
-        [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT],
-        check=True,
-        capture_output=True,
-    )
-    (wheel,) = folder.glob("acmix_nas-*.whl")
-    site = folder / "site"
-    subprocess.run([*pip, "install", "--no-deps", "--target", site, wheel], check=True, capture_output=True)
+    """The folder of an installed wheel: what a user gets, apart from the checkout. All test processes share one."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    site = shared / "site"
+    with (shared / "site.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not site.exists():
+            wheels = Path(os.environ.get("ACMIX_TEST_WHEELS", shared / "wheels"))
+            build = ["build", "--wheel", "--no-isolation", "--outdir", wheels, ROOT]
+            install = ["pip", "--quiet", "--disable-pip-version-check", "install", "--no-deps", "--target", site]
+            run([sys.executable, "-m", *build], check=True, capture_output=True)
+            run([sys.executable, "-m", *install, *wheels.glob("*.whl")], check=True, capture_output=True)
     return site

@@ -113,7 +113,7 @@ def study_facts(
     return {
         "study": header.to_dict(),
         "folder": str(folder),
-        "front": [record.number for record in front(records, header.objectives)],
+        "front": [record.number for record in front(records, header.measures)],
         "trials": [record.to_dict() for record in records],
         "table": json.loads(as_json(study_table(header, records, view))),
         "files": [str(file) for file in files],

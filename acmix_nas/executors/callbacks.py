@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from acmix_nas.arch import Arch
+    from acmix_nas.metrics import Metric
     from acmix_nas.record import TrialRecord
     from acmix_nas.train import Progress
 
@@ -34,7 +35,7 @@ class ExperimentCallbacks(Callbacks):
     def decode(self, done: int, total: int) -> None:
         """So many images are decoded, of so many; never called where none has to be."""
 
-    def start(self, name: str, objectives: Sequence[str], total: int, records: "Sequence[TrialRecord]") -> None:
+    def start(self, name: str, measures: "Sequence[Metric]", total: int, records: "Sequence[TrialRecord]") -> None:
         """The trials begin: how many there will be, and those that ended before."""
 
     def finish(self) -> None:

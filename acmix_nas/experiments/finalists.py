@@ -17,6 +17,7 @@ from acmix_nas.experiments.running import StudyResult, announce
 from acmix_nas.experiments.setup import load_work_again, workers_of
 from acmix_nas.files import write_text
 from acmix_nas.front import front
+from acmix_nas.metrics import COSTS
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import render
 from acmix_nas.report.fresh import stored_finals
@@ -138,12 +139,12 @@ def _train(
     callbacks: ExperimentCallbacks,
     stop: Stop,
 ) -> None:
-    header, objectives = study.header, ("top1", "macs")
+    header, measures = study.header, (study.header.metric, COSTS["macs"])
     fresh = sort_fresh(load_finals(study.folder), header.settings, seed=header.seed)
     ids = {(candidate.arch.id, seed) for candidate in candidates for seed in seeds}
     stored = [record for record in fresh.kept if (record.arch_id, record.seeds["init"]) in ids]
     with stop.hearing_signals():
-        callbacks.start("finalists", objectives, len(ids), stored)
+        callbacks.start("finalists", measures, len(ids), stored)
         try:
             train_finalists(
                 study.folder, candidates, setting, seeds=seeds, executor=executor, callbacks=callbacks, stop=stop
@@ -315,7 +316,7 @@ def _best(
     best: list[TrialRecord] = []
     left = list({record.arch_id: record for record in reversed(complete)}.values())
     while left and len(best) < top:
-        layer = front(left, header.objectives)
+        layer = front(left, header.measures)
         left = [record for record in left if record not in layer]
         ranked = sorted(layer, key=lambda item: (-means[item.number], item.number))
         best += ranked[: top - len(best)]

@@ -6,11 +6,11 @@ import numpy as np
 from optuna.trial import TrialState, create_trial
 
 from acmix_nas.record import TrialRecord
-from acmix_nas.samplers.distributions import axes_of_space, domain_of_space
+from acmix_nas.samplers.distributions import columns_of_space, search_space_of
 from acmix_nas.samplers.gp.kernel import Features
-from acmix_nas.samplers.gp.surrogate import Modelled
+from acmix_nas.samplers.gp.surrogate import ModelledObjective
 from acmix_nas.samplers.make import encode
-from acmix_nas.samplers.observations import Memory, Rows, task_of
+from acmix_nas.samplers.observations import Cache, Rows, problem_of
 from acmix_nas.space import Space
 
 LEAST = 10
@@ -35,11 +35,11 @@ def posterior_means(space: Space, records: Sequence[TrialRecord]) -> dict[int, f
         params, distributions = encode(space, space.values(arch))
         state = TrialState.COMPLETE
         trials.append(create_trial(state=state, values=[top1], params=params, distributions=distributions))
-    axes = axes_of_space(space)
-    domain = domain_of_space(space, axes)
-    rows = np.array([axes.row(trial.params) for trial in trials])
-    task = task_of(domain, trials, rows, [1], {}, {}, Memory())
-    features = Features.of(domain.parameters, np.asarray(np.isnan(task.rows).any(axis=0)))
-    model = Modelled(task, task.objectives[0], features, features.encode(task.rows))
-    means = model.smoothed(np.arange(len(task.rows)), raw=True)
+    columns = columns_of_space(space)
+    search_space = search_space_of(space, columns)
+    rows = np.array([columns.row(trial.params) for trial in trials])
+    problem = problem_of(search_space, trials, rows, [1], {}, {}, Cache())
+    features = Features.of(search_space.parameters, np.asarray(np.isnan(problem.rows).any(axis=0)))
+    model = ModelledObjective(problem, problem.objectives[0], features, features.encode(problem.rows))
+    means = model.smoothed(np.arange(len(problem.rows)), raw=True)
     return dict(zip(scores, (float(means[row]) for row in Rows.of(rows).place), strict=True))

@@ -161,7 +161,7 @@ def work_of(
         proxy,
         splits,
         split=record.split,
-        input_size=record.cost.input_size,
+        input_size=record.cost.input_size,  # type: ignore[arg-type]  # Setting takes squares so far
         device=device,
         budget=Budget.from_dict(record.budget, f"trial {record.number}, budget"),
     )

@@ -132,7 +132,7 @@ def _run(
     """Runs the trials; returns why they stopped before they were done."""
     stop, records = asked or Stop(study.folder), study.records()
     with stop.hearing_signals():
-        callbacks.start(study.header.name, study.header.objectives, total, records)
+        callbacks.start(study.header.name, study.header.measures, total, records)
         left = TimeLeft(total, len(records))
         monitor = Monitor(callbacks, study, stop, left, interrupts=asked is None, view=view)
         try:

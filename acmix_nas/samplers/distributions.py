@@ -1,4 +1,4 @@
-"""Between Optuna's parameters and the rows of `acmix_nas.samplers.gp`."""
+"""Converts Optuna's parameters to rows of `acmix_nas.samplers.gp` and back."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import exp, log
@@ -11,22 +11,23 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.trial import create_trial
 
-from acmix_nas.samplers.gp import Domain, Parameter
-from acmix_nas.samplers.gp.conditions import Gates
+from acmix_nas.samplers.gp import Parameter, SearchSpace
+from acmix_nas.samplers.gp.conditions import Conditions
 from acmix_nas.samplers.gp.parameter import DIGITS, Array, Mask
 from acmix_nas.space import Choice, Space, Values
 
 
-class Axes:
+class Columns:
     """The parameters of a search in the order of a row's columns.
 
     Args:
-        distributions: Name -> distribution; a parameter comes after those that decide whether it is asked for.
+        distributions: Name -> distribution; a parameter comes after those that decide whether it is active.
 
     Attributes:
         distributions: The same.
-        parameters: The same as axes.
+        parameters: The parameter of each column.
     """
 
     def __init__(self, distributions: Mapping[str, BaseDistribution]) -> None:
@@ -40,16 +41,16 @@ class Axes:
 
     def contains(self, name: str, value: Any) -> bool:
         """Whether it has such a parameter and the value is in its range."""
-        one = self.distributions.get(name)
-        if one is None:
+        if name not in self.distributions:
             return False
         try:
-            return bool(one._contains(one.to_internal_repr(value)))
+            create_trial(value=0.0, params={name: value}, distributions={name: self.distributions[name]})
         except ValueError:
             return False
+        return True
 
     def params(self, row: Array) -> dict[str, Any]:
-        """The parameters of a row, leaving out those that are NaN."""
+        """The parameters of a row, without those that are NaN."""
         return {
             name: from_level(one, float(level))
             for (name, one), level in zip(self.distributions.items(), row, strict=True)
@@ -57,20 +58,20 @@ class Axes:
         }
 
 
-def axes_of_space(space: Space) -> Axes:
+def columns_of_space(space: Space) -> Columns:
     """The choices of a space: nominal ones as categories, ordered ones as integers over the index."""
-    return Axes({choice.name: distribution(choice) for choice in space.choices})
+    return Columns({choice.name: distribution(choice) for choice in space.choices})
 
 
 def distribution(choice: Choice) -> BaseDistribution:
-    """How Optuna is told of a choice."""
+    """The distribution of a choice in a study."""
     return IntDistribution(0, len(choice.options) - 1) if choice.ordered else CategoricalDistribution(choice.options)
 
 
-def domain_of_space(space: Space, axes: Axes, held: Array | None = None) -> Domain:
-    """Rows of a space; what is active is what its `when` says."""
+def search_space_of(space: Space, columns: Columns, fixed: Array | None = None) -> SearchSpace:
+    """The rows of a space; its `when` says which choices are active."""
     if not any(choice.when for choice in space.choices):
-        return Domain(axes.parameters, None, held)
+        return SearchSpace(columns.parameters, None, fixed)
     column = {choice.name: index for index, choice in enumerate(space.choices)}
     rules = [
         [(column[name], _levels_of(space.choices[column[name]], allowed)) for name, allowed in choice.when.items()]
@@ -80,16 +81,16 @@ def domain_of_space(space: Space, axes: Axes, held: Array | None = None) -> Doma
     def active(full: Array) -> Mask:
         mask = np.ones(full.shape, dtype=bool)
         for index, rule in enumerate(rules):
-            for gate, levels in rule:
-                # np.isin says the same, and takes many times as long for so few levels.
-                mask[:, index] &= mask[:, gate] & (full[:, gate, None] == levels).any(axis=1)
+            for parent, levels in rule:
+                # np.isin gives the same, and takes many times as long for so few levels.
+                mask[:, index] &= mask[:, parent] & (full[:, parent, None] == levels).any(axis=1)
         return mask
 
-    return Domain(axes.parameters, active, held)
+    return SearchSpace(columns.parameters, active, fixed)
 
 
 def values_of_row(space: Space, bare: Array) -> Values:
-    """The values that a bare row stands for."""
+    """The values of a space's choices in a bare row."""
     return {
         choice.name: choice.options[int(level)]
         for choice, level in zip(space.choices, bare, strict=True)
@@ -98,7 +99,7 @@ def values_of_row(space: Space, bare: Array) -> Values:
 
 
 def merged_order(patterns: Iterable[Sequence[str]]) -> list[str]:
-    """All names of several sequences, each after those that come before it in them."""
+    """The names of several sequences in one order that keeps the order of each."""
     order: list[str] = []
     for names in patterns:
         place = 0
@@ -111,12 +112,12 @@ def merged_order(patterns: Iterable[Sequence[str]]) -> list[str]:
     return order
 
 
-def domain_of_trials(axes: Axes, bare: Array, complete: Mask, held: Array | None = None) -> Domain:
-    """Rows of a study whose parameters are only known as they were asked for."""
-    asked = bare[complete] if complete.any() else bare
-    if not np.isnan(asked).any():
-        return Domain(axes.parameters, None, held)
-    return Domain(axes.parameters, Gates.learnt(axes.parameters, asked), held)
+def search_space_of_trials(columns: Columns, bare: Array, complete: Mask, fixed: Array | None = None) -> SearchSpace:
+    """The rows of a define-by-run study: its trials show which parameters are active when."""
+    shown = bare[complete] if complete.any() else bare
+    if not np.isnan(shown).any():
+        return SearchSpace(columns.parameters, None, fixed)
+    return SearchSpace(columns.parameters, Conditions.learn(columns.parameters, shown), fixed)
 
 
 def from_level(one: BaseDistribution, level: float) -> Any:
@@ -149,17 +150,17 @@ def _to_level(one: BaseDistribution) -> Callable[[Any], float]:
 
 def _parameter(name: str, one: BaseDistribution) -> Parameter:
     if isinstance(one, CategoricalDistribution):
-        return Parameter(name=name, size=len(one.choices), kin=one.choices)
+        return Parameter(name=name, size=len(one.choices), group=one.choices)
     assert isinstance(one, IntDistribution | FloatDistribution)
-    kin = (type(one).__name__, one.low, one.high, one.log)
+    group = (type(one).__name__, one.low, one.high, one.log)
     if one.step is None:
-        return Parameter(name=name, size=None, ordered=True, kin=kin)
+        return Parameter(name=name, size=None, ordered=True, group=group)
     size = round((one.high - one.low) / one.step) + 1
-    return Parameter(name=name, size=size, ordered=True, low=one.low, step=one.step, log=one.log, kin=kin)
+    return Parameter(name=name, size=size, ordered=True, low=one.low, step=one.step, log=one.log, group=group)
 
 
 def wider(old: BaseDistribution, new: BaseDistribution) -> BaseDistribution:
-    """Both ranges of a parameter whose range changes from trial to trial."""
+    """The range that covers both ranges of a parameter."""
     if isinstance(old, IntDistribution) and isinstance(new, IntDistribution):
         low, high = min(old.low, new.low), max(old.high, new.high)
         return IntDistribution(low, high, log=new.log, step=new.step)

@@ -1,17 +1,18 @@
-"""The sampler that a search uses by default: a Gaussian process over raw choices, for any Optuna study."""
+"""`HammingGPSampler`, the default of a search: a Gaussian process over raw choices, for any Optuna study."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
 from acmix_nas.errors import UsageError
-from acmix_nas.samplers.base import ProposingSampler, Situation
-from acmix_nas.samplers.distributions import Axes, values_of_row
-from acmix_nas.samplers.gp import fresh, propose, stream
+from acmix_nas.samplers.base import ProposingSampler, StudyState
+from acmix_nas.samplers.distributions import Columns, values_of_row
+from acmix_nas.samplers.gp import draw_unseen, generator, propose
 from acmix_nas.samplers.gp.parameter import Array
-from acmix_nas.samplers.observations import Exact, Memory, task_of
+from acmix_nas.samplers.observations import Cache, Exact, problem_of
 from acmix_nas.space import Space
 
 STARTS = 10
@@ -22,18 +23,18 @@ class HammingGPSampler(ProposingSampler):
     """Bayesian optimisation with a Gaussian process over the raw choices (docs/search.md has the method).
 
     Works with every study: categorical, integer and float parameters, conditional ones, one or several objectives,
-    constraints, parallel, enqueued, pruned and failed trials. What it proposes is a function of the seed and of the
-    stored trials alone, so a resumed study goes on as if it had never stopped. It proposes nothing twice before
-    all there is was tried; from then on it warns, and repeats what is worth most.
+    constraints, parallel, enqueued, pruned and failed trials. Its proposals are a function of the seed and of the
+    stored trials alone, so a resumed study continues as if it had never stopped. It repeats no trial before everything
+    was tried; from then on it warns, and repeats the trial of the highest acquisition value.
 
     Args:
         seed: Seed; None draws one.
-        space: The space whose choices the study's parameters are; tells which are active before they are asked for.
-        costs: Objectives that are known before training: index or metric name -> exact function, of `Arch` if a space
+        space: The space whose choices the study's parameters are; says which are active before they are suggested.
+        costs: Objectives known before training: index or metric name -> exact function, of `Arch` if a space
             is given, else of the dictionary of parameters. They are computed, not modelled.
-        constraints: Constraints that are known before training: key as in `trial.set_constraint` -> exact function of
-            the same; kept where it is at most 0.
-        starts: Number of random trials at the beginning.
+        constraints: Constraints known before training: key as in `trial.set_constraint` -> exact function of the
+            same; the constraint holds where it is at most 0.
+        starts: Number of random trials at the start.
 
     Raises:
         UsageError: While sampling: `costs` names an objective that the study does not have.
@@ -50,35 +51,36 @@ class HammingGPSampler(ProposingSampler):
     ) -> None:
         super().__init__(seed, space)
         self._costs = dict(costs or {})
-        self._limits = dict(constraints or {})
+        self._constraints = dict(constraints or {})
         self._starts = starts
-        self._memory = Memory()
+        self._cache = Cache()
 
-    def _propose(self, study: Study, trial: FrozenTrial, known: Situation, *, again: bool) -> Array | None:
-        task = task_of(
-            known.domain,
-            known.trials,
-            known.rows,
+    def _propose(self, study: Study, trial: FrozenTrial, current: StudyState, *, allow_repeats: bool) -> Array | None:
+        exact = partial(self._exact, current.columns)
+        problem = problem_of(
+            current.search_space,
+            current.trials,
+            current.rows,
             [1 if direction == StudyDirection.MAXIMIZE else -1 for direction in study.directions],
-            {objective_index(study, key): self._exact(f"cost {key}", known.axes, f) for key, f in self._costs.items()},
-            {key: self._exact(f"limit {key}", known.axes, f) for key, f in self._limits.items()},
-            self._memory,
-            known.seen,
+            {objective_index(study, key): exact(f"cost {key}", function) for key, function in self._costs.items()},
+            {key: exact(f"limit {key}", function) for key, function in self._constraints.items()},
+            self._cache,
+            current.seen,
         )
-        rng = stream(self._seed, trial.number)
-        if len(task.rows) < self._starts and not again:
-            return fresh(task.domain, task.seen, rng)
-        return propose(task, rng, again=again)
+        rng = generator(self._seed, trial.number)
+        if len(problem.rows) < self._starts and not allow_repeats:
+            return draw_unseen(problem.search_space, problem.seen, rng)
+        return propose(problem, rng, allow_repeats=allow_repeats)
 
-    def _exact(self, label: str, axes: Axes, function: Function) -> Exact:
+    def _exact(self, columns: Columns, label: str, function: Function) -> Exact:
         space = self._space
         if space:
-            return self._memory.once(label, lambda row: function(space.build(values_of_row(space, row))))
-        return self._memory.once(f"{label} {list(axes.distributions)}", lambda row: function(axes.params(row)))
+            return self._cache.cached(label, lambda row: function(space.build(values_of_row(space, row))))
+        return self._cache.cached(f"{label} {list(columns.distributions)}", lambda row: function(columns.params(row)))
 
 
 def objective_index(study: Study, key: int | str) -> int:
-    """The index of an objective that is named by index or metric name.
+    """The index of an objective given by its index or metric name.
 
     Raises:
         UsageError: The study has no such objective.

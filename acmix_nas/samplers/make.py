@@ -1,4 +1,4 @@
-"""What to try next: a pure function of seed and history, so that a resumed search goes on as if never stopped."""
+"""Makes samplers by name, and draws a search's next network as a pure function of its seed and history."""
 
 import random
 import warnings
@@ -15,10 +15,10 @@ from optuna.trial import FrozenTrial, TrialState
 from acmix_nas.arch import Arch
 from acmix_nas.errors import UsageError
 from acmix_nas.samplers.distinct import DistinctSampler
-from acmix_nas.samplers.distributions import axes_of_space, distribution, domain_of_space, values_of_row
+from acmix_nas.samplers.distributions import columns_of_space, distribution, search_space_of, values_of_row
 from acmix_nas.samplers.gp import propose
 from acmix_nas.samplers.hamming_gp import Function, HammingGPSampler
-from acmix_nas.samplers.observations import Exact, Memory, task_of, varied
+from acmix_nas.samplers.observations import Cache, Exact, copied_trial, problem_of
 from acmix_nas.space import Choice, Space, Value, Values
 
 Direction: TypeAlias = Literal["maximize", "minimize"]
@@ -27,12 +27,12 @@ SAMPLERS = ("hamming-gp", "random", "tpe", "nsga2")
 POPULATION = 20
 """Trials of a generation of NSGA-II: at a few hundred trials, small generations do better (docs/search.md)."""
 GENERATION = "NSGAIISampler:generation"
-"""System attribute in which Optuna's NSGA-II keeps a trial's generation."""
+"""System attribute of a trial in which Optuna's NSGA-II keeps its generation."""
 RANDOM_TRIES = 500
-ASKED_TRIES = 20
-"""Proposals that a sampler without limits is asked for, until one is within them."""
-WALKED = 10_000
-"""Networks of the largest space that is gone through for one within the limits."""
+ASKS = 20
+"""Proposals asked of a sampler that knows no limits, at most, until one is within them."""
+MAX_LISTED = 10_000
+"""Networks of the largest space that is listed to find one within the limits."""
 
 
 def make_sampler(
@@ -42,14 +42,14 @@ def make_sampler(
     space: Space | None = None,
     costs: Mapping[int | str, Function] | None = None,
 ) -> BaseSampler:
-    """A sampler for an Optuna study by its name; none proposes anything twice before all there is was tried.
+    """A sampler of an Optuna study by its name; none repeats a trial before everything was tried.
 
     Args:
         name: "hamming-gp" (see `HammingGPSampler`), or Optuna's "random", "tpe" (tree-structured Parzen estimator,
             Bergstra 2011) or "nsga2" (Deb 2002).
         seed: Seed; None draws one.
         space: The space whose choices the study's parameters are, if they are.
-        costs: Objectives known before training, as in `HammingGPSampler`; the others have no use for them.
+        costs: Objectives known before training, as in `HammingGPSampler`; the others do not use them.
 
     Raises:
         UsageError: There is no sampler of this name.
@@ -72,27 +72,27 @@ def draw(
     sampler: str = "hamming-gp",
     costs: Mapping[int, Callable[[Arch], float]] | None = None,
     limits: Mapping[str, Callable[[Arch], float]] | None = None,
-    memory: Memory | None = None,
+    cache: Cache | None = None,
 ) -> tuple[str, Values] | None:
-    """The next network to train, never one that was tried before or is beyond a limit.
+    """The next network to train: one within the limits that was not tried before.
 
-    First come the space's own first networks, then random ones, then what the sampler proposes.
+    First come the space's own first networks, then random ones, then proposals of the sampler.
 
     Args:
         space: The space.
         seed: Seed of the study.
         starts: Number of random networks before the sampler.
-        history: All trials so far, by number; the scores of a pruned one may stand in its record.
+        history: All trials so far, by number; the scores of a pruned one may be in its record.
         seen: `Arch.id` of every network tried.
         directions: "maximize" or "minimize" for each objective.
         sampler: Name of the sampler.
         costs: Index of an objective -> its exact function, for those known before training.
         limits: Name of a limit -> exact function, at most 0 for a network that may be trained.
-        memory: Of this search; given again, it saves time and changes nothing.
+        cache: Of this search; passed to every call it saves time, and changes nothing.
 
     Returns:
-        Where it came from and its values, or None when every network of the space was tried, or, with limits in a
-        space too large to go through, none was found.
+        Its origin (the name of a first network, "random" or the sampler) and its values. None if every network of the
+        space was tried or, with limits in a space too large to be listed, none was found.
     """
     number = len(history)
     limits = limits or {}
@@ -107,18 +107,18 @@ def draw(
     if number >= len(space.first) + starts:
         trials = _plain(history)
         if sampler == "hamming-gp":
-            found = _modelled(space, seed, trials, directions, costs or {}, limits, memory or Memory())
+            found = _proposed_by_gp(space, seed, trials, directions, costs or {}, limits, cache or Cache())
         else:
-            found = _asked(space, sampler, seed, trials, directions, tries=ASKED_TRIES if limits else 1)
+            found = _proposed_by_optuna(space, sampler, seed, trials, directions, tries=ASKS if limits else 1)
         proposed = next((values for values in found if fits(values)), None)
         if proposed is not None:
             return sampler, proposed
-    chance = random.Random(f"{seed}/{number}/random")
+    rng = random.Random(f"{seed}/{number}/random")
     for _ in range(RANDOM_TRIES):
-        values = space.sample(lambda choice: chance.choice(choice.options))
+        values = space.sample(lambda choice: rng.choice(choice.options))
         if fits(values):
             return "random", values
-    if len(seen) >= space.size or (limits and space.size > WALKED):
+    if len(seen) >= space.size or (limits and space.size > MAX_LISTED):
         return None
     return next((("random", values) for values in space.completions({}) if fits(values)), None)
 
@@ -138,44 +138,45 @@ def decode(space: Space, params: Mapping[str, Any]) -> Values:
     return space.sample(lambda choice: _option(choice, params[choice.name]))
 
 
-def _modelled(
+def _proposed_by_gp(
     space: Space,
     seed: int,
     trials: Sequence[FrozenTrial],
     directions: Sequence[Direction],
     costs: Mapping[int, Callable[[Arch], float]],
     limits: Mapping[str, Callable[[Arch], float]],
-    memory: Memory,
+    cache: Cache,
 ) -> Iterator[Values]:
-    axes = axes_of_space(space)
-    domain = domain_of_space(space, axes)
-    rows = np.array([memory.row(trial.params, axes.row) for trial in trials]).reshape(len(trials), len(axes.parameters))
+    columns = columns_of_space(space)
+    search_space = search_space_of(space, columns)
+    width = len(columns.parameters)
+    rows = np.array([cache.row(trial.params, columns.row) for trial in trials]).reshape(len(trials), width)
     signs = [1 if direction == "maximize" else -1 for direction in directions]
 
     def exact(label: str, function: Callable[[Arch], float]) -> Exact:
-        return memory.once(label, lambda row: function(space.build(values_of_row(space, row))))
+        return cache.cached(label, lambda row: function(space.build(values_of_row(space, row))))
 
     known = {index: exact(f"cost {index}", function) for index, function in costs.items()}
     kept = {name: exact(f"limit {name}", function) for name, function in limits.items()}
-    task = task_of(domain, trials, rows, signs, known, kept, memory)
-    row = propose(task, np.random.default_rng([seed, len(trials)]))
+    problem = problem_of(search_space, trials, rows, signs, known, kept, cache)
+    row = propose(problem, np.random.default_rng([seed, len(trials)]))
     if row is not None:
-        yield values_of_row(space, domain.bare(row[None])[0])
+        yield values_of_row(space, search_space.bare(row[None])[0])
 
 
-def _asked(
+def _proposed_by_optuna(
     space: Space, sampler: str, seed: int, trials: Sequence[FrozenTrial], directions: Sequence[Direction], *, tries: int
 ) -> Iterator[Values]:
-    """What a sampler of Optuna's proposes, in a study in memory."""
+    """Proposals of an Optuna sampler for a study in memory."""
     study = optuna.create_study(sampler=make_sampler(sampler, seed, space=space), directions=list(directions))
-    if len(directions) > 1:  # Optuna's samplers take no pruned trials there
+    if len(directions) > 1:  # Optuna's samplers take no pruned trials of several objectives
         trials = [trial for trial in trials if trial.state != TrialState.PRUNED] + [
             _failed(trial) for trial in trials if trial.state == TrialState.PRUNED
         ]
     study.add_trials(trials)
     for _ in range(tries):
-        with warnings.catch_warnings():  # a search does not repeat itself: it ends, and says so
-            warnings.filterwarnings("ignore", message=".*all there is was tried", category=UserWarning)
+        with warnings.catch_warnings():  # a search repeats nothing: it ends, and says so
+            warnings.filterwarnings("ignore", message=".*everything was tried", category=UserWarning)
             values = space.sample(_suggest(study.ask()))
         yield values
 
@@ -189,7 +190,7 @@ def _inner(name: str, seed: int) -> BaseSampler:
 
 
 def _plain(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials without what belongs to their storage, each with the scores of its record and its generation."""
+    """The trials without the attributes of their storage, each with its record's scores and its generation."""
     complete = 0
     plain = []
     for trial in trials:
@@ -197,13 +198,13 @@ def _plain(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         scores = dict(enumerate(record.get("scores", ())))
         reached = trial.intermediate_values or scores
         system = {GENERATION: complete // POPULATION}
-        plain.append(varied(trial, trial.state, trial.values, intermediate=reached, system=system))
+        plain.append(copied_trial(trial, trial.state, trial.values, intermediate=reached, system=system))
         complete += trial.state == TrialState.COMPLETE
     return plain
 
 
 def _failed(trial: FrozenTrial) -> FrozenTrial:
-    return varied(trial, TrialState.FAIL, None)
+    return copied_trial(trial, TrialState.FAIL, None)
 
 
 def _suggest(trial: optuna.Trial) -> Callable[[Choice], Value]:

@@ -1,4 +1,4 @@
-"""From Optuna's trials to what is known of each row."""
+"""`problem_of`: the observations of a study's trials as a `Problem`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from acmix_nas.samplers.gp import Domain, Quantity, Task
+from acmix_nas.samplers.gp import Problem, Quantity, SearchSpace
 from acmix_nas.samplers.gp.gaussian_process import Hyper
 from acmix_nas.samplers.gp.parameter import Array, Mask
 
@@ -18,13 +18,13 @@ HUGE = 1e300
 
 
 @dataclass(slots=True)
-class Memory:
-    """Results of one search kept between calls to save time; they never change what is proposed.
+class Cache:
+    """Results of one search kept between calls; they save time and change no proposal.
 
     Attributes:
-        fits: Hyperparameters of models.
+        fits: Fitted hyperparameters, by the measurements.
         exact: Values of exact functions, by the function's label and bare row.
-        rows: Bare rows by the parameters that they are of.
+        rows: Bare rows, by their parameters.
     """
 
     fits: dict[bytes, Hyper] = field(default_factory=dict)
@@ -32,14 +32,14 @@ class Memory:
     rows: dict[tuple[tuple[str, Any], ...], Array] = field(default_factory=dict)
 
     def row(self, params: Mapping[str, Any], of: Callable[[Mapping[str, Any]], Array]) -> Array:
-        """The bare row of parameters, which `of` makes once for each."""
+        """The bare row of parameters, made by `of` once."""
         key = tuple(params.items())
         if key not in self.rows:
             self.rows[key] = of(params)
         return self.rows[key]
 
-    def once(self, label: str, function: Callable[[Array], float]) -> Exact:
-        """A function of a bare row as one of many, which is called once for each."""
+    def cached(self, label: str, function: Callable[[Array], float]) -> Exact:
+        """The function of one bare row as a function of many (C, D), called once for each distinct row."""
 
         def value(row: Array) -> float:
             key = (label, row.tobytes())
@@ -50,7 +50,7 @@ class Memory:
         return lambda bare: np.array([value(row) for row in bare], dtype=np.float64)
 
 
-def varied(
+def copied_trial(
     trial: FrozenTrial,
     state: TrialState,
     values: Sequence[float] | None,
@@ -58,34 +58,34 @@ def varied(
     intermediate: Mapping[int, float] | None = None,
     system: Mapping[str, Any] | None = None,
 ) -> FrozenTrial:
-    """A trial with another end and without what belongs to its storage.
+    """A copy of a trial with another state, other values and no attributes of its storage.
 
-    Its parameters are those of the trial, so they are not validated once more: `optuna.create_trial` takes 30 of them
-    longer than all else that a search does with a trial.
+    Unlike `optuna.create_trial` it does not validate the parameters again, which takes longer than all else that a
+    search does with a trial.
 
     Args:
-        trial: The trial; it stays as it is.
-        state: How the new one ended.
-        values: Of the objectives.
-        intermediate: Value at each step.
+        trial: The trial; not changed.
+        state: State of the copy.
+        values: Values of the objectives.
+        intermediate: Intermediate value of each step.
         system: System attributes.
     """
     found = copy(trial)
     found.state = state
     found.values = None if values is None else list(values)
     found.intermediate_values = dict(intermediate or {})
-    found.user_attrs, found._system_attrs = {}, dict(system or {})
+    found.user_attrs, found.system_attrs = {}, dict(system or {})
     found.datetime_complete = found.datetime_start if state.is_finished() else None
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Distinct bare rows, and which of them each trial is.
+    """Distinct bare rows, and the row of each trial.
 
     Attributes:
         rows: (N, D) in the order of their first trial.
-        place: (T,) row of each trial.
+        place: (T,) index of each trial's row.
     """
 
     rows: Array
@@ -100,45 +100,45 @@ class Rows:
         return cls(trial_rows[first], np.array(place, dtype=np.intp))
 
     def mean(self, values: Array) -> Array:
-        """(N,) means over each row's trials (T,), without NaN; NaN where there are no others."""
+        """(N,) means of the values (T,) of each row's trials, NaN left out; NaN where nothing is left."""
         given = ~np.isnan(values)
         count = np.bincount(self.place[given], minlength=len(self.rows))
         total = np.bincount(self.place[given], weights=values[given], minlength=len(self.rows))
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def task_of(
-    domain: Domain,
+def problem_of(
+    search_space: SearchSpace,
     trials: Sequence[FrozenTrial],
     trial_rows: Array,
     directions: Sequence[int],
     costs: Mapping[int, Exact],
-    limits: Mapping[str, Exact],
-    memory: Memory,
-    refused: Array | None = None,
-) -> Task:
-    """What is known of a search.
+    constraints: Mapping[str, Exact],
+    cache: Cache,
+    excluded: Array | None = None,
+) -> Problem:
+    """The problem of a search.
 
-    Several trials of one row are measurements of one thing: their mean counts. A failed trial is not tried again, and
-    the more of them fail, the more a constraint keeps away from where they do.
+    Several trials of one row are measurements of one network: their mean counts. A failed trial is not repeated, and
+    failures are a constraint of their own, which keeps proposals away from where trials fail.
 
     Args:
-        domain: The rows there are.
+        search_space: All rows.
         trials: All trials but the one to propose for.
         trial_rows: (T, D) their bare rows.
         directions: 1 where an objective is maximised, -1 where it is minimised.
         costs: Index of an objective -> its exact function of bare rows.
-        limits: Key of a constraint -> its exact function of bare rows.
-        memory: Kept between calls.
-        refused: Further bare rows not to be proposed.
+        constraints: Key of a constraint -> its exact function of bare rows.
+        cache: Of this search.
+        excluded: Further bare rows not to be proposed.
     """
     rows = Rows.of(trial_rows)
     states = [trial.state for trial in trials]
     values = _values(trials, directions, [index for index in range(len(directions)) if index not in costs])
     finished = np.array([state.is_finished() for state in states], dtype=bool)
     given = np.array([state in (TrialState.COMPLETE, TrialState.PRUNED) for state in states], dtype=bool)
-    return Task(
-        domain=domain,
+    return Problem(
+        search_space=search_space,
         rows=rows.rows,
         counts=np.maximum(np.bincount(rows.place[given], minlength=len(rows.rows)), 1).astype(np.float64),
         running=np.isnan(rows.mean(np.where(finished, 1.0, np.nan))),
@@ -146,9 +146,9 @@ def task_of(
             Quantity(values=rows.mean(column), exact=_signed(costs.get(index), directions[index]))
             for index, column in enumerate(values.T)
         ],
-        constraints=[*_constraints(trials, rows, limits), *_failures(states, rows)],
-        refused=refused,
-        fits=memory.fits,
+        constraints=[*_constraints(trials, rows, constraints), *_failures(states, rows)],
+        excluded=excluded,
+        fits=cache.fits,
     )
 
 
@@ -167,16 +167,16 @@ def _values(trials: Sequence[FrozenTrial], directions: Sequence[int], modelled: 
 
 
 def pruned_values(trials: Sequence[FrozenTrial], values: Array, pruned: Mask, direction: int) -> Array:
-    """What pruned trials would have reached: the final value at the rank that they had when they were pruned.
+    """Estimates of the values that pruned trials would have reached: the final value at their rank when pruned.
 
-    Ranked among the complete trials that reported at the same step, but never above the median of what is complete:
-    a pruned trial was not among the best. NaN for a trial that reported nothing that can be ranked.
+    The rank is that among the complete trials that reported at the same step, but never above the median of the
+    complete ones: a pruned trial was not among the best. NaN for a trial that reported nothing that can be ranked.
 
     Args:
         trials: All trials.
         values: (T,) final values, larger being better; NaN where there are none.
-        pruned: (T,) which are pruned.
-        direction: 1 if reported values are better the larger they are, else -1.
+        pruned: (T,) which trials are pruned.
+        direction: 1 if larger reported values are better, else -1.
     """
     complete = [(trial, value) for trial, value in zip(trials, values, strict=True) if value == value]
     found = []
@@ -192,12 +192,12 @@ def pruned_values(trials: Sequence[FrozenTrial], values: Array, pruned: Mask, di
     return np.array(found)
 
 
-def _constraints(trials: Sequence[FrozenTrial], rows: Rows, limits: Mapping[str, Exact]) -> list[Quantity]:
+def _constraints(trials: Sequence[FrozenTrial], rows: Rows, constraints: Mapping[str, Exact]) -> list[Quantity]:
     given = [dict(trial.constraints) if trial.state.is_finished() else {} for trial in trials]
-    keys = dict.fromkeys([*limits, *(key for one in given for key in one)])
+    keys = dict.fromkeys([*constraints, *(key for one in given for key in one)])
     columns = {key: np.array([one.get(key, np.nan) for one in given], dtype=np.float64) for key in keys}
     return [
-        Quantity(values=rows.mean(np.clip(column, -HUGE, HUGE)), exact=limits.get(key))
+        Quantity(values=rows.mean(np.clip(column, -HUGE, HUGE)), exact=constraints.get(key))
         for key, column in columns.items()
     ]
 

@@ -6,9 +6,9 @@ from optuna.trial import FrozenTrial
 
 from acmix_nas.arch import Arch
 from acmix_nas.errors import StudyError
-from acmix_nas.front import DIRECTIONS
-from acmix_nas.samplers.make import RANDOM_TRIES, WALKED, decode, draw
-from acmix_nas.samplers.observations import Memory
+from acmix_nas.metrics import COSTS
+from acmix_nas.samplers.make import MAX_LISTED, RANDOM_TRIES, decode, draw
+from acmix_nas.samplers.observations import Cache
 from acmix_nas.search.objectives import Limits, Prices, amount
 from acmix_nas.space import Space, Values
 from acmix_nas.study.study import Study
@@ -39,7 +39,7 @@ class Proposals:
         self._nearest: tuple[float, dict[str, float]] = (float("inf"), {})
         self._told: set[str] = set()
         self._seen: dict[int, str] = {}
-        self._memory = Memory()
+        self._cache = Cache()
         self._costs, self._excesses = self._cost_functions(), self._excess_functions()
 
     def draw(self, history: Sequence[FrozenTrial]) -> tuple[str, Values] | None:
@@ -59,11 +59,11 @@ class Proposals:
             starts=header.setting("random_starts"),
             history=history,
             seen=self._seen_so_far(),
-            directions=[DIRECTIONS[name] for name in header.objectives],
+            directions=[item.direction for item in header.measures],
             sampler=header.settings.get("sampler", SAMPLER),
             costs=self._costs,
             limits=self._excesses,
-            memory=self._memory,
+            cache=self._cache,
         )
         if drawn is None:
             self.exhausted = True
@@ -77,7 +77,7 @@ class Proposals:
             return lambda arch: float(getattr(self._prices(arch), name))
 
         objectives = self._study.header.objectives
-        return {index: value(name) for index, name in enumerate(objectives) if name != "top1"}
+        return {index: value(name) for index, name in enumerate(objectives) if name in COSTS}
 
     def _excess_functions(self) -> Mapping[str, Callable[[Arch], float]]:
         """Name of each limit -> by which share of it a network is beyond it."""
@@ -110,7 +110,7 @@ class Proposals:
 
     def _say_exhausted(self) -> None:
         within = " within the limits" if self._limits.most else ""
-        if not self._limits.most or self._space.size <= WALKED:
+        if not self._limits.most or self._space.size <= MAX_LISTED:
             text = f"all networks of the space{within} were tried"
         else:
             near = self._in_words(self._nearest[1])

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from acmix_nas.samplers.distributions import Axes, axes_of_space, domain_of_space
-from acmix_nas.samplers.gp import Domain
+from acmix_nas.samplers.distributions import Columns, columns_of_space, search_space_of
+from acmix_nas.samplers.gp import SearchSpace
 from acmix_nas.samplers.gp.gaussian_process import Posterior, fit
 from acmix_nas.samplers.gp.kernel import Features
 from acmix_nas.samplers.gp.parameter import Array, Indices
@@ -53,10 +53,10 @@ def shares(space: Space, trials: Sequence[tuple[Values, float]]) -> Shares | Non
     Returns:
         The shares; None where the scores, or the model's, have no variance.
     """
-    axes = axes_of_space(space)
-    domain = domain_of_space(space, axes)
-    score, explained = _model(space, axes, domain, trials)
-    parts = shapley(domain, score, np.random.default_rng(0)) if explained is not None else np.zeros(0)
+    columns = columns_of_space(space)
+    search_space = search_space_of(space, columns)
+    score, explained = _model(space, columns, search_space, trials)
+    parts = shapley(search_space, score, np.random.default_rng(0)) if explained is not None else np.zeros(0)
     if explained is None or not parts.sum() > 0:
         return None
     parts = np.maximum(parts, 0.0) / np.maximum(parts, 0.0).sum()
@@ -75,34 +75,36 @@ def hanging(space: Space, name: str) -> tuple[str, ...]:
     return tuple(choice.name for choice in space.choices if choice.name in found)
 
 
-def shapley(domain: Domain, score: Callable[[Array], Array], rng: np.random.Generator, walks: int = WALKS) -> Array:
-    """(D,) part of each parameter in the variance of a score over a domain's rows, estimated without bias.
+def shapley(
+    search_space: SearchSpace, score: Callable[[Array], Array], rng: np.random.Generator, walks: int = WALKS
+) -> Array:
+    """(D,) part of each parameter in the variance of a score over a search space's rows, estimated without bias.
 
     Each walk goes from one random row to another, one parameter at a time, in random order; a parameter's part is the
     mean of (score at the start - score midway of its step) times (score before its step - score after) (Goda 2021,
     algorithm 1).
 
     Args:
-        domain: The rows, their parameters drawn independently.
+        search_space: The rows, their parameters drawn independently.
         score: Bare rows (C, D) -> (C,) their scores.
         rng: Draws rows and orders.
         walks: How many walks.
     """
-    width = len(domain.parameters)
-    start, end = domain.draw(rng, walks), domain.draw(rng, walks)
+    width = len(search_space.parameters)
+    start, end = search_space.draw(rng, walks), search_space.draw(rng, walks)
     orders: Indices = np.argsort(rng.random((walks, width)), axis=1)
-    first = before = score(domain.bare(start))
+    first = before = score(search_space.bare(start))
     rows, parts, each = start.copy(), np.zeros(width), np.arange(walks)
     for step in orders.T:
         rows[each, step] = end[each, step]
-        after = score(domain.bare(rows))
+        after = score(search_space.bare(rows))
         np.add.at(parts, step, (first - (before + after) / 2.0) * (before - after))
         before = after
     return parts / walks
 
 
 def _model(
-    space: Space, axes: Axes, domain: Domain, trials: Sequence[tuple[Values, float]]
+    space: Space, columns: Columns, search_space: SearchSpace, trials: Sequence[tuple[Values, float]]
 ) -> tuple[Callable[[Array], Array], float | None]:
     """Bare rows -> modelled scores, in standard units, and what leaving each trial out in turn explains."""
     trials = [trials[index] for index in _spread(len(trials), MODELLED)]
@@ -110,8 +112,8 @@ def _model(
     if np.ptp(scores) <= 0.0:
         return lambda bare: np.zeros(len(bare)), None
     targets = (scores - scores.mean()) / scores.std()
-    bare = np.array([axes.row(encode(space, values)[0]) for values, _ in trials])
-    features = Features.of(axes.parameters, np.array([bool(choice.when) for choice in space.choices]))
+    bare = np.array([columns.row(encode(space, values)[0]) for values, _ in trials])
+    features = Features.of(columns.parameters, np.array([bool(choice.when) for choice in space.choices]))
     points, counts = features.encode(bare), np.ones(len(bare))
     few = _spread(len(trials), FITTED)
     posterior = Posterior(fit(features, points[few], targets[few], counts[few]), points, targets, counts)

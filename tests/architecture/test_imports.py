@@ -45,3 +45,36 @@ def test_every_public_name_is_there():
     assert set(acmix_nas.__all__) <= set(dir(acmix_nas))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = acmix_nas.nothing
+
+
+GROUND = (
+    "arch",
+    "errors",
+    "fields",
+    "files",
+    "metrics",
+    "parts",
+    "plugins",
+    "printable",
+    "record",
+    "registry",
+    "space",
+)
+
+
+def test_samplers_work_without_the_rest_of_the_package():
+    code = f"""
+import sys
+import optuna
+from acmix_nas.samplers import HammingGPSampler, make_sampler
+from acmix_nas.space import load_space
+
+for sampler in (HammingGPSampler(0, starts=2), make_sampler("tpe", 0)):
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(lambda trial: trial.suggest_int("a", 0, 9) - trial.suggest_float("b", 0, 1), 5)
+HammingGPSampler(0, space=load_space("swin_t"))
+ours = {{name.split(".")[1] for name in sys.modules if name.startswith("acmix_nas.")}}
+print(sorted(ours - {{*{GROUND!r}, "samplers"}}), [name for name in ("torch", "timm") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[] []"

@@ -19,11 +19,6 @@ ARCH = Arch.canonical(host="swin", stages=[stage[:1] for stage in WHOLE.stages])
 """Swin of one block a stage."""
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
 def best(tmp_path):
     path = tmp_path / "reports" / "swin_t-001" / "best.yaml"

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import torch
 import yaml
 from click.testing import CliRunner
 
@@ -33,15 +32,9 @@ proxies:
 """
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A space, the table that the command builds of it, and one of its networks."""
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("latency")
     (folder / "tiny.yaml").write_text(SPACE)
     result = call("latency", "--space", folder / "tiny.yaml", "--out", folder / "table.json", "--json")

@@ -20,12 +20,6 @@ SHORTEST = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 @pytest.fixture(params=HOSTS)
 def arch(request):
     """The host's smallest network, cut to two blocks in each stage, ACmix in every block."""

@@ -38,12 +38,6 @@ def described(value):
     return "-".join(map(str, value.to_dict().values())) if isinstance(value, Mixer) else None
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 @pytest.fixture(params=MIXERS, ids=described)
 def mixer(request):
     return request.param

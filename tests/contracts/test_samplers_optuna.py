@@ -9,7 +9,7 @@ from optuna.testing.pytest_samplers import BasicSamplerTestCase, MultiObjectiveS
 from acmix_nas.samplers.make import SAMPLERS, make_sampler
 
 # A study of three values that is asked for ten trials gets them, repeats with a warning.
-pytestmark = pytest.mark.filterwarnings("ignore:.*all there is was tried:UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*everything was tried:UserWarning")
 
 
 @pytest.fixture(autouse=True)

@@ -25,12 +25,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*nodes obtai
 NAMES = [next(iter(registry.load("hosts", host).MODELS)) for host in registry.names("hosts")]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 @pytest.fixture(params=NAMES)
 def name(request):
     return request.param

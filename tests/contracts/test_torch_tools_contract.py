@@ -31,12 +31,6 @@ HOSTS = registry.names("hosts")
 WEIGHTED = (nn.Linear, nn.Conv2d)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 def bare(mode):
     return ACmix(8, 24, num_heads=3, attention=mode, attn_kernel=3, fc_bias=True)
 

@@ -1,5 +1,6 @@
 """Workers that hang, take too much, talk nonsense or die: the study goes on, and says what happened."""
 
+import itertools
 import json
 import mmap
 import multiprocessing
@@ -7,6 +8,7 @@ import os
 import threading
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import bad_workers
 import pytest
@@ -15,7 +17,18 @@ from study_pieces import SPACE, Onlooker, new_study, small_setting
 
 from acmix_nas.data import load_splits
 from acmix_nas.errors import UsageError
-from acmix_nas.executors import Outcome, Place, TrialLimits, Work, _channel, make_executor, process, summary, told
+from acmix_nas.executors import (
+    Outcome,
+    Place,
+    TrialLimits,
+    Work,
+    _channel,
+    _watchdog,
+    make_executor,
+    process,
+    summary,
+    told,
+)
 from acmix_nas.executors._channel import Line
 from acmix_nas.executors._memory import fair_share, resident
 from acmix_nas.executors._watchdog import LONGEST_TURN_S, SILENT_S, Watch, Watched
@@ -25,7 +38,7 @@ from acmix_nas.search import search
 from acmix_nas.train import Progress
 
 GIGABYTE = 1 << 30
-LIMITS = TrialLimits(seconds=6, memory=GIGABYTE)
+LIMITS = TrialLimits(seconds=6, memory=2 * GIGABYTE)
 
 
 def work_of(setting, limits: TrialLimits) -> Work:
@@ -42,6 +55,7 @@ def work_of(setting, limits: TrialLimits) -> Work:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 def test_each_fault_costs_one_trial_at_most(tmp_path, monkeypatch):
     monkeypatch.setattr(process, "worker_main", bad_workers.work)
     setting, study = small_setting(images=10), new_study(tmp_path)
@@ -89,30 +103,43 @@ def test_limits_choose_workers_that_can_be_ended():
         make_executor("serial", work_of(small_setting(images=10), LIMITS), [Place(1)])
 
 
-def test_the_watch_counts_only_time_that_it_was_awake():
+def look(monkeypatch: pytest.MonkeyPatch, watched: Watched, limits: TrialLimits, *, turn_s: float, looks: int) -> None:
+    """Watches over a worker until it is ended, or was looked at so often; a look comes `turn_s` after the last."""
+    enough, seen = threading.Event(), itertools.count()
+
+    def monotonic() -> float:
+        number = next(seen)  # the first is read before the first look
+        if watched.verdict is not None or number > looks:
+            enough.set()
+        return number * turn_s
+
+    monkeypatch.setattr(_watchdog, "LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(_watchdog, "time", SimpleNamespace(monotonic=monotonic))
+    with Watch(limits) as watch:
+        watch.add(watched)
+        assert enough.wait(60)
+
+
+def test_the_watch_counts_only_time_that_it_was_awake(monkeypatch):
     killed = []
-    watched = Watched(pid=1, kill=lambda: killed.append(1), at_work=True, earlier_s=50.0)
-    watch = Watch(TrialLimits(seconds=60))
-    for _ in range(10):
-        watch._look(watched, LONGEST_TURN_S)
-    assert not killed
-    watch._look(watched, LONGEST_TURN_S)
-    assert killed == [1]
+    watched = Watched(pid=1, kill=lambda: killed.append(watched.spent_s), at_work=True, earlier_s=50.0)
+    look(monkeypatch, watched, TrialLimits(seconds=60), turn_s=1000 * LONGEST_TURN_S, looks=99)
+    assert killed == [11 * LONGEST_TURN_S], "ended once, when 50 s and what it was seen to take were over 60 s"
     assert watched.is_final
-    watch._look(watched, LONGEST_TURN_S)
-    assert killed == [1]
 
 
-def test_a_worker_that_says_nothing_may_try_again():
+def test_a_worker_that_says_nothing_may_try_again(monkeypatch):
     watched = Watched(pid=1, kill=lambda: None, at_work=True, silent_s=SILENT_S)
-    Watch(TrialLimits())._look(watched, 0.1)
+    look(monkeypatch, watched, TrialLimits(), turn_s=0.1, looks=99)
     assert "said nothing" in (watched.verdict or "")
     assert not watched.is_final
 
 
-def test_a_worker_that_has_no_trial_is_not_timed():
-    watched = Watched(pid=1, kill=lambda: pytest.fail("killed"), silent_s=2 * SILENT_S)
-    Watch(TrialLimits(seconds=0.1))._look(watched, 1.0)
+def test_a_worker_that_has_no_trial_is_not_timed(monkeypatch):
+    watched = Watched(pid=1, kill=lambda: None, silent_s=2 * SILENT_S)
+    look(monkeypatch, watched, TrialLimits(seconds=0.1), turn_s=1.0, looks=9)
+    assert watched.verdict is None
+    assert watched.silent_s > 2 * SILENT_S
 
 
 def test_memory_is_what_a_process_filled():

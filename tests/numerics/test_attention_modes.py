@@ -25,12 +25,6 @@ GEOMETRIES = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 def randomized(module):
     """All weights and statistics drawn anew, so that no start value hides a mistake; norms as in inference."""
     for parameter in module.parameters():

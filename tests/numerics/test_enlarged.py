@@ -12,11 +12,6 @@ from acmix_nas.operators import _enlarged
 from acmix_nas.operators.acmix import build
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-
-
 @given(
     kernel=st.sampled_from([1, 3, 5, 7]),
     ratio=st.integers(1, 5),

@@ -30,11 +30,6 @@ OPERATORS = {
 EXTENT = st.integers(1, 17)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
 def _always_blocks(monkeypatch):
     monkeypatch.setattr(_blocked, "SMALL", 0)

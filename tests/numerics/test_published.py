@@ -14,12 +14,6 @@ OPERATOR, NETWORK = 2e-5, 2e-4
 """How far the largest entry may be off, relative to the largest entry, in float32."""
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 def distance(actual, expected):
     return ((actual - expected).abs().max() / expected.abs().max()).item()
 

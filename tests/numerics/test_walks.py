@@ -19,12 +19,6 @@ FEW, MANY = 24, 136
 """Channels of v: weights made for each of them, or for each group of eight."""
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 def attention(mode, *, channels=FEW, keys=5, kernel=3, **site):
     """A mode with narrow keys, behind its projections."""
     described = mixer(mode, attn_kernel=kernel, combine="att")

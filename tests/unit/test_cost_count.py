@@ -126,7 +126,6 @@ def test_a_model_that_was_changed_is_not_counted():
 def test_fvcore_differs_by_the_norms_alone():
     """Fvcore counts 5 for each number that a LayerNorm sees."""
     fvcore = pytest.importorskip("fvcore.nn")
-    torch.set_num_threads(1)
     model = timm.create_model(TINY).eval()
     cost = count(model)
     analysis = fvcore.FlopCountAnalysis(model, torch.zeros(1, 3, 224, 224))

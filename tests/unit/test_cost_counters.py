@@ -28,11 +28,6 @@ class Fused(nn.Module):
         return nn.functional.scaled_dot_product_attention(q, k, v) + images.sum()
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.mark.parametrize("counter", [macs_fvcore, macs_torch])
 def test_fused_attention_is_both_of_its_products(counter):
     assert counter(Fused(), 4) == 2 * 5 * 7 * (3 + 11)

@@ -16,14 +16,6 @@ def small() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), ACmix(8, num_heads=2, attn_kernel=3))
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize(
     "how", [Execution(), Execution(dtype="bfloat16", form="merged", channels_last=False), Execution(train=True)]
 )

@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -164,7 +163,6 @@ class FakeClock:
 
 
 def test_blocks_are_timed_in_their_place_and_slow_minutes_divided_out(monkeypatch):
-    torch.set_num_threads(1)
     monkeypatch.setattr(latency_build, "clock_for", lambda device, flush: FakeClock())
     steps = []
     built = build_table(
@@ -178,7 +176,6 @@ def test_blocks_are_timed_in_their_place_and_slow_minutes_divided_out(monkeypatc
 
 
 def test_a_real_table_is_measured(tmp_path):
-    torch.set_num_threads(1)
     built = build_table(replace(SMALL, depths=(1, 1)), how=Execution(form="merged"), rounds=2, held_out=1)
     assert all(time_ms > 0 for time_ms in built.mixers_ms.values())
     assert built.input_size == (32, 32)

@@ -21,14 +21,6 @@ QUICK = Effort(limit_s=0.1, memory=False, counters=False)
 RESNET = Network(name="resnet18")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def swin(combine: str = "learned", conv_impl: str = "full") -> Arch:
     mixers = [
         Mixer.canonical(attention="window", attn_kernel=7, conv_kernel=3, num_heads=heads, conv_impl=conv_impl,

@@ -22,12 +22,6 @@ DOC = (Path(__file__).parent.parent.parent / "docs" / "convert.md").read_text(en
 EXAMPLES = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", DOC, flags=re.DOTALL)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 def net(*layers):
     return nn.Sequential(*layers)
 

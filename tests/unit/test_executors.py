@@ -96,7 +96,6 @@ def test_each_gpu_gets_a_worker_of_its_own(monkeypatch):
 
 @pytest.mark.slow
 def test_one_worker_process_gives_the_trials_of_this_process(tmp_path):
-    torch.set_num_threads(1)
     setting = small_setting(images=IMAGES, epochs=2)
     setting = setting_with(setting)
     one, other = new_study(tmp_path, "serial"), new_study(tmp_path, "process")
@@ -109,6 +108,7 @@ def test_one_worker_process_gives_the_trials_of_this_process(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 def test_two_workers_train_what_one_does_and_leave_no_checkpoint(tmp_path):
     setting = setting_with(small_setting(images=IMAGES, epochs=2))
     study = new_study(tmp_path)
@@ -122,6 +122,7 @@ def test_two_workers_train_what_one_does_and_leave_no_checkpoint(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 def test_a_worker_that_is_killed_is_replaced_and_its_trial_goes_on(tmp_path):
     setting = setting_with(small_setting(images=IMAGES, epochs=3))
     executor = process.Processes(work_of(setting), [Place(1)])
@@ -145,6 +146,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_trial_goes_on(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 def test_a_stop_lets_workers_finish_their_epoch(tmp_path):
     setting = setting_with(small_setting(images=IMAGES, epochs=50))
     study, stop = new_study(tmp_path), Stop()
@@ -160,6 +162,7 @@ def test_a_stop_lets_workers_finish_their_epoch(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 @pytest.mark.parametrize(
     ("main", "reason"),
     [
@@ -181,6 +184,7 @@ def test_a_bad_worker_fails_its_trial_and_not_the_study(tmp_path, monkeypatch, m
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 def test_workers_that_cannot_start_end_the_study_with_a_reason(tmp_path, monkeypatch):
     monkeypatch.setattr(process, "worker_main", stray_workers.stillborn)
     setting = small_setting(images=10)
@@ -190,6 +194,7 @@ def test_workers_that_cannot_start_end_the_study_with_a_reason(tmp_path, monkeyp
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 def test_images_that_a_worker_cannot_read_are_told(tmp_path):
     setting = small_setting(images=10)
     load = partial(loaded(), train_images=10**9)

@@ -141,7 +141,6 @@ class TestOnRay:
     """With a real Ray, started once."""
 
     def test_one_worker_gives_the_trials_of_every_executor(self, cluster, tmp_path):
-        torch.set_num_threads(1)
         setting = setting_with(2)
         studies = {}
         for name in ("serial", "process", "ray"):
@@ -212,7 +211,6 @@ class TestOnRay:
         running = study.running()
         assert running
         assert any(study.checkpoint(trial.number).is_file() for trial in running)
-        torch.set_num_threads(1)
         search(study, SPACE, setting, trials=2, callbacks=Onlooker())
         alone = new_study(tmp_path, "alone")
         search(alone, SPACE, setting, trials=2, callbacks=Onlooker())

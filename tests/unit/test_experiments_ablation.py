@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from study_pieces import Onlooker, small_setting
@@ -24,7 +23,6 @@ from acmix_nas.space import load_space
 
 @pytest.fixture(scope="module")
 def setting():
-    torch.set_num_threads(1)
     whole = small_setting(split="report", images=64)
     scored = whole.splits.report
     few = Images(images=scored.images[:100], labels=scored.labels[:100])

@@ -5,7 +5,6 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -19,11 +18,6 @@ from acmix_nas.experiments.rank_correlation import agreement
 from acmix_nas.record import TrialRecord
 
 PROXY = replace(SPACE.proxies["cpu"], input_size=28, patch_size=4, epochs=1, images=20)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    torch.set_num_threads(1)
 
 
 def prepared(out, space=SPACE, proxy=PROXY, **values):

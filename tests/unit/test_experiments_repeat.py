@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-import torch
 from report_records import make_ablation, make_failed, make_record
 from study_pieces import small_setting
 
@@ -57,7 +56,6 @@ def test_what_changed_around_it_is_told():
 
 
 def test_a_trial_of_the_embedded_images_comes_out_the_same():
-    torch.set_num_threads(1)
     setting = small_setting(images=64)
     setting = replace(setting, proxy=replace(setting.proxy, images=64))
     first = run_trial(make_record().arch, setting, number=3, label="paper", seeds={"init": 1, "order": 2})

@@ -12,12 +12,6 @@ from acmix_nas.export import ExportError, _check, _network, onnx, write
 from acmix_nas.models import build_model, named_arch
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 def run(model, images):
     with torch.no_grad():
         return model.eval()(images)

@@ -15,12 +15,6 @@ from acmix_nas.operators.acmix import build
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 def maps_of(model, images):
     with torch.no_grad():
         return model.forward_intermediates(images, intermediates_only=True)

@@ -14,12 +14,6 @@ from acmix_nas.operators.attention import _gathered, _pairwise, _patchwise
 from acmix_nas.operators.attention._walk import Window, queries
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 def gathers(graph):
     return sum("index_select" in str(node.target) for node in graph.nodes)
 

@@ -42,12 +42,6 @@ PLAIN = {
 """Parameters (M) of the hosts without ACmix."""
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 def create(name, **options):
     """The named model, thin."""
     return timm.create_model(name, **{"width": 0.25, "num_classes": 5, **options}).eval()

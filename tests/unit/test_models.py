@@ -15,12 +15,6 @@ TINY = "acmix_swin_tiny_patch4_window7_224"
 SMALL = "acmix_swin_small_patch4_window7_224"
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 def create(name=TINY, **options):
     """The named model, thin and at 64 x 64."""
     return timm.create_model(name, **{"width": 0.5, "img_size": 64, "num_classes": 5, **options}).eval()

@@ -15,11 +15,6 @@ MODES = registry.names("operators.attention")
 HOSTS = registry.names("hosts")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-
-
 def randomized(module):
     """Weights and statistics drawn anew, so that no start value hides a mistake."""
     for parameter in module.parameters():

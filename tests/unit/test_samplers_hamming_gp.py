@@ -14,9 +14,9 @@ from optuna.trial import TrialState, create_trial
 from acmix_nas import load_space
 from acmix_nas.cost import count
 from acmix_nas.errors import UsageError
-from acmix_nas.samplers.distributions import Axes, axes_of_space, domain_of_space, merged_order, values_of_row
+from acmix_nas.samplers.distributions import Columns, columns_of_space, merged_order, search_space_of, values_of_row
 from acmix_nas.samplers.make import draw, encode
-from acmix_nas.samplers.observations import Memory, pruned_values, task_of
+from acmix_nas.samplers.observations import Cache, problem_of, pruned_values
 from acmix_nas.search import HammingGPSampler, make_sampler
 
 SPACE = load_space("swin_t")
@@ -49,13 +49,13 @@ distributions = st.one_of(
 @given(st.lists(distributions, min_size=1, max_size=4), st.integers(0, 1000))
 @settings(deadline=None, max_examples=80)
 def test_rows_and_parameters_are_each_others_inverse(ranges, seed):
-    axes = Axes({f"p{index}": one for index, one in enumerate(ranges)})
+    columns = Columns({f"p{index}": one for index, one in enumerate(ranges)})
     rng = np.random.default_rng(seed)
-    row = np.array([parameter.draw(rng, 1)[0] for parameter in axes.parameters])
-    params = axes.params(row)
-    assert all(axes.contains(name, value) for name, value in params.items())
-    np.testing.assert_array_equal(axes.row(params), row)
-    for parameter, level in zip(axes.parameters, row, strict=True):
+    row = np.array([parameter.draw(rng, 1)[0] for parameter in columns.parameters])
+    params = columns.params(row)
+    assert all(columns.contains(name, value) for name, value in params.items())
+    np.testing.assert_array_equal(columns.row(params), row)
+    for parameter, level in zip(columns.parameters, row, strict=True):
         if parameter.ordered:
             assert 0.0 <= parameter.units(np.array([level]))[0] <= 1.0
 
@@ -63,12 +63,12 @@ def test_rows_and_parameters_are_each_others_inverse(ranges, seed):
 @given(st.integers(0, 1000))
 @settings(deadline=None, max_examples=30)
 def test_rows_of_a_space_have_the_activity_that_the_space_says(seed):
-    axes = axes_of_space(SPACE)
-    domain = domain_of_space(SPACE, axes)
-    (row,) = domain.bare(domain.draw(np.random.default_rng(seed), 1))
+    columns = columns_of_space(SPACE)
+    search_space = search_space_of(SPACE, columns)
+    (row,) = search_space.bare(search_space.draw(np.random.default_rng(seed), 1))
     values = values_of_row(SPACE, row)
     assert SPACE.values(SPACE.build(values)) == values
-    np.testing.assert_array_equal(axes.row(encode(SPACE, values)[0]), row)
+    np.testing.assert_array_equal(columns.row(encode(SPACE, values)[0]), row)
 
 
 def test_names_come_after_those_before_them():
@@ -167,17 +167,17 @@ def test_repeats_of_one_row_are_averaged_and_failed_ones_are_rows_without_values
             (4, None, TrialState.RUNNING),
         ]
     ]
-    axes = Axes({"a": IntDistribution(0, 4)})
-    rows = np.array([axes.row(trial.params) for trial in trials])
-    task = task_of(None, trials, rows, [-1], {}, {}, Memory())
-    np.testing.assert_array_equal(task.rows[:, 0], [1, 3, 2, 4])
-    np.testing.assert_array_equal(task.objectives[0].values, [-3, -5, np.nan, np.nan])
-    np.testing.assert_array_equal(task.counts, [2, 1, 1, 1])
-    np.testing.assert_array_equal(task.running, [False, False, False, True])
-    np.testing.assert_array_equal(task.constraints[0].values, [-1, -1, 1, np.nan])
+    columns = Columns({"a": IntDistribution(0, 4)})
+    rows = np.array([columns.row(trial.params) for trial in trials])
+    problem = problem_of(None, trials, rows, [-1], {}, {}, Cache())
+    np.testing.assert_array_equal(problem.rows[:, 0], [1, 3, 2, 4])
+    np.testing.assert_array_equal(problem.objectives[0].values, [-3, -5, np.nan, np.nan])
+    np.testing.assert_array_equal(problem.counts, [2, 1, 1, 1])
+    np.testing.assert_array_equal(problem.running, [False, False, False, True])
+    np.testing.assert_array_equal(problem.constraints[0].values, [-1, -1, 1, np.nan])
 
 
-def test_a_pruned_trial_is_worth_what_its_rank_was_worth_but_no_more_than_the_median():
+def test_pruned_trial_is_estimated_by_its_rank_but_at_most_the_median():
     def trial(reported, value=None):
         state = TrialState.PRUNED if value is None else TrialState.COMPLETE
         return create_trial(state=state, value=value, intermediate_values=dict(enumerate(reported)))
@@ -215,10 +215,10 @@ def test_a_search_draws_with_exact_costs_and_its_memory_changes_nothing():
         "directions": ["maximize", "minimize"],
         "costs": {1: lambda arch: float(count(arch, 224).macs)},
     }
-    memory = Memory()
-    first = draw(SPACE, **common, memory=memory)
+    cache = Cache()
+    first = draw(SPACE, **common, cache=cache)
     assert first[0] == "hamming-gp"
-    assert first == draw(SPACE, **common, memory=memory) == draw(SPACE, **common)
+    assert first == draw(SPACE, **common, cache=cache) == draw(SPACE, **common)
 
 
 def test_the_documented_study_runs():

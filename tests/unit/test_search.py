@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import optuna
 import pytest
-import torch
 from study_pieces import SPACE, Onlooker, new_study, small_setting, tiny_space
 
 from acmix_nas.errors import StudyError
@@ -20,7 +19,6 @@ WITHOUT_TIME = ("started", "seconds")
 
 @pytest.fixture(scope="module")
 def setting():
-    torch.set_num_threads(1)
     return small_setting()
 
 

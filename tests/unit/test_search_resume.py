@@ -76,31 +76,28 @@ def test_two_drivers_on_one_study_are_refused(tmp_path):
 
 
 class Stopper(Onlooker):
-    """Asks to stop at the first step of an epoch."""
+    """Asks to stop at the first step after an epoch: by a file in the study's folder, or by a signal."""
 
-    def __init__(self, stop: Stop, epoch: int, folder: Path | None = None) -> None:
+    def __init__(self, epoch: int, file: Path | None = None) -> None:
         super().__init__()
-        self.stop, self.epoch, self.folder = stop, epoch, folder
-        self.steps_after = 0
+        self.epoch, self.file, self.asked = epoch, file, False
 
     def step(self, number, progress) -> None:
-        if len(progress.scores) >= self.epoch:
-            if self.folder:
-                (self.folder / STOP).touch()
-                self.stop._look_s = 0.0
-            else:
+        if len(progress.scores) >= self.epoch and not self.asked:
+            self.asked = True
+            if self.file is None:
                 os.kill(os.getpid(), signal.SIGTERM)
-                self.folder = self.folder or None
-            self.epoch = 99
-        self.steps_after += self.epoch == 99
+            else:
+                self.file.touch()
 
 
 @pytest.mark.parametrize("by_file", [True, False])
-def test_a_stop_keeps_the_running_epoch(tmp_path, by_file):
+def test_a_stop_keeps_the_running_epoch(tmp_path, by_file, monkeypatch):
+    monkeypatch.setattr("acmix_nas.study.stop.LOOK_EVERY_S", 0.0)
     setting = small_setting(images=32, epochs=3)
     study = new_study(tmp_path)
     stop = Stop(study.folder)
-    callbacks = Stopper(stop, 1, study.folder if by_file else None)
+    callbacks = Stopper(1, study.folder / STOP if by_file else None)
     with stop.hearing_signals():
         search(study, SPACE, setting, trials=3, callbacks=callbacks, stop=stop)
     assert stop.reason == ("acmix stop" if by_file else "SIGTERM")
@@ -152,22 +149,23 @@ def test_more_trials_later_go_on_where_the_study_ended(tmp_path):
     assert len(study.records()) == 5
 
 
-def test_others_see_a_running_study(tmp_path):
+def test_others_see_a_running_study(tmp_path, monkeypatch):
     """Its page is written again every few minutes, and `acmix status` reads what is in training."""
     from acmix_nas.executors.callbacks import Callbacks
-    from acmix_nas.experiments.monitor import RENDERED_EVERY_S, Monitor, TimeLeft
+    from acmix_nas.experiments import monitor
+    from acmix_nas.experiments.monitor import Monitor, TimeLeft
     from acmix_nas.experiments.status import read_running
 
+    monkeypatch.setattr(monitor, "RENDERED_EVERY_S", 0.0)
+    monkeypatch.setattr(monitor, "WRITTEN_EVERY_S", 0.0)
     study, stop = new_study(tmp_path), Stop()
-    monitor = Monitor(Callbacks(), study, stop, TimeLeft(3), interrupts=False)
-    monitor._rendered_s -= 2 * RENDERED_EVERY_S
-    search(study, SPACE, small_setting(images=32, epochs=2), trials=1, callbacks=monitor, stop=stop)
+    running = Monitor(Callbacks(), study, stop, TimeLeft(3), interrupts=False)
+    search(study, SPACE, small_setting(images=32, epochs=2), trials=1, callbacks=running, stop=stop)
     assert (study.folder / "report.html").is_file()
-    monitor.begin(7, "random", study.records()[0].arch)
-    monitor._written_s = 0.0
-    monitor.step(7, Progress(scores=[0.5], step=3, steps=9, epochs=3))
+    running.begin(7, "random", study.records()[0].arch)
+    running.step(7, Progress(scores=[0.5], step=3, steps=9, epochs=3))
     assert read_running(study.folder)["trials"] == [{"number": 7, "label": "random", "epoch": 2, "epochs": 3}]
-    monitor.leave()
+    running.leave()
     assert read_running(study.folder) == {}
 
 

@@ -8,7 +8,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from acmix_nas.samplers.distributions import axes_of_space, domain_of_space
+from acmix_nas.samplers.distributions import columns_of_space, search_space_of
 from acmix_nas.search.shares import hanging, shapley, shares
 from acmix_nas.space import Choice, load_space
 
@@ -78,14 +78,14 @@ def test_the_subtree_holds_all_that_hangs_on_a_choice():
 
 def test_walks_give_the_shapley_value_by_its_definition():
     """Of a random function of four choices, one of which is there for some values of another only."""
-    domain = domain_of_space(SPACE, axes_of_space(SPACE))
+    search_space = search_space_of(SPACE, columns_of_space(SPACE))
     sizes = [len(choice.options) for choice in CHOICES]
     rows = np.array(list(product(*map(range, sizes))), dtype=float)
     table = {
         row.tobytes(): value
-        for row, value in zip(domain.bare(rows), np.random.default_rng(3).normal(size=len(rows)), strict=True)
+        for row, value in zip(search_space.bare(rows), np.random.default_rng(3).normal(size=len(rows)), strict=True)
     }
-    values = np.array([table[row.tobytes()] for row in domain.bare(rows)])
+    values = np.array([table[row.tobytes()] for row in search_space.bare(rows)])
 
     def explained(kept):
         """Variance of the mean over all but these choices."""
@@ -101,7 +101,9 @@ def test_walks_give_the_shapley_value_by_its_definition():
             for kept in combinations(others, size):
                 gain = explained((*kept, one)) - explained(kept)
                 exact[one] += gain / (width * comb(width - 1, size))
-    found = shapley(domain, lambda bare: np.array([table[row.tobytes()] for row in bare]), np.random.default_rng(0))
+    found = shapley(
+        search_space, lambda bare: np.array([table[row.tobytes()] for row in bare]), np.random.default_rng(0)
+    )
     assert exact.sum() == pytest.approx(values.var())
     np.testing.assert_allclose(found / values.var(), exact / values.var(), atol=0.03)
 

@@ -16,14 +16,6 @@ PAPER = SPACE.build(SPACE.first["paper"])
 SEEDS = {"init": 3, "order": 5}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def setting():
     setting = small_setting(images=96)

@@ -1,11 +1,13 @@
-"""Bayesian optimisation over choices, in numpy alone: rows of levels in, the next row out. No optuna here.
+"""Bayesian optimisation over choices, in numpy and SciPy alone: rows of levels in, the next row out. No optuna here.
 
 A row holds a level for each parameter: the index of a nominal option or of a step of an ordered one, or a position in
-[0, 1] on a continuous axis. A full row has a level everywhere; in a bare row the parameters without effect are NaN.
+[0, 1] of a continuous one. A parameter is active in a row if its level has an effect there. A full row has a level
+everywhere; in a bare row the levels of inactive parameters are NaN.
 """
 
 from acmix_nas.samplers.gp.parameter import Parameter
-from acmix_nas.samplers.gp.propose import Quantity, Task, fresh, propose, stream
-from acmix_nas.samplers.gp.search_space import Domain, unseen
+from acmix_nas.samplers.gp.problem import Problem, Quantity
+from acmix_nas.samplers.gp.propose import draw_unseen, generator, propose
+from acmix_nas.samplers.gp.search_space import SearchSpace, find_unseen
 
-__all__ = ["Domain", "Parameter", "Quantity", "Task", "fresh", "propose", "stream", "unseen"]
+__all__ = ["Parameter", "Problem", "Quantity", "SearchSpace", "draw_unseen", "find_unseen", "generator", "propose"]

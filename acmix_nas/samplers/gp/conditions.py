@@ -1,8 +1,7 @@
-"""When a parameter has an effect, learnt from what was asked of it: a decision tree over the parameters before it.
+"""The conditions under which parameters are active, learnt from trials: a decision tree for each parameter.
 
-A study whose parameters are asked for as it runs does not say which of them depend on which. An objective that asks for
-the same parameters whenever the earlier ones agree is a decision tree, and greedy splits find it from few trials
-(Breiman 1984).
+A define-by-run study does not declare which parameters depend on which. An objective that suggests the same parameters
+whenever the earlier ones agree is a decision tree, and greedy splits find it from few trials (Breiman 1984).
 """
 
 from collections.abc import Sequence
@@ -13,22 +12,22 @@ import numpy as np
 from acmix_nas.samplers.gp.parameter import Array, Indices, Mask, Parameter
 
 THRESHOLDS = 16
-"""Split points tried on an ordered parameter at most."""
+"""Split points of an ordered parameter, at most."""
 
 
 @dataclass(frozen=True, slots=True)
-class Gates:
-    """Full rows (C, D) -> (C, D), which levels are expected to have an effect.
+class Conditions:
+    """Full rows (C, D) -> (C, D), which parameters are expected to be active.
 
     Attributes:
-        trees: For each parameter its tree, or whether it always has an effect.
+        trees: For each parameter its tree, or whether it is always or never active.
     """
 
     trees: tuple["_Split | bool", ...]
 
     @classmethod
-    def learnt(cls, parameters: Sequence[Parameter], bare: Array) -> "Gates":
-        """The gates that bare rows (N, D) show; a parameter comes after those that decide on it."""
+    def learn(cls, parameters: Sequence[Parameter], bare: Array) -> "Conditions":
+        """The conditions that bare rows (N, D) show; a parameter comes after those that decide on it."""
         present = ~np.isnan(bare)
         tests = _tests(parameters, bare)
         answers = np.stack([test.of(bare) for test in tests], axis=1) if tests else np.zeros((len(bare), 0), dtype=bool)
@@ -44,7 +43,7 @@ class Gates:
         return cls(tuple(trees))
 
     def __call__(self, full: Array) -> Mask:
-        """Which levels of full rows are expected to have an effect."""
+        """(C, D) which parameters of full rows are expected to be active."""
         bare = full.copy()
         for column, tree in enumerate(self.trees):
             bare[~_follow(tree, bare), column] = np.nan
@@ -53,7 +52,7 @@ class Gates:
 
 @dataclass(frozen=True, slots=True)
 class _Test:
-    """A question on one parameter: is it at this level, at most at this level, or, for None, without effect?"""
+    """A question on one parameter: is it at this level, at most at this level, or, for None, inactive?"""
 
     column: int
     level: float | None
@@ -90,7 +89,7 @@ def _tests(parameters: Sequence[Parameter], bare: Array) -> list[_Test]:
 
 
 def _grow(tests: list[_Test], answers: Mask, allowed: Mask, wanted: Mask, rows: Indices) -> "_Split | bool":
-    """The tree that tells which of the rows have the parameter; a leaf is the more frequent answer."""
+    """The tree that predicts in which of the rows the parameter is active; a leaf is the more frequent answer."""
     here = wanted[rows]
     share = float(here.mean()) if len(here) else 1.0
     if share in (0.0, 1.0):

@@ -6,12 +6,15 @@ Rasmussen and Williams 2006, algorithm 2.1 and section 5.4.1; the weights are ma
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import minimize
 
 from acmix_nas.samplers.gp.kernel import Features
-from acmix_nas.samplers.gp.lbfgs import minimise
 from acmix_nas.samplers.gp.parameter import Array
 
-STEPS, TOLERANCE = 25, 1e-3
+LBFGS = {"maxiter": 25, "maxcor": 8, "ftol": 1e-5, "gtol": 1e-3}
+"""A rough fit is enough: proposals do not improve with a finer one."""
+FAILED = 1e10
+"""The loss of hyperparameters whose covariance has no Cholesky factor; L-BFGS takes no infinity."""
 SIGNAL, SIGNAL_SPREAD = 1.0, 0.5
 NOISE, NOISE_SPREAD = 0.02, 1.0
 """Prior medians of signal and noise variance and their spreads in log units; targets have variance 1."""
@@ -34,13 +37,13 @@ class Hyper:
 
 
 class Posterior:
-    """What is known of f after measurements.
+    """The posterior of f given measurements.
 
     Args:
         hyper: The hyperparameters.
-        points: (N, M) features of what was measured.
+        points: (N, M) features of the measured rows.
         targets: (N,) means of the measurements.
-        counts: (N,) how many measurements each mean is of.
+        counts: (N,) number of measurements of each mean.
     """
 
     def __init__(self, hyper: Hyper, points: Array, targets: Array, counts: Array) -> None:
@@ -64,7 +67,7 @@ class Posterior:
         return np.asarray(kernel(self._hyper, points, self._points) @ (self._whiten.T @ self._white))
 
     def left_out(self) -> Array:
-        """(N,) by how much each target is missed by the posterior of all others (Rasmussen and Williams, 5.12)."""
+        """(N,) errors of the leave-one-out predictions (Rasmussen and Williams, 5.12)."""
         inverse = self._whiten.T @ self._whiten
         return np.asarray((inverse @ self._targets) / np.diag(inverse))
 
@@ -81,7 +84,7 @@ def fit(features: Features, points: Array, targets: Array, counts: Array) -> Hyp
         return negative_log_posterior(features, x, points, targets, counts)
 
     start = np.zeros(len(features.spread) + 2)
-    return _hyper(features, minimise(loss, start, steps=STEPS, tolerance=TOLERANCE))
+    return _hyper(features, minimize(loss, start, jac=True, method="L-BFGS-B", options=LBFGS).x)
 
 
 def negative_log_posterior(
@@ -92,9 +95,9 @@ def negative_log_posterior(
     Args:
         features: Gives the weights' prior.
         x: (P + 2,) theta, then log(signal / SIGNAL) and log(noise / NOISE).
-        points: (N, M) features of what was measured.
+        points: (N, M) features of the measured rows.
         targets: (N,) means of the measurements.
-        counts: (N,) how many measurements each mean is of.
+        counts: (N,) number of measurements of each mean.
     """
     hyper = _hyper(features, x)
     covariance = kernel(hyper, points, points)
@@ -104,7 +107,7 @@ def negative_log_posterior(
     try:
         factor = np.linalg.cholesky(noisy)
     except np.linalg.LinAlgError:
-        return np.inf, prior
+        return FAILED, prior
     whiten = np.linalg.solve(factor, np.eye(len(factor)))
     inverse = whiten.T @ whiten
     alpha = inverse @ targets

@@ -1,8 +1,8 @@
-"""Rows as features: the Hamming distance over weighted choices is a squared distance between feature vectors.
+"""Features of rows: the weighted Hamming distance over choices is a squared distance between feature vectors.
 
 With w_m the weight of feature m, the kernel's distance of two rows is sum_m w_m (F_m - F'_m)^2. A nominal choice has
 one feature for each option, 1/sqrt(2) where it is taken: two rows that differ in it are (w_a + w_b) / 2 apart, so that
-every option has its own say. An ordered choice has its position in [0, 1]. Being without effect is a level of its own.
+every option has its own weight. An ordered choice has its position in [0, 1]. Being inactive is one more level.
 """
 
 from collections.abc import Hashable, Sequence
@@ -14,22 +14,22 @@ import numpy as np
 from acmix_nas.samplers.gp.parameter import Array, Mask, Parameter
 
 OWN_OPTIONS = 12
-"""With more options than this the options of a choice have one weight."""
-SPREAD_CHOICE, SPREAD_KIN, SPREAD_OPTION = 0.7, 0.7, 0.7
-"""Standard deviations, in log units, of a choice's weight around its kin's, of the kin's, and of an option's."""
+"""The options of a choice with more options than this share one weight."""
+SPREAD_CHOICE, SPREAD_GROUP, SPREAD_OPTION = 0.7, 0.7, 0.7
+"""Prior standard deviations, in log units: of a choice's weight around its group's, of the group's, of an option's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """How rows become features, and how few numbers give all weights.
+    """The features of rows, and the prior of their weights.
 
     log w = base + loadings @ theta, theta_p ~ N(0, spread_p^2).
 
     Attributes:
-        parameters: The axes.
-        conditional: For each axis, whether it may be without effect.
+        parameters: The columns.
+        conditional: For each parameter, whether it may be inactive.
         base: (M,) log weights at theta = 0: 2 / D.
-        loadings: (M, P) which thetas a feature's log weight is the sum of.
+        loadings: (M, P) the thetas that each feature's log weight is the sum of.
         spread: (P,) prior standard deviations.
     """
 
@@ -41,7 +41,7 @@ class Features:
 
     @classmethod
     def of(cls, parameters: Sequence[Parameter], conditional: Mask) -> "Features":
-        """The features of these axes."""
+        """The features of these columns."""
         thetas: dict[Hashable, float] = {}
         loads = [
             feature
@@ -78,7 +78,7 @@ class Features:
 
 def _loads(index: int, parameter: Parameter, conditional: bool) -> list[tuple[Hashable, ...]]:
     """The thetas of each of a parameter's features."""
-    shared: tuple[Hashable, ...] = (("choice", index), ("kin", parameter.kin))
+    shared: tuple[Hashable, ...] = (("choice", index), ("group", parameter.group))
     if parameter.ordered:
         features = [shared]
     elif parameter.size is None or parameter.size < 2:
@@ -86,10 +86,10 @@ def _loads(index: int, parameter: Parameter, conditional: bool) -> list[tuple[Ha
     elif parameter.size == 2 or parameter.size > OWN_OPTIONS:
         features = [shared] * parameter.size
     else:
-        features = [(*shared, ("option", parameter.kin, option)) for option in range(parameter.size)]
+        features = [(*shared, ("option", parameter.group, option)) for option in range(parameter.size)]
     return [*features, (*shared, ("absent",))] if conditional else features
 
 
 def _spread(name: Hashable) -> float:
     assert isinstance(name, tuple)
-    return {"choice": SPREAD_CHOICE, "kin": SPREAD_KIN}.get(name[0], SPREAD_OPTION)
+    return {"choice": SPREAD_CHOICE, "group": SPREAD_GROUP}.get(name[0], SPREAD_OPTION)

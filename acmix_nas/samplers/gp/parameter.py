@@ -1,4 +1,4 @@
-"""`Parameter`: one axis of a search, as levels."""
+"""`Parameter`: one parameter of a search, as levels."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -12,25 +12,25 @@ Mask = NDArray[np.bool_]
 Indices = NDArray[np.intp]
 
 ALL_LEVELS = 32
-"""With more levels than this an axis is sampled, not enumerated."""
+"""A parameter with more levels than this is sampled, not enumerated."""
 DIGITS = 12
-"""Decimals of a position on a continuous axis."""
+"""Decimals of the position of a continuous parameter."""
 STEPS = (0.02, 0.1, 0.3)
-"""Standard deviations of moves along a sampled axis, as parts of its range."""
+"""Standard deviations of moves along a sampled parameter, as fractions of its range."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """One axis.
+    """One parameter.
 
     Attributes:
         name: Its name.
-        size: Number of levels; None on a continuous axis.
+        size: Number of levels; None if it is continuous.
         ordered: Whether near levels are alike.
-        low: Value of the first level of an ordered axis.
-        step: Distance of two levels.
-        log: Whether distances are those of logarithms.
-        kin: Parameters of the same kin have the same options and learn from one another.
+        low: Value of the first level, if it is ordered.
+        step: Difference between neighbouring levels.
+        log: Whether distances are those of the logarithms.
+        group: Parameters of one group have the same options and share a prior.
     """
 
     name: str
@@ -39,10 +39,10 @@ class Parameter:
     low: float = 0.0
     step: float = 1.0
     log: bool = False
-    kin: Hashable = None
+    group: Hashable = None
 
     def units(self, levels: Array) -> Array:
-        """Positions in [0, 1] of levels of an ordered axis."""
+        """Positions in [0, 1] of levels of an ordered parameter."""
         if self.size is None:
             return levels
         last = self.size - 1
@@ -54,7 +54,7 @@ class Parameter:
         return np.asarray(np.log((self.low + self.step * levels) / self.low) / span)
 
     def draw(self, rng: np.random.Generator, count: int) -> Array:
-        """Random levels, even over [0, 1] on an ordered axis."""
+        """Random levels, uniform over [0, 1] if it is ordered."""
         if self.size is None:
             return _rounded(rng.random(count))
         if self.log:
@@ -62,7 +62,7 @@ class Parameter:
         return np.asarray(rng.integers(0, self.size, count), dtype=np.float64)
 
     def others(self, level: float, rng: np.random.Generator) -> Array:
-        """The levels one edit away: all of them, or a sample of near and far ones on a long axis."""
+        """The levels one edit away: all of them, or of many levels a sample of near and far ones."""
         if self.size is not None and self.size <= ALL_LEVELS:
             levels = np.arange(self.size, dtype=np.float64)
             return np.asarray(levels[levels != level])
@@ -88,5 +88,5 @@ class Parameter:
 
 
 def _rounded(units: Array) -> Array:
-    """Positions that are the same again after they were a parameter's value."""
+    """Positions that survive the way to a parameter's value and back."""
     return np.asarray(np.round(units, DIGITS))

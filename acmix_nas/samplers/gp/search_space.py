@@ -1,4 +1,4 @@
-"""`Domain`: what rows there are, and which of their levels have an effect."""
+"""`SearchSpace`: all rows, and which of their parameters are active."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,56 +6,56 @@ import numpy as np
 
 from acmix_nas.samplers.gp.parameter import Array, Mask, Parameter
 
-ALL_WALKED = 1000
-"""With more levels than this, and than twice those tried, an untried one is drawn, not looked up."""
+MAX_LISTED = 1000
+"""An untried level is found in a list of all; of more levels than this, and than twice those tried, it is drawn."""
 COMPLETIONS = 4
-"""Rows tried for an edit that makes other parameters active, each with other levels of those."""
+"""Neighbours made of one edit that makes other parameters active, each with other levels of those."""
 
 
-class Domain:
-    """A set of rows.
+class SearchSpace:
+    """The set of all rows.
 
     Args:
-        parameters: The axes; one that decides whether another is active comes before it.
-        active: (C, D) full rows -> (C, D), which levels have an effect. Nothing where all always have.
-        held: (D,) levels that all rows have, NaN where they are free. Nothing where all are free.
+        parameters: The columns; one that decides whether another is active comes before it.
+        active: Full rows (C, D) -> (C, D), which parameters are active; None if all always are.
+        fixed: (D,) levels that all rows have, NaN where they are free; None if all are.
     """
 
     def __init__(
         self,
         parameters: Sequence[Parameter],
         active: Callable[[Array], Mask] | None = None,
-        held: Array | None = None,
+        fixed: Array | None = None,
     ) -> None:
         self.parameters = tuple(parameters)
-        self.held = np.full(len(self.parameters), np.nan) if held is None else held
+        self.fixed = np.full(len(self.parameters), np.nan) if fixed is None else fixed
         self._active = active
 
     def active(self, rows: Array) -> Mask:
-        """Which levels of full rows have an effect."""
+        """(C, D) which parameters of full rows are active."""
         if self._active is None:
             return np.ones(rows.shape, dtype=bool)
         return self._active(rows)
 
     def bare(self, rows: Array) -> Array:
-        """The rows with NaN where a level has no effect."""
+        """The rows with NaN where a parameter is inactive."""
         return np.where(self.active(rows), rows, np.nan)
 
     def draw(self, rng: np.random.Generator, count: int) -> Array:
         """Random full rows, (count, D)."""
         drawn = np.stack([parameter.draw(rng, count) for parameter in self.parameters], axis=1)
-        return np.where(np.isnan(self.held), drawn, self.held)
+        return np.where(np.isnan(self.fixed), drawn, self.fixed)
 
     def filled(self, rows: Array, rng: np.random.Generator) -> Array:
         """The rows with random levels in place of NaN."""
-        rows = np.where(np.isnan(self.held), rows, self.held)
+        rows = np.where(np.isnan(self.fixed), rows, self.fixed)
         return np.where(np.isnan(rows), self.draw(rng, len(rows)), rows)
 
     def neighbours(self, rows: Array, rng: np.random.Generator) -> Array:
-        """All full rows one edit of an active level away from these full rows."""
+        """All full rows that differ from one of these full rows in one active level."""
         found = [rows[:0]]
         for row, mask in zip(rows, self.active(rows), strict=True):
-            for column in np.flatnonzero(mask & np.isnan(self.held)):
+            for column in np.flatnonzero(mask & np.isnan(self.fixed)):
                 levels = self.parameters[column].others(row[column], rng)
                 edited = np.repeat(row[None], len(levels), axis=0)
                 edited[:, column] = levels
@@ -64,7 +64,7 @@ class Domain:
         return np.concatenate(found)
 
     def mutants(self, rows: Array, rng: np.random.Generator, count: int) -> Array:
-        """Full rows two or three edits away from these full rows."""
+        """`count` full rows that differ from one of these full rows in two or three active levels."""
         mutants = rows[rng.integers(0, len(rows), count)]
         edited = rng.random(mutants.shape)
         edited[~self.active(mutants)] = 2.0
@@ -73,35 +73,36 @@ class Domain:
         return np.where(among_first & (edited < 2.0), self.draw(rng, count), mutants)
 
     def _completions(self, edited: Array, mask: Mask, rng: np.random.Generator) -> list[Array]:
+        """The edited rows with other levels of the parameters that the edit makes active."""
         if self._active is None:
             return []
-        fresh = self.active(edited) & ~mask
-        opened = fresh.any(axis=1)
-        if not opened.any():
+        opened = self.active(edited) & ~mask
+        rows = opened.any(axis=1)
+        if not rows.any():
             return []
-        again = np.repeat(edited[opened], COMPLETIONS - 1, axis=0)
-        return [np.where(np.repeat(fresh[opened], COMPLETIONS - 1, axis=0), self.draw(rng, len(again)), again)]
+        copies = np.repeat(edited[rows], COMPLETIONS - 1, axis=0)
+        return [np.where(np.repeat(opened[rows], COMPLETIONS - 1, axis=0), self.draw(rng, len(copies)), copies)]
 
 
 def repeats(rows: Array, seen: Array) -> Mask:
-    """Which full rows do what a seen bare row did: they agree on every level that had an effect there."""
+    """(C,) which full rows repeat a seen bare row: they agree on every level that was active there."""
     if not len(seen) or not len(rows):
         return np.zeros(len(rows), dtype=bool)
     absent = np.isnan(seen)
     return np.array([bool(((seen == row) | absent).all(axis=1).any()) for row in rows])
 
 
-def unseen(domain: Domain, seen: Array, rng: np.random.Generator) -> Array | None:
-    """A full row that repeats no seen bare row, or None if every row does.
+def find_unseen(search_space: SearchSpace, seen: Array, rng: np.random.Generator) -> Array | None:
+    """A full row that repeats no seen bare row; None if every row does.
 
-    Walks the tree of what was seen: which parameter comes next is known from the rows that agree so far.
+    Searches the tree of the seen rows: the rows that agree so far say which parameter comes next.
     """
-    fixed = ~np.isnan(domain.held)
-    agreeing = seen[((seen == domain.held) | np.isnan(seen) | ~fixed).all(axis=1)]
-    return _walk(domain.parameters, agreeing, domain.draw(rng, 1)[0], fixed, rng)
+    fixed = ~np.isnan(search_space.fixed)
+    agreeing = seen[((seen == search_space.fixed) | np.isnan(seen) | ~fixed).all(axis=1)]
+    return _search_tree(search_space.parameters, agreeing, search_space.draw(rng, 1)[0], fixed, rng)
 
 
-def _walk(
+def _search_tree(
     parameters: Sequence[Parameter], agreeing: Array, row: Array, fixed: Mask, rng: np.random.Generator
 ) -> Array | None:
     if not len(agreeing):
@@ -117,16 +118,16 @@ def _walk(
         row = row.copy()
         row[column] = level
         agree = (agreeing[:, column] == level) | np.isnan(agreeing[:, column])
-        found = _walk(parameters, agreeing[agree], row, fixed, rng)
+        found = _search_tree(parameters, agreeing[agree], row, fixed, rng)
         if found is not None:
             return found
     return None
 
 
 def _levels(parameter: Parameter, tried: Array, rng: np.random.Generator) -> list[float]:
-    """Levels in random order, untried ones first; on a long axis a few untried ones, for there must be some."""
+    """Levels in random order, untried ones first; of a parameter with many levels a few untried ones."""
     known = set(tried[~np.isnan(tried)].tolist())
-    if parameter.size is not None and parameter.size <= max(ALL_WALKED, 2 * len(known)):
+    if parameter.size is not None and parameter.size <= max(MAX_LISTED, 2 * len(known)):
         order: list[float] = rng.permutation(parameter.size).astype(np.float64).tolist()
         return sorted(order, key=lambda level: level in known)
     return [level for level in parameter.draw(rng, 2 * len(known) + 20).tolist() if level not in known]

@@ -1,29 +1,26 @@
 """Measured values as targets of a Gaussian process."""
 
-from statistics import NormalDist
-
 import numpy as np
+from scipy.special import ndtri
+from scipy.stats import rankdata
 
 from acmix_nas.samplers.gp.parameter import Array
 
 
 def normal_scores(values: Array) -> Array:
-    """Quantiles of the standard normal at the values' ranks, equal values sharing the mean of their ranks.
+    """Quantiles of the standard normal at the values' ranks; equal values share the mean of their ranks.
 
-    A surrogate of ranks is not led astray by a few networks that fail to train.
+    A model of ranks is not misled by a few networks that fail to train.
     """
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = np.cumsum(count) - (count - 1) / 2.0
-    normal = NormalDist()
-    return np.array([normal.inv_cdf((rank - 0.5) / len(values)) for rank in ranks])[place]
+    return np.asarray(ndtri((rankdata(values) - 0.5) / len(values)))
 
 
 def raw_values(scores: Array, values: Array, targets: Array) -> Array:
-    """The inverse of `normal_scores` for any scores: linear between measured values, and on beyond them.
+    """The inverse of `normal_scores`, linear between measured values and beyond them.
 
     Args:
-        scores: Where to read it.
-        values: (N,) what was measured.
+        scores: Normal scores, of any shape.
+        values: (N,) measured values.
         targets: (N,) their normal scores.
     """
     targets, first = np.unique(targets, return_index=True)
@@ -39,7 +36,7 @@ def raw_values(scores: Array, values: Array, targets: Array) -> Array:
 
 
 def limit_targets(values: Array) -> Array:
-    """Constraint values compressed by their logarithm, with unit size; what is at most 0 stays so."""
+    """Constraint values as signed logarithms with a root mean square of 1; what is at most 0 stays so."""
     scale = float(np.median(np.abs(values))) or 1.0
     compressed = np.sign(values) * np.log1p(np.abs(values) / scale)
     return np.asarray(compressed / (float(np.sqrt((compressed**2).mean())) or 1.0))
