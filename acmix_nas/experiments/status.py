@@ -26,7 +26,8 @@ class Standing:
         state: "running", "done", "stopped" before it had all its trials, or "unknown": it cannot be read.
         goal: Trials that it is to have; None if it never ran.
         counts: Status -> number of trials; trials that wait at a rung are "paused", those in training "running".
-        best: (top-1, number) of the best trial.
+        metric: What scores are called, as "top-1".
+        best: (score, number) of the best trial.
         front: Networks that nothing beats.
         now: Trials in training.
         left_s: Seconds left, as the process at work sees it.
@@ -37,6 +38,7 @@ class Standing:
     state: str
     goal: int | None = None
     counts: dict[str, int] = field(default_factory=dict)
+    metric: str = ""
     best: tuple[float, int] | None = None
     front: int = 0
     now: list[dict[str, Any]] = field(default_factory=list)
@@ -111,7 +113,8 @@ def _standing(study: Study) -> Standing:
         state="running" if works else "done" if done else "stopped",
         goal=goal,
         counts=dict(counts),
-        best=(best[0].top1 or 0.0, best[0].number) if best else None,
+        metric=study.header.metric.title,
+        best=(best[0].score or 0.0, best[0].number) if best else None,
         front=len(best),
         now=running.get("trials", []),
         left_s=running.get("left_s"),

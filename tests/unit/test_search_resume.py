@@ -106,7 +106,7 @@ def test_a_stop_keeps_the_running_epoch(tmp_path, by_file, monkeypatch):
     search(whole, SPACE, setting, trials=1, callbacks=Onlooker())
     again = Onlooker()
     steps = []
-    again.step = lambda progress: steps.append(len(progress.scores))  # type: ignore[method-assign]
+    again.step = lambda number, progress: steps.append(len(progress.scores))  # type: ignore[method-assign]
     (study.folder / STOP).unlink(missing_ok=True)
     search(study, SPACE, setting, trials=1, callbacks=again, stop=Stop(study.folder))
     assert steps == [2], "only the last epoch was still to be trained"
