@@ -152,6 +152,7 @@ class TrainingDisplay(TrainingCallbacks):
     def __init__(self) -> None:
         self._console = progress()
         self._decoding = DecodingBar(self._console)
+        self._metric = TOP1
         self._bar = Progress(
             text_column("{task.description}"),
             BarColumn(),
@@ -182,16 +183,21 @@ class TrainingDisplay(TrainingCallbacks):
         self._decoding.stop()
         self._console.print(text, soft_wrap=True)
 
+    def start(self, metric: Metric) -> None:
+        """The network is there, and what it is scored by."""
+        self._decoding.stop()
+        self._metric = metric
+
     def step(self, progress: Training) -> None:
         """An optimizer step was done."""
-        last = f", top-1 {progress.scores[-1]:.4f}" if progress.scores else ""
+        last = f", {_score(self._metric, progress)}" if progress.scores else ""
         epoch = f"epoch {min(len(progress.scores) + 1, progress.epochs)} of {progress.epochs}{last}, steps"
         self._bar.start()
         self._bar.update(self._steps, completed=progress.step, total=progress.steps, description=epoch, visible=True)
 
     def epoch(self, progress: Training) -> None:
         """An epoch was scored and saved."""
-        self.note(epoch_line(progress))
+        self.note(epoch_line(self._metric, progress))
 
 
 class FidelityDisplay(FidelityCallbacks):

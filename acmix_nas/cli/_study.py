@@ -78,7 +78,7 @@ def print_study(
         more: Options that let it grow.
         as_json: Whether the results are one JSON object.
     """
-    from acmix_nas.report.pruning import pruning_text
+    from acmix_nas.report.trials import pruning_text
 
     header, records, folder = result.header, result.records, result.folder
     if as_json:
@@ -88,7 +88,7 @@ def print_study(
     failed = result.failed
     lines = [f"{len(failed)} of {len(records)} trials failed; the first: {failed[0].error}"] if failed else []
     lines += ["", f"written to {folder}: {', '.join(sorted(file.name for file in result.files))}"]
-    lines += pruning_text(header, records)
+    lines += pruning_text(records)
     resume = [*again, "--study", folder.name, *out_words(folder.parent), "--resume", *places]
     if result.stopped:
         lines += [f"stopped ({result.stopped}); everything finished is kept. Go on with:", f"  {command(*resume)}"]

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,9 @@ from acmix_nas.cli._options import (
     plugin_option,
     space_option,
 )
+from acmix_nas.cli._parse import parse_size
 from acmix_nas.cli._say import say
+from acmix_nas.sizes import pair, size_text
 
 if TYPE_CHECKING:
     from acmix_nas.data import Description, Index
@@ -96,7 +99,12 @@ def describe(source: str | None, sample: int, seed: int, as_json: bool) -> None:
     help="Images held out of the training images for search.  [default: a sixth of them, 5,000 at most]",
 )
 @click.option(
-    "--size", type=click.IntRange(min=1), default=144, show_default=True, help="Height and width in pixels of a store."
+    "--size",
+    callback=parse_size,
+    default="144",
+    show_default=True,
+    metavar="H[xW]",
+    help="Height and width of the images in pixels.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draws.")
 @click.option(
@@ -211,8 +219,9 @@ def _print_description(found: "Description") -> None:
 
 def _print_store(out: Path, index: "Index") -> None:
     images = ", ".join(f"{count:,} {split}" for split, count in index.images.items())
-    size = sum(index.images.values()) * 3 * index.size**2
-    lines = [f"{out}: {len(index.classes)} classes, {images} images of {index.size} px, {size / 1e6:,.1f} MB"]
+    size = sum(index.images.values()) * 3 * prod(pair(index.size))
+    of = f"images of {size_text(index.size)} px, {size / 1e6:,.1f} MB"
+    lines = [f"{out}: {len(index.classes)} classes, {images} {of}"]
     traits: dict[str, int] = {}
     for counts in index.traits.values():
         for name, count in counts.items():
@@ -244,8 +253,10 @@ def _print_fidelity(found: "Fidelity", space: str, folder: Path) -> None:
         f"{cheap['images']:,} images against {large['epochs']} of {large['images']:,}, search split, seed {found.seed}"
     )
     table = Table("order by", "Spearman [95 %]", "Kendall [95 %]", box=None, header_style="bold")
-    for name, pair in found.agreements.items():
-        cells = [f"{part.value:+.2f} [{part.low:+.2f}, {part.high:+.2f}]" for part in (pair.spearman, pair.kendall)]
+    for name, agreement in found.agreements.items():
+        cells = [
+            f"{part.value:+.2f} [{part.low:+.2f}, {part.high:+.2f}]" for part in (agreement.spearman, agreement.kendall)
+        ]
         table.add_row(name, *cells)
     results().print(table)
     if found.failed:

@@ -55,7 +55,7 @@ def _lines(standing: "Standing") -> list[str]:
         ("state", standing.state),
         ("trials", f"{standing.ended} of {standing.goal or '?'}"),
         *(("", text) for text in counts),
-        *([("best", f"{standing.metric} {standing.best[0]:.4f}, trial {standing.best[1]}")] if standing.best else []),
+        *([("best", standing.best_text)] if standing.best else []),
         ("front", f"{standing.front} networks"),
         *(("now", f"trial {now['number']}, epoch {now['epoch']} of {now['epochs']}") for now in standing.now),
         *([("left", _time(standing.left_s))] if standing.left_s is not None else []),

@@ -129,14 +129,16 @@ def _print(result: "TrainingResult", *, as_json: bool) -> None:
 
 
 def _print_scores(result: "TrainingResult") -> None:
-    job, progress, best = result.job, result.progress, result.best
+    from acmix_nas.experiments.training import score_text
+
+    job, metric, progress, best = result.job, result.metric, result.progress, result.best
     scores = progress.scores
     if best is None:
         say(f"{job.name}: no epoch was finished")
         return
     say(
-        f"{job.name}: top-1 {scores[-1]:.4f} after epoch {len(scores)} of {progress.epochs}, best {scores[best]:.4f} "
-        f"after epoch {best + 1} (chosen on the images it is scored on)"
+        f"{job.name}: {score_text(metric, scores[-1])} after epoch {len(scores)} of {progress.epochs}, best "
+        f"{metric.stored_text(scores[best])} after epoch {best + 1} (chosen on the images it is scored on)"
     )
     if progress.skipped:
         say(f"{progress.skipped} steps changed no weight: the norm of their gradient was not finite (log.txt)")
@@ -144,9 +146,12 @@ def _print_scores(result: "TrainingResult") -> None:
 
 
 def _print_score(result: "ScoreResult", *, as_json: bool) -> None:
+    from acmix_nas.experiments.training import score_text
+
     job = result.job
     if result.is_first:
-        text = f"{job.network.name}, {job.options.checkpoint}: top-1 {result.top1:.4f}"
+        value = score_text(result.metric, result.values[result.metric.name])
+        text = f"{job.network.name}, {job.options.checkpoint}: {value}"
         say(json.dumps(result.to_dict()) if as_json else f"{text} on {result.images:,} images of {result.data}")
 
 

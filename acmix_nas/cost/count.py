@@ -9,8 +9,8 @@ from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import AcmixError
 from acmix_nas.parts import Part, Placed
 from acmix_nas.record import Cost
+from acmix_nas.sizes import Size, size_of
 
-Size = int | tuple[int, int]
 AS_NAMED: dict[str, Any] = {"num_classes": 1000, "in_chans": 3, "img_size": None, "patch_size": None, "width": 1.0}
 """How an `Arch` alone is counted: as the full network, built for the image that is fed."""
 
@@ -28,7 +28,7 @@ def count(arch_or_model: Any, input_size: Size = 224) -> Cost:
         input_size: Extent of the square image in pixels, or (height, width).
 
     Returns:
-        The cost; of an image that is not square, `Cost.input_size` is the longer side.
+        The cost, with the size it is told of.
 
     Raises:
         AcmixError: It is neither, or a model that was merged or pruned.
@@ -39,8 +39,7 @@ def count(arch_or_model: Any, input_size: Size = 224) -> Cost:
         params += block.params
         macs += block.macs
         macs_deploy += block.macs_deploy
-    longest = input_size if isinstance(input_size, int) else max(input_size)
-    return Cost(params=params, macs=macs, macs_deploy=macs_deploy, input_size=longest)
+    return Cost(params=params, macs=macs, macs_deploy=macs_deploy, input_size=size_of(input_size))
 
 
 def breakdown(arch_or_model: Any, input_size: Size = 224) -> tuple[Part, ...]:

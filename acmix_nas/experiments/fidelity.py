@@ -312,15 +312,15 @@ def sample_archs(space: Space, proxy: Proxy, count: int, seed: int) -> list[Arch
 
 
 def _summarise(trainings: Trainings, pairs: list[dict[str, TrialRecord]]) -> Fidelity:
-    done = [pair for pair in pairs if all(record.top1 is not None for record in pair.values())]
+    done = [pair for pair in pairs if all(record.score is not None for record in pair.values())]
     if len(done) < LEAST:
         failed = next(record.error for pair in pairs for record in pair.values() if record.error)
         raise StudyError(
             f"an order needs {LEAST} networks or more; {len(done)} were trained. The first failed: {failed}"
         )
-    large = [pair[LARGE].top1 or 0.0 for pair in done]
+    large = [pair[LARGE].score or 0.0 for pair in done]
     orders = {
-        "proxy": [pair[CHEAP].top1 or 0.0 for pair in done],
+        "proxy": [pair[CHEAP].score or 0.0 for pair in done],
         "params": [float(pair[LARGE].cost.params) for pair in done],
         "macs": [float(pair[LARGE].cost.macs) for pair in done],
     }

@@ -20,6 +20,7 @@ from acmix_nas.errors import UsageError
 from acmix_nas.experiments.networks import ablation_networks, find_network
 from acmix_nas.experiments.setup import pick_device
 from acmix_nas.report.profile.bars import draw_bars
+from acmix_nas.sizes import Size, pair
 
 DEFAULT_MODEL = "acmix_swin_tiny_patch4_window7_224"
 DEFAULT_SIZE = 224
@@ -135,7 +136,7 @@ def run(options: ProfileOptions, callbacks: ProfileCallbacks | None = None) -> d
     callbacks = callbacks or ProfileCallbacks()
     how = options.execution("paper" if options.impls or options.ablation else "train")
     networks, baseline, usual, summary = _subjects(options)
-    size = options.input_size or (usual, usual)
+    size = options.input_size or pair(usual)
     with threads(options.threads):
         table = _load_table(options, how, size, callbacks)
         busy = warn_when_busy(how.device, callbacks)
@@ -195,7 +196,7 @@ def _busy(what: str) -> str:
     return f"the machine is busy: {what}. Times will be too long and spread; stop other work and measure again."
 
 
-def _subjects(options: ProfileOptions) -> tuple[list[Network], int, int, str]:
+def _subjects(options: ProfileOptions) -> tuple[list[Network], int, Size, str]:
     """The networks, the place of the baseline among them, the usual size of their images, and what they are."""
     if options.ablation is not None:
         if options.models or options.impls:

@@ -15,6 +15,7 @@ from acmix_nas.experiments.setup import image_remarks
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import View, render
 from acmix_nas.report.sampling import sampling_notes
+from acmix_nas.sizes import size_text
 from acmix_nas.study.stop import TIME_IS_UP, Stop
 from acmix_nas.study.study import Study
 from acmix_nas.train import Setting
@@ -153,7 +154,7 @@ def _announcement(study: Study, setting: Setting) -> list[str]:
     return [
         f"study {header.name}: {header.kind} {header.space}, seed {header.seed}, in {study.folder}",
         f"data: {splits.name}, {classes}, scores on the {header.split} split",
-        f"proxy: {proxy.name}, {proxy.input_size} px, width {proxy.width:g}, epochs {budget.epochs}, "
+        f"proxy: {proxy.name}, {size_text(proxy.input_size)} px, width {proxy.width:g}, epochs {budget.epochs}, "
         f"{budget.precision} on {setting.device}",
     ]
 

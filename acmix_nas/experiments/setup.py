@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 import torch
 
 from acmix_nas import __version__, plugins
-from acmix_nas.cost.environment import environment, supports_bf16
 from acmix_nas.data import Splits, load_splits
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.executors import Executor, Place, TrialLimits, Work, make_executor
 from acmix_nas.executors.placement import check_crew, crew, device_asked, limits_asked
 from acmix_nas.experiments.options import StudyOptions, WorkerOptions
 from acmix_nas.record import StudyHeader
+from acmix_nas.sizes import Size
 from acmix_nas.space import Proxy, Space
 from acmix_nas.space.stored import space_of
 from acmix_nas.study.creation import check_free
@@ -178,9 +178,9 @@ def load_work(
 
 
 def setting_of(
-    proxy: Proxy, splits: Splits, *, split: str, input_size: int, device: str, budget: Budget | None = None
+    proxy: Proxy, splits: Splits, *, split: str, input_size: Size, device: str, budget: Budget | None = None
 ) -> Setting:
-    """What trials hold fixed, with the environment of this process.
+    """What trials hold fixed.
 
     Args:
         proxy: How networks are shrunk.
@@ -192,12 +192,11 @@ def setting_of(
     """
     return Setting(
         proxy=proxy,
-        budget=budget or budget_of(proxy, len(splits.train), device),
+        budget=budget or Budget.of_proxy(proxy, images=len(splits.train), device=device),
         splits=splits,
         split=split,
         input_size=input_size,
         device=device,
-        environment=environment(device),
     )
 
 
@@ -208,17 +207,6 @@ def settings_of(setting: Setting) -> dict[str, Any]:
         "proxy": setting.proxy.to_dict(),
         "budget": setting.budget.to_dict(),
     }
-
-
-def budget_of(proxy: Proxy, images: int, device: str) -> Budget:
-    """The recipe of a proxy on so many images."""
-    return Budget(
-        epochs=proxy.epochs,
-        images=images,
-        batch_size=proxy.batch_size,
-        learning_rate=proxy.learning_rate,
-        precision="bf16" if supports_bf16(torch.device(device)) else "fp32",
-    )
 
 
 def pick_device(asked: str) -> str:

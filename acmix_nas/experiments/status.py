@@ -26,8 +26,8 @@ class Standing:
         state: "running", "done", "stopped" before it had all its trials, or "unknown": it cannot be read.
         goal: Trials that it is to have; None if it never ran.
         counts: Status -> number of trials; trials that wait at a rung are "paused", those in training "running".
-        metric: What scores are called, as "top-1".
         best: (score, number) of the best trial.
+        best_text: The same in words.
         front: Networks that nothing beats.
         now: Trials in training.
         left_s: Seconds left, as the process at work sees it.
@@ -38,8 +38,8 @@ class Standing:
     state: str
     goal: int | None = None
     counts: dict[str, int] = field(default_factory=dict)
-    metric: str = ""
     best: tuple[float, int] | None = None
+    best_text: str = ""
     front: int = 0
     now: list[dict[str, Any]] = field(default_factory=list)
     left_s: float | None = None
@@ -107,15 +107,16 @@ def _standing(study: Study) -> Standing:
     works = is_at_work(study.folder)
     running: dict[str, Any] = read_running(study.folder) if works else {}
     done = goal is not None and len(records) >= goal
-    best = front(records, study.header.measures)
+    head, metric = front(records, study.header.measures), study.header.metric
+    best = (head[0].score or 0.0, head[0].number) if head else None
     return Standing(
         name=study.header.name,
         state="running" if works else "done" if done else "stopped",
         goal=goal,
         counts=dict(counts),
-        metric=study.header.metric.title,
-        best=(best[0].score or 0.0, best[0].number) if best else None,
-        front=len(best),
+        best=best,
+        best_text=f"{metric.title} {metric.stored_text(best[0])}, trial {best[1]}" if best else "",
+        front=len(head),
         now=running.get("trials", []),
         left_s=running.get("left_s"),
     )

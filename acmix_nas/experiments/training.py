@@ -2,7 +2,7 @@
 
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +18,7 @@ from acmix_nas.data import Splits, load_splits
 from acmix_nas.experiments.setup import image_remarks, pick_device
 from acmix_nas.experiments.training_job import FACTS, Job, TrainingOptions, build, check, stored_fingerprint
 from acmix_nas.files import write_text
+from acmix_nas.metrics import Metric
 from acmix_nas.reference import load_weights
 from acmix_nas.study.folder import at_work
 from acmix_nas.train import Progress, Training
@@ -37,6 +38,9 @@ class TrainingCallbacks:
     def decode(self, done: int, total: int) -> None:
         """So many images are decoded, of so many; never called where none has to be."""
 
+    def start(self, metric: Metric) -> None:
+        """The network is there, and what it is scored by."""
+
     def step(self, progress: Progress) -> None:
         """An optimizer step was done."""
 
@@ -50,6 +54,7 @@ class TrainingResult:
 
     Attributes:
         job: What was trained, and how.
+        metric: What the scores are.
         progress: Scores, losses and seconds of its epochs.
         params: Parameters of the network.
         processes: Processes that trained it together.
@@ -58,6 +63,7 @@ class TrainingResult:
     """
 
     job: Job
+    metric: Metric
     progress: Progress
     params: int
     processes: int
@@ -67,12 +73,12 @@ class TrainingResult:
     @property
     def best(self) -> int | None:
         """Index of the best epoch."""
-        scores = self.progress.scores
-        return max(range(len(scores)), key=scores.__getitem__, default=None)
+        gains = [self.metric.gain(score) for score in self.progress.scores]
+        return max(range(len(gains)), key=gains.__getitem__, default=None)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        job, progress, best = self.job, self.progress, self.best
+        job, progress, best, name = self.job, self.progress, self.best, self.metric.name
         scores = progress.scores
         return {
             "study": job.name,
@@ -84,8 +90,8 @@ class TrainingResult:
             "split": "report",
             "epochs": len(scores),
             "of_epochs": progress.epochs,
-            "top1": scores[-1] if scores else None,
-            "best_top1": None if best is None else scores[best],
+            name: scores[-1] if scores else None,
+            f"best_{name}": None if best is None else scores[best],
             "best_epoch": None if best is None else best + 1,
             "scores": scores,
             "losses": progress.losses,
@@ -102,14 +108,16 @@ class ScoreResult:
         job: Which network.
         data: Name of the images.
         images: How many were scored.
-        top1: Share of them that is classified rightly.
+        metric: The metric that comes first.
+        values: Name of each metric -> its value.
         is_first: Whether this is the first of several processes.
     """
 
     job: Job
     data: str
     images: int
-    top1: float
+    metric: Metric
+    values: Mapping[str, float]
     is_first: bool
 
     def to_dict(self) -> dict[str, Any]:
@@ -120,7 +128,7 @@ class ScoreResult:
             "data": self.data,
             "split": "report",
             "images": self.images,
-            "top1": self.top1,
+            **self.values,
         }
 
 
@@ -149,13 +157,15 @@ def run(options: TrainingOptions, callbacks: TrainingCallbacks | None = None) ->
                 if rank() == 0:
                     log.info(line)
                 callbacks.note(line)
+            callbacks.start(training.metric)
             try:
-                fit(training, job.folder, on_epoch=partial(_after_epoch, callbacks))
+                fit(training, job.folder, on_epoch=partial(_after_epoch, callbacks, training.metric))
             except KeyboardInterrupt:
                 log.info("interrupted")
                 interrupted = True
         return TrainingResult(
             job=job,
+            metric=training.metric,
             progress=training.progress,
             params=sum(parameter.numel() for parameter in training.model.parameters()),
             processes=world(),
@@ -179,26 +189,36 @@ def score(options: TrainingOptions, callbacks: TrainingCallbacks | None = None) 
     with _begun(options) as job:
         splits, training = _prepared(job, _of_first(callbacks))
         load_weights(training.scored, trained_weights(checkpoint) or checkpoint)
-        top1, _ = training.score()
+        values, _ = training.score()
         assert splits.report is not None
-        return ScoreResult(job=job, data=splits.name, images=len(splits.report), top1=top1, is_first=rank() == 0)
+        return ScoreResult(
+            job=job,
+            data=splits.name,
+            images=len(splits.report),
+            metric=training.metric,
+            values=values,
+            is_first=rank() == 0,
+        )
 
 
-def epoch_line(progress: Progress) -> str:
+def score_text(metric: Metric, score: float) -> str:
+    """A score with its name: "top-1 0.8123"."""
+    return f"{metric.title} {metric.stored_text(score)}"
+
+
+def epoch_line(metric: Metric, progress: Progress) -> str:
     """What came of the last epoch, in a line."""
     done = len(progress.scores)
     left = sum(progress.seconds) / done * (progress.epochs - done)
     shown = f"about {left / 60:.0f} min left" if left > 90 else f"about {left:.0f} s left"
-    line = (
-        f"epoch {done} of {progress.epochs}  loss {progress.losses[-1]:.4f}  top-1 {progress.scores[-1]:.4f}  "
-        f"{progress.seconds[-1]:.1f} s"
-    )
+    score = score_text(metric, progress.scores[-1])
+    line = f"epoch {done} of {progress.epochs}  loss {progress.losses[-1]:.4f}  {score}  {progress.seconds[-1]:.1f} s"
     return f"{line}  {shown}" if done < progress.epochs else line
 
 
-def _after_epoch(callbacks: TrainingCallbacks, progress: Progress) -> None:
+def _after_epoch(callbacks: TrainingCallbacks, metric: Metric, progress: Progress) -> None:
     if rank() == 0:
-        log.info(epoch_line(progress))
+        log.info(epoch_line(metric, progress))
     callbacks.epoch(progress)
 
 

@@ -18,10 +18,11 @@ from torch import nn
 
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import ArchError
-from acmix_nas.hosts import UNDECAYED, MakeMixer, NamedModel, Size, map_sizes, pair, scaled
+from acmix_nas.hosts import UNDECAYED, MakeMixer, NamedModel, map_sizes, scaled
 from acmix_nas.hosts._pvt_blocks import NORM_EPS, Block, Stage, init_transformer
 from acmix_nas.hosts._pvt_count import MLP_RATIOS, PATCH_SIZE, WIDTHS, has_token, reads_token, site
 from acmix_nas.hosts._pvt_count import count as count
+from acmix_nas.sizes import Size, pair
 
 IMG_SIZE = 224
 HEADS = (1, 2, 5, 8)

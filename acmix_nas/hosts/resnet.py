@@ -17,10 +17,11 @@ from timm.models.resnet import Bottleneck, ResNet
 from torch import nn
 
 from acmix_nas.arch import Arch, Mixer
-from acmix_nas.hosts import UNDECAYED, MakeMixer, NamedModel, Size, scaled
+from acmix_nas.hosts import UNDECAYED, MakeMixer, NamedModel, scaled
 from acmix_nas.hosts._convnet import Float32Conv2d, init_convnet
 from acmix_nas.hosts._resnet_count import PATCH_SIZE, STEM_KERNEL, WIDTHS, needs_projection, stem_strides
 from acmix_nas.hosts._resnet_count import count as count
+from acmix_nas.sizes import Size
 
 FEATURES = {"out_indices": (0, 1, 2, 3, 4)}
 

@@ -19,10 +19,11 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from acmix_nas.arch import Arch, Mixer
-from acmix_nas.hosts import UNDECAYED, MakeMixer, NamedModel, Size, scaled
+from acmix_nas.hosts import UNDECAYED, MakeMixer, NamedModel, scaled
 from acmix_nas.hosts._convnet import Float32Conv2d, init_convnet, without_autocast
 from acmix_nas.hosts._san_count import PATCH_SIZE, WIDTHS, checked_patch, mid_channels, site
 from acmix_nas.hosts._san_count import count as count
+from acmix_nas.sizes import Size
 
 FEATURES = {"flatten_sequential": True, "out_indices": (0, 1, 2, 3, 4)}
 

@@ -23,13 +23,12 @@ from acmix_nas.hosts._patches import patches
 from acmix_nas.hosts._swin_blocks import Block, MakeMixer, Stage
 from acmix_nas.hosts._swin_count import PATCH_SIZE, dims_of, map_sizes
 from acmix_nas.hosts._swin_count import count as count
+from acmix_nas.sizes import Size
 
 IMG_SIZE = 224
 HEADS = (3, 6, 12, 24)
 
 FEATURES = {"flatten_sequential": True, "out_indices": (0, 1, 2, 3)}
-
-Size = int | tuple[int, int]
 
 
 class Swin(SwinTransformer):
