@@ -96,7 +96,7 @@ class Claims:
         if self.best:
             notes.append("Bold: not distinguishable from the best row (95 %).")
         else:
-            notes.append(f"Nothing is bold: that needs n >= {MIN_SEEDS} seeds.")
+            notes.append(f"Nothing is bold, which needs n >= {MIN_SEEDS} seeds.")
         if self.correlation is not None:
             notes.append(f"Rows with the same seed correlate by {self.correlation:.2f} (intraclass).")
         if self.p:

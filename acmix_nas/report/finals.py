@@ -162,17 +162,18 @@ def _notes(metric: Metric, finals: Sequence[Final], gains: Mapping[str, Mapping[
     unit = f" {metric.points}".rstrip()
     biased = [final.bias for final in finals if final.bias is not None and final.name.startswith("finalist")]
     notes = [
-        "The list was fixed before any of it was trained again. Search scores were read on search images with the "
-        "search's seed, fresh ones on report images with seeds the search never used."
+        "The list was fixed before any network was trained again. Search scores were read on search images with "
+        "the search's seed, fresh ones on report images with seeds the search never used."
     ]
     if biased:
         notes.append(
-            f"Selection bias of the finalists, search score less fresh score: {_signed(metric, fmean(biased))}{unit} "
-            "in the mean; it includes whatever the two sets of images differ by."
+            "Selection bias of the finalists, search score less fresh score: "
+            f"{_signed(metric, fmean(biased))}{unit} on average; it includes the difference between the two sets "
+            "of images."
         )
     if any(gains.values()):
         notes.append(
-            "Differences are paired by seed, with simultaneous 95 % intervals for each baseline; where an interval "
-            "holds zero, the two are not distinguishable."
+            "Differences are paired by seed, with simultaneous 95 % intervals for each baseline; if an interval "
+            "includes zero, the two are not distinguishable."
         )
     return notes

@@ -170,8 +170,9 @@ def _course_table(found: Mattered) -> Table:
         ),
         rows=tuple((_whole(end), _number(found.course[end - 1], "{:.4f}")) for end in ends),
         notes=(
-            f"Share of the box between the study's reference point ({found.box}), stored when the study was made, and "
-            f"{ideal(found.metric)}, that the front spans. Trials count in the order of their numbers.",
+            f"Share of the box between the study's reference point ({found.box}), stored when the study was "
+            f"created, and {ideal(found.metric)} that the front covers. Trials count in the order of their "
+            "numbers.",
         ),
     )
 
@@ -199,15 +200,16 @@ def _importance_table(found: Mattered) -> Table:
         ),
         rows=tuple(rows),
         notes=(
-            f"Share of variance: a choice's Shapley share in the variance of {found.metric.title} over networks drawn "
-            "evenly from the space: its own part and an even part of every interaction. What a choice decides by "
-            "itself, those that hang on it cannot take. Shares are of a Gaussian process fitted to the trials, which "
-            f"predicts {max(found.explained, 0.0):.0%} of their variance, each left out in turn"
-            + ("; that is little, so read nothing into them." if found.explained < BELIEVED else "."),
-            "Optuna's importance, as optuna-dashboard shows it, is PED-ANOVA: how differently a choice's options are "
-            "spread among the best tenth of the trials (at least five) and among all. It judges a choice within the "
-            "trials in which it is active, so one that hangs on another may take what the other decides. Shared scores "
-            "are left out.",
+            f"Share of variance: a choice's Shapley share in the variance of {found.metric.title} over networks "
+            "drawn uniformly from the space: its own part and an equal part of every interaction. Its children, "
+            "the choices that are active only with some of its options, cannot take its share. Shares are of a "
+            f"Gaussian process fitted to the trials, which predicts {max(found.explained, 0.0):.0%} of their "
+            "variance, each left out in turn"
+            + ("; this is too little, so ignore the shares." if found.explained < BELIEVED else "."),
+            "Optuna's importance, as optuna-dashboard shows it, is PED-ANOVA: the difference between the "
+            "distribution of a choice's options in the best tenth of the trials (at least five) and in all "
+            "trials. It evaluates a choice only in the trials where it is active, so a child may take the share "
+            "of its parent. Shared scores are left out.",
         ),
     )
 
@@ -227,10 +229,10 @@ def _effects_table(found: Mattered) -> Table:
         ),
         rows=tuple(_effect_cells(metric, effect) for effect in found.effects),
         notes=(
-            f"Effect: mean {metric.title} of the trials with the option, less that of the trials in which the choice "
+            f"Effect: mean {metric.title} of the trials with the option minus that of the trials where the choice "
             "has another option. Choices drawn together are confounded.",
-            f"Welch's intervals, each by itself: of {len(found.effects)}, about one in twenty leaves out 0 by chance, "
-            "and a sampler that follows the scores draws no fair sample.",
+            f"Each Welch interval stands alone: of {len(found.effects)}, about one in twenty excludes 0 by "
+            "chance, and a sampler that follows the scores does not draw a fair sample.",
         ),
     )
 
@@ -263,7 +265,8 @@ def _mixing_table(blocks: Sequence[Block]) -> Table:
         ),
         rows=tuple((_whole(b.number), _whole(b.trials), _span(b.alpha), _span(b.beta)) for b in blocks),
         notes=(
-            "Blocks of the trained network, after the last epoch; where a rule fixes both weights, none is counted.",
+            "Blocks of the trained network, after the last epoch; trials whose rule fixes both weights are not "
+            "counted.",
         ),
     )
 

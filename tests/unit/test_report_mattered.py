@@ -179,9 +179,9 @@ def test_shares_of_a_model_that_predicts_nothing_say_so() -> None:
     header, records = decided_by_one(40)
     noise = [replace(record, scores=(0.5 + 0.1 * rng.random(),)) for record in records]
     (table,) = (each for each in tables(mattered(header, noise)).values() if each.name == "importance")
-    assert "read nothing into them" in table.notes[0]
+    assert "ignore the shares" in table.notes[0]
     (table,) = (each for each in tables(mattered(header, records)).values() if each.name == "importance")
-    assert "read nothing into them" not in table.notes[0]
+    assert "ignore the shares" not in table.notes[0]
 
 
 def test_a_choice_is_judged_where_it_is_active() -> None:

@@ -10,8 +10,8 @@ from acmix_nas.sizes import size_text
 
 Row = Mapping[str, Any]
 FORM_WORDS = {
-    "paper": "paper form (the named implementation, literally)",
-    "train": "train form (the fast form that a network has by itself)",
+    "paper": "paper form (the named implementation, step by step)",
+    "train": "train form (the fast form that a network uses by default)",
     "merged": "merged form (folded for deployment)",
     None: "",
 }
@@ -82,7 +82,7 @@ def columns_of(result: Mapping[str, Any]) -> list[Shown]:
         _numeric("params", "params (M)", 1e6, ".2f"),
         _numeric("macs", "MACs (G)", 1e9, ".3f"),
         _numeric("flops", "FLOPs (G)", 1e9, ".3f"),
-        _numeric("macs_deploy", "deploy MACs (G)", 1e9, ".3f", screen=5, printed=False),
+        _numeric("macs_deploy", "deployed MACs (G)", 1e9, ".3f", screen=5, printed=False),
         _numeric("macs_fvcore", "fvcore MACs (G)", 1e9, ".3f", screen=6, printed=False),
         _numeric("macs_torch", "torch MACs (G)", 1e9, ".3f", screen=7, printed=False),
         Shown(
@@ -144,7 +144,7 @@ def heading(result: Mapping[str, Any]) -> str:
 def notes_of(result: Mapping[str, Any]) -> tuple[str, ...]:
     """Where and how it was measured, in sentences."""
     env, rows = result["env"], result["rows"]
-    until = f"IQR/median was below {env['target_spread']:.0%} for all, or for about {env['time_limit_s']:g} s a row"
+    until = f"IQR/median was below {env['target_spread']:.0%} for all, or for about {env['time_limit_s']:g} s per row"
     notes = [
         _where_measured(env),
         f"Latency is the median of a batch, IQR its interquartile range; repeated until {until}. "
@@ -155,18 +155,19 @@ def notes_of(result: Mapping[str, Any]) -> tuple[str, ...]:
         named = baseline["impl"] if len({row["model"] for row in rows}) == 1 and baseline["impl"] else baseline["model"]
         notes.append(
             f"Ratios are latency over that of {named}, the median over rounds that run every network once, with a "
-            f"{env['interval']:.0%} bootstrap interval; differences within {env['margin']:.0%} are not told apart."
+            f"{env['interval']:.0%} bootstrap interval; differences within {env['margin']:.0%} count as no "
+            "difference."
         )
     impls = {row["impl"] for row in rows if row["form"] == "train"} - {None}
     if len(impls) > 1:
         notes.append(
-            "In the train form fc and kernels are one convolution where that is cheaper, whatever the implementation "
-            "is called; --form paper compares implementations literally."
+            "In the train form, fc and kernels are one convolution if that is cheaper, for every implementation; "
+            "--form paper compares the implementations step by step."
         )
     reasons = dict.fromkeys((row["model"], row["agree_reason"]) for row in rows if row["agree_reason"])
-    notes += [f"Whether the counts of {model} agree cannot be told: {reason}." for model, reason in reasons]
+    notes += [f"It is unknown whether the counts of {model} agree: {reason}." for model, reason in reasons]
     notes += [
-        f"{len(parts)} parts of {name} take their plain form, the first, {first}, because {parts[first]}."
+        f"{len(parts)} parts of {name} use their plain form; the first, {first}, because {parts[first]}."
         for name, parts in {row["model"]: row.get("plain_parts") for row in rows}.items()
         for first in list(parts or ())[:1]
     ]
@@ -185,7 +186,7 @@ def _where_measured(env: Mapping[str, Any]) -> str:
         told += [f"SM clock {clocks}", f"TF32 matmul {env['tf32_matmul']}, cuDNN {env['tf32_cudnn']}"]
         told += [f"cudnn.benchmark {env['cudnn_benchmark']}", f"CUDA {env['cuda']}, driver {env['driver']}"]
     if env.get("busy_cores") is not None:
-        told.append(f"others used {env['busy_cores']:g} of {env['cores']} cores")
+        told.append(f"other processes used {env['busy_cores']:g} of {env['cores']} cores")
     versions = ", ".join(
         f"{name} {env[key]}"
         for name, key in (("torch", "torch"), ("timm", "timm"), ("acmix-nas", "acmix_nas"), ("Python", "python"))
