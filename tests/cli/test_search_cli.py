@@ -240,7 +240,7 @@ def test_a_warm_start_says_what_it_brought(acmix, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("on_few_images")
-def test_a_database_of_ones_own_and_its_password(acmix, tmp_path):
+def test_a_database_url_and_its_password(acmix, tmp_path):
     url = f"sqlite:///{tmp_path / 'all.db'}"
     code, _, err = acmix("search", "--space", "swin_t", "--trials", "1", "--study", "far", "--storage", url, *QUICK)
     assert code == 0, err
@@ -269,7 +269,7 @@ def test_looking_at_a_study_loads_no_torch(acmix, studies, words):
     code = (
         "import sys\n"
         "from acmix_nas.cli import acmix\n"
-        f"acmix.main({words!r}, standalone_mode=False)\n"
+        f"acmix.main({words.split()!r}, standalone_mode=False)\n"
         "print([name for name in ('torch', 'timm', 'acmix_nas.train', 'acmix_nas.data') if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
