@@ -289,6 +289,6 @@ def test_a_model_of_timm_is_profiled(asked):
 def test_a_busy_machine_is_told(asked, monkeypatch):
     monkeypatch.setattr(machine, "cores", lambda: 8)
     monkeypatch.setattr(machine, "busy_cores", lambda: 7.5)
-    assert "the machine is busy: others keep 7.5 of 8 cores busy" in run("profile", "--device", "cpu").stderr
+    assert "the machine is busy: other processes keep 7.5 of 8 cores busy" in run("profile", "--device", "cpu").stderr
     monkeypatch.setattr(machine, "busy_cores", lambda: 0.1)
     assert run("profile", "--device", "cpu").stderr == ""

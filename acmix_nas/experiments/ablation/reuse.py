@@ -41,8 +41,8 @@ def open_source(header: StudyHeader, records: Sequence[TrialRecord], setting: Se
         if different is not None:
             path, theirs, ours = different
             raise StudyError(
-                f"--reuse {header.name}: trial {record.number} has {path} = {theirs}, this table has {ours}; results "
-                "of the two cannot stand in one table. Leave it out, or train with the same options."
+                f"--reuse {header.name}: trial {record.number} has {path} = {theirs}, this table has {ours}; "
+                "their results cannot be in one table. Leave it out, or train with the same options."
             )
     return Source(header.name, trained)
 
