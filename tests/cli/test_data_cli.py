@@ -55,7 +55,7 @@ def test_describe_counts_what_is_not_read(images):
     (images / "train" / "red" / "self").symlink_to(".")
     text = run("data", "describe", images)
     assert "not read: 2 .heic, 1 .txt" in text
-    assert re.search(r"note: 1 links in .*/train to folders that are read already, .*: red/self", text)
+    assert re.search(r"note: 1 links in .*/train to folders that are already read, .*: red/self", text)
     found = json.loads(run("data", "describe", images, "--json"))
     assert found["passed_over"] == {".heic": 2, ".txt": 1}
     assert len(found["notes"]) == 1

@@ -134,7 +134,7 @@ def test_there_may_be_nothing_to_stop(acmix, studies):
     study = studies("idle", 1)
     code, out, _ = acmix("stop", "idle")
     assert code == 0
-    assert "nothing is at work" in out
+    assert "no process is working" in out
     assert not (study.folder / "stop").exists()
 
 
