@@ -27,7 +27,7 @@ class Mattered:
         metric: What the study's scores are.
         course: Hypervolume after each ended trial, as a share of its box.
         box: The reference point, for people.
-        importances: Choice -> share of the variance of the score (`acmix_nas.search.shares`), largest first.
+        importances: Choice -> share of the variance of the score (`acmix_nas.search.importance.shares`), largest first.
         subtree: Choice -> that share and those of all choices that hang on it.
         explained: How much of the trials' variance the model behind the shares predicts.
         ped_anova: Choice -> Optuna's importance.

@@ -65,7 +65,7 @@ def ped_anova(found: Chosen, direction: Direction = "maximize") -> dict[str, flo
     PED-ANOVA (Watanabe et al. 2023) for conditional parameters (condPED-ANOVA, 2026): the Pearson divergence of a
     choice's options among the best trials from those among all. A choice is judged within the trials in which it is
     active, weighted by how many of the best those are. So a choice that hangs on another can take nearly all, and
-    leave little to the one that decides: `acmix_nas.search.shares` gives each its due.
+    leave little to the one that decides: `shares` gives each its due.
     """
     study = optuna.create_study(direction=direction)
     encoded = [(*encode(found.space, values), score) for values, score in found.trials]

@@ -56,7 +56,7 @@ def asked(monkeypatch):
     return calls
 
 
-def test_counts_of_which_it_cannot_be_told_whether_they_agree(asked, monkeypatch):
+def test_counts_that_cannot_be_compared(asked, monkeypatch):
     monkeypatch.setitem(ROW, "agree", None)
     monkeypatch.setitem(ROW, "agree_reason", "lstm may multiply and was left out")
     result = run("profile", "sequencer2d_s", "--device", "cpu", "--format", "csv")
@@ -286,7 +286,7 @@ def test_a_model_of_timm_is_profiled(asked):
     assert asked[0]["networks"][0].arch is None
 
 
-def test_a_busy_machine_is_told(asked, monkeypatch):
+def test_a_busy_machine_is_reported(asked, monkeypatch):
     monkeypatch.setattr(machine, "cores", lambda: 8)
     monkeypatch.setattr(machine, "busy_cores", lambda: 7.5)
     assert "the machine is busy: other processes keep 7.5 of 8 cores busy" in run("profile", "--device", "cpu").stderr

@@ -239,7 +239,7 @@ def test_a_warm_start_says_what_it_brought(acmix, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("on_few_images")
-def test_a_database_of_ones_own_and_its_password(acmix, tmp_path):
+def test_a_database_url_and_its_password(acmix, tmp_path):
     url = f"sqlite:///{tmp_path / 'all.db'}"
     code, _, err = acmix("search", "--space", "swin_t", "--trials", "1", "--study", "far", "--storage", url, *QUICK)
     assert code == 0, err

@@ -260,7 +260,7 @@ def test_two_processes_train_what_one_does(here):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-def test_batch_norms_on_maps_of_one_pixel_are_trained_whatever_is_left_over(here, processes):
+def test_batch_norms_on_one_pixel_maps_are_trained_with_any_last_batch(here, processes):
     words = ["train", "resnet10t", "--data", "images", "--recipe", "mine.yaml", "--images", "33", "--epochs", "1"]
     words += ["--device", "cpu", "--input-size", "32"]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if processes == 2 else []

@@ -191,7 +191,7 @@ def test_a_store_on_a_full_disk_goes_on_later(images, small_disk, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_report_that_cannot_be_written_says_how_it_is(small_disk):
+def test_an_unwritable_report_says_what_is_stored(small_disk):
     from search_pieces import Curves, run, setting_of
     from study_pieces import new_study
 

@@ -82,6 +82,7 @@ def test_an_edited_choice_is_read_anew(tmp_path, setting, other):
         ({"budget": {"epochs": 3}}, "budget.epochs is 2 there and 3 here"),
         ({"proxy": {"width": 0.5}}, "proxy.width is 0.25 there and 0.5 here"),
         ({"split": "report"}, "scored on search images"),
+        ({"task": "my_lab.ages:TASK"}, "scored by top1 of classification"),
     ],
 )
 def test_what_was_trained_in_another_way_is_left(tmp_path, setting, other, change, reason):
