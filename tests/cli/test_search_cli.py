@@ -269,7 +269,7 @@ def test_looking_at_a_study_loads_no_torch(acmix, studies, words):
     code = (
         "import sys\n"
         "from acmix_nas.cli import acmix\n"
-        f"acmix.main({words.split()!r}, standalone_mode=False)\n"
+        f"acmix.main({words!r}, standalone_mode=False)\n"
         "print([name for name in ('torch', 'timm', 'acmix_nas.train', 'acmix_nas.data') if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
