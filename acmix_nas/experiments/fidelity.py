@@ -73,7 +73,7 @@ class Fidelity:
         Raises:
             StudyError: The file cannot be read, or is none.
         """
-        origin = Origin(file, StudyError, "Remove it; acmix data fidelity writes it again from what is trained.")
+        origin = Origin(file, StudyError, "Remove it; acmix data fidelity writes it again from the stored trainings.")
         values = origin.fields(origin.read(), SUMMARY)
         origin.fields({name: values["large"].get(name) for name in LARGER}, LARGER, path="large")
         pairs = origin.fields(

@@ -308,5 +308,5 @@ def _announcement(job: Job, splits: Splits, training: Training) -> list[str]:
     ]
     if splits.embedded:
         said = "" if job.options.epochs else f" The recipe has {job.recipe.values['epochs']} epochs."
-        lines.append(f"These images are Fashion-MNIST, not ImageNet: they show that things work.{said}")
+        lines.append(f"These images are Fashion-MNIST, not ImageNet: the results show that everything works.{said}")
     return lines + image_remarks(splits)

@@ -194,7 +194,7 @@ def _importance_table(found: Mattered) -> Table:
         columns=(
             Column(key="choice", title="choice"),
             Column(key="importance", title="share of variance", numeric=True),
-            Column(key="subtree", title="with all that hangs on it", numeric=True),
+            Column(key="subtree", title="with its children", numeric=True),
             Column(key="ped_anova", title="Optuna's importance", numeric=True),
             Column(key="trials", title="trials with it active", numeric=True),
         ),

@@ -134,7 +134,7 @@ class _Driver:
         """A trial that began and is in no worker: its driver or its worker died."""
         for trial in self._study.running():
             if trial.number not in self._jobs and not self._pruning.is_paused(trial):
-                log.info("trial %d was interrupted; it goes on from its last epoch", trial.number)
+                log.info("trial %d was interrupted; it continues from its last epoch", trial.number)
                 return self._job(trial)
         return None
 
@@ -145,7 +145,7 @@ class _Driver:
             return None
         number, until = found
         self._study.carry_on(number, until)
-        log.info("trial %d goes on to epoch %d", number, until or self._setting.budget.epochs)
+        log.info("trial %d continues to epoch %d", number, until or self._setting.budget.epochs)
         return self._job(self._study.trials()[number])
 
     def _new(self, total: int) -> Job | None:
@@ -158,7 +158,7 @@ class _Driver:
         label, values = drawn
         number = self._study.start(*encode(self._space, values), label, until=self._pruning.first_stop(label))
         job = self._job(self._study.trials()[number])
-        log.info("trial %d begins: %s, %s", number, label, job.arch.id)
+        log.info("trial %d starts: %s, %s", number, label, job.arch.id)
         return job
 
     def _job(self, trial: FrozenTrial) -> Job:

@@ -36,7 +36,7 @@ class Brought:
 
     def __str__(self) -> str:
         left = "; ".join(f"{count} left: {reason}" for reason, count in self.left.items())
-        return f"{self.count} trials of {self.study} are brought over{'; ' + left if left else ''}"
+        return f"{self.count} trials of {self.study} are copied{'; ' + left if left else ''}"
 
 
 def bring_over(

@@ -43,7 +43,7 @@ def test_a_larger_space_takes_everything(tmp_path, setting, other):
     larger = edited(options=("att", "conv", "half", "learned", "gated"))
     study, brought = bring(tmp_path, setting, other, larger)
     assert brought.count == 6
-    assert str(brought) == "6 trials of other are brought over"
+    assert str(brought) == "6 trials of other are copied"
     assert [r.origin for r in study.records()] == [f"other:{number}" for number in range(6)]
     assert [r.scores for r in study.records()] == [r.scores for r in other.records()]
     assert all(larger.build(larger.values(record.arch)) == record.arch for record in study.records())

@@ -153,7 +153,7 @@ def ablate(
 
 def _fill(study: Study, ablation: Ablation, cells: "_Cells", seeds: int) -> None:
     for left in study.running():
-        log.info("trial %d was interrupted; it goes on from its last epoch", left.number)
+        log.info("trial %d was interrupted; it continues from its last epoch", left.number)
         cells.fill(left.number, study.header.rows[left.params["row"]], left.params["seed"])
     there = {(trial.params["row"], trial.params["seed"]) for trial in study.trials()}
     for seed in range(seeds):
@@ -193,7 +193,7 @@ def extend(study: Study, ablation: Ablation) -> None:
             )
     if header.baseline != ablation.baseline:
         raise StudyError(
-            f"the study {header.name!r} was begun with the baseline {header.baseline!r}, now it is "
+            f"the study {header.name!r} was started with the baseline {header.baseline!r}, now it is "
             f"{ablation.baseline!r}; the baseline is named beforehand: start a new --study."
         )
     new = {name: arch.to_dict() for name, arch in ablation.rows.items() if name not in stored}

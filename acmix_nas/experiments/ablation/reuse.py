@@ -42,8 +42,8 @@ def open_source(header: StudyHeader, records: Sequence[TrialRecord], setting: Se
             path, theirs, ours = different
             raise StudyError(
                 f"--reuse {header.name}: trial {record.number} has {path} = {theirs or 'nothing'}, this table has "
-                f"{ours or 'nothing'}; results "
-                "of the two cannot stand in one table. Leave it out, or train with the same options."
+                f"{ours or 'nothing'}; their results cannot be in one table. Leave it out, or train with the same "
+                "options."
             )
     return Source(header.name, trained)
 
