@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from acmix_nas.front import Point, hypervolume
 
@@ -76,7 +77,7 @@ def lower_bound(pairs: Sequence[tuple[float, float]]) -> float | None:
     """
     if len(pairs) < LEAST_JUDGED:
         return None
-    early, final = (_ranks(np.array(column)) for column in zip(*pairs, strict=True))
+    early, final = (rankdata(column) for column in zip(*pairs, strict=True))
     spread = early.std() * final.std()
     rho = float(((early - early.mean()) * (final - final.mean())).mean() / spread) if spread else 0.0
     z = math.atanh(min(max(rho, -0.999999), 0.999999))
@@ -118,11 +119,3 @@ def _by_gain(values: Array, count: int) -> list[int]:
         order.append(index)
         volume += gain
     return order
-
-
-def _ranks(values: Array) -> Array:
-    """Ranks, equal values sharing the mean of theirs."""
-    _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    ranks: Array = (last - (counts - 1) / 2)[where]
-    return ranks

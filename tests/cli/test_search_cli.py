@@ -1,6 +1,7 @@
 """search, status, stop and finalists as a user types them."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -258,3 +259,19 @@ def test_every_sampler_can_be_chosen():
 
     (option,) = (parameter for parameter in search.params if parameter.name == "sampler")
     assert tuple(option.type.choices) == SAMPLERS  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "words", [["status"], ["status", "demo"], ["stop", "demo"], ["report", "demo", "--format", "csv"]]
+)
+def test_looking_at_a_study_loads_no_torch(acmix, studies, words):
+    studies("demo", 2)
+    code = (
+        "import sys\n"
+        "from acmix_nas.cli import acmix\n"
+        f"acmix.main({words!r}, standalone_mode=False)\n"
+        "print([name for name in ('torch', 'timm', 'acmix_nas.train', 'acmix_nas.data') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert len(done.stdout.splitlines()) > 1
