@@ -222,7 +222,7 @@ COSTS = {
 }
 """Costs of networks, by their names in `acmix_nas.record.Cost`."""
 TIMED = ("latency_ms", "throughput")
-"""Costs that a latency table tells; nothing is timed beside training."""
+"""Costs from a latency table; nothing is timed during training."""
 TOP1 = SCORES["top1"]
 
 

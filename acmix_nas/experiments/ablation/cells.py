@@ -124,7 +124,7 @@ def ablate(
     callbacks: Callbacks,
     sources: Sequence[Source] = (),
 ) -> None:
-    """Trains every row with so many seeds: all rows with the first, then all with the second.
+    """Trains every row with each seed: all rows with the first, then all with the second.
 
     A row's images, their order and their augmentation are the same as every other row's with that seed. Cells that are
     stored are not trained again, so more seeds or rows may be asked for later. A cell that was interrupted goes on from
