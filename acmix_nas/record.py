@@ -252,9 +252,10 @@ class TrialRecord:
             plugins.suspect(known["arch"].named)
         except ArchError as error:
             raise RecordError(f"trial {str(known['number'])[:20]}: {error}") from error
-        known["cost"] = Cost(**_all_fields(Cost, known["cost"]))
+        cost = _all_fields(Cost, known["cost"])
         _check_rules(known, TRIAL_FIELDS)
-        _check_rules(asdict(known["cost"]), COST_FIELDS)
+        _check_rules(cost, COST_FIELDS)
+        known["cost"] = Cost(**cost)
         known["scores"] = tuple(known["scores"])
         known["metrics"] = {name: tuple(found) for name, found in known.get("metrics", {}).items()}
         known["losses"] = tuple(known["losses"])

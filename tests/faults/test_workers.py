@@ -75,7 +75,7 @@ def test_each_fault_costs_one_trial_at_most(tmp_path, monkeypatch):
     assert "--trial-memory" in (study.folder / "report.html").read_text()
 
 
-def test_a_trial_beyond_a_limit_is_not_tried_again_and_keeps_what_it_reached(tmp_path):
+def test_a_trial_over_a_limit_fails_and_keeps_its_scores(tmp_path):
     class Slow(Curves):
         def wait(self, on_step) -> list[Outcome]:
             if self.jobs[0].number == 1 and self.jobs[0].until is None:
@@ -128,7 +128,7 @@ def test_the_watch_counts_only_time_that_it_was_awake(monkeypatch):
     assert watched.is_final
 
 
-def test_a_worker_that_says_nothing_may_try_again(monkeypatch):
+def test_a_silent_worker_is_ended_and_its_trial_retried(monkeypatch):
     watched = Watched(pid=1, kill=lambda: None, at_work=True, silent_s=SILENT_S)
     look(monkeypatch, watched, TrialLimits(), turn_s=0.1, looks=99)
     assert "said nothing" in (watched.verdict or "")
@@ -208,7 +208,7 @@ def test_a_line_is_read_without_waiting_for_its_end():
             list(line.arrived())
 
 
-def test_a_line_without_an_end_is_garbage(monkeypatch):
+def test_a_line_without_an_end_is_refused(monkeypatch):
     monkeypatch.setattr(_channel, "MOST_BYTES", 1000)
     ours, theirs = multiprocessing.Pipe()
     with ours, theirs:

@@ -99,7 +99,7 @@ def test_a_damaged_or_missing_file_is_refused(tmp_path):
     folder = copy_embedded(tmp_path)
     packed = (folder / "fashion_mnist.xz").read_bytes()
     (folder / "fashion_mnist.xz").write_bytes(packed[: len(packed) // 2])
-    with pytest.raises(DataError, match="install acmix-nas again"):
+    with pytest.raises(DataError, match="reinstall acmix-nas"):
         load_embedded(folder)
     (folder / "fashion_mnist.json").unlink()
     with pytest.raises(DataError, match=r"fashion_mnist\.json"):

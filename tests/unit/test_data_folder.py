@@ -105,7 +105,7 @@ def test_the_fingerprint_changes_with_the_files_and_not_with_the_place(tmp_path)
     assert first.fingerprint == second.fingerprint != third.fingerprint
 
 
-def test_other_layouts_are_told(tmp_path):
+def test_other_layouts_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"there is no folder .*nowhere"):
         load(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"(?s)train/CLASS/.* has nothing"):
@@ -115,7 +115,7 @@ def test_other_layouts_are_told(tmp_path):
         load(tmp_path)
 
 
-def test_empty_loose_single_and_unknown_classes_are_told(tmp_path):
+def test_empty_loose_single_and_unknown_classes_are_reported(tmp_path):
     (tmp_path / "train").mkdir()
     (tmp_path / "val").mkdir()
     with pytest.raises(DataError, match=r"no images in .*train"):
@@ -135,13 +135,13 @@ def test_empty_loose_single_and_unknown_classes_are_told(tmp_path):
         load(tmp_path)
 
 
-def test_classes_of_one_image_are_told(tmp_path):
+def test_classes_of_one_image_are_refused(tmp_path):
     with pytest.raises(DataError, match="Give each class more images"):
         load(make_source(tmp_path, per_class=1))
 
 
 @pytest.mark.parametrize("size", [0, 2, 31])
-def test_a_wrong_number_of_train_images_is_told(tmp_path, size):
+def test_a_wrong_number_of_train_images_is_refused(tmp_path, size):
     with pytest.raises(DataError, match=rf"3 classes .* 30 images; {size} were asked"):
         load(make_source(tmp_path), train_images=size)
 

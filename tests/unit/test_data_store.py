@@ -124,7 +124,7 @@ def test_a_store_keeps_its_size_and_is_drawn_by_index(tmp_path, source, monkeypa
     assert torch.equal(some.search.images[:], whole.search.images[:])
 
 
-def test_a_small_store_is_enlarged_and_says_so(tmp_path, source):
+def test_a_small_store_is_enlarged_with_a_note(tmp_path, source):
     write_store(plan_subset(source, size=4), tmp_path / "store")
     splits = load_splits(tmp_path / "store", input_size=9, train_images=9, seed=0, with_report=False)
     assert splits.train.images.shape == (9, 3, 9, 9)
@@ -256,7 +256,7 @@ def test_two_processes_do_not_write_one_store(tmp_path, source):
     write_store(plan_subset(source, size=5), tmp_path / "store", progress=second)
 
 
-def test_a_full_disk_is_told_and_the_command_goes_on_later(tmp_path, source, monkeypatch):
+def test_a_full_disk_is_reported_and_the_command_resumes(tmp_path, source, monkeypatch):
     plan = plan_subset(source, size=5)
     write_store(plan, tmp_path / "whole", chunk=4)
     write, left = os.write, iter(range(5))
@@ -274,7 +274,7 @@ def test_a_full_disk_is_told_and_the_command_goes_on_later(tmp_path, source, mon
     assert content(tmp_path / "store") == content(tmp_path / "whole")
 
 
-def test_too_little_space_is_told_before_anything_is_decoded(tmp_path, source, monkeypatch):
+def test_too_little_disk_space_is_refused_before_decoding(tmp_path, source, monkeypatch):
     monkeypatch.setattr(write_module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
     with pytest.raises(DataError, match=r"is full: 0\.00 GB are needed, 0\.00 GB free"):
         write_store(plan_subset(source, size=50), tmp_path / "store")
@@ -415,7 +415,7 @@ def test_stores_of_0_1_are_read_as_they_are(tmp_path, monkeypatch):
     assert open_source(folder).former == source.former
 
 
-def test_the_command_of_a_store_of_0_1_knows_it_again_and_makes_the_same_one(tmp_path):
+def test_a_store_of_0_1_is_recognised_by_its_command(tmp_path):
     plan = plan_subset(open_source(former_trees.write_folder(tmp_path / "folder")), size=4)
     folder = shutil.copytree(former_trees.FOLDER / "store", tmp_path / "store")
     before = content(folder)

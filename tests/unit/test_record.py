@@ -63,7 +63,7 @@ def test_a_record_with_a_field_too_few_or_too_many_is_refused(record, data):
 
 
 @given(records())
-def test_a_record_of_a_training_without_skipped_steps_is_that_of_earlier_versions(record):
+def test_a_record_without_skipped_steps_equals_an_earlier_version(record):
     values = replace(record, skipped=0).to_dict()
     assert "skipped" not in values
     assert TrialRecord.from_dict(values).skipped == 0
@@ -83,7 +83,7 @@ def test_an_arch_that_was_tampered_with_is_noticed(record):
 
 
 @pytest.mark.parametrize("line", ["", "{", "[]", "3", '{"arch_id": "x"}'])
-def test_a_line_that_is_no_record_is_refused(line):
+def test_a_malformed_record_line_is_refused(line):
     with pytest.raises(RecordError):
         TrialRecord.from_json(line)
 

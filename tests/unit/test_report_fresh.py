@@ -71,7 +71,7 @@ def test_a_report_does_not_average_what_is_not_fresh(tmp_path, caplog):
     assert "data fingerprint is 0000000000000000" in (tmp_path / "table.tex").read_text()
 
 
-def test_finals_that_are_all_foreign_are_told_of_and_make_no_table(tmp_path, caplog):
+def test_foreign_finals_make_no_table(tmp_path, caplog):
     folder_with(tmp_path, FOREIGN["budget"][0])
     with caplog.at_level(logging.WARNING):
         assert stored_finals(tmp_path, HEADER) is None

@@ -17,7 +17,7 @@ def on(images: int, **changes):
     return replace(record, data={**record.data, "counts": {"train": 9, "search": images}})
 
 
-def test_it_is_that_of_a_share_of_so_many_images() -> None:
+def test_it_is_the_standard_error_of_a_proportion() -> None:
     assert sampling_error(TOP1, on(40, top1=0.5)) == pytest.approx(7.906, abs=1e-3)
     assert sampling_error(TOP1, on(40, top1=0.9)) == pytest.approx(100 * (0.9 * 0.1 / 40) ** 0.5)
     assert sampling_error(TOP1, on(2000, top1=0.85)) == pytest.approx(0.798, abs=1e-3)

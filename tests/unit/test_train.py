@@ -169,7 +169,7 @@ def test_augmentation_moves_and_mirrors_whole_images(count, channels, height, wi
         assert any(torch.equal(result, place) or torch.equal(result, place.flip(-1)) for place in places)
 
 
-def test_a_loss_that_is_no_number_stops_training():
+def test_a_nan_loss_stops_training():
     class Broken(nn.Linear):
         def forward(self, x):
             return super().forward(x.flatten(1)) * float("nan")

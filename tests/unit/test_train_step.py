@@ -97,7 +97,7 @@ def test_the_average_of_weights_follows_its_formula(setting):
     assert step.scored is not step.model
 
 
-def test_a_training_too_short_for_an_average_goes_without_and_says_so(setting, caplog):
+def test_a_short_training_has_no_weight_average(setting, caplog):
     with caplog.at_level(logging.INFO, "acmix_nas"):
         step = Step(network(), replace(setting.budget, ema=0.9), "cpu", TASK)
     assert step.scored is step.model
@@ -180,7 +180,7 @@ class Bent(nn.Module):
 
 @pytest.mark.parametrize("factor", [math.inf, math.nan, 1e30])
 @pytest.mark.parametrize("clip_norm", [5.0, None])
-def test_a_gradient_that_is_not_finite_changes_nothing_and_says_so(setting, factor, clip_norm):
+def test_a_non_finite_gradient_changes_nothing_and_is_counted(setting, factor, clip_norm):
     """1e30: the numbers are finite, their squares are not, and clipping would make the step nothing in silence."""
     budget = replace(setting.budget, clip_norm=clip_norm, ema=0.5, epochs=20)
     step = Step(Bent([factor, 1.0]), budget, "cpu", TASK)
