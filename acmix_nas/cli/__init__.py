@@ -25,6 +25,7 @@ COMMANDS = {
         "acmix_nas.cli.profile:profile",
         "Count and time a network: params, MACs, latency, throughput, memory.",
     ),
+    "latency": ("acmix_nas.cli.latency:latency", "Measure a latency table of a space on this machine."),
     "ablate": ("acmix_nas.cli.ablate:ablate", "Train the rows of an ablation table with paired seeds and render it."),
     "report": ("acmix_nas.cli.report:report", "Render a study's report again from what is stored."),
     "train": (

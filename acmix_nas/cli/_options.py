@@ -1,15 +1,43 @@
 """Options that several commands share, each with one name and one meaning."""
 
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from acmix_nas import plugins
+from acmix_nas import plugins, registry
+from acmix_nas.cli._parse import parse_amount, parse_space
+from acmix_nas.cli._say import say_renamed
+from acmix_nas.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class RenamingCommand(click.Command):
+    """A command that still takes options by the names they had, and says which they have now.
+
+    Args:
+        renamed: Former name -> present name.
+    """
+
+    def __init__(self, *args: Any, renamed: Mapping[str, str], **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self._renamed = renamed
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parses the words after the command."""
+        return super().parse_args(ctx, [self._present(word) for word in args])
+
+    def _present(self, word: str) -> str:
+        name, equals, value = word.partition("=")
+        if name not in self._renamed:
+            return word
+        say_renamed(name, self._renamed[name])
+        return self._renamed[name] + equals + value
+
 
 device_option = click.option(
     "--device",
@@ -25,7 +53,7 @@ out_option = click.option(
     envvar="ACMIX_OUT",
     default=Path("reports"),
     show_default=True,
-    help="Folder of study folders. Environment: ACMIX_OUT.",
+    help="Folder that study folders are written to. Environment: ACMIX_OUT.",
 )
 
 reports_option = click.option(
@@ -34,9 +62,16 @@ reports_option = click.option(
     envvar="ACMIX_OUT",
     default=Path("reports"),
     show_default=True,
-    help="Folder of study folders, for STUDY:TRIAL. Environment: ACMIX_OUT.",
+    help="Folder of study folders, in which a STUDY is found by its name. Environment: ACMIX_OUT.",
 )
 
+space_option = click.option(
+    "--space",
+    required=True,
+    metavar="NAME|FILE",
+    callback=parse_space,
+    help="A name of `acmix spaces`, or a YAML file.",
+)
 data_option = click.option(
     "--data",
     metavar="SOURCE",
@@ -62,6 +97,7 @@ plugin_option = click.option(
     multiple=True,
     expose_value=False,
     callback=_allow,
+    is_eager=True,  # before a space is read that names the module
     metavar="MODULE",
     help="Dotted path of a module of your own that the files, spaces and records of this call may load, as "
     "my_lab.attention; found on PYTHONPATH. Repeatable. Environment: ACMIX_PLUGINS, with commas between.",
@@ -74,6 +110,27 @@ storage_option = click.option(
     help="Database of the study, where that is not study.db in its folder: a folder alone has no other one opened. "
     "Environment: ACMIX_STORAGE.",
 )
+
+_EXECUTION = [
+    click.option(
+        "--dtype",
+        type=click.Choice(["float32", "bfloat16", "float16"]),
+        default="float32",
+        show_default=True,
+        help="Weights are converted to it; with --train they stay in float32 and autocast computes in it.",
+    ),
+    click.option("--channels-last/--no-channels-last", default=True, show_default=True, help="Memory format."),
+    click.option("--threads", type=click.IntRange(1), help="Threads of the CPU.  [default: torch's own choice]"),
+    device_option,
+]
+
+
+def execution_options(command: Command) -> Command:
+    """The options of how networks are run."""
+    for option in reversed(_EXECUTION):
+        command = option(command)
+    return command
+
 
 _STUDY_OPTIONS = [
     data_option,
@@ -102,8 +159,91 @@ def study_options(command: Command) -> Command:
     return command
 
 
+_WORKERS = [
+    click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="Stop after so many hours."),
+    click.option(
+        "--executor",
+        type=click.Choice(registry.names("executors")),
+        help="How networks are trained: in this process, in others, or on a Ray cluster.  [default: by the number of "
+        "workers]",
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        help="Processes that train on the CPU and share its threads; with --executor ray those of the whole cluster.",
+    ),
+    click.option(
+        "--ray-address",
+        metavar="HOST:PORT|auto",
+        help="Ray cluster to train on; without it, --executor ray starts Ray on this machine.",
+    ),
+    click.option(
+        "--gpus",
+        metavar="all|none|LIST",
+        help="GPUs to train on, as 0,1, a process on each.  [default: all]",
+    ),
+    click.option(
+        "--workers-per-gpu", type=click.IntRange(min=1), default=1, show_default=True, help="Processes on each GPU."
+    ),
+    click.option(
+        "--gpus-per-trial",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="GPUs that train each trial together, a process on each (DistributedDataParallel).",
+    ),
+    click.option(
+        "--trial-minutes",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Stop a trial that trains longer, and go on with the next.  [default: no limit]",
+    ),
+    click.option(
+        "--trial-memory",
+        callback=parse_amount,
+        metavar="BYTES",
+        help="Stop a trial whose worker takes more memory, as 8G, and go on with the next.  [default: with several "
+        "workers, for each its share of the machine's]",
+    ),
+    click.option(
+        "--storage",
+        metavar="URL",
+        envvar="ACMIX_STORAGE",
+        help="Database of the study, any that Optuna takes, instead of SQLite in its folder. Environment: "
+        "ACMIX_STORAGE.",
+    ),
+]
+
+
+def worker_options(command: Command) -> Command:
+    """The options of every command that trains with several workers."""
+    for option in reversed(_WORKERS):
+        command = option(command)
+    return command
+
+
 def command_line() -> str:
     """The command as it was typed."""
-    from shlex import join
+    return shlex.join(["acmix", *sys.argv[1:]])
 
-    return join(["acmix", *sys.argv[1:]])
+
+def kept_command_line() -> str:
+    """The same for the header of a study, which keeps no password."""
+    from acmix_nas.study.storage import without_password
+
+    return without_password(command_line())
+
+
+def check_hidden(executor: str | None, storage: str | None) -> None:
+    """Ray shows the command line of a driver on its dashboard and keeps it: no password may stand there.
+
+    Raises:
+        UsageError: One does.
+    """
+    from acmix_nas.study.storage import without_password
+
+    line = command_line()
+    if executor == "ray" and storage is not None and without_password(line) != line:
+        raise UsageError(
+            "--executor ray: Ray keeps and shows the command line; name a --storage with a password in the environment "
+            "variable ACMIX_STORAGE instead."
+        )

@@ -60,3 +60,11 @@ def parse_amount(context: click.Context, parameter: click.Parameter, text: str |
     if not 0 < value < float("inf"):
         raise click.BadParameter(f"a number above 0, with K, M, G or T behind it if you like, as 5G; not {text!r}.")
     return value
+
+
+def parse_space(context: click.Context, parameter: click.Parameter, text: str) -> str:
+    """The name of a space that can be read: a wrong file is reported before torch is loaded, which takes seconds."""
+    from acmix_nas.space import load_space
+
+    load_space(text)
+    return text

@@ -8,14 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from acmix_nas.cli._options import command_line, json_option
+from acmix_nas.cli._options import (
+    command_line,
+    data_option,
+    device_option,
+    json_option,
+    out_option,
+    plugin_option,
+    space_option,
+)
 from acmix_nas.cli._parse import parse_size
 from acmix_nas.cli._say import say
-from acmix_nas.cli.fidelity import fidelity
 from acmix_nas.sizes import pair, size_text
 
 if TYPE_CHECKING:
     from acmix_nas.data import Description, Index
+    from acmix_nas.experiments.fidelity import Fidelity
 
 
 @click.group()
@@ -28,9 +36,6 @@ def data() -> None:
       acmix data subset --data ~/imagenet --classes 100 --images-per-class 200 --size 144 --out in100
       acmix search --space swin_t --data in100
     """
-
-
-data.add_command(fidelity)
 
 
 @data.command()
@@ -56,15 +61,14 @@ def describe(source: str | None, sample: int, seed: int, as_json: bool) -> None:
       acmix data describe ~/imagenet --sample 2000000
       acmix data describe torch/cifar10 --json
     """
-    from acmix_nas.cli._console import progress, spinner
-    from acmix_nas.cli._decoding import decoding
+    from acmix_nas.cli._console import DecodingBar, progress, spinner
     from acmix_nas.data import describe as look
     from acmix_nas.data import open_source
 
     console = progress()
     with spinner(console, "listing images"):
         opened = open_source(source)
-    with decoding(console) as on_image:
+    with DecodingBar(console) as on_image:
         found = look(opened, sample=sample, seed=seed, progress=on_image)
     if as_json:
         say(json.dumps(asdict(found)))
@@ -125,8 +129,7 @@ def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, **
       acmix data subset --data ~/imagenet --classes imagenette --size 144 --out imagenette
       acmix data subset --data ~/imagenet --classes my_classes.txt --search-images 2000 --out mine
     """
-    from acmix_nas.cli._console import progress, spinner
-    from acmix_nas.cli._decoding import decoding
+    from acmix_nas.cli._console import DecodingBar, progress, spinner
     from acmix_nas.data import open_source, plan_subset, write_store
 
     console = progress()
@@ -135,7 +138,7 @@ def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, **
     for note in plan.notes:
         console.print(f"Note: {note}.", soft_wrap=True)
     try:
-        with decoding(console) as on_image:
+        with DecodingBar(console) as on_image:
             index = write_store(plan, out, command=command_line(), allow_broken=allow_broken, progress=on_image)
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on after the last whole chunk.")
@@ -144,6 +147,46 @@ def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, **
         say(json.dumps({"folder": str(out), **asdict(index)}))
     else:
         _print_store(out, index)
+
+
+@data.command()
+@space_option
+@data_option
+@click.option(
+    "--archs", type=click.IntRange(min=4), default=16, show_default=True, help="Networks to draw and train twice."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything.")
+@click.option("--proxy", help="Proxy of the space; default by device: gpu or cpu.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Epochs of the cheap training; the proxy's own by default.")
+@click.option("--proxy-images", type=click.IntRange(min=1), help="Its training images; the proxy's own by default.")
+@click.option("--epochs-large", type=click.IntRange(min=1), help="Epochs of the large one.  [default: three times]")
+@click.option("--images-large", type=click.IntRange(min=1), help="Its training images.  [default: the same]")
+@out_option
+@device_option
+@plugin_option
+@json_option
+def fidelity(as_json: bool, **options: Any) -> None:
+    """Measure how well a proxy ranks the networks of a space.
+
+    Trains a seeded sample of networks at the proxy's budget and at a larger one, both scored on the search split, and
+    shows the rank correlation of the cheap score with the large one, beside that of parameters and of MACs, each with a
+    95 % bootstrap interval. What was trained before is not trained again. A search on the same space, proxy and images
+    finds the result.
+
+    \b
+    Examples:
+      acmix data fidelity --space swin_t --data in100 --archs 16
+      acmix data fidelity --space swin_t --data in100 --archs 32 --epochs-large 60
+    """
+    from acmix_nas.cli._display import FidelityDisplay
+    from acmix_nas.experiments.fidelity import FidelityOptions, run
+
+    with FidelityDisplay() as display:
+        found, folder = run(FidelityOptions(**options), display)
+    if as_json:
+        say(json.dumps({"folder": str(folder), **asdict(found)}))
+    else:
+        _print_fidelity(found, str(found.space["name"]), folder)
 
 
 def _print_description(found: "Description") -> None:
@@ -197,3 +240,24 @@ def _say(lines: list[str]) -> None:
 
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+
+
+def _print_fidelity(found: "Fidelity", space: str, folder: Path) -> None:
+    from rich.table import Table
+
+    from acmix_nas.cli._console import results
+
+    cheap, large = found.cheap, found.large
+    say(
+        f"{space}, proxy {found.proxy['name']}: {found.archs} networks at {cheap['epochs']} epochs of "
+        f"{cheap['images']:,} images against {large['epochs']} of {large['images']:,}, search split, seed {found.seed}"
+    )
+    table = Table("order by", "Spearman [95 %]", "Kendall [95 %]", box=None, header_style="bold")
+    for name, agreement in found.agreements.items():
+        cells = [
+            f"{part.value:+.2f} [{part.low:+.2f}, {part.high:+.2f}]" for part in (agreement.spearman, agreement.kendall)
+        ]
+        table.add_row(name, *cells)
+    results().print(table)
+    if found.failed:
+        say(f"{found.failed} further networks failed; {folder} has their records.")

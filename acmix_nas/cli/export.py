@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acmix_nas import registry
-from acmix_nas.cli._options import json_option, plugin_option, reports_option
+from acmix_nas.cli._options import RenamingCommand, json_option, plugin_option, reports_option
 from acmix_nas.cli._parse import parse_size
 from acmix_nas.cli._say import say
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from acmix_nas.export import Written
 
 
-@click.command()
+@click.command(cls=RenamingCommand, renamed={"--size": "--shapes"})
 @click.argument("arch")
 @click.option(
     "--format",
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     help="Height and width in pixels that the network is built for; as it was trained.  [default: 224]",
 )
 @click.option(
-    "--size",
+    "--shapes",
     type=click.Choice(["dynamic", "fixed"]),
     default="dynamic",
     show_default=True,
@@ -87,10 +87,10 @@ def export(arch: str, format: str, out: Path, reports: Path, weights: Path | Non
             form=asked["form"],
             features_only=asked["features_only"],
             input_size=asked["input_size"],
-            dynamic_size=asked["size"] == "dynamic",
+            dynamic_size=asked["shapes"] == "dynamic",
             overwrite=asked["overwrite"],
         )
-    if written.fixed_by and asked["size"] == "dynamic":
+    if written.fixed_by and asked["shapes"] == "dynamic":
         console.print(f"Images of one size only: {', '.join(written.fixed_by)} is not traced for any.", soft_wrap=True)
     _print(found, written, as_json)
 

@@ -13,7 +13,7 @@ from acmix_nas.fields import COUNT, MAPPING, NUMBER, TEXT, Origin, list_of, mayb
 from acmix_nas.files import write_text
 
 FORMAT = 1
-FIX = "So it is no latency table; acmix profile --space SPACE --build-table FILE makes one."
+FIX = "So it is no latency table; acmix latency --space SPACE --out FILE makes one."
 MACHINE = ("device_name", "threads", "torch", "cuda")
 """What of the environment a latency depends on; a table from elsewhere is another machine's."""
 

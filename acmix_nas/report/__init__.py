@@ -129,8 +129,8 @@ def _write(folder: Path, files: Mapping[str, str | bytes]) -> list[Path]:
 
 def _repeating(study: str, number: int, out: Path) -> str:
     """The command that trains a trial again."""
-    where = "" if out == Path("reports") else f" --out {quote(str(out))}"
-    return f"acmix repeat {quote(study)} {number}{where}"
+    where = "" if out == Path("reports") else f" --reports {quote(str(out))}"
+    return f"acmix repeat {quote(f'{study}:{number}')}{where}"
 
 
 def study_table(header: StudyHeader, records: Sequence[TrialRecord], view: View | None = None) -> Table:

@@ -70,7 +70,7 @@ def check_table(objectives: Sequence[str], limits: Mapping[str, float], table: L
     if needing and table is None:
         raise UsageError(
             f"{needing[0]} is read from a table, never measured beside training; name one with --latency-table. "
-            "`acmix profile --space SPACE --build-table FILE` makes it."
+            "`acmix latency --space SPACE --out FILE` makes it."
         )
 
 
@@ -86,8 +86,8 @@ def check_covers(table: LatencyTable, space: Space) -> None:
             if table.host != space.host or (stage, block, mixer) not in table.mixers_ms:
                 raise CostError(
                     f"the latency table is one of {table.space} ({table.host}); it has no block {block} of stage "
-                    f"{stage} with {mixer.to_dict()}, which {space.name} may have. Build it with acmix profile --space "
-                    f"{space.name} --build-table FILE."
+                    f"{stage} with {mixer.to_dict()}, which {space.name} may have. Build it with `acmix latency "
+                    f"--space {space.name} --out FILE`."
                 )
 
 

@@ -251,7 +251,7 @@ class _Driver:
         return copied_trial(trial, TrialState.COMPLETE, values_of(self._study.header.measures, score, record.cost))
 
     def _step(self, number: int, progress: Progress) -> None:
-        self._callbacks.step(progress)
+        self._callbacks.step(number, progress)
         self._halt_if_asked()
 
     def _halt_if_asked(self) -> None:

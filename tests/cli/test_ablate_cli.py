@@ -2,17 +2,17 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from acmix_nas.cli import acmix
-from acmix_nas.cli.ablate import _with_budget
 from acmix_nas.cli.ablate import ablate as command
 from acmix_nas.errors import AcmixError, SpaceError, StudyError, UsageError
 from acmix_nas.executors import Job
-from acmix_nas.experiments.ablation import run
+from acmix_nas.experiments.ablation import AblationOptions, cells
 from acmix_nas.record import TrialRecord
 from acmix_nas.train import Progress, Setting
 
@@ -23,7 +23,7 @@ QUICK = ["--epochs", "1", "--proxy-images", "32", "--proxy", "cpu", "--device", 
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., object]:
     """Runs a command in an empty folder: its exit code and what it prints. Timing has tests of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run, "throughputs", lambda archs, **_options: dict.fromkeys(archs, 10.0))
+    monkeypatch.setattr(cells, "throughputs", lambda archs, **_options: dict.fromkeys(archs, 10.0))
 
     def called(*words: object) -> tuple[int, str]:
         capsys.readouterr()
@@ -57,9 +57,8 @@ def test_a_wrong_call_is_told_before_anything_is_made(
 
 
 def test_flags_win_over_the_file_and_the_file_over_defaults() -> None:
-    asked = {"proxy": None, "epochs": 2, "proxy_images": None, "seed": 1}
-    told = _with_budget(asked, {"epochs": 9, "images": 300})
-    assert told == {"proxy": None, "epochs": 2, "proxy_images": 300, "seed": 1}
+    asked = AblationOptions(table="shift", epochs=2, seed=1)
+    assert asked.with_budget({"epochs": 9, "images": 300}) == replace(asked, proxy_images=300)
 
 
 @pytest.mark.slow
@@ -94,13 +93,13 @@ def test_a_table_of_ones_own_grows_and_is_reused(tmp_path: Path, call: Callable[
 def test_a_failed_cell_blocks_its_row_and_the_command_says_so(
     call: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = run.run_job
+    train = cells.run_job
 
     def failing(job: Job, setting: Setting, on_step: Callable[[Progress], object]) -> TrialRecord:
         fails = job.label == "image" and job.seeds["init"] == 1
         return train(job, setting, (lambda progress: 1 / 0) if fails else on_step)
 
-    monkeypatch.setattr(run, "run_job", failing)
+    monkeypatch.setattr(cells, "run_job", failing)
     code, text = call("ablate", "conv_on", *QUICK, "--seeds", 2, "--format", "json")
     assert code == 3
     table = json.loads(text)

@@ -12,6 +12,7 @@ from acmix_nas.cost import machine
 from acmix_nas.cost import profile as profile_module
 from acmix_nas.cost.execution import Execution
 from acmix_nas.cost.profile import Effort
+from acmix_nas.experiments import profile as experiment
 from acmix_nas.report.profile.stages import paper_table
 from acmix_nas.report.table import as_text
 
@@ -50,7 +51,7 @@ def asked(monkeypatch):
         ]  # fmt: skip
         return {"device": how.device, "env": env, "rows": rows}
 
-    monkeypatch.setattr(profile_module, "profile_rows", answer)
+    monkeypatch.setattr(experiment, "profile_rows", answer)
     monkeypatch.setattr(machine, "busy_cores", lambda: 0.05)
     return calls
 
@@ -137,14 +138,14 @@ def test_the_train_form_says_that_implementations_may_be_one(asked):
 
 def test_a_batch_that_was_halved_is_shown(asked, monkeypatch):
     monkeypatch.setitem(ROW, "peak_memory_mb", 100.0)
-    answer = profile_module.profile_rows
+    answer = experiment.profile_rows
 
     def halved(*given, **options):
         result = answer(*given, **options)
         result["rows"][0]["requested_batch_size"] = 32
         return result
 
-    monkeypatch.setattr(profile_module, "profile_rows", halved)
+    monkeypatch.setattr(experiment, "profile_rows", halved)
     assert "8 (of 32)" in run("profile", "--batch-size", "8").stdout
 
 
@@ -283,14 +284,6 @@ def test_an_arch_file_is_profiled_under_its_studys_name(asked, tmp_path):
 def test_a_model_of_timm_is_profiled(asked):
     assert run("profile", "resnet18").exit_code == 0
     assert asked[0]["networks"][0].arch is None
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_it_says_so_and_goes_on(asked):
-    result = run("profile", "--device", "cuda")
-    assert result.exit_code == 0
-    assert "going on with the CPU; `acmix doctor`" in result.stderr
-    assert asked[0]["how"].device == "cpu"
 
 
 def test_a_busy_machine_is_told(asked, monkeypatch):

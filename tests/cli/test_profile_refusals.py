@@ -1,15 +1,15 @@
 """What `acmix profile` refuses and warns of, without measuring anything."""
 
-import importlib
 import subprocess
 import sys
 
 import pytest
+import torch
 from profile_pieces import failure, run
 
 from acmix_nas.cost import machine
-
-profile = importlib.import_module("acmix_nas.cli.profile")
+from acmix_nas.experiments import profile
+from acmix_nas.experiments.profile import ProfileCallbacks
 
 
 def test_an_ablation_names_its_own_networks():
@@ -79,13 +79,37 @@ def test_wrong_batch_sizes_are_told(sizes):
 
 
 def test_a_busy_gpu_is_told(monkeypatch):
-    busy = importlib.import_module("acmix_nas.cli._busy")
     monkeypatch.setattr(machine, "busy_cores", lambda: None)
     monkeypatch.setattr(machine, "gpu_state", lambda device: {"utilization.gpu": "35"})
-    warned = []
-    monkeypatch.setattr(busy, "_warn", warned.append)
-    assert busy.warn_when_busy("cuda") == {"busy_cores": None, "busy_gpu_percent": 35.0}
-    assert warned == ["others keep the GPU busy for 35 % of the time"]
+    callbacks = Warned()
+    assert profile.warn_when_busy("cuda", callbacks) == {"busy_cores": None, "busy_gpu_percent": 35.0}
+    assert "others keep the GPU busy for 35 % of the time" in callbacks.warned[0]
+
+
+class Warned(ProfileCallbacks):
+    def __init__(self):
+        self.warned = []
+
+    def warn(self, text):
+        self.warned.append(text)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("profile", "resnet18"),
+        ("latency", "--space", "swin_t", "--out", "table.json"),
+        ("train", "acmix_resnet26"),
+        ("search", "--space", "swin_t"),
+        ("ablate", "combine"),
+        ("data", "fidelity", "--space", "swin_t"),
+    ],
+)
+def test_a_gpu_that_is_not_there_is_refused_by_every_command(words, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert "--device cuda: torch sees no CUDA device here" in str(failure(*words, "--device", "cuda"))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("command", ["profile", "doctor"])

@@ -40,10 +40,10 @@ def studies(monkeypatch, tmp_path):
     from search_pieces import Curves, run, setting_of
     from study_pieces import SPACE, new_study
 
-    from acmix_nas.cli.search import _definition
+    from acmix_nas.space.stored import definition
 
     def make(name: str, trials: int, **settings):
-        study = new_study(tmp_path / "reports", name, space=_definition(SPACE), **settings)
+        study = new_study(tmp_path / "reports", name, space=definition(SPACE), **settings)
         run(study, Curves(setting_of(1)), trials=trials)
         study.optuna.set_user_attr("goal", trials)
         return study
@@ -60,8 +60,8 @@ def studies(monkeypatch, tmp_path):
             "--workers-per-gpu --executor --workers --storage --prune --sampler",
         ),
         ("finalists", "--top --seeds --gpus --workers --executor"),
-        ("status", "--out --json"),
-        ("stop", "--out --wait"),
+        ("status", "--reports --json"),
+        ("stop", "--reports --wait"),
     ],
 )
 def test_help_names_the_options(acmix, command, options):

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from acmix_nas.cli import acmix
-from acmix_nas.cli._train_display import Display
+from acmix_nas.cli._display import TrainingDisplay
 from acmix_nas.errors import AcmixError
 from acmix_nas.experiments.networks import find_arch
 from acmix_nas.models import build_model, named_arch
@@ -145,7 +145,7 @@ def test_what_is_interrupted_goes_on_as_if_it_had_not_been(here, whole, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Display, "epoch", interrupt)
+        patch.setattr(TrainingDisplay, "epoch", interrupt)
         cut = train("--study", "cut")
     assert cut.return_value == 130
     assert "Go on with:\n  acmix train acmix_pvt_tiny --study cut --resume" in cut.stderr
@@ -170,7 +170,7 @@ def test_what_is_stopped_in_its_first_epoch_begins_again(here, whole, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Display, "step", interrupt)
+        patch.setattr(TrainingDisplay, "step", interrupt)
         cut = train("--study", "cut")
     assert cut.return_value == 130
     assert not (here / "reports" / "cut" / "last.safetensors").exists()

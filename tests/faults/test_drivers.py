@@ -195,13 +195,13 @@ def test_a_report_that_cannot_be_written_says_how_it_is(small_disk):
     from search_pieces import Curves, run, setting_of
     from study_pieces import new_study
 
-    from acmix_nas.cli._study import _render
+    from acmix_nas.experiments.running import render_stored
 
     study = new_study(small_disk)
     run(study, Curves(setting_of(1)), trials=2)
     filler = fill(small_disk)
-    with pytest.raises(DiskError, match=r"All 2 trials are stored; `acmix report study --out .*` writes"):
-        _render(study, study.records(), None)
+    with pytest.raises(DiskError, match=r"All 2 trials are stored; `acmix report .*/study` writes"):
+        render_stored(study, study.records(), None)
     with pytest.raises(StudyError, match=r"cannot be stored: .*full.*--resume"):
         run(study, Curves(setting_of(1)), trials=9)
     stored = len(study.records())
@@ -209,4 +209,4 @@ def test_a_report_that_cannot_be_written_says_how_it_is(small_disk):
     run(type(study).open(study.folder), Curves(setting_of(1)), trials=9)
     again = type(study).open(study.folder)
     assert stored <= len(again.records()) == 9
-    _render(again, again.records(), None)
+    render_stored(again, again.records(), None)

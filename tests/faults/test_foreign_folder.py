@@ -23,7 +23,7 @@ COMMANDS = (
     ("report", "sent"),
     ("status", "sent"),
     ("finalists", "sent"),
-    ("repeat", "sent", "0"),
+    ("repeat", "sent:0"),
     ("export", "sent:0", "--format", "torch", "--out", "x.pt2"),
     ("profile", "sent:0", "--no-memory"),
     ("ablate", "combine", "--base", "sent:0"),

@@ -15,10 +15,10 @@ from search_pieces import Curves, run, setting_of
 from study_pieces import SPACE, new_study
 
 from acmix_nas.cli import acmix
-from acmix_nas.cli.search import _definition
 from acmix_nas.errors import StudyError
 from acmix_nas.report import render
 from acmix_nas.search import Study
+from acmix_nas.space.stored import definition
 from acmix_nas.study import storage
 from acmix_nas.study.folder import at_work
 
@@ -47,7 +47,7 @@ NAMES = (
 
 def made(out: Path, trials: int = 3) -> Study:
     """A finished search."""
-    study = new_study(out, starts=trials, space=_definition(SPACE), first=dict(SPACE.first))
+    study = new_study(out, starts=trials, space=definition(SPACE), first=dict(SPACE.first))
     run(study, Curves(setting_of(1)), trials=trials)
     return study
 

@@ -16,18 +16,17 @@ from report_records import make_arch, make_record, make_search
 from study_pieces import new_study
 
 from acmix_nas.cli import acmix
-from acmix_nas.cli.follow import read_running
-from acmix_nas.cli.search import _definition
 from acmix_nas.cost.latency import LatencyTable
 from acmix_nas.cost.network import Network
 from acmix_nas.errors import AcmixError
 from acmix_nas.experiments.fidelity import Fidelity
 from acmix_nas.experiments.repeat import work_of
-from acmix_nas.experiments.training_job import FACTS, Asked, _stored
+from acmix_nas.experiments.status import read_running
+from acmix_nas.experiments.training_job import FACTS, TrainingOptions, _stored
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import render
 from acmix_nas.space import Proxy, load_space
-from acmix_nas.space.stored import space_of
+from acmix_nas.space.stored import definition, space_of
 from acmix_nas.study.finals import Candidate, fix_list, load_list
 from acmix_nas.study.storage import find_storage
 from acmix_nas.study.study import Study
@@ -45,7 +44,7 @@ HEADER = StudyHeader(
     host="swin",
     split="search",
     settings={
-        "space": _definition(SWIN),
+        "space": definition(SWIN),
         "first": dict(SWIN.first),
         "proxy": SWIN.proxies["cpu"].to_dict(),
         "budget": BUDGET,
@@ -121,7 +120,7 @@ def read_list(file: Path) -> list[Candidate]:
 
 def read_facts(file: Path) -> object:
     stored = _stored(file.parent, Network(name="acmix_resnet26"))
-    return Asked(network="acmix_resnet26").completed(stored).changes()
+    return TrainingOptions(network="acmix_resnet26").completed(stored).changes()
 
 
 INTERVAL = {"value": 0.5, "low": 0.1, "high": 0.9}

@@ -130,7 +130,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_trial_goes_on(tmp_path):
     class Killer(Onlooker):
         killed = False
 
-        def step(self, progress) -> None:
+        def step(self, number, progress) -> None:
             if not self.killed and len(progress.scores) == 1:
                 self.killed = True
                 os.kill(executor._workers[0]._process.pid, signal.SIGKILL)
@@ -152,7 +152,7 @@ def test_a_stop_lets_workers_finish_their_epoch(tmp_path):
     study, stop = new_study(tmp_path), Stop()
 
     class Impatient(Onlooker):
-        def step(self, progress) -> None:
+        def step(self, number, progress) -> None:
             stop.reason = "enough"
 
     executor = make_executor("process", work_of(setting), [Place(1)])

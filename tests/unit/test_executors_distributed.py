@@ -109,7 +109,7 @@ def test_a_rank_that_is_killed_costs_at_most_the_running_epoch(tmp_path):
         killed = False
         seen: list[int]
 
-        def step(self, progress) -> None:
+        def step(self, number, progress) -> None:
             self.seen = [*getattr(self, "seen", []), len(progress.scores)]
             if not self.killed and len(progress.scores) >= 2:
                 self.killed = True
@@ -137,7 +137,7 @@ def test_ranks_stop_after_the_same_epoch_and_go_on_from_it(tmp_path):
     setting, stop, study = setting_with(4), Stop(), new_study(tmp_path)
 
     class Impatient(Onlooker):
-        def step(self, progress) -> None:
+        def step(self, number, progress) -> None:
             if progress.scores:
                 stop.reason = "enough"
 

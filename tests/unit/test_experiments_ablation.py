@@ -11,11 +11,11 @@ from acmix_nas import files
 from acmix_nas.arch import Arch
 from acmix_nas.data import Images
 from acmix_nas.errors import SpaceError, StudyError
+from acmix_nas.experiments.ablation import cells as module
 from acmix_nas.experiments.ablation import load_ablation
-from acmix_nas.experiments.ablation import run as module
 from acmix_nas.experiments.ablation.carry import carry
+from acmix_nas.experiments.ablation.cells import ablate, check_rows
 from acmix_nas.experiments.ablation.reuse import open_source
-from acmix_nas.experiments.ablation.run import ablate, check_rows
 from acmix_nas.record import StudyHeader
 from acmix_nas.search import Study
 from acmix_nas.space import load_space
@@ -104,7 +104,7 @@ class Halting(Onlooker):
         self.halted = halted
         self.steps: list[int] = []
 
-    def step(self, progress) -> None:
+    def step(self, number, progress) -> None:
         self.steps.append(self.begun[-1][0])
         if self.begun[-1][0] == self.halted and len(progress.scores) == 1:
             raise KeyboardInterrupt

@@ -100,7 +100,7 @@ def test_networks_with_the_same_proxy_are_trained_once(tmp_path, setting):
 
 def test_a_failed_trial_is_stored_and_the_study_goes_on(tmp_path, setting):
     class Clumsy(Onlooker):
-        def step(self, progress):
+        def step(self, number, progress):
             if self.begun[-1][0] == 1:
                 raise RuntimeError("a bug")
 

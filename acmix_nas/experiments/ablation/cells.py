@@ -1,8 +1,10 @@
-"""Trains the cells of an ablation table: every row with the same seeds, each cell once."""
+"""The study of an ablation table: every row is trained with the same seeds, each cell once."""
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,12 +16,18 @@ from acmix_nas.cost import count
 from acmix_nas.cost.profile import throughputs
 from acmix_nas.errors import AcmixError, SpaceError, StudyError
 from acmix_nas.executors import Job
-from acmix_nas.executors.callbacks import Callbacks
+from acmix_nas.executors.callbacks import Callbacks, ExperimentCallbacks
 from acmix_nas.executors.jobs import run_job
-from acmix_nas.experiments.ablation.reuse import Source, stored_cell
-from acmix_nas.experiments.ablation.table import Ablation
+from acmix_nas.experiments.ablation.reuse import Source, open_source, stored_cell
+from acmix_nas.experiments.ablation.table import Ablation, AblationOptions
+from acmix_nas.experiments.running import StudyResult, run_study
+from acmix_nas.experiments.setup import find_study, header_of, load_work, pick_device, settings_of
 from acmix_nas.record import TrialRecord
-from acmix_nas.study.study import Study
+from acmix_nas.report import View
+from acmix_nas.study.folder import DATABASE, find_folder
+from acmix_nas.study.lock import LOG
+from acmix_nas.study.settings import check_same
+from acmix_nas.study.study import Study, load
 from acmix_nas.train import Setting
 from acmix_nas.train.trial import build_proxy, shared_record
 
@@ -31,6 +39,80 @@ THROUGHPUT_BATCH = {"cpu": 4, "cuda": 64}
 """Images in a batch when the full networks are timed, by device."""
 TIMED_TOGETHER = 12
 """Full networks that are in memory at once while they are timed."""
+
+
+def run_table(ablation: Ablation, options: AblationOptions, callbacks: ExperimentCallbacks | None) -> StudyResult:
+    """Makes or resumes the study of a table, trains its cells and renders it; `ablation.run` with the table loaded."""
+    callbacks = callbacks or ExperimentCallbacks()
+    for note in ablation.notes:
+        callbacks.note(note)
+    device = pick_device(options.device)
+    study, options = find_study(options, ablation.name)
+    is_new, header = study is None, study.header if study else None
+    _, setting = load_work(
+        options, ablation.space, split="report", device=device, like=header, progress=callbacks.decode
+    )
+    if study is None:
+        study = _create(ablation, options, setting)
+    else:
+        check_same(study.header, settings_of(setting))
+    seeds = options.seeds or _asked_seeds(study) or ablation.seeds
+    try:
+        check_rows(ablation, setting)
+        sources = [open_source(*load(find_folder(name, options.out)), setting) for name in options.reuse]
+    except AcmixError:
+        if is_new:
+            _discard(study)
+        raise
+    return run_study(
+        study,
+        setting,
+        callbacks,
+        asked={"seeds": seeds, **({"data": options.data} if options.data else {})},
+        total=seeds * len(ablation.rows),
+        view=View(columns=options.columns, compare=options.compare),
+        run=lambda callbacks: ablate(study, ablation, setting, seeds=seeds, callbacks=callbacks, sources=sources),
+    )
+
+
+def _create(ablation: Ablation, options: AblationOptions, setting: Setting) -> Study:
+    """A new study."""
+    settings = {
+        **settings_of(setting),
+        "rows": {name: arch.to_dict() for name, arch in ablation.rows.items()},
+        "base": ablation.base.to_dict(),
+        "notes": list(ablation.notes),
+        "asked": {**options.remembered(), "seeds": options.seeds or ablation.seeds},
+    }
+    header = header_of(
+        options,
+        kind="ablate",
+        name=ablation.name,
+        host=ablation.space.host,
+        split=setting.split,
+        settings=settings,
+        baseline=ablation.baseline,
+        rows=tuple(ablation.rows),
+    )
+    return Study.create(options.out, header, storage=options.storage)
+
+
+def _asked_seeds(study: Study) -> int | None:
+    """Seeds that were asked for before; 0.1 kept only the number of cells."""
+    asked, goal, rows = study.asked.get("seeds"), study.kept("goal"), len(study.header.rows)
+    if isinstance(asked, int) or not isinstance(goal, int):
+        return asked
+    return goal // rows or None
+
+
+def _discard(study: Study) -> None:
+    """Takes a study without trials away again, so that its name is free for the next try."""
+    (study.folder / DATABASE).unlink()
+    log = study.folder / LOG
+    with suppress(OSError):  # other files lie there
+        if not log.stat().st_size:
+            log.unlink()
+        study.folder.rmdir()
 
 
 def ablate(
@@ -136,7 +218,9 @@ class _Cells:
         self.callbacks.begin(number, f"{row}, seed {index}", arch)
         seeds = {"init": seed, "order": seed}
         job = Job(number=number, label=row, arch=arch, seeds=seeds, checkpoint=self.study.checkpoint(number))
-        record = self._found(arch, seeds, number, row) or run_job(job, self.setting, self.callbacks.step)
+        record = self._found(arch, seeds, number, row) or run_job(
+            job, self.setting, partial(self.callbacks.step, number)
+        )
         record = replace(record, environment={**record.environment, **self._speed(row)})
         self.study.finish(record)
         self.study.drop_checkpoint(number)
