@@ -14,7 +14,7 @@ from acmix_nas.executors.callbacks import ExperimentCallbacks
 from acmix_nas.experiments import monitor
 from acmix_nas.experiments.finalists import choose, train_finalists
 from acmix_nas.experiments.running import StudyResult, run_study
-from acmix_nas.report import View, figures, render
+from acmix_nas.report import View, render
 from acmix_nas.search import Stop, Study
 from acmix_nas.space.stored import definition
 from acmix_nas.study.finals import FINALS, fix_list
@@ -113,7 +113,7 @@ def test_nothing_is_written_before_all_is_computed(study, written, monkeypatch, 
         view = View(columns=("no such",))
     else:
         forms = ("svg",)
-        monkeypatch.setattr(figures.curves, "draw", _fails)
+        monkeypatch.setattr("acmix_nas.report.figures.curves.draw", _fails)
     before = {path: path.read_bytes() for path in study.folder.glob("*") if path.suffix != ".db"}
     with pytest.raises(AcmixError):
         render(study.folder, study.header, study.records(), view, figures=forms)

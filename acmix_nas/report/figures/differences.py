@@ -6,11 +6,18 @@ from typing import Any
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.claims import Claims
 from acmix_nas.report.escape import plain
+from acmix_nas.report.figures import Picture, Subject
 from acmix_nas.report.intervals import Difference
 from acmix_nas.report.picture import BLACK, BLUE, FAINT, GREY, VERMILLION
 from acmix_nas.report.rows import rows
 
 LOOKS = {"better": ("^", BLUE), "worse": ("v", VERMILLION)}
+
+
+def pictures(of: Subject) -> dict[str, Picture]:
+    """One picture of an ablation that has differences."""
+    found = gains(of.header, of.records) if of.header.kind != "search" else {}
+    return {"intervals": Picture(size(found), lambda figure: draw(figure, of.header, found))} if found else {}
 
 
 def gains(header: StudyHeader, records: Sequence[TrialRecord]) -> Mapping[str, Difference]:

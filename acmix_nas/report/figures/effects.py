@@ -6,10 +6,17 @@ from typing import Any
 from acmix_nas.record import StudyHeader
 from acmix_nas.report.effects import Effect
 from acmix_nas.report.escape import plain
+from acmix_nas.report.figures import Picture, Subject
 from acmix_nas.report.picture import BLACK, BLUE, FAINT, GREY
 
 MOST = 40
 """Options that are drawn."""
+
+
+def pictures(of: Subject) -> dict[str, Picture]:
+    """One picture of a search with enough trials."""
+    found = of.mattered.effects
+    return {"effects": Picture(size(found), lambda figure: draw(figure, of.header, found))} if found else {}
 
 
 def draw(figure: Any, header: StudyHeader, found: Sequence[Effect]) -> None:

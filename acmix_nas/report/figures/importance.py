@@ -5,11 +5,18 @@ from typing import Any
 
 from acmix_nas.record import StudyHeader
 from acmix_nas.report.escape import plain
+from acmix_nas.report.figures import Picture, Subject
 from acmix_nas.report.mattered import Mattered
 from acmix_nas.report.picture import BLUE, FAINT, GREY
 
 MOST = 20
 """Choices that are drawn."""
+
+
+def pictures(of: Subject) -> dict[str, Picture]:
+    """One picture of a search with enough trials."""
+    shares = of.mattered.importances
+    return {"importance": Picture(size(shares), lambda figure: draw(figure, of.header, of.mattered))} if shares else {}
 
 
 def draw(figure: Any, header: StudyHeader, told: Mattered) -> None:
