@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from acmix_nas.errors import SpaceError
+from acmix_nas.metrics import Metric
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.samplers.make import encode
 from acmix_nas.search.objectives import Limits, Prices
@@ -56,7 +57,9 @@ def bring_over(
     limits = Limits(study.header.settings.get("limits", {}))
     there = {record.arch_id for record in study.records()}
     for record in records:
-        reason = _reason_against(record, setting) or _reason_of_space(record, space, prices, limits, there)
+        reason = _reason_against(record, setting, study.header.metric) or _reason_of_space(
+            record, space, prices, limits, there
+        )
         if reason:
             brought.left[reason] += 1
             continue
@@ -68,12 +71,14 @@ def bring_over(
     return brought
 
 
-def _reason_against(record: TrialRecord, setting: Setting) -> str | None:
+def _reason_against(record: TrialRecord, setting: Setting, metric: Metric) -> str | None:
     """Why a score cannot stand beside those of the new study."""
     if record.status != "complete":
         return record.status
     if record.split != setting.split:
         return f"scored on {record.split} images"
+    if (record.task, record.metric) != (setting.task, metric.name):
+        return f"scored by {record.metric} of {record.task}"
     here = setting.splits.like(record.data.get("fingerprint")).to_dict()
     pairs: list[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = [
         ("data", _data(record.data), _data(here)),

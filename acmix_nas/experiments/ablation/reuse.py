@@ -8,6 +8,7 @@ from typing import Any
 from acmix_nas.arch import Arch
 from acmix_nas.errors import StudyError
 from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.tasks import load_task, pick_metric
 from acmix_nas.train import Setting
 
 VERSIONS = ("acmix_nas", "torch", "timm", "cuda", "device_name")
@@ -57,6 +58,8 @@ def _difference(record: TrialRecord, setting: Setting) -> tuple[str, str, str] |
     """Where a record was made otherwise than the setting says: the field, its value there, its value here."""
     environment = {name: record.environment.get(name) for name in VERSIONS}
     theirs = {
+        "task": record.task,
+        "metric": record.metric,
         "split": record.split,
         "data": record.data,
         "budget": record.budget,
@@ -64,6 +67,8 @@ def _difference(record: TrialRecord, setting: Setting) -> tuple[str, str, str] |
         "environment": environment,
     }
     ours = {
+        "task": setting.task,
+        "metric": pick_metric(load_task(setting.task), setting.metric).name,
         "split": setting.split,
         "data": setting.splits.to_dict(),
         "budget": setting.budget.to_dict(),
