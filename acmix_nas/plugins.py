@@ -210,8 +210,8 @@ def _check_offers(folder: str, module: ModuleType) -> None:
         if not _is_kind(getattr(module, name, None), kind):
             rule = kind if kind.startswith("a ") else f"a subclass of {kind}"
             raise PluginError(
-                f"the module {module.__name__!r} is no plug-in of acmix_nas.{folder}: its {name} is missing or of "
-                f"another kind; {rule} is needed."
+                f"the module {module.__name__!r} is not a plug-in of acmix_nas.{folder}: its {name} is missing or "
+                f"of another kind; {rule} is needed."
             )
 
 
@@ -226,8 +226,8 @@ def _is_kind(found: object, kind: str) -> bool:
 
 def _refusal(name: str, found: str) -> str:
     return (
-        f"{found}, and a module runs code. If you know it, name it too: --plugin {name}, or {VARIABLE}={name} in the "
-        f'environment, or acmix_nas.plugins.allow("{name}") in Python.'
+        f"{found}, and importing a module runs its code. If you trust it, name it too: --plugin {name}, or "
+        f'{VARIABLE}={name} in the environment, or acmix_nas.plugins.allow("{name}") in Python.'
     )
 
 

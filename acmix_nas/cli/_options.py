@@ -76,7 +76,7 @@ space_option = click.option(
 )
 
 
-def _name_modules(context: click.Context, parameter: click.Parameter, path: str | None) -> str | None:
+def name_modules(context: click.Context, parameter: click.Parameter, path: str | None) -> str | None:
     """Lets the module of a typed dotted path be imported, as --plugin does: the user named it."""
     module, colon, _ = (path or "").partition(":")
     if colon and plugins.is_plug_in(module):
@@ -89,7 +89,7 @@ data_option = click.option(
     "--data",
     metavar="SOURCE",
     envvar="ACMIX_DATA",
-    callback=_name_modules,
+    callback=name_modules,
     help="Images: a folder with train/CLASS/* and val/CLASS/*, a store of `acmix data subset`, or another source "
     "that `acmix data describe` takes. Default: the embedded Fashion-MNIST subset. Environment: ACMIX_DATA.",
 )
@@ -97,7 +97,7 @@ moved_data_option = click.option(
     "--data",
     metavar="SOURCE",
     envvar="ACMIX_DATA",
-    callback=_name_modules,
+    callback=name_modules,
     help="Where the study's images are now, if they have moved. Environment: ACMIX_DATA.",
 )
 
@@ -150,13 +150,13 @@ def execution_options(command: Command) -> Command:
 task_option = click.option(
     "--task",
     metavar="TASK",
-    callback=_name_modules,
+    callback=name_modules,
     help="What the networks learn: classification, or one of your own by its dotted path, as my_lab.regression:TASK.",
 )
 metric_option = click.option(
     "--metric",
     metavar="METRIC",
-    callback=_name_modules,
+    callback=name_modules,
     help="What they are compared in: one of the task's metrics, or one of your own by its dotted path, as "
     "my_lab.metrics:BALANCED.  [default: the task's first; for classification top1]",
 )

@@ -34,7 +34,7 @@ _VIEW_OPTIONS = [
     ),
     click.option(
         "--format",
-        "form",
+        "form_at",
         type=click.Choice(["rich", "plain", "markdown", "latex", "html", "csv", "json"]),
         help="Form of the table on stdout.  [default: rich on a terminal, plain in a pipe]",
     ),
@@ -45,9 +45,9 @@ def view_options(command: Command) -> Command:
     """Options of how a table is shown; the command gets them as `view`, fields of `acmix_nas.report.View`."""
 
     @wraps(command)
-    def wrapped(*args: Any, columns: str | None, compare: str | None, form: str | None, **values: Any) -> Any:
+    def wrapped(*args: Any, columns: str | None, compare: str | None, form_at: str | None, **values: Any) -> Any:
         keys = tuple(key.strip() for key in columns.split(",") if key.strip()) if columns else ()
-        return command(*args, view={"columns": keys, "compare": compare, "form": form}, **values)
+        return command(*args, view={"columns": keys, "compare": compare, "form": form_at}, **values)
 
     for option in reversed(_VIEW_OPTIONS):
         wrapped = option(wrapped)

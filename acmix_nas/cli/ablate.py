@@ -64,7 +64,7 @@ def ablate(view: Mapping[str, Any], as_json: bool, **options: Any) -> int:
         result,
         shown,
         again=["ablate", path_word(asked.table), *typed(("base", "host"))],
-        places=typed(("device", "plugin", "reuse", "columns", "compare", "form")),
+        places=typed(("device", "plugin", "reuse", "columns", "compare", "form_at")),
         more=["--seeds", str(2 * result.study.asked["seeds"])],
         as_json=as_json,
     )

@@ -14,7 +14,6 @@ from acmix_nas.cli._options import (
     storage_option,
 )
 from acmix_nas.cli._say import say, say_renamed
-from acmix_nas.errors import UsageError
 
 
 @click.command(cls=RenamingCommand, renamed={"--out": "--reports"})
@@ -40,27 +39,18 @@ def repeat(trial: str, number: int | None, as_json: bool, **options: Any) -> int
       acmix repeat swin_t-001:7
       acmix repeat combine-001:0 --data /data/imagenet
     """
-    study, number = _named(trial, number)
+    if number is not None:
+        say_renamed("STUDY TRIAL", f"STUDY:TRIAL, here {trial}:{number}")
+        trial = f"{trial}:{number}"
     from acmix_nas.cli._display import TrainingDisplay
     from acmix_nas.experiments.repeat import RepeatOptions, run
 
     with TrainingDisplay() as display:
-        result = run(RepeatOptions(study=study, trial=number, **options), display)
+        result = run(RepeatOptions(trial=trial, **options), display)
     for name, (then, now) in result.changed.items():
         say(f"{name} was {then}, is {now}", err=True)
     if as_json:
         say(json.dumps(result.to_dict()))
     else:
-        say(f"{result.study}, trial {number}, {result.record.label}: {result.comparison.message}")
+        say(f"{result.study}, trial {result.record.number}, {result.record.label}: {result.comparison.message}")
     return 0 if result.comparison.within else 1
-
-
-def _named(trial: str, number: int | None) -> tuple[str, int]:
-    """Study and number of "STUDY:TRIAL", or of the two words that 0.1 took."""
-    if number is not None:
-        say_renamed("STUDY TRIAL", f"STUDY:TRIAL, here {trial}:{number}")
-        return trial, number
-    study, _, last = trial.rpartition(":")
-    if not study or not last.isdecimal():
-        raise UsageError(f"a trial is named STUDY:TRIAL, as swin_t-001:7; {trial!r} is not.")
-    return study, int(last)

@@ -178,7 +178,7 @@ def _has_format(file: Path) -> bool:
 def _read_json(folder: Path) -> dict[str, Any]:
     if not (folder / INDEX).is_file():
         command = _loaded(folder / PLAN).get("command", "acmix data subset")
-        raise DataError(f"the store in {folder} is half written; finish it with the same command: {command}")
+        raise DataError(f"the store in {folder} is incomplete; finish it with the same command: {command}")
     return _loaded(folder / INDEX)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from acmix_nas.errors import DataError, RecordError, StudyError
+from acmix_nas.errors import DataError, RecordError, StudyError, UsageError
 from acmix_nas.executors import Job, Place, Work, make_executor
 from acmix_nas.experiments.networks import find_trial
 from acmix_nas.experiments.setup import setting_of
@@ -54,16 +54,14 @@ class RepeatOptions:
     """The options of `acmix repeat`.
 
     Attributes:
-        study: Name of the study in `reports`, or the path of its folder.
-        trial: Number of the trial.
+        trial: "STUDY:TRIAL", where STUDY is the name of a study in `reports`, or the path of its folder.
         data: Where its images are now, if they have moved.
         device: "cpu" or "cuda"; None for the kind of device of the record.
         reports: Folder of study folders.
         storage: URL of the study's database, where that is not study.db in its folder.
     """
 
-    study: str
-    trial: int
+    trial: str
     data: str | None = None
     device: str | None = None
     reports: Path = Path("reports")
@@ -100,11 +98,15 @@ def run(options: RepeatOptions, callbacks: TrainingCallbacks | None = None) -> R
         callbacks: What the caller is shown while it runs.
 
     Raises:
+        UsageError: `options.trial` names no trial.
         StudyError: There is no such trial, or its device is not here.
         DataError: The images are not those of the record.
     """
+    study, _, number = options.trial.rpartition(":")
+    if not study or not number.isdecimal():
+        raise UsageError(f"a trial is named STUDY:TRIAL, as swin_t-001:7; {options.trial!r} is not.")
     callbacks = callbacks or TrainingCallbacks()
-    header, records, record = find_trial(options.study, options.trial, options.reports, storage=options.storage)
+    header, records, record = find_trial(study, int(number), options.reports, storage=options.storage)
     work = work_of(header, record, data=options.data, device=options.device, on_image=callbacks.decode)
     callbacks.start(header.metric)
     again = repeat(record, work, callbacks.step)

@@ -95,7 +95,7 @@ def arch_of(model: nn.Module) -> Arch:
     arch = getattr(model, "arch", None)
     if not isinstance(arch, Arch):
         raise AcmixError(
-            f"{type(model).__name__} is no whole network of ours; export what build_model returns, or "
+            f"{type(model).__name__} is not a complete network of ours; export what build_model returns, or "
             "timm.create_model without features_only."
         )
     return arch

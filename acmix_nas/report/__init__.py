@@ -8,7 +8,6 @@ from acmix_nas.files import replacing, unwritable
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import ablation, best, document, page, picture, together, trials
 from acmix_nas.report.figures import drawn_forms, picture_files
-from acmix_nas.report.finals import finals_yaml
 from acmix_nas.report.fresh import Fresh, stored_finals
 from acmix_nas.report.latex import as_latex
 from acmix_nas.report.mattered import mattered
@@ -55,7 +54,7 @@ def render(
     texts["trials.jsonl"] = "".join(f"{record.to_json()}\n" for record in records)
     chosen = best.choose(header, records)
     if fresh is not None:
-        texts["best.yaml"] = finals_yaml(header, fresh.best)
+        texts["best.yaml"] = best.finals_yaml(header, fresh.best)
     elif chosen is not None:
         texts["best.yaml"] = best.best_yaml(header, records, chosen)
     pictures = picture_files(header, records, drawn_forms(folder) if figures is None else figures)

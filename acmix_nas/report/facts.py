@@ -27,12 +27,12 @@ def check_comparable(header: StudyHeader, records: Iterable[TrialRecord]) -> Non
         if record.split != header.split:
             raise RecordError(
                 f"trial {record.number} was scored on {record.split} images and study {header.name} on "
-                f"{header.split} images; one table has one split: keep them in two studies."
+                f"{header.split} images; a table has one split: keep them in two studies."
             )
         if record.metric != header.metric.name:
             raise RecordError(
                 f"the scores of trial {record.number} are {record.metric} and those of study {header.name} are "
-                f"{header.metric.name}; one table has one metric: keep them in two studies."
+                f"{header.metric.name}; a table has one metric: keep them in two studies."
             )
         _check_same(scored[0], record, "task", scored[0].task, record.task)
         _check_same(scored[0], record, "data fingerprint", *_fingerprints(scored[0], record))
@@ -71,7 +71,7 @@ def _asked_fact(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str
         wanted += sum(record.origin is not None for record in records) if wanted else 0
     if len(records) >= wanted:
         return {}
-    return {"Unfinished": f"{len(records)} of {wanted} {what} that were asked for have ended"}
+    return {"Unfinished": f"{len(records)} of {wanted} {what} have ended"}
 
 
 def _whole(value: object) -> int:

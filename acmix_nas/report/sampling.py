@@ -57,6 +57,6 @@ def sampling_notes(images: int, split: str, metric: Metric = TOP1) -> list[str]:
     if error <= WORTH_SAYING or not metric.is_share:
         return []
     return [
-        f"scores are read on {images:,} {split} images: the standard error of an accuracy is up to {error:.1f} points, "
-        "and smaller differences are chance; a source with more images tells more"
+        f"scores are read on {images:,} {split} images: the standard error of an accuracy is up to {error:.1f} "
+        "points, and smaller differences may be chance; a source with more images is more precise"
     ]

@@ -88,8 +88,8 @@ def fix_list(folder: Path, candidates: Callable[[], list[Candidate]], *, top: in
     fixed, found = _read_list(path)
     if fixed != top:
         raise StudyError(
-            f"the list in {path} was fixed with --top {fixed}, before its networks were trained; choosing again, with "
-            f"their scores known, would bias them. Say --top {fixed}, or remove {LIST} and {FINALS}."
+            f"the list in {path} was fixed with --top {fixed}, before its networks were trained; a new choice, "
+            f"with their scores known, would be biased. Use --top {fixed}, or remove {LIST} and {FINALS}."
         )
     return found
 

@@ -98,7 +98,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         if wrong := list(self._wrong()):
-            raise RecipeError(f"a training recipe cannot be so: {'; '.join(wrong)}.")
+            raise RecipeError(f"the training recipe is invalid: {'; '.join(wrong)}.")
 
     @classmethod
     def of_proxy(cls, proxy: Proxy, *, images: int, device: str) -> Self:

@@ -9,10 +9,14 @@ import pytest
 
 from acmix_nas.cli import acmix
 
-EXPERIMENTS = {"search": "search"}
+EXPERIMENTS = {
+    **{name: name for name in ("finalists", "latency", "profile", "repeat", "search")},
+    "ablate": "ablation",
+    "train": "training",
+}
 """Command -> file of acmix_nas.experiments."""
-OF_THE_TERMINAL = {"as_json", "plugins", "plugin"}
-"""What is said to the command alone: how it prints, and which modules it may import."""
+OF_THE_TERMINAL = {"as_json", "plugins", "plugin", "form_at", "number"}
+"""What is said to the command alone: how it prints, which modules it may import, what 0.1 called otherwise."""
 
 
 @pytest.mark.parametrize("command", EXPERIMENTS)
@@ -26,6 +30,6 @@ def test_every_option_is_a_word_of_the_function(command):
 
 def words(function) -> set[str]:
     """Names of a function's parameters, and of the fields of those that are options of an experiment."""
-    signature = inspect.signature(function, eval_str=True)
+    signature = inspect.signature(function)
     options = [kind for kind in (one.annotation for one in signature.parameters.values()) if is_dataclass(kind)]
     return {*signature.parameters, *(field.name for kind in options for field in fields(kind))}

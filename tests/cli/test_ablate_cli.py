@@ -104,5 +104,5 @@ def test_a_failed_cell_blocks_its_row_and_the_command_says_so(
     assert code == 3
     table = json.loads(text)
     assert [row["verdict"] for row in table["rows"]] == ["baseline", "no claim: failed seeds"]
-    assert "Failed seeds: image (1). Nothing is claimed of these rows." in table["notes"]
+    assert "Failed seeds: image (1). These rows get no verdict." in table["notes"]
     assert Path("reports/conv_on-001/report.html").is_file()

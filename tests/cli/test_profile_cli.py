@@ -230,7 +230,7 @@ def test_a_real_profile_of_a_small_image_tells_all(tmp_path):
         "cpu", "--by", "module", "--threads", "1",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    assert "resnet18: 32x48 px, float32, channels last, inference" in result.stdout
+    assert "resnet18: 32 x 48 px, float32, channels last, inference" in result.stdout
     assert "Where it goes, by module: resnet18, batches of 1" in result.stdout
     assert "layer4" in result.stdout
 
@@ -264,7 +264,7 @@ def test_the_papers_cost_table_is_printed_with_its_letters():
     text = as_text(paper_table(where))
     assert "k_c^4 C hw" in text
     assert text.splitlines()[4].split()[-4:] == ["0.182", "1.05", "3.50", "-"]
-    assert "k_c: extent of the convolution" in text
+    assert "k_c: kernel size of the convolution" in text
     assert "sr:" not in text
 
 

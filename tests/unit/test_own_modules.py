@@ -133,8 +133,8 @@ def test_a_space_with_a_host_or_a_mode_of_ones_own_is_checked_and_trained(lab, h
     [
         (None, "my_lab.nothing", PluginError, r"'my_lab.nothing' cannot be imported: No module .*PYTHONPATH"),
         ("my_lab.nothing", None, PluginError, r"'my_lab.nothing' cannot be imported: No module .*PYTHONPATH"),
-        (None, "my_lab.empty", PluginError, "no plug-in of acmix_nas.operators.attention: its Attention is missing"),
-        ("my_lab.empty", None, PluginError, "no plug-in of acmix_nas.hosts: its build is missing"),
+        (None, "my_lab.empty", PluginError, "not a plug-in of acmix_nas.operators.attention: its Attention is missing"),
+        ("my_lab.empty", None, PluginError, "not a plug-in of acmix_nas.hosts: its build is missing"),
         (None, "my_lab.uncounted", UsageError, r"with my_lab.uncounted cannot be counted at full size: .*count"),
         (
             None,
@@ -169,9 +169,7 @@ def test_a_source_of_ones_own_is_read_and_trained_on(lab):
     arch = space.build(space.sample(lambda choice: choice.options[0]))
     record = run_trial(arch, setting, number=0, label="", seeds={"init": 0, "order": 0})
     assert (record.status, record.data["name"]) == ("complete", "shapes (80)")
-    shown = CliRunner().invoke(
-        acmix, ["data", "describe", "--data", spec, "--plugin", "my_lab.data"], standalone_mode=False
-    )
+    shown = CliRunner().invoke(acmix, ["data", "describe", spec], standalone_mode=False)
     assert shown.exception is None, shown.exception
     assert "shapes (80): shapes, 2 classes" in shown.stdout
 

@@ -21,7 +21,7 @@ from acmix_nas.metrics import Metric
 from acmix_nas.record import Cost, StudyHeader, TrialRecord
 from acmix_nas.report import View, ablation, render, render_together, study_table
 from acmix_nas.report.finals import Final, best_final, finals_table
-from acmix_nas.report.hypervolume import course
+from acmix_nas.report.mattered import course
 from acmix_nas.report.pareto import axis_label, front_of
 from acmix_nas.report.table import as_json, as_text
 from acmix_nas.report.trials import pruning_text
