@@ -64,8 +64,9 @@ def spaces(context: click.Context, as_json: bool) -> None:
 def check(space: str, as_json: bool) -> None:
     """Check SPACE, a name or a YAML file: every choice at full size and in every proxy.
 
-    Shows, by stage and choice, which options the proxy can tell apart. A wrong file is one error with file, line and
-    field, and exit code 2. Modules of your own that it names are loaded, and networks with them counted, built and run.
+    The table shows, by stage and choice, which options build different functions in the proxy; an inert choice has
+    options that build the same one. An invalid file gives one error with file, line and field, and exit code 2.
+    Modules of your own that it names are imported, and networks with them are counted, built and run.
     """
     from rich.table import Table
 

@@ -47,7 +47,7 @@ def test_help_names_its_options() -> None:
         (["conv_on", "--host", "pvt"], SpaceError, "nothing can be compared"),
     ],
 )
-def test_a_wrong_call_is_told_before_anything_is_made(
+def test_a_wrong_call_is_refused_before_anything_is_made(
     words: list[str], kind: type[AcmixError], said: str, tmp_path: Path
 ) -> None:
     done = CliRunner().invoke(command, [*words, "--out", str(tmp_path / "out")])
@@ -63,7 +63,7 @@ def test_flags_win_over_the_file_and_the_file_over_defaults() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("on_few_images")
-def test_a_table_of_ones_own_grows_and_is_reused(tmp_path: Path, call: Callable[..., tuple[int, str]]) -> None:
+def test_a_users_table_grows_and_is_reused(tmp_path: Path, call: Callable[..., tuple[int, str]]) -> None:
     """Rows, seeds, another study's cells, columns, forms and a refusal, in one go."""
     table = tmp_path / "mine.yaml"
     table.write_text("space: swin_t\nbase: paper\nbaseline: att\naxes: {combine: [att, conv]}\nseeds: 1\n")
@@ -90,7 +90,7 @@ def test_a_table_of_ones_own_grows_and_is_reused(tmp_path: Path, call: Callable[
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("on_few_images")
-def test_a_failed_cell_blocks_its_row_and_the_command_says_so(
+def test_a_failed_cell_leaves_its_row_without_a_claim(
     call: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = cells.run_job

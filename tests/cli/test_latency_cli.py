@@ -96,7 +96,7 @@ def test_a_table_of_another_space_or_another_run_is_refused(folder):
     assert "cannot be read" in failure(folder / "best.yaml", "--latency-table", folder / "none.json")
 
 
-def test_what_does_not_go_together_is_told(folder, tmp_path):
+def test_conflicting_options_are_refused(folder, tmp_path):
     file = tmp_path / "table.json"
     words = ("latency", "--out", file, "--space")
     assert "there is no space 'swin'" in refusal(*words, "swin")

@@ -184,7 +184,7 @@ def test_interrupted_finalists_are_finished_by_the_line_they_print(acmix, interr
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("on_few_images")
-def test_an_interrupted_training_is_finished_and_scored_by_the_lines_it_prints(acmix, interrupted, tmp_path):
+def test_an_interrupted_training_is_finished_by_the_printed_command(acmix, interrupted, tmp_path):
     asked = ["--images", 32, "--batch-size", 16, "--input-size", 32, "--device", "cpu", "--out", ODD]
     interrupted(display.TrainingDisplay, "epoch")
     code, _, err = acmix("train", "acmix_resnet26", *asked, "--epochs", 2)
@@ -239,7 +239,7 @@ def test_the_default_folder_is_named_where_the_environment_has_another(monkeypat
         ["--ray-address", "auto", "--executor", "ray"],
     ],
 )
-def test_where_it_trains_is_said_again(words, monkeypatch):
+def test_placement_options_are_printed_again(words, monkeypatch):
     monkeypatch.setenv("ACMIX_OUT", "from the environment")
     asked = ["--space", "swin_t", *words]
     with search.make_context("search", list(asked)) as context:

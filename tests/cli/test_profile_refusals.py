@@ -23,7 +23,7 @@ def test_json_and_a_format_exclude_each_other():
 @pytest.mark.parametrize(
     ("path", "message"), [("bars.gif", "ends in .svg, .png, .pdf"), ("none/bars.svg", "no folder")]
 )
-def test_a_picture_that_cannot_be_written_is_told_at_once(path, message, tmp_path):
+def test_an_unwritable_picture_is_refused_at_once(path, message, tmp_path):
     result = run("profile", "--plot", str(tmp_path / path))
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.replace("│", " ").split())
@@ -44,7 +44,7 @@ def test_an_unknown_value_is_one_error_with_the_known_ones(option, value):
 
 
 @pytest.mark.parametrize("size", ["0", "x", "224x", "1x2x3", "-5"])
-def test_a_wrong_input_size_is_told(size):
+def test_a_wrong_input_size_is_refused(size):
     result = run("profile", f"--input-size={size}")
     assert result.exit_code == 2
     assert "a height, or a height and a width" in " ".join(result.stderr.split())
@@ -72,18 +72,18 @@ def test_an_implementation_needs_a_convolution_path():
 
 
 @pytest.mark.parametrize("sizes", ["0", "1,,2", "x", "1,-2", ""])
-def test_wrong_batch_sizes_are_told(sizes):
+def test_wrong_batch_sizes_are_refused(sizes):
     result = run("profile", "--batch-size", sizes)
     assert result.exit_code == 2
     assert "whole numbers from 1 up" in " ".join(result.stderr.split())
 
 
-def test_a_busy_gpu_is_told(monkeypatch):
+def test_a_busy_gpu_is_reported(monkeypatch):
     monkeypatch.setattr(machine, "busy_cores", lambda: None)
     monkeypatch.setattr(machine, "gpu_state", lambda device: {"utilization.gpu": "35"})
     callbacks = Warned()
     assert profile.warn_when_busy("cuda", callbacks) == {"busy_cores": None, "busy_gpu_percent": 35.0}
-    assert "others keep the GPU busy for 35 % of the time" in callbacks.warned[0]
+    assert "other processes keep the GPU busy for 35 % of the time" in callbacks.warned[0]
 
 
 class Warned(ProfileCallbacks):

@@ -13,7 +13,7 @@ from acmix_nas.errors import StudyError, UsageError
 QUICK = ["--epochs", "1", "--proxy-images", "32", "--proxy", "cpu", "--device", "cpu"]
 
 
-def test_a_study_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_an_unknown_study_is_refused(tmp_path: Path) -> None:
     done = CliRunner().invoke(repeat, ["nothing:0", "--reports", str(tmp_path)])
     assert isinstance(done.exception, StudyError)
     assert "there is no study 'nothing'" in str(done.exception)

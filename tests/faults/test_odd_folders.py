@@ -58,7 +58,7 @@ def close(study: Study) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_the_database_is_in_its_folder_whatever_that_is_called(tmp_path, name):
+def test_the_database_is_in_its_folder_whatever_its_name(tmp_path, name):
     out = tmp_path / name
     study = new_study(out)
     study.start({}, {}, "x")
@@ -130,7 +130,7 @@ def test_a_study_that_cannot_be_written_can_be_looked_at(read_only):
     ],
     ids=" ".join,
 )
-def test_what_must_write_says_that_it_cannot(read_only, line, monkeypatch, capsys):
+def test_a_command_that_must_write_is_refused(read_only, line, monkeypatch, capsys):
     from acmix_nas.cli import main
 
     monkeypatch.setattr(sys, "argv", ["acmix", *line, "--out", str(read_only)])

@@ -315,7 +315,7 @@ def test_a_yaml_file_with_one_value_changed(tmp_path_factory, kind):
 @FILES
 @given(path=st.sampled_from(list(leaves(json.loads(json.dumps(HEADER.to_dict()))))), value=values)
 @example(path=("settings", "latency_table"), value={"": None})
-def test_a_study_whose_header_has_one_value_changed_is_rendered_or_refused(tmp_path_factory, path, value):
+def test_a_study_with_one_header_value_changed_is_rendered_or_refused(tmp_path_factory, path, value):
     law(lambda: _rendered(tmp_path_factory.mktemp("page"), path, value))
 
 
@@ -329,7 +329,7 @@ def _rendered(folder: Path, path: tuple[Any, ...], value: Any) -> None:
     ("name", "value"),
     [("until", "soon"), ("until", -1), ("label", 7), ("workers_lost", "x"), ("record", 3), ("record", {})],
 )
-def test_a_trial_whose_attributes_are_changed_in_its_database_is_one_error(tmp_path, monkeypatch, name, value):
+def test_a_trial_with_changed_attributes_is_one_error(tmp_path, monkeypatch, name, value):
     monkeypatch.chdir(tmp_path)
     study = new_study(tmp_path / "reports")
     number = study.start({}, {}, "random")

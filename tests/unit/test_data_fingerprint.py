@@ -53,7 +53,7 @@ def test_changed_content_of_the_same_size_is_another_source(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_same_images_have_one_fingerprint_wherever_and_whenever_they_lie(tmp_path, monkeypatch, kind):
+def test_the_same_images_have_one_fingerprint_at_any_place_and_time(tmp_path, monkeypatch, kind):
     spec = KINDS[kind](tmp_path / "a")
     first = open_source(spec).fingerprint
     moved = shutil.copytree(tmp_path / "a", tmp_path / "elsewhere" / "b", copy_function=shutil.copy)
@@ -174,7 +174,7 @@ def test_classes_labels_and_shapes_count():
     assert fingerprint(("a", "b"), [blocks_of_array(images.reshape(6, 4, 1), labels)]) != first
 
 
-def test_what_cannot_be_read_is_no_end(tmp_path):
+def test_unreadable_files_do_not_end_a_fingerprint(tmp_path):
     former_trees.write_folder(tmp_path)
     os.mkfifo(tmp_path / "train" / "ant" / "pipe.png")
     (tmp_path / "train" / "ant" / "nowhere.png").symlink_to("nothing")
@@ -263,7 +263,7 @@ def test_scores_of_0_1_are_brought_into_a_study_on_the_same_images(tmp_path):
     assert str(_reason_against(record, replace(setting, splits=splits))).startswith("data.fingerprint is")
 
 
-def test_records_of_both_rules_stand_in_one_table_where_the_images_are_the_same(tmp_path):
+def test_records_of_both_fingerprint_rules_share_a_table(tmp_path):
     splits = load_splits(
         former_trees.write_folder(tmp_path), input_size=28, train_images=None, seed=0, with_report=False
     )

@@ -195,7 +195,7 @@ def test_workers_that_cannot_start_end_the_study_with_a_reason(tmp_path, monkeyp
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("warm_workers")
-def test_images_that_a_worker_cannot_read_are_told(tmp_path):
+def test_images_that_a_worker_cannot_read_are_reported(tmp_path):
     setting = small_setting(images=10)
     load = partial(loaded(), train_images=10**9)
     executor = make_executor("process", work_of(setting, load), [Place(1)])

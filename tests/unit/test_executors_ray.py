@@ -56,7 +56,7 @@ def comparable(study) -> list[dict]:
     return [{name: value for name, value in row.items() if name != "environment"} for row in essence(study)]
 
 
-def test_options_that_ray_cannot_follow_are_told_before_a_study_is_made(monkeypatch):
+def test_options_ray_cannot_follow_are_refused_before_a_study_is_made(monkeypatch):
     check = partial(check_crew, gpus=None)
     with pytest.raises(UsageError, match="--executor ray"):
         check("process", ray_address="host:6379")
@@ -228,7 +228,7 @@ class TestOnRay:
         assert "ACMIX_STORAGE" in done.stderr
         assert "s3cret" not in done.stderr
 
-    def test_what_no_node_has_is_told(self, cluster, tmp_path):
+    def test_resources_no_node_has_are_reported(self, cluster, tmp_path):
         setting = setting_with(1)
         executor = make_executor("ray", work_of(setting), [Place(500)])
         with pytest.raises(StudyError, match="no node of the Ray cluster has 500 CPUs"):
@@ -242,7 +242,7 @@ class TestOnRay:
 
 
 @pytest.mark.ray
-def test_what_answers_and_is_no_ray_is_told_in_a_bounded_time(monkeypatch):
+def test_non_ray_server_at_address_is_reported_within_timeout(monkeypatch):
     monkeypatch.setattr(_ray_cluster, "ANSWER_S", 2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"

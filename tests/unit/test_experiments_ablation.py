@@ -182,7 +182,7 @@ def test_rows_with_the_same_proxy_network_share_a_score(tmp_path, setting, monke
     assert second.arch != first.arch
 
 
-def test_a_row_that_cannot_be_built_is_told_before_anything_trains(tmp_path, setting, two_rows):
+def test_an_unbuildable_row_is_refused_before_training(tmp_path, setting, two_rows):
     broken = {**two_rows.rows, "odd": with_heads(two_rows.rows["full"], 5)}
     with pytest.raises(SpaceError, match=r"row 'odd' of shift cannot be built: .*5.*Leave it out"):
         check_rows(replace(two_rows, rows=broken), setting)
