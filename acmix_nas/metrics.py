@@ -35,7 +35,8 @@ class Metric:
         bounds: Least and largest possible value, each None where there is none.
         is_share: Whether a value is the share of the images that were answered rightly, so that its sampling error is
             sqrt(p (1 - p) / images).
-        compute: (outputs, targets) of a split -> the value, for a metric that the task does not know.
+        compute: Outputs of the network and targets, both of all images of a split and on the CPU -> the value; for a
+            metric that the task does not know.
 
     Raises:
         MetricError: A value is none that a metric can have.
@@ -214,7 +215,7 @@ COSTS = {
 }
 """Costs of networks, by their names in `acmix_nas.record.Cost`."""
 TIMED = ("latency_ms", "throughput")
-"""Costs that a latency table tells; nothing is timed beside training."""
+"""Costs from a latency table; nothing is timed during training."""
 TOP1 = SCORES["top1"]
 
 

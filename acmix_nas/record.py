@@ -44,8 +44,8 @@ class Cost:
         macs: Multiply-adds of the named formulation, literally (frozen kernels count as executed).
         macs_deploy: Multiply-adds when every layer takes its cheapest exact form.
         input_size: Side of the square image in pixels, or (height, width); equal ones become one number.
-        latency_ms: Milliseconds of a batch, where a latency table tells it.
-        throughput: Images a second, where a latency table tells it.
+        latency_ms: Milliseconds of a batch, if a latency table gives it.
+        throughput: Images a second, if a latency table gives it.
     """
 
     params: int

@@ -1,4 +1,4 @@
-"""Commands that a user is told to run next: a shell takes each line as it stands."""
+"""Commands that a user can run next: a shell takes each line as it stands."""
 
 import os
 import shlex

@@ -44,7 +44,7 @@ device_option = click.option(
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="Where to compute; auto takes CUDA where it is.",
+    help="Device to compute on; auto uses CUDA if there is a GPU.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout instead of tables.")
 out_option = click.option(
@@ -53,7 +53,7 @@ out_option = click.option(
     envvar="ACMIX_OUT",
     default=Path("reports"),
     show_default=True,
-    help="Folder that study folders are written to. Environment: ACMIX_OUT.",
+    help="Folder that the study folders are written to. Environment: ACMIX_OUT.",
 )
 
 reports_option = click.option(
@@ -62,7 +62,7 @@ reports_option = click.option(
     envvar="ACMIX_OUT",
     default=Path("reports"),
     show_default=True,
-    help="Folder of study folders, in which a STUDY is found by its name. Environment: ACMIX_OUT.",
+    help="Folder that contains the study folders, to find a STUDY by its name. Environment: ACMIX_OUT.",
 )
 
 space_option = click.option(
@@ -70,20 +70,20 @@ space_option = click.option(
     required=True,
     metavar="NAME|FILE",
     callback=parse_space,
-    help="A name of `acmix spaces`, or a YAML file.",
+    help="Name from `acmix spaces`, or a YAML file.",
 )
 data_option = click.option(
     "--data",
     metavar="SOURCE",
     envvar="ACMIX_DATA",
-    help="Images: a folder with train/CLASS/* and val/CLASS/*, a store of `acmix data subset`, or another source "
-    "that `acmix data describe` takes. Default: the embedded Fashion-MNIST subset. Environment: ACMIX_DATA.",
+    help="Images: a folder with train/CLASS/* and val/CLASS/*, a store from `acmix data subset`, or another source "
+    "that `acmix data describe` can read. Default: the embedded Fashion-MNIST subset. Environment: ACMIX_DATA.",
 )
 moved_data_option = click.option(
     "--data",
     metavar="SOURCE",
     envvar="ACMIX_DATA",
-    help="Where the study's images are now, if they have moved. Environment: ACMIX_DATA.",
+    help="New location of the study's images, if they have moved. Environment: ACMIX_DATA.",
 )
 
 
@@ -99,15 +99,15 @@ plugin_option = click.option(
     callback=_allow,
     is_eager=True,  # before a space is read that names the module
     metavar="MODULE",
-    help="Dotted path of a module of your own that the files, spaces and records of this call may load, as "
-    "my_lab.attention; found on PYTHONPATH. Repeatable. Environment: ACMIX_PLUGINS, with commas between.",
+    help="Dotted path of your own module on PYTHONPATH, e.g. my_lab.attention, which the files, spaces and records "
+    "of this command may import. Repeatable. Environment: ACMIX_PLUGINS, separated by commas.",
 )
 
 storage_option = click.option(
     "--storage",
     metavar="URL",
     envvar="ACMIX_STORAGE",
-    help="Database of the study, where that is not study.db in its folder: a folder alone has no other one opened. "
+    help="URL of the study's database, if it is not study.db in its folder. No other database is opened without it. "
     "Environment: ACMIX_STORAGE.",
 )
 
@@ -117,10 +117,11 @@ _EXECUTION = [
         type=click.Choice(["float32", "bfloat16", "float16"]),
         default="float32",
         show_default=True,
-        help="Weights are converted to it; with --train they stay in float32 and autocast computes in it.",
+        help="Weights and images are converted to this dtype. In training, weights stay in float32 and autocast "
+        "uses it.",
     ),
     click.option("--channels-last/--no-channels-last", default=True, show_default=True, help="Memory format."),
-    click.option("--threads", type=click.IntRange(1), help="Threads of the CPU.  [default: torch's own choice]"),
+    click.option("--threads", type=click.IntRange(1), help="Number of CPU threads.  [default: torch's choice]"),
     device_option,
 ]
 
@@ -135,18 +136,20 @@ def execution_options(command: Command) -> Command:
 _STUDY_OPTIONS = [
     data_option,
     click.option(
-        "--epochs", type=click.IntRange(min=1), help="Passes over the training images; the proxy's own by default."
+        "--epochs", type=click.IntRange(min=1), help="Passes over the training images.  [default: the proxy's]"
     ),
-    click.option("--seed", type=click.IntRange(min=0), help="Seed of draws, weights and image order.  [default: 0]"),
-    click.option("--proxy", help="Proxy of the space; default by device: gpu or cpu."),
+    click.option(
+        "--seed", type=click.IntRange(min=0), help="Seed of image draws, weights and image order.  [default: 0]"
+    ),
+    click.option("--proxy", help="Proxy of the space.  [default: gpu or cpu, by device]"),
     click.option(
         "--proxy-images",
         type=click.IntRange(min=1),
-        help="Training images, drawn evenly from the classes; the proxy's own by default.",
+        help="Number of training images, drawn evenly from the classes.  [default: the proxy's]",
     ),
-    click.option("--study", help="Name of the study and its folder.  [default: counted up, like swin_t-001]"),
+    click.option("--study", help="Name of the study and of its folder.  [default: numbered, e.g. swin_t-001]"),
     out_option,
-    click.option("--resume", is_flag=True, help="Go on with the study; without --study, with the newest one."),
+    click.option("--resume", is_flag=True, help="Continue the study --study, or the newest one."),
     device_option,
     json_option,
 ]
@@ -160,55 +163,60 @@ def study_options(command: Command) -> Command:
 
 
 _WORKERS = [
-    click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="Stop after so many hours."),
+    click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="Stop after this many hours."),
     click.option(
         "--executor",
         type=click.Choice(registry.names("executors")),
-        help="How networks are trained: in this process, in others, or on a Ray cluster.  [default: by the number of "
-        "workers]",
+        help="Where networks train: in this process (serial), in other processes, or on a Ray cluster.  [default: by "
+        "the number of workers]",
     ),
     click.option(
         "--workers",
         type=click.IntRange(min=1),
-        help="Processes that train on the CPU and share its threads; with --executor ray those of the whole cluster.",
+        help="Number of processes that train on the CPU and share its threads; with --executor ray, on the whole "
+        "cluster.",
     ),
     click.option(
         "--ray-address",
         metavar="HOST:PORT|auto",
-        help="Ray cluster to train on; without it, --executor ray starts Ray on this machine.",
+        help="Ray cluster to train on. Without it, --executor ray starts Ray on this machine.",
     ),
     click.option(
         "--gpus",
         metavar="all|none|LIST",
-        help="GPUs to train on, as 0,1, a process on each.  [default: all]",
+        help="GPUs to train on, e.g. 0,1, with one process on each.  [default: all]",
     ),
     click.option(
-        "--workers-per-gpu", type=click.IntRange(min=1), default=1, show_default=True, help="Processes on each GPU."
+        "--workers-per-gpu",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Number of processes on each GPU.",
     ),
     click.option(
         "--gpus-per-trial",
         type=click.IntRange(min=1),
         default=1,
         show_default=True,
-        help="GPUs that train each trial together, a process on each (DistributedDataParallel).",
+        help="Number of GPUs that train one trial together (DistributedDataParallel).",
     ),
     click.option(
         "--trial-minutes",
         type=click.FloatRange(min=0, min_open=True),
-        help="Stop a trial that trains longer, and go on with the next.  [default: no limit]",
+        help="Stop a trial that trains longer and continue with the next.  [default: no limit]",
     ),
     click.option(
         "--trial-memory",
         callback=parse_amount,
         metavar="BYTES",
-        help="Stop a trial whose worker takes more memory, as 8G, and go on with the next.  [default: with several "
-        "workers, for each its share of the machine's]",
+        help="Stop a trial whose worker uses more memory, e.g. 8G, and continue with the next.  [default: with "
+        "several workers, an equal share of the machine's memory]",
     ),
     click.option(
         "--storage",
         metavar="URL",
         envvar="ACMIX_STORAGE",
-        help="Database of the study, any that Optuna takes, instead of SQLite in its folder. Environment: "
+        help="URL of a database for the study, as in Optuna, instead of SQLite in its folder. Environment: "
         "ACMIX_STORAGE.",
     ),
 ]

@@ -55,10 +55,9 @@ def build_latency_table(options: LatencyOptions, *, as_json: bool) -> None:
         return
     say(
         f"{built['file']}: {built['blocks']} blocks of {built['space']} on {built['env']['device_name']}, "
-        f"{built['env']['threads']} threads.\n"
-        f"{built['held_out']} networks held out, measured whole against the table's sum: rank correlation "
-        f"(Spearman) {built['spearman']:.3f}, error {built['median_error']:.1%} in the median, "
-        f"{built['worst_error']:.1%} at worst."
+        f"{built['env']['threads']} threads.\n{built['held_out']} other networks, measured as a whole and "
+        f"compared with the table's sum: rank correlation (Spearman) {built['spearman']:.3f}, median error "
+        f"{built['median_error']:.1%}, largest error {built['worst_error']:.1%}."
     )
 
 

@@ -25,18 +25,18 @@ _VIEW_OPTIONS = [
     click.option(
         "--columns",
         metavar="A,B,C",
-        help="Columns of the table, in this order. An unknown one lists those there are.",
+        help="Columns of the table, in this order. An unknown name prints the list of columns.",
     ),
     click.option(
         "--compare",
         type=click.Choice(["published"]),
-        help="Put the paper's params, MACs and top-1 beside the measured ones, marked as published.",
+        help="Add the paper's params, MACs and top-1 to the table, marked as published.",
     ),
     click.option(
         "--format",
         "form_at",
         type=click.Choice(["rich", "plain", "markdown", "latex", "html", "csv", "json"]),
-        help="Form of the table on stdout.  [default: rich on a terminal, plain in a pipe]",
+        help="Format of the table on stdout.  [default: rich on a terminal, plain in a pipe]",
     ),
 ]
 
@@ -91,7 +91,7 @@ def print_study(
     lines += pruning_text(records)
     resume = [*again, "--study", folder.name, *out_words(folder.parent), "--resume", *places]
     if result.stopped:
-        lines += [f"stopped ({result.stopped}); everything finished is kept. Go on with:", f"  {command(*resume)}"]
+        lines += [f"stopped ({result.stopped}); all finished work is kept. Continue with:", f"  {command(*resume)}"]
     else:
         lines += ["next:", f"  {command('report', *study_words(folder), *storage_words())}"]
         if (folder / "best.yaml").is_file():

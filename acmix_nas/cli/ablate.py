@@ -16,34 +16,34 @@ from acmix_nas.cli._study import print_study, view_options
     "--base",
     metavar="ARCH",
     help="Network that the rows change: a timm name, a best.yaml, STUDY:TRIAL, or a first network of the space "
-    '("paper", "plain host"). Default: the table\'s own.',
+    '("paper", "plain host"). Default: the table\'s base.',
 )
 @click.option(
     "--host",
-    help="Host or space to make the table for; mixers of another host are carried there stage by stage, and what "
-    "cannot be carried is listed. Default: the host of --base, else the table's own.",
+    help="Host or space to build the table for. A base from another host is transferred stage by stage, and what "
+    "cannot be transferred is listed. Default: the host of --base, or the table's own.",
 )
 @click.option(
     "--seeds",
     type=click.IntRange(1, 1000),
-    help="Seeds of each row; with --resume the total.  [default: the table's, mostly 3; with --resume what was asked "
+    help="Number of seeds of each row; with --resume the total.  [default: the table's, mostly 3; with --resume as "
     "before]",
 )
 @click.option(
     "--reuse",
     multiple=True,
     metavar="STUDY",
-    help="Take cells that this study has trained with the same network, data, budget, seeds and versions. Repeatable.",
+    help="Reuse cells that this study trained with the same network, data, budget, seeds and versions. Repeatable.",
 )
 @view_options
 @plugin_option
 @study_options
 def ablate(view: Mapping[str, Any], as_json: bool, **options: Any) -> int:
-    """Train the rows of an ablation table with paired seeds and render it.
+    """Train the rows of an ablation table with the same seeds and render the table.
 
-    NAME is a table of the package: combine, conv_on, heads, kernel, neighbours, path, placement, shift or window; FILE
-    is a YAML file of your own (docs/ablate.md). Scores are read on the report split, which no search reads. More seeds
-    or rows later (--resume) train only the new cells.
+    NAME is a table of the package: combine, conv_on, heads, kernel, neighbours, path, placement, shift or window. FILE
+    is your own YAML file (docs/ablate.md). Scores are read on the report split, which no search reads. If you add
+    seeds or rows later (--resume), only the new cells train.
 
     \b
     Examples:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def data() -> None:
-    """Look at images to train on, and make proxy subsets of them.
+    """Describe images to train on, and make proxy subsets.
 
     \b
     Examples:
@@ -45,15 +45,15 @@ def data() -> None:
     type=click.IntRange(min=1),
     default=2000,
     show_default=True,
-    help="Images to decode, drawn from all splits.",
+    help="Number of images to decode, drawn from all splits.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of that draw.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draw.")
 @json_option
 def describe(source: str | None, sample: int, seed: int, as_json: bool) -> None:
     """Show classes, images of each split, sizes, formats and broken files of SOURCE.
 
-    SOURCE is what --data takes: a folder of images, tar or Parquet files, shards, a store, or a name with a prefix.
-    Without it, the embedded images.
+    SOURCE is any source that --data takes: a folder of images, tar or Parquet files, shards, a store, or a name with a
+    prefix. The default is the embedded images.
 
     \b
     Examples:
@@ -82,21 +82,21 @@ def describe(source: str | None, sample: int, seed: int, as_json: bool) -> None:
     "source",
     metavar="SOURCE",
     envvar="ACMIX_DATA",
-    help="Images to take from, as for `acmix data describe`. Environment: ACMIX_DATA.",
+    help="Source of the images, as for `acmix data describe`. Environment: ACMIX_DATA.",
 )
 @click.option(
     "--classes",
     metavar="N|NAME|FILE",
-    help="How many classes to draw; imagenet-100, imagenette or imagewoof; or a file with a class name a line. "
-    "[default: all]",
+    help="Number of classes to draw, or imagenet-100, imagenette or imagewoof, or a file with one class name per "
+    "line. [default: all]",
 )
 @click.option(
-    "--images-per-class", type=click.IntRange(min=1), help="Images of each class to train on.  [default: all]"
+    "--images-per-class", type=click.IntRange(min=1), help="Number of training images of each class.  [default: all]"
 )
 @click.option(
     "--search-images",
     type=click.IntRange(min=1),
-    help="Images held out of the training images for search.  [default: a sixth of them, 5,000 at most]",
+    help="Number of images to hold out of the training images for the search.  [default: a sixth, 5,000 at most]",
 )
 @click.option(
     "--size",
@@ -113,15 +113,15 @@ def describe(source: str | None, sample: int, seed: int, as_json: bool) -> None:
     default=0.01,
     show_default=True,
     metavar="SHARE",
-    help="Share of the images that may be unreadable.",
+    help="Share of the images that may be broken.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the store.")
 @json_option
 def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, **asked: Any) -> None:
-    """Decode a subset once into a store, which --data takes and reads as it is.
+    """Decode a subset once into a store, which --data reads without decoding.
 
     The subset has three disjoint splits: train, search (held out of the training images) and report (the validation
-    images). Killed half-way, the same command goes on where it was.
+    images). After a kill, the same command continues where it stopped.
 
     \b
     Examples:
@@ -141,7 +141,7 @@ def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, **
         with DecodingBar(console) as on_image:
             index = write_store(plan, out, command=command_line(), allow_broken=allow_broken, progress=on_image)
     except KeyboardInterrupt:
-        console.print("interrupted; the same command goes on after the last whole chunk.")
+        console.print("interrupted; the same command continues after the last complete chunk.")
         raise
     if as_json:
         say(json.dumps({"folder": str(out), **asdict(index)}))
@@ -153,14 +153,26 @@ def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, **
 @space_option
 @data_option
 @click.option(
-    "--archs", type=click.IntRange(min=4), default=16, show_default=True, help="Networks to draw and train twice."
+    "--archs",
+    type=click.IntRange(min=4),
+    default=16,
+    show_default=True,
+    help="Number of networks to draw and train twice.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything.")
-@click.option("--proxy", help="Proxy of the space; default by device: gpu or cpu.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Epochs of the cheap training; the proxy's own by default.")
-@click.option("--proxy-images", type=click.IntRange(min=1), help="Its training images; the proxy's own by default.")
-@click.option("--epochs-large", type=click.IntRange(min=1), help="Epochs of the large one.  [default: three times]")
-@click.option("--images-large", type=click.IntRange(min=1), help="Its training images.  [default: the same]")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draws and of all trainings."
+)
+@click.option("--proxy", help="Proxy of the space.  [default: gpu or cpu, by device]")
+@click.option("--epochs", type=click.IntRange(min=1), help="Epochs of the cheap training.  [default: the proxy's]")
+@click.option(
+    "--proxy-images", type=click.IntRange(min=1), help="Images of the cheap training.  [default: the proxy's]"
+)
+@click.option(
+    "--epochs-large",
+    type=click.IntRange(min=1),
+    help="Epochs of the large training.  [default: three times those of the cheap one]",
+)
+@click.option("--images-large", type=click.IntRange(min=1), help="Images of the large training.  [default: the same]")
 @out_option
 @device_option
 @plugin_option
@@ -168,10 +180,10 @@ def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, **
 def fidelity(as_json: bool, **options: Any) -> None:
     """Measure how well a proxy ranks the networks of a space.
 
-    Trains a seeded sample of networks at the proxy's budget and at a larger one, both scored on the search split, and
-    shows the rank correlation of the cheap score with the large one, beside that of parameters and of MACs, each with a
-    95 % bootstrap interval. What was trained before is not trained again. A search on the same space, proxy and images
-    finds the result.
+    The command trains a seeded sample of networks at the proxy's budget and at a larger one, and scores both on the
+    search split. It shows the rank correlation of the cheap score with the large one, beside those of parameters and
+    MACs, each with a 95 % bootstrap interval. Stored trainings are not repeated. A search on the same space, proxy and
+    images uses the result.
 
     \b
     Examples:
@@ -227,9 +239,9 @@ def _print_store(out: Path, index: "Index") -> None:
         for name, count in counts.items():
             traits[name] = traits.get(name, 0) + count
     if traits:
-        lines.append(f"turned into upright 8-bit RGB: {_counts(traits)}")
+        lines.append(f"converted to upright 8-bit RGB: {_counts(traits)}")
     if index.broken:
-        lines.append(f"left out, as they cannot be decoded: {len(index.broken)}; index.json names them. The first:")
+        lines.append(f"left out because they cannot be decoded: {len(index.broken)}; index.json names them. The first:")
         lines += [f"  {file}: {reason}" for file, reason in index.broken[:5]]
     _say(lines)
 

@@ -57,7 +57,7 @@ class Check:
 @json_option
 @click.pass_context
 def doctor(context: click.Context, out: Path, as_json: bool) -> None:
-    """Show versions, devices, disk, and whether they work. Exit code 1 if something that is needed does not.
+    """Show versions, devices and disk, and check that they work. Exit code 1 means that something needed does not.
 
     \b
     Examples:

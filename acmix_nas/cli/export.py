@@ -29,40 +29,44 @@ if TYPE_CHECKING:
 @click.option(
     "--form",
     type=click.Choice(["train", "merged", "paper"]),
-    help="train: as it is trained. merged: folded for inference. paper: the formulation step by step. "
+    help="train: the network as it is trained. merged: folded for inference. paper: the formulation step by step. "
     "[default: merged; train for timm]",
 )
 @click.option(
     "--weights",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Checkpoint with our names or the published ones: .safetensors, or a state dict of torch.save. "
-    "Default: fresh weights.",
+    help="Checkpoint with our parameter names or the published ones: .safetensors, or a state dict from torch.save. "
+    "Default: random weights.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of fresh weights.")
-@click.option("--num-classes", type=click.IntRange(min=0), default=1000, show_default=True, help="Classes of the head.")
-@click.option("--in-chans", type=click.IntRange(min=1), default=3, show_default=True, help="Channels of an image.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of random weights.")
+@click.option(
+    "--num-classes", type=click.IntRange(min=0), default=1000, show_default=True, help="Number of classes of the head."
+)
+@click.option(
+    "--in-chans", type=click.IntRange(min=1), default=3, show_default=True, help="Number of channels of an image."
+)
 @click.option(
     "--input-size",
     callback=parse_size,
     metavar="H[xW]",
-    help="Height and width in pixels that the network is built for; as it was trained.  [default: 224]",
+    help="Height and width in pixels that the network is built for, the size that it was trained at.  [default: 224]",
 )
 @click.option(
     "--shapes",
     type=click.Choice(["dynamic", "fixed"]),
     default="dynamic",
     show_default=True,
-    help="dynamic: images of other sizes are taken too, where the network allows. fixed: only of --input-size.",
+    help="dynamic: the file takes images of any size, if the network allows it. fixed: only images of --input-size.",
 )
-@click.option("--features-only", is_flag=True, help="The maps of all stages as outputs, instead of logits.")
-@click.option("--overwrite", is_flag=True, help="Replace what is at --out.")
+@click.option("--features-only", is_flag=True, help="Output the maps of all stages instead of the logits.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing file or folder at --out.")
 @reports_option
 @plugin_option
 @json_option
 def export(arch: str, format: str, out: Path, reports: Path, weights: Path | None, as_json: bool, **asked: Any) -> None:
-    """Write the network ARCH to --out in another format, and check it there against the network itself.
+    """Write the network ARCH to --out in another format and compare the file with the network.
 
-    ARCH is a timm name of ours, a study's best.yaml, or STUDY:TRIAL.
+    ARCH is one of our timm names, a study's best.yaml, or STUDY:TRIAL.
 
     \b
     Examples:

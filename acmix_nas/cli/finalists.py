@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("study", metavar="STUDY")
 @click.option(
-    "--top", type=click.IntRange(min=1), help="Networks of the front.  [default: 5, or what was asked for before]"
+    "--top", type=click.IntRange(min=1), help="Number of networks from the front.  [default: 5, or as before]"
 )
 @click.option(
     "--seeds",
     type=click.IntRange(1, 1000),
-    help="Fresh seeds of each network, in all.  [default: 5, or what was asked for before]",
+    help="Total number of fresh seeds of each network.  [default: 5, or as before]",
 )
 @moved_data_option
 @worker_options
@@ -39,11 +39,12 @@ if TYPE_CHECKING:
 @plugin_option
 @json_option
 def finalists(as_json: bool, **options: Any) -> int:
-    """Train the best of a search again: fresh seeds, its full budget, report images that it never read.
+    """Train the best networks of a search again, with fresh seeds, and score them on the report split.
 
-    STUDY is the name of a study in --out, or the path of its folder. The list is fixed beforehand: the --top best of
-    the front, the plain host, the paper's ACmix, and the best of 10 random networks. Each is trained with the same
-    fresh seeds; cells that are stored are not trained again. best.yaml and table.tex are then made from fresh scores.
+    STUDY is the name of a study in --out, or the path of its folder. The search never read the report split. The list
+    of networks is fixed first: the --top best of the front, the plain host, the paper's network, and the best of 10
+    random networks. Each is trained with the same fresh seeds and the full budget of the search; stored cells are not
+    trained again. best.yaml and table.tex then use the fresh scores.
 
     \b
     Examples:
@@ -64,7 +65,7 @@ def finalists(as_json: bool, **options: Any) -> int:
     if result.stopped is not None:
         options_again = typed(("data", "hours", *PLACES))
         again = command("finalists", *study_words(result.folder), *options_again, *storage_words())
-        say(f"stopped ({result.stopped}); everything finished is kept. Go on with:\n  {again}", err=True)
+        say(f"stopped ({result.stopped}); all finished work is kept. Continue with:\n  {again}", err=True)
     return exit_code(result)
 
 

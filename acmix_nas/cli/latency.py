@@ -19,8 +19,8 @@ from acmix_nas.cli._parse import parse_size
     type=click.Choice(["paper", "train", "merged"]),
     default="train",
     show_default=True,
-    help="paper: the named implementation, literally; train: the fast form that a network has by itself; merged: "
-    "folded for deployment.",
+    help="paper: the named implementation, step by step; train: the fast form that a network uses by default; "
+    "merged: folded for deployment.",
 )
 @click.option(
     "--batch-size", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Images in a batch."
@@ -32,14 +32,16 @@ from acmix_nas.cli._parse import parse_size
     help="Height and width of an image in pixels.  [default: the space's own]",
 )
 @execution_options
-@click.option("--features-only", is_flag=True, help="Stages' maps as for detection, without the head.")
-@click.option("--flush-l2", is_flag=True, help="Empty the GPU's second-level cache before every run.")
+@click.option(
+    "--features-only", is_flag=True, help="Output the maps of the stages, as for detection, without the head."
+)
+@click.option("--flush-l2", is_flag=True, help="Clear the GPU's L2 cache before every run.")
 @plugin_option
 @json_option
 def latency(as_json: bool, **options: Any) -> None:
-    """Measure every block of a space once, and write a table that tells the latency of all of its networks.
+    """Measure every block of a space once and write a table that predicts the latency of all its networks.
 
-    The table is checked with whole networks that it was not made from; `acmix search --latency-table` and `acmix
+    The table is checked on other networks of the space, measured as a whole. `acmix search --latency-table` and `acmix
     profile --latency-table` read it.
 
     \b

@@ -21,13 +21,14 @@ from acmix_nas.errors import UsageError
     "impls",
     multiple=True,
     type=click.Choice([*CONV_IMPL, "all"]),
-    help="Implementation of ACmix's convolution path; several, or all, are compared. Default: as it is.",
+    help="Implementation of ACmix's convolution path. Give several, or all, to compare them. Default: the network's "
+    "own.",
 )
 @click.option(
     "--form",
     type=click.Choice(["paper", "train", "merged"]),
-    help="paper: the named implementation, literally; train: the fast form that a network has by itself; merged: "
-    "folded for deployment.  [default: paper with --impl or --ablation, else train]",
+    help="paper: the named implementation, step by step; train: the fast form that a network uses by default; "
+    "merged: folded for deployment.  [default: paper with --impl or --ablation, else train]",
 )
 @click.option(
     "--batch-size",
@@ -36,7 +37,7 @@ from acmix_nas.errors import UsageError
     show_default=True,
     callback=parse_batch_sizes,
     metavar="N[,N...]",
-    help="Images in a batch; halved until it fits into memory.",
+    help="Images in a batch; halved until the batch fits into memory.",
 )
 @click.option(
     "--input-size",
@@ -45,17 +46,23 @@ from acmix_nas.errors import UsageError
     help="Height and width of an image in pixels.  [default: 224, or the ablation's own]",
 )
 @execution_options
-@click.option("--features-only", is_flag=True, help="Stages' maps as for detection, without the head.")
-@click.option("--train", is_flag=True, help="Forward and backward instead of inference; no optimizer step.")
-@click.option("--compile", "compiled", is_flag=True, help="With torch.compile; says compile seconds and graph breaks.")
+@click.option(
+    "--features-only", is_flag=True, help="Output the maps of the stages, as for detection, without the head."
+)
+@click.option(
+    "--train", is_flag=True, help="Time forward and backward instead of inference, without an optimizer step."
+)
+@click.option(
+    "--compile", "compiled", is_flag=True, help="Compile with torch.compile; show compile time and graph breaks."
+)
 @click.option("--cuda-graph", is_flag=True, help="Replay each network as one CUDA graph.")
-@click.option("--flush-l2", is_flag=True, help="Empty the GPU's second-level cache before every run.")
+@click.option("--flush-l2", is_flag=True, help="Clear the GPU's L2 cache before every run.")
 @click.option(
     "--spread",
     type=click.FloatRange(0, 1, min_open=True),
     default=0.05,
     show_default=True,
-    help="Repeat until the interquartile range is below this share of the median,",
+    help="Repeat until the interquartile range is below this share of the median.",
 )
 @click.option(
     "--time-limit",
@@ -64,40 +71,42 @@ from acmix_nas.errors import UsageError
     default=10.0,
     show_default=True,
     metavar="SECONDS",
-    help="or for about so long for each row.",
+    help="Stop repeating after about this long for each row.",
 )
 @click.option("--memory/--no-memory", default=True, show_default=True, help="Measure peak memory.")
-@click.option("--counters/--no-counters", default=True, show_default=True, help="Ask fvcore's and torch's counter too.")
+@click.option("--counters/--no-counters", default=True, show_default=True, help="Also count with fvcore and torch.")
 @click.option(
     "--by",
     type=click.Choice(["module", "stage", "op", "paper"]),
-    help="Also show where params, MACs and time go; paper: stage I against stage II, formula beside count and time.",
+    help="Also show params, MACs and time of each part. paper: compare stage I with stage II: formula, count and time.",
 )
-@click.option("--flops", is_flag=True, help="Also show FLOPs, which are 2 for each multiply-add (MAC).")
+@click.option("--flops", is_flag=True, help="Also show FLOPs: two for each multiply-add (MAC).")
 @click.option(
     "--format",
     "form_at",
     type=click.Choice(FORMATS),
-    help="How tables are printed.  [default: rich on a terminal, plain in a pipe]",
+    help="Format of the tables on stdout.  [default: rich on a terminal, plain in a pipe]",
 )
 @click.option(
     "--latency-table",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Also show what a latency table says.",
+    help="Also show the latency that this table predicts.",
 )
 @click.option("--space", hidden=True)
 @click.option("--build-table", type=click.Path(dir_okay=False, path_type=Path), hidden=True)
-@click.option("--plot", callback=parse_plot, metavar="FILE", help="Also draw latencies as bars: .svg, .png or .pdf.")
+@click.option(
+    "--plot", callback=parse_plot, metavar="FILE", help="Also draw the latencies as a bar chart: .svg, .png or .pdf."
+)
 @reports_option
 @plugin_option
 @json_option
 def profile(form_at: str | None, as_json: bool, space: str | None, build_table: Path | None, **options: Any) -> None:
     """Count and time MODELs: timm names, ours or timm's own, a study's best.yaml, or STUDY:TRIAL.
 
-    Networks of a batch size run in turns. Latency is the median of a batch with its interquartile range (IQR) after
-    warm-up; "time / first" compares it with the first network's, with a 95 % interval. MACs are multiply-adds of one
-    image; fvcore and torch are public counters. docs/profile.md tells how each number is measured.
+    Networks of the same batch size run in turns. Latency is the median of a batch with its interquartile range (IQR)
+    after warm-up; "time / first" compares it with the first network's, with a 95 % interval. MACs are multiply-adds of
+    one image; fvcore and torch are public counters. docs/profile.md explains how each number is measured.
 
     \b
     Examples:

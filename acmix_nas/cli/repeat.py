@@ -21,14 +21,16 @@ from acmix_nas.cli._say import say, say_renamed
 @click.argument("number", required=False, type=click.IntRange(min=0), metavar="")
 @moved_data_option
 @click.option(
-    "--device", type=click.Choice(["cpu", "cuda"]), help="Where to train.  [default: the kind of device of the record]"
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    help="Device to train on.  [default: the kind of device in the record]",
 )
 @reports_option
 @storage_option
 @plugin_option
 @json_option
 def repeat(trial: str, number: int | None, as_json: bool, **options: Any) -> int:
-    """Train a recorded trial again with its seeds and say whether it came out the same.
+    """Train a stored trial again with its seeds and compare the scores.
 
     STUDY is the name of a study in --reports or the path of its folder, TRIAL a number in it. The exit code is 0 if
     every score is equal, or if the difference is one that two trainings show by chance (the 95 % interval is printed),

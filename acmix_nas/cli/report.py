@@ -18,7 +18,7 @@ def parse_formats(context: click.Context, parameter: click.Parameter, text: str 
     forms = tuple(part.strip() for part in text.split(",")) if text else ()
     wrong = [form for form in forms if form not in ("svg", "pdf", "png")]
     if wrong:
-        raise click.BadParameter(f"pictures are svg, pdf or png, with commas between; {wrong[0]!r} is none of them.")
+        raise click.BadParameter(f"pictures are svg, pdf or png, separated by commas; {wrong[0]!r} is none of them.")
     return forms
 
 
@@ -29,7 +29,7 @@ def parse_formats(context: click.Context, parameter: click.Parameter, text: str 
     "--figures",
     metavar="svg,pdf,png",
     callback=parse_formats,
-    help="Also write pictures for a paper into figures/ in these forms.",
+    help="Also write figures for a paper to figures/, in these formats.",
 )
 @click.option("--open", "opens", is_flag=True, help="Open report.html in the browser.")
 @out_option
@@ -44,13 +44,13 @@ def report(
     storage: str | None,
     as_json: bool,
 ) -> None:
-    """Render a study's report again from what is stored, or compare several studies.
+    """Render a study's report again from its stored records, or compare several studies.
 
     STUDY is the name of a study in --out, or the path of its folder. Writes report.html, report.md, table.tex,
     trials.csv, trials.jsonl, pareto.svg and best.yaml into the folder and prints the table. Trains nothing.
 
-    Several studies are rendered together, into a folder of --out named after them. They need the same data, split,
-    proxy, budget and input size of the costs; otherwise the command says what differs.
+    Several studies are rendered together, in a folder of --out that is named after them. They must have the same data,
+    split, proxy, budget and input size of the costs; otherwise the command says what differs.
 
     \b
     Examples:

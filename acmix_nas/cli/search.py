@@ -23,42 +23,42 @@ _GOALS = [
     click.option(
         "--objectives",
         metavar="LIST",
-        help="What is optimised, with commas between: top1, and of macs, macs_deploy, params, latency_ms, throughput "
-        "those that matter.  [default: top1 and the space's cost]",
+        help="Objectives, separated by commas: top1, and any of macs, macs_deploy, params, latency_ms, throughput.  "
+        "[default: top1 and the space's cost]",
     ),
     click.option(
-        "--max-macs", callback=parse_amount, metavar="N", help="Train no network with more multiply-adds, as 5G."
+        "--max-macs", callback=parse_amount, metavar="N", help="Train no network with more multiply-adds, e.g. 5G."
     ),
     click.option(
-        "--max-params", callback=parse_amount, metavar="N", help="Train no network with more parameters, as 30M."
+        "--max-params", callback=parse_amount, metavar="N", help="Train no network with more parameters, e.g. 30M."
     ),
     click.option(
         "--max-latency-ms",
         callback=parse_amount,
         metavar="MS",
-        help="Train no network that --latency-table says is slower.",
+        help="Train no network that is slower by --latency-table.",
     ),
     click.option(
         "--latency-table",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         metavar="FILE",
-        help="Latency of the space's blocks, as `acmix latency --space SPACE --out FILE` measures it.",
+        help="Latencies of the space's blocks, measured with `acmix latency --space SPACE --out FILE`.",
     ),
     click.option(
         "--sampler",
         type=click.Choice(["hamming-gp", "random", "tpe", "nsga2"]),
-        help="What proposes networks after the random ones.  [default: hamming-gp]",
+        help="Sampler that proposes networks after the random ones.  [default: hamming-gp]",
     ),
     click.option(
         "--prune",
         type=click.Choice(["asha", "none"]),
-        help="Whether trials are stopped early that others beat.  [default: asha from 3 epochs on]",
+        help="Whether to stop weak trials early.  [default: asha from 3 epochs]",
     ),
     click.option(
         "--warm-start",
         multiple=True,
         metavar="STUDY",
-        help="Bring over what another study trained on the same images and budget. Repeatable.",
+        help="Copy the trials that another study trained on the same images with the same budget. Repeatable.",
     ),
 ]
 
@@ -74,24 +74,24 @@ def _goal_options(command: Command) -> Command:
 @click.option(
     "--trials",
     type=click.IntRange(min=1),
-    help="Networks to train; with --resume the total.  [default: 12; with --resume what was asked before]",
+    help="Number of networks to train; with --resume the total.  [default: 12; with --resume as before]",
 )
 @click.option(
     "--first",
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="best.yaml of another study, trained first. Repeatable.",
+    help="Network to train first, e.g. the best.yaml of another study. Repeatable.",
 )
 @_goal_options
 @worker_options
 @plugin_option
 @study_options
 def search(as_json: bool, **options: Any) -> int:
-    """Search a space: train shrunken networks and keep those that nothing beats in accuracy and cost.
+    """Search a space: train small copies of its networks and find the front of accuracy and cost.
 
-    Costs are exact and known before training: a network beyond a limit is never trained. Ctrl-C stops after the
-    running epoch, a second one at once; --resume finishes what was asked, as if it had never stopped.
+    Costs are exact and known before training, so a network that exceeds a limit is never trained. Ctrl-C stops after
+    the current epoch, a second Ctrl-C at once. --resume continues as if the search had never stopped.
 
     \b
     Examples:

@@ -63,8 +63,8 @@ def spaces(context: click.Context, as_json: bool) -> None:
 def check(space: str, as_json: bool) -> None:
     """Check SPACE, a name or a YAML file: every choice at full size and in every proxy.
 
-    Shows, by stage and choice, which options the proxy can tell apart. A wrong file is one error with file, line and
-    field, and exit code 2.
+    The table shows, by stage and choice, which options build different functions in the proxy; an inert choice has
+    options that build the same one. An invalid file gives one error with file, line and field, and exit code 2.
     """
     from rich.table import Table
 

@@ -22,9 +22,9 @@ WIDTH = 40
 @storage_option
 @json_option
 def status(study: str | None, reports: Path, storage: str | None, as_json: bool) -> None:
-    """Show how a study stands, or all studies in --reports.
+    """Show the progress of a study, or of all studies in --reports.
 
-    STUDY is the name of a study in --reports, or the path of its folder. Fits 40 columns.
+    STUDY is the name of a study in --reports, or the path of its folder. The output fits 40 columns.
 
     \b
     Examples:

@@ -16,10 +16,10 @@ LOOK_EVERY_S = 0.5
 @reports_option
 @click.option("--wait", is_flag=True, help="Return only when the study has stopped.")
 def stop(study: str, reports: Path, wait: bool) -> None:
-    """Stop a study cleanly: after the running epoch, with every trial kept.
+    """Stop a study after the current epoch and keep every trial.
 
-    STUDY is the name of a study in --reports, or the path of its folder. Works from another terminal or machine that
-    sees the folder; go on later with --resume.
+    STUDY is the name of a study in --reports, or the path of its folder. The command works from any terminal or
+    machine that can read the folder. Continue later with --resume.
 
     \b
     Examples:
@@ -30,10 +30,10 @@ def stop(study: str, reports: Path, wait: bool) -> None:
 
     folder = find_folder(study, reports, "--reports")
     if not has_study(folder) or not is_at_work(folder):
-        say(f"nothing is at work on {folder}; there is nothing to stop.")
+        say(f"no process is working on {folder}; there is nothing to stop.")
         return
     (folder / STOP).touch()
-    say(f"{folder} stops after its running epoch.", err=True)
+    say(f"{folder} stops after its current epoch.", err=True)
     while wait and is_at_work(folder):
         time.sleep(LOOK_EVERY_S)
     if wait:

@@ -24,7 +24,7 @@ INTERRUPTED = 130
 @click.option(
     "--recipe",
     metavar="NAME|FILE",
-    help="pvt, resnet, san, swin, or a YAML file of your own (docs/train.md).  [default: that of the network's host]",
+    help="pvt, resnet, san, swin, or your own YAML file (docs/train.md).  [default: the recipe of the network's host]",
 )
 @click.option(
     "--epochs",
@@ -35,7 +35,7 @@ INTERRUPTED = 130
     "--batch-size",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Images in an optimizer step, over all processes; the learning rate follows.  [default: the recipe's]",
+    help="Images in an optimizer step, over all processes; the learning rate scales with it.  [default: the recipe's]",
 )
 @click.option(
     "--lr",
@@ -54,42 +54,42 @@ INTERRUPTED = 130
     "--images",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Training images, drawn evenly from the classes.  [default: all]",
+    help="Number of training images, drawn evenly from the classes.  [default: all]",
 )
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of weights, draws and image order.  [default: 0]")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of weights, image draws and image order.  [default: 0]")
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "bf16", "fp16"]),
-    help="What autocast computes in.  [default: bf16 where the processor has it, else fp32]",
+    help="Precision of autocast.  [default: bf16 if the processor has it, else fp32]",
 )
 @click.option(
     "--accumulate",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Compute a step's images in N parts, to need less memory.  [default: 1]",
+    help="Compute each step in N parts, which needs less memory.  [default: 1]",
 )
 @click.option("--compile", is_flag=True, help="Compile the network with torch.compile.")
-@click.option("--deterministic", is_flag=True, help="Let torch take deterministic algorithms only.")
-@click.option("--study", help="Name of the training and its folder.  [default: counted up, like acmix_resnet26-001]")
+@click.option("--deterministic", is_flag=True, help="Use only deterministic algorithms in torch.")
+@click.option("--study", help="Name of the training and of its folder.  [default: numbered, e.g. acmix_resnet26-001]")
 @out_option
-@click.option("--resume", is_flag=True, help="Go on after the last epoch; without --study, of the newest training.")
+@click.option("--resume", is_flag=True, help="Continue the training --study, or the newest one, from its last epoch.")
 @click.option(
     "--eval",
     "checkpoint",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="CHECKPOINT",
-    help="Score these weights on the validation images, and train nothing.",
+    help="Score these weights on the validation images, without training.",
 )
 @device_option
 @plugin_option
 @json_option
 def train(as_json: bool, **options: Any) -> int:
-    """Train the network ARCH or MODEL at full size, and score it on the validation images after every epoch.
+    """Train the network ARCH or MODEL at full size and score it on the validation images after every epoch.
 
-    ARCH is a timm name of ours, a study's best.yaml, or STUDY:TRIAL; MODEL is a name of timm's own.
+    ARCH is one of our timm names, a study's best.yaml, or STUDY:TRIAL. MODEL is the name of one of timm's own models.
     The folder of the training gets log.csv, last.safetensors to resume from, best.safetensors with the weights of the
-    best epoch, train.yaml with everything that was asked, and log.txt. Ctrl-C keeps the last epoch.
-    `torchrun -m acmix_nas train ...` trains in several processes.
+    best epoch, train.yaml with all settings, and log.txt. Ctrl-C keeps the last epoch. `torchrun -m acmix_nas train
+    ...` trains in several processes.
 
     \b
     Examples:
@@ -163,7 +163,7 @@ def _next_commands(result: "TrainingResult") -> list[str]:
     if result.interrupted:
         words = ["train", network, "--study", job.folder.name, *out_words(asked.out), "--resume", *places]
         again = _together(command(*words), result.processes)
-        return ["interrupted; the last finished epoch is kept. Go on with:", f"  {again}"]
+        return ["interrupted; the last finished epoch is kept. Continue with:", f"  {again}"]
     given = {"--data": asked.data, "--recipe": asked.recipe, "--input-size": job.input_size}
     said = [word for name, value in given.items() if value is not None for word in (name, str(value))]
     words = ["train", network, *out_words(asked.out), *said, "--eval", str(job.folder / BEST), *places]

@@ -35,7 +35,7 @@ from acmix_nas.train import Progress, Setting
 log = logging.getLogger(__name__)
 
 RANDOM = 10
-"""The baseline of random search is the best of so many of the study's random networks."""
+"""The baseline of random search is the best of this many of the study's random networks."""
 REFERENCES = ("plain host", "paper")
 
 
@@ -106,7 +106,7 @@ def run(options: FinalistsOptions, callbacks: ExperimentCallbacks | None = None)
         plugins.check_named((name for each in candidates for name in each.arch.named), study.folder)
         fresh = [study.header.seed + 1 + index for index in range(seeds)]
         splits = setting.splits
-        sampling = sampling_notes(splits.to_dict()["counts"]["report"], "report")
+        sampling = sampling_notes(splits.to_dict()["counts"]["report"], "report", study.header.metric)
         announce([_announcement(study, candidates, fresh), *sampling], splits, callbacks)
         _train(study, setting, candidates, fresh, workers.make(work), callbacks, stop)
         files = render(study.folder, study.header, study.records())

@@ -166,7 +166,7 @@ class Monitor(Callbacks):
     def _say_stopping(self) -> None:
         if not self._said:
             self._said = True
-            self.note(f"stopping after the running epoch ({self.stop.reason}); Ctrl-C stops at once")
+            self.note(f"stopping after the current epoch ({self.stop.reason}); Ctrl-C stops at once")
 
     def _interrupt_after_epoch(self, progress: Progress) -> None:
         if self._halting_from is None:

@@ -64,7 +64,7 @@ class WorkerOptions:
     """The options of every experiment that trains with several workers.
 
     Attributes:
-        hours: Stop after so many hours.
+        hours: Stop after this many hours.
         executor: "serial", "process", "ray", or None: by the number of workers.
         workers: Processes on the CPU; with "ray" those of the whole cluster.
         ray_address: Cluster to train on.

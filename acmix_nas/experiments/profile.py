@@ -85,7 +85,7 @@ class ProfileOptions(ExecutionOptions):
         impls: Implementations of ACmix's convolution path that are compared; "all" for all.
         batch_sizes: Images in a batch.
         spread: Measured until the interquartile range is below this share of the median,
-        limit_s: or for about so many seconds for each row.
+        limit_s: or for about this many seconds for each row.
         memory: Whether peak memory is measured.
         counters: Whether the counters of fvcore and torch are asked too.
         by: "module", "stage", "op" or "paper": also says where params, MACs and time go.
@@ -128,7 +128,7 @@ def run(options: ProfileOptions, callbacks: ProfileCallbacks | None = None) -> d
         callbacks: What the caller is shown while it runs.
 
     Returns:
-        {"device", "env", "summary", "rows"}, and "where" with `by`: plain values; docs/profile.md tells the keys.
+        {"device", "env", "summary", "rows"}, and "where" with `by`: plain values; docs/profile.md explains the keys.
 
     Raises:
         UsageError: Options do not go together, or there is no such network.
@@ -166,7 +166,7 @@ def run(options: ProfileOptions, callbacks: ProfileCallbacks | None = None) -> d
 
 @contextmanager
 def threads(number: int | None) -> Iterator[None]:
-    """A block in which torch has so many threads; as before where none are named."""
+    """A block in which torch has this many threads; unchanged for None."""
     before = torch.get_num_threads()
     torch.set_num_threads(number or before)
     try:
@@ -183,17 +183,17 @@ def warn_when_busy(device: str, callbacks: ProfileCallbacks) -> dict[str, Any]:
     """
     busy, have = machine.busy_cores(), machine.cores()
     if busy is not None and busy > machine.BUSY * have:
-        callbacks.warn(_busy(f"others keep {busy:g} of {have} cores busy"))
+        callbacks.warn(_busy(f"other processes keep {busy:g} of {have} cores busy"))
     if device == "cpu":
         return {"busy_cores": busy}
     share = machine.gpu_state(torch.device(device))["utilization.gpu"]
     if share is not None and float(share) > 100 * machine.BUSY:
-        callbacks.warn(_busy(f"others keep the GPU busy for {share} % of the time"))
+        callbacks.warn(_busy(f"other processes keep the GPU busy for {share} % of the time"))
     return {"busy_cores": busy, "busy_gpu_percent": None if share is None else float(share)}
 
 
 def _busy(what: str) -> str:
-    return f"the machine is busy: {what}. Times will be too long and spread; stop other work and measure again."
+    return f"the machine is busy: {what}. Times will be too long and vary; stop other work and measure again."
 
 
 def _subjects(options: ProfileOptions) -> tuple[list[Network], int, Size, str]:
@@ -227,7 +227,7 @@ def _load_table(
     ]
     if apart:
         raise UsageError(
-            f"{file} was measured in another way: {'; '.join(apart)}. Profile as it was, or build another."
+            f"{file} was measured in another way: {'; '.join(apart)}. Profile in the same way, or build another table."
         )
     differences = table.differences(environment(how.device))
     if differences:

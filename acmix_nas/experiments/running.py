@@ -162,7 +162,10 @@ def _announcement(study: Study, setting: Setting) -> list[str]:
 def _remarks(study: Study, setting: Setting) -> list[str]:
     """How far the scores can be trusted."""
     header, splits = study.header, setting.splits
-    lines = sampling_notes(splits.to_dict()["counts"][header.split], header.split)
+    lines = sampling_notes(splits.to_dict()["counts"][header.split], header.split, header.metric)
     if splits.embedded:
-        lines.append("These images are Fashion-MNIST, not ImageNet: they show that things work, not what is best.")
+        lines.append(
+            "These images are Fashion-MNIST, not ImageNet: the results show that everything works, not "
+            "which network is best."
+        )
     return lines

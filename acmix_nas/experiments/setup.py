@@ -230,8 +230,8 @@ def check_version(header: StudyHeader) -> None:
     if header.version != __version__:
         raise StudyError(
             f"the study {header.name!r} was made by acmix-nas {header.version or 'of unknown version'}, this is "
-            f"{__version__}; networks and training may differ between them. Install that version to go on, or start "
-            f"a new study with --warm-start {header.name}."
+            f"{__version__}; networks and training may differ between them. Install that version to continue, or "
+            f"start a new study with --warm-start {header.name}."
         )
 
 

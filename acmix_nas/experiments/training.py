@@ -36,7 +36,7 @@ class TrainingCallbacks:
         """A line about the training."""
 
     def decode(self, done: int, total: int) -> None:
-        """So many images are decoded, of so many; never called where none has to be."""
+        """Shows how many images are decoded, and of how many; not called if none has to be."""
 
     def start(self, metric: Metric) -> None:
         """The network is there, and what it is scored by."""
@@ -308,5 +308,5 @@ def _announcement(job: Job, splits: Splits, training: Training) -> list[str]:
     ]
     if splits.embedded:
         said = "" if job.options.epochs else f" The recipe has {job.recipe.values['epochs']} epochs."
-        lines.append(f"These images are Fashion-MNIST, not ImageNet: they show that things work.{said}")
+        lines.append(f"These images are Fashion-MNIST, not ImageNet: the results show that everything works.{said}")
     return lines + image_remarks(splits)

@@ -153,7 +153,7 @@ def check(options: TrainingOptions, device: str) -> Job:
     folder = study_folder(options.out, name)
     if not options.resume and not options.checkpoint and not _may_begin(folder, network):
         raise StudyError(
-            f"the training {name!r} exists in {options.out}; add --resume to go on with it, or choose another --study."
+            f"the training {name!r} exists in {options.out}; add --resume to continue it, or choose another --study."
         )
     recipe = _recipe(options, network)
     embedded = {} if options.data else EMBEDDED
@@ -201,7 +201,7 @@ def _may_begin(folder: Path, network: Network) -> bool:
 def _stored(folder: Path, network: Network) -> Mapping[str, Any]:
     """What a training to be resumed was asked for; one that never finished an epoch begins again."""
     if not (folder / FACTS).is_file():
-        raise StudyError(f"there is no training to resume in {folder}: it has no {FACTS}. Start it anew.")
+        raise StudyError(f"there is no training to resume in {folder}: it has no {FACTS}. Start a new training.")
     facts = read_plain(folder / FACTS)
     if not isinstance(facts, Mapping) or not {"network", "asked"} <= set(facts):
         raise StudyError(
@@ -211,7 +211,7 @@ def _stored(folder: Path, network: Network) -> Mapping[str, Any]:
     then = facts.get("arch_id", facts["network"])
     if then != now:
         raise StudyError(f"the training in {folder} is of {facts['network']} ({then}), not of {network.name} ({now}).")
-    origin = Origin(folder / FACTS, StudyError, "Start the training anew under another --study.")
+    origin = Origin(folder / FACTS, StudyError, "Start a new training under another --study.")
     return origin.fields(facts["asked"], REMEMBERED, optional=REMEMBERED, path="asked")
 
 

@@ -27,7 +27,7 @@ def parse_objectives(text: str, metric: Metric = TOP1) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(","))
     known = (metric.name, *COSTS)
     if not set(names) <= set(known) or len(set(names)) < len(names):
-        raise UsageError(f"objectives are some of {', '.join(known)}, each once, with commas between; not {text!r}.")
+        raise UsageError(f"objectives are some of {', '.join(known)}, each once, separated by commas; not {text!r}.")
     if metric.name not in names:
         raise UsageError(f"a search trains networks for their {metric.name}; name it among the objectives {text!r}.")
     return names

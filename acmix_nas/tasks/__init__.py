@@ -52,7 +52,7 @@ class Backbone:
     """A network that is still to be built.
 
     Attributes:
-        classifier: Builds it with a linear head of so many outputs: (B, C, H, W) -> (B, outputs).
+        classifier: Builds it with a linear head of this many outputs: (B, C, H, W) -> (B, outputs).
         features: Builds it without a head: (B, C, H, W) -> a list of maps (B, C_i, H_i, W_i), with timm's
             `feature_info`.
     """
@@ -86,7 +86,7 @@ class Task(ABC):
     """What networks learn: targets, head, loss and scores. It keeps nothing of a training.
 
     Attributes:
-        metrics: What `scores` tells; the first is the one that a study looks at unless it is told otherwise.
+        metrics: The metrics that `scores` returns; the first is the default of a study.
     """
 
     metrics: ClassVar[tuple[Metric, ...]]
@@ -145,7 +145,7 @@ class Task(ABC):
 
     @abstractmethod
     def scores(self, tally: torch.Tensor, images: int) -> Mapping[str, float]:
-        """The values of `metrics`, by name, from the sum of the tallies of so many images."""
+        """The values of `metrics`, by name, from the summed tallies of this many images."""
 
 
 def load_task(name: str) -> Task:

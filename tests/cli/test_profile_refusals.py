@@ -83,7 +83,7 @@ def test_a_busy_gpu_is_reported(monkeypatch):
     monkeypatch.setattr(machine, "gpu_state", lambda device: {"utilization.gpu": "35"})
     callbacks = Warned()
     assert profile.warn_when_busy("cuda", callbacks) == {"busy_cores": None, "busy_gpu_percent": 35.0}
-    assert "others keep the GPU busy for 35 % of the time" in callbacks.warned[0]
+    assert "other processes keep the GPU busy for 35 % of the time" in callbacks.warned[0]
 
 
 class Warned(ProfileCallbacks):

@@ -135,7 +135,7 @@ def test_weights_that_hold_nan_are_not_scored(here):
     first = next(name for name, value in model.named_parameters())
     weights[first] = torch.full_like(weights[first], float("nan"))
     save_file({name: value.contiguous() for name, value in weights.items()}, "spoilt.safetensors")
-    with pytest.raises(AcmixError, match=f"hold NaN or infinity, the first is {first}"):
+    with pytest.raises(AcmixError, match=f"contain NaN or infinity, the first is {first}"):
         train("--eval", "spoilt.safetensors", "--json")
 
 
@@ -148,7 +148,7 @@ def test_what_is_interrupted_goes_on_as_if_it_had_not_been(here, whole, monkeypa
         patch.setattr(TrainingDisplay, "epoch", interrupt)
         cut = train("--study", "cut")
     assert cut.return_value == 130
-    assert "Go on with:\n  acmix train acmix_pvt_tiny --study cut --resume" in cut.stderr
+    assert "Continue with:\n  acmix train acmix_pvt_tiny --study cut --resume" in cut.stderr
     assert len(rows(here / "reports" / "cut")) == 1
     # What was asked is remembered.
     resumed = run(PVT, "--study", "cut", "--resume", "--device", "cpu")

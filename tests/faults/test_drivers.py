@@ -181,7 +181,7 @@ def test_a_store_on_a_full_disk_goes_on_later(images, small_disk, monkeypatch):
     monkeypatch.setattr(write, "_check_space", lambda *_: None)  # the disk fills up after that was asked
     filler = fill(small_disk)
     os.truncate(filler, filler.stat().st_size - 150_000)
-    with pytest.raises(DataError, match=r"is full.*goes on where it was"):
+    with pytest.raises(DataError, match=r"is full.*continues where it stopped"):
         write_store(plan, small_disk / "store", chunk=8)
     filler.unlink()
     index = write_store(plan, small_disk / "store", chunk=8)

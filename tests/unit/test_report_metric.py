@@ -25,6 +25,7 @@ from acmix_nas.report.mattered import course
 from acmix_nas.report.pareto import axis_label, front_of
 from acmix_nas.report.table import as_json, as_text
 from acmix_nas.report.trials import pruning_text
+from acmix_nas.space.stored import definition
 
 MAE = Metric("mae", "lower", "years", ".2f", title="MAE", bounds=(0, None))
 MISS = Metric("miss", "lower", "%", ".2f", unit_size=0.01, bounds=(0, 1))
@@ -159,9 +160,7 @@ def test_rungs_keep_the_lowest_and_finalists_are_the_same(tmp_path: Path) -> Non
 
 
 def test_finalists_come_from_the_front_of_errors(tmp_path: Path) -> None:
-    from acmix_nas.cli.search import _definition
-
-    plain = pruned_study(tmp_path, starts=11, space=_definition(SPACE), first=dict(SPACE.first), storage=IN_MEMORY)
+    plain = pruned_study(tmp_path, starts=11, space=definition(SPACE), first=dict(SPACE.first), storage=IN_MEMORY)
     run(plain, Curves(setting_of(1)), trials=14)
     header, errors = turned(plain.header, plain.records())
     there, here = choose(plain.header, plain.records(), top=3), choose(header, errors, top=3)

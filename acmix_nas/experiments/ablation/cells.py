@@ -124,7 +124,7 @@ def ablate(
     callbacks: Callbacks,
     sources: Sequence[Source] = (),
 ) -> None:
-    """Trains every row with so many seeds: all rows with the first, then all with the second.
+    """Trains every row with each seed: all rows with the first, then all with the second.
 
     A row's images, their order and their augmentation are the same as every other row's with that seed. Cells that are
     stored are not trained again, so more seeds or rows may be asked for later. A cell that was interrupted goes on from
@@ -153,7 +153,7 @@ def ablate(
 
 def _fill(study: Study, ablation: Ablation, cells: "_Cells", seeds: int) -> None:
     for left in study.running():
-        log.info("trial %d was interrupted; it goes on from its last epoch", left.number)
+        log.info("trial %d was interrupted; it continues from its last epoch", left.number)
         cells.fill(left.number, study.header.rows[left.params["row"]], left.params["seed"])
     there = {(trial.params["row"], trial.params["seed"]) for trial in study.trials()}
     for seed in range(seeds):
@@ -193,7 +193,7 @@ def extend(study: Study, ablation: Ablation) -> None:
             )
     if header.baseline != ablation.baseline:
         raise StudyError(
-            f"the study {header.name!r} was begun with the baseline {header.baseline!r}, now it is "
+            f"the study {header.name!r} was started with the baseline {header.baseline!r}, now it is "
             f"{ablation.baseline!r}; the baseline is named beforehand: start a new --study."
         )
     new = {name: arch.to_dict() for name, arch in ablation.rows.items() if name not in stored}

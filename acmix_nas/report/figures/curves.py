@@ -46,7 +46,7 @@ def draw(figure: Any, header: StudyHeader, records: Sequence[TrialRecord]) -> No
         if len(groups) <= MOST
         else f"; the {MOST} of {len(groups)} rows that end {'highest' if metric.better == 'higher' else 'lowest'}"
     )
-    axes.set_title(f"mean, and lowest to highest of the trials in brackets{left}", fontsize=8.5, color=GREY, loc="left")
+    axes.set_title(f"mean, lowest and highest of the trials in brackets{left}", fontsize=8.5, color=GREY, loc="left")
     axes.set_xlabel("epoch")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel(score_label(header))

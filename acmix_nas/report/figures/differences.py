@@ -46,7 +46,7 @@ def draw(figure: Any, header: StudyHeader, found: Mapping[str, Difference]) -> N
     name = f"{unit}{header.split} {metric.title}"
     axes.set_xlabel(f"difference to {plain(header.baseline or '')}, {name} (proxy training)")
     axes.set_title(
-        "▲ better   ▼ worse   ○ nothing claimed   ━ simultaneous 95 % interval", fontsize=8.5, color=GREY, loc="left"
+        "▲ better   ▼ worse   ○ no verdict   ━ simultaneous 95 % interval", fontsize=8.5, color=GREY, loc="left"
     )
 
 

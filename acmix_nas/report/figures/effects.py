@@ -39,7 +39,7 @@ def draw(figure: Any, header: StudyHeader, found: Sequence[Effect]) -> None:
     axes.grid(axis="x", color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_xlabel(header.metric.of_differences(f"effect on mean {header.split} {header.metric.title}"))
-    axes.set_title("━ 95 % interval (Welch)   ● leaves out 0   (trials)", fontsize=8.5, color=GREY, loc="left")
+    axes.set_title("━ 95 % interval (Welch)   ● excludes 0   (trials)", fontsize=8.5, color=GREY, loc="left")
 
 
 def size(found: Sequence[Effect]) -> tuple[float, float]:

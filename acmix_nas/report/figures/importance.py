@@ -20,11 +20,11 @@ def pictures(of: Subject) -> dict[str, Picture]:
 
 
 def draw(figure: Any, header: StudyHeader, told: Mattered) -> None:
-    """Bars, largest first; behind them, lighter, with all choices that hang on a choice, and Optuna's as rings."""
+    """Bars, largest first; behind them, lighter, with the children of a choice; Optuna's as open circles."""
     axes, shown = figure.add_subplot(), dict(list(told.importances.items())[:MOST])
     places, subtree = range(len(shown)), [told.subtree[name] for name in shown]
     optuna = [told.ped_anova.get(name, 0.0) for name in shown]
-    axes.barh(places, subtree, color=BLUE, alpha=0.25, height=0.65, label="with all that hangs on it")
+    axes.barh(places, subtree, color=BLUE, alpha=0.25, height=0.65, label="with its children")
     axes.barh(places, list(shown.values()), color=BLUE, height=0.65, label="share of the variance")
     axes.plot(optuna, places, "o", color="#222222", mfc="white", markersize=5, label="Optuna's PED-ANOVA")
     axes.set_yticks(places, [plain(name) for name in shown], color="#222222")

@@ -61,9 +61,9 @@ def draw(figure: Any, name: str, trials: Sequence[TrialRecord]) -> None:
         _draw_pairs(panels[:, 1], NORMS, _pairs(trials, "norms"), ())
         panels[0, 1].set_ylabel("norm on the scored images")
     band = (
-        f"band: 95 % over {len(trials)} seeds" if len(trials) > 1 else "one seed: no band, so no block is called moved"
+        f"band: 95 % over {len(trials)} seeds" if len(trials) > 1 else "one seed: no band, so no block counts as moved"
     )
-    text = f"{plain(name)}; {band}; open: not moved from its start"
+    text = f"{plain(name)}; {band}; open: not moved from its initial value"
     figure.suptitle(text, fontsize=8.5, color=GREY, x=0.01, ha="left")
     for axes in panels.flat:
         _mark_stages(trials[0], axes)
@@ -99,7 +99,7 @@ def _pairs(trials: Sequence[TrialRecord], name: str) -> list[list[Pair]]:
 
 
 def _band(values: Sequence[float]) -> Band | None:
-    """Mean and Student's 95 % interval over seeds; of one seed everything, since it tells nothing of the spread."""
+    """Mean and Student's 95 % interval over seeds; of one seed everything, since it does not show the spread."""
     if not values:
         return None
     mean = fmean(values)
