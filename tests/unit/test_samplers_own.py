@@ -46,12 +46,12 @@ def lab(tmp_path, monkeypatch):
 def test_a_search_asks_it(tmp_path):
     name = "that_lab.samplers:Mine"
     study = new_study(tmp_path, sampler=name)
-    run(study, Curves(setting_of(1)), trials=5)
-    assert [record.label for record in study.records()][-2:] == [name] * 2
-    assert len({record.arch_id for record in study.records()}) == 5
+    run(study, Curves(setting_of(1)), trials=7)
+    assert [record.label for record in study.records()][-3:] == [name] * 3
+    assert len({record.arch_id for record in study.records()}) == 7
     again = new_study(tmp_path, "again", sampler=name)
-    run(again, Curves(setting_of(1)), trials=3)
-    run(type(again).open(again.folder), Curves(setting_of(1)), trials=5)
+    run(again, Curves(setting_of(1)), trials=5)
+    run(type(again).open(again.folder), Curves(setting_of(1)), trials=7)
     assert [record.arch_id for record in again.records()] == [record.arch_id for record in study.records()]
 
 
