@@ -174,7 +174,7 @@ def load_value(path: str, kind: type[Value]) -> Value:
 def leave_working_folder(folder: str | None = None) -> None:
     """Takes the working folder out of where modules are found, as `python -P` does, here and in processes begun here.
 
-    `python -m`, and Ray for its workers, put it there: whoever works in a folder from elsewhere would run its code.
+    `python -m`, and Ray for its workers, put it there: a user in a folder from elsewhere would run its code.
     What PYTHONPATH names stays, and so does the folder that this package lies in.
 
     Args:

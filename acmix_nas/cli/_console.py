@@ -65,7 +65,7 @@ class DecodingBar:
         self.stop()
 
     def __call__(self, done: int, total: int) -> None:
-        """So many images are decoded, of so many."""
+        """Shows how many images are decoded, and of how many."""
         self._bar.start()
         self._bar.update(self._task, completed=done, total=total)
 

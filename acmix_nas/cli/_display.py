@@ -22,7 +22,7 @@ from acmix_nas.record import TrialRecord
 from acmix_nas.train import Progress as Training
 
 MEMORY_S = 600.0
-"""The time that is left is estimated from the speed in so many last seconds."""
+"""The time that is left is estimated from the speed of this many last seconds."""
 ROWS = 5
 """Networks of the front that are shown."""
 
@@ -65,7 +65,7 @@ class StudyDisplay(ExperimentCallbacks):
         self.finish()
 
     def decode(self, done: int, total: int) -> None:
-        """So many images are decoded, of so many."""
+        """Shows how many images are decoded, and of how many."""
         self._decoding(done, total)
 
     def start(self, name: str, measures: Sequence[Metric], total: int, records: Sequence[TrialRecord]) -> None:
@@ -175,7 +175,7 @@ class TrainingDisplay(TrainingCallbacks):
         self._bar.stop()
 
     def decode(self, done: int, total: int) -> None:
-        """So many images are decoded, of so many."""
+        """Shows how many images are decoded, and of how many."""
         self._decoding(done, total)
 
     def note(self, text: str) -> None:
@@ -222,7 +222,7 @@ class FidelityDisplay(FidelityCallbacks):
         self._console.print(text, soft_wrap=True)
 
     def decode(self, done: int, total: int) -> None:
-        """So many images are decoded, of so many."""
+        """Shows how many images are decoded, and of how many."""
         self._decoding(done, total)
 
     def begin(self, number: int, count: int, name: str) -> None:

@@ -45,7 +45,7 @@ def kept_open() -> Iterator[Output]:
         yield output
     finally:
         for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):  # closed by whoever printed last
+            with suppress(OSError, ValueError):  # closed by the last print
                 stream.flush()
         sys.stdout, sys.stderr = before
 

@@ -23,13 +23,13 @@ Block = tuple[int, int, Mixer]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """How well a table tells networks that it was not made from.
+    """How well a table predicts networks that it was not built from.
 
     Attributes:
         measured_ms: Latency of each network, measured whole.
         told_ms: What the table says.
         spearman: Rank correlation of the two.
-        median_error: Median of |told - measured| / measured.
+        median_error: Median of |predicted - measured| / measured.
         worst_error: The largest of them.
     """
 

@@ -1,4 +1,4 @@
-"""Which classes a subset has: so many, a list with a name, or a list in a file."""
+"""Which classes a subset has: a number of them, a named list, or a list in a file."""
 
 from pathlib import Path
 from typing import Any

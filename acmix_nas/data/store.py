@@ -163,7 +163,7 @@ def _check_index(index: Index) -> None:
 
 
 def is_store(folder: Path) -> bool:
-    """Whether a folder is a store, be it half written."""
+    """Whether a folder is a store, complete or not."""
     return any(_has_format(folder / name) for name in (INDEX, PLAN))
 
 

@@ -29,7 +29,7 @@ FOLDER = "fidelity"
 RECORDS = "records.jsonl"
 CHEAP, LARGE = "cheap", "large"
 LEAST = 4
-"""Networks that an order is told of."""
+"""Least networks for a rank correlation."""
 INTERVAL = dict.fromkeys(("value", "low", "high"), NUMBER)
 AGREEMENT = dict.fromkeys(("spearman", "kendall"), MAPPING)
 LARGER = dict.fromkeys(("epochs", "images"), whole(1))
@@ -112,7 +112,7 @@ class FidelityCallbacks:
         """A line about the images."""
 
     def decode(self, done: int, total: int) -> None:
-        """So many images are decoded, of so many."""
+        """Shows how many images are decoded, and of how many."""
 
     def begin(self, number: int, count: int, name: str) -> None:
         """A training begins: its number, how many there are, its name."""
@@ -149,7 +149,7 @@ def run(options: FidelityOptions, callbacks: FidelityCallbacks | None = None) ->
         What was found, and the folder that keeps it.
 
     Raises:
-        UsageError: The large training is not larger, or the proxy does not tell so many networks apart.
+        UsageError: The large training is not larger, or the proxy does not distinguish this many networks.
         DataError: The images cannot be read.
         StudyError: Fewer than four networks were trained to the end twice.
     """
@@ -246,7 +246,7 @@ def measure_fidelity(
         on_step: Called after every optimizer step.
 
     Raises:
-        UsageError: The proxy does not tell so many networks apart.
+        UsageError: The proxy does not distinguish this many networks.
         StudyError: Fewer than four networks were trained to the end twice.
     """
     trainings.folder.mkdir(parents=True, exist_ok=True)

@@ -35,7 +35,7 @@ from acmix_nas.train import Progress, Setting
 log = logging.getLogger(__name__)
 
 RANDOM = 10
-"""The baseline of random search is the best of so many of the study's random networks."""
+"""The baseline of random search is the best of this many of the study's random networks."""
 REFERENCES = ("plain host", "paper")
 
 

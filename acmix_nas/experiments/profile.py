@@ -85,7 +85,7 @@ class ProfileOptions(ExecutionOptions):
         impls: Implementations of ACmix's convolution path that are compared; "all" for all.
         batch_sizes: Images in a batch.
         spread: Measured until the interquartile range is below this share of the median,
-        limit_s: or for about so many seconds for each row.
+        limit_s: or for about this many seconds for each row.
         memory: Whether peak memory is measured.
         counters: Whether the counters of fvcore and torch are asked too.
         by: "module", "stage", "op" or "paper": also says where params, MACs and time go.
@@ -128,7 +128,7 @@ def run(options: ProfileOptions, callbacks: ProfileCallbacks | None = None) -> d
         callbacks: What the caller is shown while it runs.
 
     Returns:
-        {"device", "env", "summary", "rows"}, and "where" with `by`: plain values; docs/profile.md tells the keys.
+        {"device", "env", "summary", "rows"}, and "where" with `by`: plain values; docs/profile.md explains the keys.
 
     Raises:
         UsageError: Options do not go together, or there is no such network.
@@ -166,7 +166,7 @@ def run(options: ProfileOptions, callbacks: ProfileCallbacks | None = None) -> d
 
 @contextmanager
 def threads(number: int | None) -> Iterator[None]:
-    """A block in which torch has so many threads; as before where none are named."""
+    """A block in which torch has this many threads; unchanged for None."""
     before = torch.get_num_threads()
     torch.set_num_threads(number or before)
     try:

@@ -36,7 +36,7 @@ class TrainingCallbacks:
         """A line about the training."""
 
     def decode(self, done: int, total: int) -> None:
-        """So many images are decoded, of so many; never called where none has to be."""
+        """Shows how many images are decoded, and of how many; not called if none has to be."""
 
     def start(self, metric: Metric) -> None:
         """The network is there, and what it is scored by."""

@@ -153,7 +153,7 @@ def output_names(model: nn.Module, settings: Settings) -> list[str]:
 
 
 def stage_names(count: int) -> list[str]:
-    """Names of the maps of so many stages."""
+    """Names of the maps of the stages."""
     return [f"stage{index}" for index in range(count)]
 
 

@@ -11,7 +11,7 @@ Each public file here is a host named by its file. It offers
     options(model) -> the last five of those for a model as it is now
 
 `make_mixer(mixer, **site)` and `count_mixer(mixer, input_map=..., **site)` are `build` and `count` of the mixer's
-operator; the sites are told in `acmix_nas.operators`. A model has `mixers()`, its mixing modules, first to last.
+operator; `acmix_nas.operators` explains the sites. A model has `mixers()`, its mixing modules, first to last.
 """
 
 from collections.abc import Callable, Mapping
@@ -49,7 +49,7 @@ class NamedModel(NamedTuple):
 
 
 def mlp(dim: int, ratio: int, tokens: int) -> tuple[Part, Part]:
-    """The MLP of a transformer's block, for so many tokens."""
+    """The MLP of a transformer's block, for a number of tokens."""
     hidden = linear("mlp.fc1", dim, ratio * dim, tokens, op="mlp")
     return hidden, linear("mlp.fc2", ratio * dim, dim, tokens, op="mlp")
 

@@ -36,7 +36,7 @@ def patches(
         dim: Channels of the patches.
         img_size: (height, width) in pixels that the host is built for.
         patch_size: Extent of a patch in pixels, or (height, width).
-        norm_layer: Makes the norm of so many channels.
+        norm_layer: Builds the norm of a number of channels.
     """
     return PatchEmbed(
         img_size=img_size,

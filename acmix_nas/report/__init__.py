@@ -27,7 +27,7 @@ def render(
 ) -> list[Path]:
     """Renders all of a study's folder: report.html, report.md, table.tex, trials.csv, best.yaml and the rest.
 
-    Once finalists were trained again, table.tex and best.yaml are made from their fresh scores, whoever renders. All
+    Once finalists were trained again, table.tex and best.yaml use their fresh scores, whichever command renders. All
     is computed before anything is written, and each file is replaced once, in one step. The same records in the same
     folder always give the same bytes. Without a complete trial there is no best.yaml, and an old one is removed.
 

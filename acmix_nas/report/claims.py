@@ -17,7 +17,7 @@ class Claims:
         baseline: The row that others are compared with.
         claimed: Rows that something may be claimed of: no seed failed, and the scores are their own.
         gains: Row -> difference to the baseline.
-        best: Rows that cannot be told apart from the best.
+        best: Rows that cannot be distinguished from the best.
         p: Row -> Holm's p of the sign-flip test, for rows with enough seeds.
         needed: Seeds that such a p needs.
         correlation: Of two rows with the same seeds.

@@ -16,19 +16,19 @@ REFERENCE = "reference"
 STEPS = 8
 """Rows of the table of hypervolumes, at most."""
 BELIEVED = 0.25
-"""Share of the trials' variance that a model must predict for its shares to be worth reading."""
+"""Share of the trials' variance that a model must predict for its shares to mean something."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mattered:
-    """What a search tells beside its front; of an ablation, of several studies, or of too few trials, less or nothing.
+    """What mattered in a search; of an ablation, of several studies, or of too few trials, less or nothing.
 
     Attributes:
         metric: What the study's scores are.
         course: Hypervolume after each ended trial, as a share of its box.
         box: The reference point, for people.
         importances: Choice -> share of the variance of the score (`acmix_nas.search.importance.shares`), largest first.
-        subtree: Choice -> that share and those of all choices that hang on it.
+        subtree: Choice -> that share and those of all its children.
         explained: How much of the trials' variance the model behind the shares predicts.
         ped_anova: Choice -> Optuna's importance.
         active: Choice -> trials in which it is active.
@@ -52,7 +52,7 @@ class Mattered:
 
 
 def mattered(header: StudyHeader, records: Sequence[TrialRecord]) -> Mattered:
-    """Everything that a study tells beside its table; no network is built."""
+    """Everything that mattered in a study; no network is built."""
     if header.kind != "search":
         return Mattered(metric=header.metric)
     known = Mattered(
@@ -86,7 +86,7 @@ def course(header: StudyHeader, records: Sequence[TrialRecord]) -> tuple[float, 
     Images a second are taken by the time an image needs. What lies beyond the reference spans nothing.
 
     Args:
-        header: Its settings have the reference point; without one nothing is told.
+        header: Its settings have the reference point; without one there is no hypervolume.
         records: The trials that ended, in any order.
 
     Returns:

@@ -59,7 +59,7 @@ def build(
         table: The front or the ablation table.
         svg: pareto.svg, shown where scripts are off.
         commands: Number of each trial -> the command that repeats it.
-        told: What the study tells beside its table.
+        told: What mattered in the study.
         finals: The table of a search's finalists, if it has some.
     """
     environment = Environment(
@@ -100,7 +100,7 @@ def _charts(told: Mattered) -> dict[str, Any]:
 
 
 def costs_of(header: StudyHeader, records: Sequence[TrialRecord]) -> tuple[str, ...]:
-    """The costs that the page shows: those a table told, if any, and those that every network has."""
+    """The costs that the page shows: those from a table, if any, and those that every network has."""
     return (*timed(header, records), *COUNTED)
 
 

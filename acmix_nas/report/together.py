@@ -1,4 +1,4 @@
-"""Several studies as one: which may stand side by side, and how their trials are told apart."""
+"""Several studies as one: which may be shown together, and how their trials are distinguished."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -80,7 +80,7 @@ def folder_name(names: Sequence[str]) -> str:
 
 
 def _counted(header: StudyHeader) -> tuple[str, ...]:
-    """The objectives without those that a latency table tells; MACs where no other cost is left."""
+    """The objectives without those from a latency table; MACs where no other cost is left."""
     kept = tuple(name for name in header.objectives if name not in TIMED)
     return kept if len(kept) > 1 or kept == header.objectives else (header.metric.name, "macs")
 

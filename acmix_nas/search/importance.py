@@ -22,7 +22,7 @@ from acmix_nas.space import Space, Values
 from acmix_nas.space.stored import space_of
 
 LEAST = 8
-"""Trials below which nothing is told of choices."""
+"""Least trials for an importance of the choices."""
 BEST_SHARE = 0.1
 BEST_LEAST = 5
 """Trials that are compared with all: the best tenth, and no fewer than Optuna advises."""
@@ -60,11 +60,11 @@ def chosen(header: StudyHeader, records: Sequence[TrialRecord]) -> Chosen | None
 
 
 def ped_anova(found: Chosen, direction: Direction = "maximize") -> dict[str, float]:
-    """Choice -> its share of all importance for the score by Optuna's default; empty where no choice tells anything.
+    """Choice -> its share of all importance for the score by Optuna's default; empty if no choice has one.
 
     PED-ANOVA (Watanabe et al. 2023) for conditional parameters (condPED-ANOVA, 2026): the Pearson divergence of a
     choice's options among the best trials from those among all. A choice is judged within the trials in which it is
-    active, weighted by how many of the best those are. So a choice that hangs on another can take nearly all, and
+    active, weighted by how many of the best those are. So a child of another choice can take nearly all, and
     leave little to the one that decides: `shares` gives each its due.
     """
     study = optuna.create_study(direction=direction)
@@ -73,7 +73,7 @@ def ped_anova(found: Chosen, direction: Direction = "maximize") -> dict[str, flo
         [create_trial(params=params, distributions=ranges, value=score) for params, ranges, score in encoded]
     )
     best = max(BEST_SHARE, BEST_LEAST / len(found.trials))
-    with warnings.catch_warnings():  # a choice that is rarely active: its row tells the number of its trials
+    with warnings.catch_warnings():  # a choice that is rarely active: its row has the number of its trials
         warnings.simplefilter("ignore")
         evaluator = PedAnovaImportanceEvaluator(target_quantile=best)
         shares = get_param_importances(study, evaluator=evaluator, normalize=False)
@@ -82,7 +82,7 @@ def ped_anova(found: Chosen, direction: Direction = "maximize") -> dict[str, flo
 
 
 FITTED, MODELLED = 200, 300
-"""At most so many trials, evenly spread over the study, decide the model's hyperparameters, and the model."""
+"""At most this many trials, evenly spread over the study, decide the model's hyperparameters, and the model."""
 WALKS = 4096
 """Walks from one random network to another that the shares are means over."""
 ROWS = 8192
@@ -95,7 +95,7 @@ class Shares:
 
     Attributes:
         own: Choice -> its Shapley share, largest first; they sum to 1.
-        subtree: Choice -> the sum of its share and those of all choices that hang on it.
+        subtree: Choice -> the sum of its share and those of all its children.
         explained: How much of the trials' variance the model that they are computed on predicts when each trial in
             turn is left out, at most 1; near 0 the shares say nothing.
     """
@@ -135,7 +135,7 @@ def shares(space: Space, trials: Sequence[tuple[Values, float]]) -> Shares | Non
 
 
 def hanging(space: Space, name: str) -> tuple[str, ...]:
-    """The choice and all choices that hang on it, directly or not."""
+    """The choice and all its children, directly or not."""
     found = {name}
     for choice in space.choices:  # parents come before their children
         if found & set(choice.when):
@@ -194,5 +194,5 @@ def _model(
 
 
 def _spread(count: int, most: int) -> Indices:
-    """Places of at most so many of a count, evenly spread."""
+    """Indices of at most `most` of a count, evenly spread."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.intp))

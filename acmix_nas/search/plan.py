@@ -28,7 +28,7 @@ ROOM = 1.1
 DRAWN = 32
 """Networks that stand for the first ones where a space names none."""
 PRUNED_FROM = 3
-"""Epochs of the smallest budget that is pruned unless told otherwise."""
+"""Epochs of the smallest budget that is pruned by default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class Plan:
         }
 
     def reference(self, space: Space, first: Mapping[str, Values]) -> dict[str, float]:
-        """The reference point that the hypervolume of a new study is told by.
+        """The reference point of the hypervolume of a new study.
 
         Args:
             space: The space.
@@ -130,7 +130,7 @@ class Plan:
 def reference(
     space: Space, first: Mapping[str, Values], objectives: Sequence[str], prices: Prices, *, metric: Metric = TOP1
 ) -> dict[str, float]:
-    """Objective -> its value at the point that hypervolumes are told by: known before any training, it never moves.
+    """Objective -> its value at the reference point of the hypervolume: known before any training, it never moves.
 
     That is the worst score, and `ROOM` times the largest cost of the first networks. Of what is to be large, images a
     second, it is the least of them divided by `ROOM`. A metric without a worst and a best value has no such point, and

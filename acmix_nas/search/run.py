@@ -25,7 +25,7 @@ from acmix_nas.train.trial import shared_record
 log = logging.getLogger(__name__)
 
 MOST_LOST = 3
-"""After so many lost workers a trial has failed."""
+"""A trial that lost this many workers has failed."""
 
 
 def search(
@@ -39,7 +39,7 @@ def search(
     stop: Stop | None = None,
     prices: Prices | None = None,
 ) -> bool:
-    """Runs a study until it has so many trials, or is asked to stop.
+    """Runs a study until it has this many trials, or is asked to stop.
 
     A trial that was left running goes on from its last epoch, with its number and its seeds: with one worker the study
     then is what it would have been without the interrupt.
@@ -55,7 +55,7 @@ def search(
         prices: Exact costs of the space's networks; counted without latency by default.
 
     Returns:
-        False if every network of the space was tried before there were so many trials.
+        False if every network of the space was tried before there were this many trials.
     """
     executor = executor or Serial(setting)
     prices = prices or Prices(setting.input_size)
@@ -101,7 +101,7 @@ class _Driver:
             self._remember(record)
 
     def run(self, trials: int) -> bool:
-        """Runs until there are so many trials, nothing is left to try, or someone asks to stop."""
+        """Runs until there are enough trials, nothing is left to try, or someone asks to stop."""
         total = trials + sum(record.origin is not None for record in self._study.records())
         self._judge()
         while True:

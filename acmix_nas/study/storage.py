@@ -52,7 +52,7 @@ def make_storage(folder: Path, url: str | None, begin: Begin) -> optuna.storages
     Args:
         folder: The study's folder, which this process holds.
         url: URL of a database, remembered without its password; None for SQLite in the folder.
-        begin: Fills the storage. It is told whether a process that was killed may have filled the same one before.
+        begin: Fills the storage. Its argument says whether a killed process may have filled the same one before.
 
     Raises:
         StudyError: It cannot be reached, or would be SQLite on a network file system.

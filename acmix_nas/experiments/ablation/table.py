@@ -81,7 +81,7 @@ class AblationOptions(StudyOptions):
 def load_ablation(
     name_or_path: str | os.PathLike[str], *, base: Arch | str | None = None, host: str | None = None
 ) -> Ablation:
-    """The ablation of a YAML file, docs/ablate.md tells its fields.
+    """The ablation of a YAML file; docs/ablate.md explains its fields.
 
     Args:
         name_or_path: A name in search_spaces/ablations, or the path of a file.

@@ -1,4 +1,4 @@
-"""Pictures for a paper, each in SVG, PDF or PNG: told apart by the colour-blind and in grey print.
+"""Pictures for a paper, each in SVG, PDF or PNG, readable for the colour-blind and in grey print.
 
 A new file here is a new picture: its function `pictures` takes a `Subject` and gives `Picture`s by name.
 """

@@ -20,7 +20,7 @@ def pictures(of: Subject) -> dict[str, Picture]:
 
 
 def draw(figure: Any, header: StudyHeader, told: Mattered) -> None:
-    """Bars, largest first; behind them, lighter, with all choices that hang on a choice, and Optuna's as rings."""
+    """Bars, largest first; behind them, lighter, with the children of a choice; Optuna's as open circles."""
     axes, shown = figure.add_subplot(), dict(list(told.importances.items())[:MOST])
     places, subtree = range(len(shown)), [told.subtree[name] for name in shown]
     optuna = [told.ped_anova.get(name, 0.0) for name in shown]

@@ -99,7 +99,7 @@ def _pairs(trials: Sequence[TrialRecord], name: str) -> list[list[Pair]]:
 
 
 def _band(values: Sequence[float]) -> Band | None:
-    """Mean and Student's 95 % interval over seeds; of one seed everything, since it tells nothing of the spread."""
+    """Mean and Student's 95 % interval over seeds; of one seed everything, since it does not show the spread."""
     if not values:
         return None
     mean = fmean(values)
