@@ -161,6 +161,13 @@ metric_option = click.option(
     help="What they are compared in: one of the task's metrics, or one of your own by its dotted path, as "
     "my_lab.metrics:BALANCED.  [default: the task's first; for classification top1]",
 )
+sampler_option = click.option(
+    "--sampler",
+    metavar="SAMPLER",
+    callback=name_modules,
+    help="Sampler that proposes networks after the random ones: hamming-gp, random, tpe, nsga2, or one of your own by "
+    "its dotted path, as my_lab.samplers:Mine.  [default: hamming-gp]",
+)
 _STUDY_OPTIONS = [
     data_option,
     task_option,

@@ -11,6 +11,7 @@ from acmix_nas.cli._options import (
     check_hidden,
     kept_command_line,
     plugin_option,
+    sampler_option,
     space_option,
     study_options,
     worker_options,
@@ -44,11 +45,7 @@ _GOALS = [
         metavar="FILE",
         help="Latencies of the space's blocks, measured with `acmix latency --space SPACE --out FILE`.",
     ),
-    click.option(
-        "--sampler",
-        type=click.Choice(["hamming-gp", "random", "tpe", "nsga2"]),
-        help="Sampler that proposes networks after the random ones.  [default: hamming-gp]",
-    ),
+    sampler_option,
     click.option(
         "--prune",
         type=click.Choice(["asha", "none"]),
