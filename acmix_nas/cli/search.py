@@ -10,13 +10,13 @@ from acmix_nas.cli._next_command import PLACES, path_word, storage_words, typed
 from acmix_nas.cli._options import (
     check_hidden,
     kept_command_line,
+    name_modules,
     plugin_option,
-    sampler_option,
     space_option,
     study_options,
     worker_options,
 )
-from acmix_nas.cli._parse import parse_amount
+from acmix_nas.cli._parse import ChoiceOrPath, parse_amount
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -45,7 +45,13 @@ _GOALS = [
         metavar="FILE",
         help="Latencies of the space's blocks, measured with `acmix latency --space SPACE --out FILE`.",
     ),
-    sampler_option,
+    click.option(
+        "--sampler",
+        type=ChoiceOrPath(["hamming-gp", "random", "tpe", "nsga2"]),
+        callback=name_modules,
+        help="Sampler that proposes networks after the random ones; also one of your own, any class derived from "
+        "Optuna's BaseSampler, by its dotted path, as my_lab.samplers:Mine.  [default: hamming-gp]",
+    ),
     click.option(
         "--prune",
         type=click.Choice(["asha", "none"]),
