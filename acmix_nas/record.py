@@ -349,7 +349,7 @@ SETTINGS: Mapping[str, Rule] = {
 }
 """Settings that are read again; each may be left out where its study has no use for it. Others are kept as they are."""
 ASKED: Mapping[str, Rule] = {
-    "data": maybe(TEXT),
+    **dict.fromkeys(("data", "task", "metric"), maybe(TEXT)),
     "epochs": maybe(whole(1)),
     "proxy": maybe(TEXT),
     "proxy_images": maybe(whole(1)),

@@ -9,6 +9,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from acmix_nas.cli._options import NAMED
+
 OUT = Path("reports")
 PLACES = (
     "device",
@@ -63,6 +65,9 @@ def typed(names: Iterable[str]) -> list[str]:
             else:
                 for one in value if option.multiple else [value]:
                     words += [option.opts[0], _text(one)]
+    if "plugin" in names:  # a study remembers the dotted paths that it was given, and not that they may be imported
+        for module in dict.fromkeys(context.meta.get(NAMED, ())):
+            words += ["--plugin", module] if module not in words else []
     return words
 
 

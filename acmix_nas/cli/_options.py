@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 import click
 
 from acmix_nas import plugins, registry
-from acmix_nas.cli._parse import parse_amount, parse_space
+from acmix_nas.cli._parse import ChoiceOrPath, parse_amount, parse_space
 from acmix_nas.cli._say import say_renamed
 from acmix_nas.errors import UsageError
 
+NAMED = "acmix_nas.named"
+"""Modules that the running command's options name by dotted paths, in the meta data of its context."""
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -72,10 +74,28 @@ space_option = click.option(
     callback=parse_space,
     help="Name from `acmix spaces`, or a YAML file.",
 )
+
+
+def name_modules(context: click.Context, parameter: click.Parameter, path: str | None) -> str | None:
+    """Lets the module of a typed dotted path be imported, as --plugin does: the user named it."""
+    module, colon, _ = (path or "").partition(":")
+    if colon and plugins.is_plug_in(module):
+        plugins.allow(module)
+        context.meta[NAMED] = (*context.meta.get(NAMED, ()), module)
+    return path
+
+
+def _name_executor(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+    """The same for an executor, which is a whole module."""
+    name_modules(context, parameter, f"{name}:")
+    return name
+
+
 data_option = click.option(
     "--data",
     metavar="SOURCE",
     envvar="ACMIX_DATA",
+    callback=name_modules,
     help="Images: a folder with train/CLASS/* and val/CLASS/*, a store from `acmix data subset`, or another source "
     "that `acmix data describe` can read. Default: the embedded Fashion-MNIST subset. Environment: ACMIX_DATA.",
 )
@@ -83,6 +103,7 @@ moved_data_option = click.option(
     "--data",
     metavar="SOURCE",
     envvar="ACMIX_DATA",
+    callback=name_modules,
     help="New location of the study's images, if they have moved. Environment: ACMIX_DATA.",
 )
 
@@ -133,8 +154,23 @@ def execution_options(command: Command) -> Command:
     return command
 
 
+task_option = click.option(
+    "--task",
+    metavar="TASK",
+    callback=name_modules,
+    help="What the networks learn: classification, or one of your own by its dotted path, as my_lab.regression:TASK.",
+)
+metric_option = click.option(
+    "--metric",
+    metavar="METRIC",
+    callback=name_modules,
+    help="What they are compared in: one of the task's metrics, or one of your own by its dotted path, as "
+    "my_lab.metrics:BALANCED.  [default: the task's first; for classification top1]",
+)
 _STUDY_OPTIONS = [
     data_option,
+    task_option,
+    metric_option,
     click.option(
         "--epochs", type=click.IntRange(min=1), help="Passes over the training images.  [default: the proxy's]"
     ),
@@ -166,7 +202,8 @@ _WORKERS = [
     click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="Stop after this many hours."),
     click.option(
         "--executor",
-        type=click.Choice(registry.names("executors")),
+        type=ChoiceOrPath(registry.names("executors")),
+        callback=_name_executor,
         help="Where networks train: in this process (serial), in other processes, or on a Ray cluster.  [default: by "
         "the number of workers]",
     ),

@@ -13,6 +13,7 @@ from acmix_nas.cli._options import (
     data_option,
     device_option,
     json_option,
+    name_modules,
     out_option,
     plugin_option,
     space_option,
@@ -39,7 +40,7 @@ def data() -> None:
 
 
 @data.command()
-@click.argument("source", required=False, metavar="[SOURCE]", envvar="ACMIX_DATA")
+@click.argument("source", required=False, metavar="[SOURCE]", envvar="ACMIX_DATA", callback=name_modules)
 @click.option(
     "--sample",
     type=click.IntRange(min=1),
@@ -82,6 +83,7 @@ def describe(source: str | None, sample: int, seed: int, as_json: bool) -> None:
     "source",
     metavar="SOURCE",
     envvar="ACMIX_DATA",
+    callback=name_modules,
     help="Source of the images, as for `acmix data describe`. Environment: ACMIX_DATA.",
 )
 @click.option(

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from acmix_nas.record import StudyHeader
 
-RECALLED = ("data", "seed", "epochs", "proxy", "proxy_images")
+RECALLED = ("data", "task", "metric", "seed", "epochs", "proxy", "proxy_images")
 """What a study remembers of its options, so that it can be resumed without saying it again."""
 
 
@@ -19,6 +19,8 @@ class StudyOptions:
         study: Name of the study.
         resume: Whether to go on with it.
         data: A source of images, as `acmix_nas.data.open_source` takes it; None for the embedded ones.
+        task: What networks learn, as `acmix_nas.tasks.load_task` takes it; None for classification.
+        metric: What they are compared in, as `acmix_nas.tasks.pick_metric` takes it; None for the task's first metric.
         seed: Seed of draws, weights and order.
         epochs: Passes over the training images.
         proxy: Name of the space's proxy.
@@ -32,6 +34,8 @@ class StudyOptions:
     study: str | None = None
     resume: bool = False
     data: str | None = None
+    task: str | None = None
+    metric: str | None = None
     seed: int | None = None
     epochs: int | None = None
     proxy: str | None = None

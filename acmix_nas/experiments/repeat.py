@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from acmix_nas.data import load_splits
 from acmix_nas.errors import DataError, RecordError, StudyError, UsageError
 from acmix_nas.executors import Job, Place, Work, make_executor
 from acmix_nas.experiments.networks import find_trial
@@ -20,6 +19,7 @@ from acmix_nas.fields import COUNT, MAPPING, Origin
 from acmix_nas.metrics import TOP1, Metric
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.space import Proxy
+from acmix_nas.tasks import load_images
 from acmix_nas.train import Budget, Progress, run_trial
 
 TOLD = ("device_name", "threads", "acmix_nas", "torch", "timm", "cuda", "python")
@@ -150,7 +150,8 @@ def work_of(
         {name: value for name, value in record.data.items() if name in DRAWN}, DRAWN
     )
     load = partial(
-        load_splits,
+        load_images,
+        record.task,
         source,
         input_size=proxy.input_size,
         train_images=proxy.images,
@@ -168,6 +169,8 @@ def work_of(
         input_size=record.cost.input_size,
         device=device,
         budget=Budget.from_dict(record.budget, f"trial {record.number}, budget"),
+        task=record.task,
+        metric=asked.get("metric"),
     )
     return Work.of(setting, load=load, source=source)
 

@@ -8,7 +8,15 @@ from acmix_nas.executors.callbacks import ExperimentCallbacks
 from acmix_nas.experiments.fidelity import find_fidelity
 from acmix_nas.experiments.options import StudyOptions, WorkerOptions
 from acmix_nas.experiments.running import StudyResult, run_study
-from acmix_nas.experiments.setup import find_study, header_of, load_work, settings_of, workers_of
+from acmix_nas.experiments.setup import (
+    check_resumed,
+    find_study,
+    header_of,
+    load_work,
+    metric_of,
+    settings_of,
+    workers_of,
+)
 from acmix_nas.record import StudyHeader
 from acmix_nas.search.objectives import Prices, amount, parse_objectives
 from acmix_nas.search.plan import Plan, prices_of
@@ -18,7 +26,6 @@ from acmix_nas.space import Space, Values, load_space
 from acmix_nas.space.arch_file import load_arch
 from acmix_nas.space.stored import definition
 from acmix_nas.study.folder import find_folder, has_study
-from acmix_nas.study.settings import check_same
 from acmix_nas.study.stop import Stop
 from acmix_nas.study.study import Study, load
 from acmix_nas.train import Setting
@@ -80,9 +87,9 @@ def run(options: SearchOptions, callbacks: ExperimentCallbacks | None = None) ->
     callbacks = callbacks or ExperimentCallbacks()
     space = load_space(options.space)
     given = {f"given: {file.parent.name or file.stem}": space.values(load_arch(file)) for file in options.first}
-    plan = _plan(options, space)
     workers = workers_of(options, options.device)
     study, options = find_study(options, space.name)
+    plan = _plan(options, space)
     header = study.header if study else None
     work, setting = load_work(
         options, space, split="search", device=workers.device, like=header, progress=callbacks.decode
@@ -90,7 +97,7 @@ def run(options: SearchOptions, callbacks: ExperimentCallbacks | None = None) ->
     if study is None:
         study = _create(options, space, plan, setting, given)
     else:
-        check_same(study.header, {**settings_of(setting), "space": definition(space)})
+        check_resumed(study.header, setting, space=definition(space))
         plan.check_resumed(study.header)
     trials = options.trials or study.asked_trials or TRIALS
     hours = options.hours or study.asked.get("hours")
@@ -121,9 +128,11 @@ def run(options: SearchOptions, callbacks: ExperimentCallbacks | None = None) ->
 
 def _plan(options: SearchOptions, space: Space) -> Plan:
     """How the search goes about it, checked where the study is a new one."""
-    usual = None if options.resume else ("top1", space.cost)
+    metric = metric_of(options)
+    usual = None if options.resume else (metric.name, space.cost)
     plan = Plan(
-        objectives=parse_objectives(options.objectives) if options.objectives else usual,
+        metric=metric,
+        objectives=parse_objectives(options.objectives, metric) if options.objectives else usual,
         limits=options.limits,
         prune=options.prune,
         sampler=options.sampler,
@@ -153,6 +162,7 @@ def _create(options: SearchOptions, space: Space, plan: Plan, setting: Setting, 
         name=space.name,
         host=space.host,
         split=setting.split,
+        metric=plan.metric,
         objectives=plan.objectives or (),
         settings=settings,
     )

@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 import torch
 
 from acmix_nas import __version__, plugins
-from acmix_nas.data import Splits, load_splits
+from acmix_nas.data import Splits
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.executors import Executor, Place, TrialLimits, Work, make_executor
 from acmix_nas.executors.placement import check_crew, crew, device_asked, limits_asked
 from acmix_nas.experiments.options import StudyOptions, WorkerOptions
+from acmix_nas.metrics import Metric
 from acmix_nas.record import StudyHeader
 from acmix_nas.sizes import Size
 from acmix_nas.space import Proxy, Space
@@ -22,6 +23,7 @@ from acmix_nas.study.creation import check_free
 from acmix_nas.study.folder import has_study, newest_name, next_name, study_folder
 from acmix_nas.study.settings import check_same
 from acmix_nas.study.study import Study
+from acmix_nas.tasks import DEFAULT, load_images, load_task, pick_metric
 from acmix_nas.train import Budget, Setting
 
 log = logging.getLogger(__name__)
@@ -114,7 +116,8 @@ def header_of(
     host: str,
     split: str,
     settings: Mapping[str, Any],
-    objectives: tuple[str, ...] = ("top1", "macs"),
+    metric: Metric,
+    objectives: tuple[str, ...] = (),
     baseline: str | None = None,
     rows: tuple[str, ...] = (),
 ) -> StudyHeader:
@@ -127,6 +130,7 @@ def header_of(
         host: Host family.
         split: The images that scores are read on.
         settings: What the study keeps.
+        metric: What networks are compared in.
         objectives: What a search optimises.
         baseline: Row that an ablation compares with.
         rows: Rows of an ablation.
@@ -137,6 +141,7 @@ def header_of(
         space=name,
         host=host,
         split=split,
+        metric=metric,
         objectives=objectives,
         baseline=baseline,
         rows=rows,
@@ -168,17 +173,43 @@ def load_work(
 
     Raises:
         DataError: The images cannot be read.
-        UsageError: There is no such proxy.
+        UsageError: There is no such proxy or task, or the task is not scored by the metric.
     """
     proxy = pick_proxy(space, options, device)
+    metric_of(options)
     load = _loading(options, proxy, split=split, like=like.settings["data"] if like else None)
     splits = load(progress=progress)
-    setting = setting_of(proxy, splits, split=split, input_size=space.input_size, device=device)
+    setting = setting_of(
+        proxy,
+        splits,
+        split=split,
+        input_size=space.input_size,
+        device=device,
+        task=options.task,
+        metric=options.metric,
+    )
     return Work.of(setting, load=load, source=options.data), setting
 
 
+def metric_of(options: StudyOptions) -> Metric:
+    """What networks are compared in.
+
+    Raises:
+        UsageError: There is no such task, or it is not scored by the metric.
+    """
+    return pick_metric(load_task(options.task or DEFAULT), options.metric)
+
+
 def setting_of(
-    proxy: Proxy, splits: Splits, *, split: str, input_size: Size, device: str, budget: Budget | None = None
+    proxy: Proxy,
+    splits: Splits,
+    *,
+    split: str,
+    input_size: Size,
+    device: str,
+    budget: Budget | None = None,
+    task: str | None = None,
+    metric: str | None = None,
 ) -> Setting:
     """What trials hold fixed.
 
@@ -189,6 +220,8 @@ def setting_of(
         input_size: Image extent in pixels that full networks are counted at.
         device: "cpu" or "cuda".
         budget: How networks are trained; by default as the proxy says.
+        task: What they learn.
+        metric: What they are compared in; the task's first metric by default.
     """
     return Setting(
         proxy=proxy,
@@ -197,16 +230,39 @@ def setting_of(
         split=split,
         input_size=input_size,
         device=device,
+        task=task or DEFAULT,
+        metric=metric,
     )
 
 
 def settings_of(setting: Setting) -> dict[str, Any]:
     """What of a setting the header of a study keeps; the study cannot be resumed with another."""
     return {
+        "task": setting.task,
         "data": setting.splits.fingerprint,
         "proxy": setting.proxy.to_dict(),
         "budget": setting.budget.to_dict(),
     }
+
+
+def check_resumed(header: StudyHeader, setting: Setting, **more: Any) -> None:
+    """Refuses to go on with a study under another setting.
+
+    Args:
+        header: Of the study.
+        setting: How its networks would be trained now.
+        more: Further settings.
+
+    Raises:
+        StudyError: The message names what differs.
+    """
+    check_same(header, {**settings_of(setting), **more})
+    metric = pick_metric(load_task(setting.task), setting.metric)
+    if metric != header.metric:
+        raise StudyError(
+            f"the study {header.name!r} compares networks in {header.metric.name}, now it is {metric.name}. Leave "
+            "--metric out, or start a new --study."
+        )
 
 
 def pick_device(asked: str) -> str:
@@ -238,7 +294,8 @@ def check_version(header: StudyHeader) -> None:
 def _loading(options: StudyOptions, proxy: Proxy, *, split: str, like: str | None) -> Callable[..., Splits]:
     """Loads the images of a proxy, from plain values alone, so that another process can load the same."""
     return partial(
-        load_splits,
+        load_images,
+        options.task or DEFAULT,
         options.data,
         input_size=proxy.input_size,
         train_images=proxy.images,
@@ -298,6 +355,15 @@ def load_work_again(
     load = _loading(options, proxy, split="report", like=header.settings.get("data"))
     splits = load(progress=progress)
     budget = Budget.from_dict(header.setting("budget"), where)
-    check_same(header, {"data": splits.fingerprint, "budget": {**budget.to_dict(), "images": len(splits.train)}})
-    setting = setting_of(proxy, splits, split="report", input_size=space.input_size, device=device, budget=budget)
+    setting = setting_of(
+        proxy,
+        splits,
+        split="report",
+        input_size=space.input_size,
+        device=device,
+        budget=budget,
+        task=options.task,
+        metric=options.metric,
+    )
+    check_resumed(header, replace(setting, budget=replace(budget, images=len(splits.train))))
     return Work.of(setting, load=load, source=options.data), setting

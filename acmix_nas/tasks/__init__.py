@@ -7,13 +7,14 @@ my_lab.regression:TASK.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, TypeAlias
+from os import PathLike
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import torch
 from torch import nn
 
 from acmix_nas import plugins, registry
-from acmix_nas.data import Indices, Part, Source, Splits, StoredImages, Targets
+from acmix_nas.data import Indices, Part, Source, Splits, StoredImages, Targets, load_splits
 from acmix_nas.errors import AcmixError, UsageError
 from acmix_nas.metrics import Metric, find_metric
 from acmix_nas.sizes import Pair
@@ -163,6 +164,11 @@ def load_task(name: str) -> Task:
         )
     task: Task = registry.load(FOLDER, name).TASK
     return task
+
+
+def load_images(task: str, source: str | PathLike[str] | None, **options: Any) -> Splits:
+    """`acmix_nas.data.load_splits` with the targets of a task, whose name another process can load it by."""
+    return load_splits(source, reads=load_task(task), **options)
 
 
 def pick_metric(task: Task, name: str | None) -> Metric:

@@ -69,7 +69,7 @@ def score(
 
 def nan_images(outputs: Any) -> torch.Tensor:
     """Number of images whose outputs hold NaN."""
-    flags = [tensor.isnan().flatten(1).any(1) for tensor in tensors_of(outputs)]
+    flags = [tensor.isnan().reshape(len(tensor), -1).any(1) for tensor in tensors_of(outputs)]
     return torch.stack(flags).any(0).sum()
 
 

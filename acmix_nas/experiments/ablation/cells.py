@@ -21,12 +21,20 @@ from acmix_nas.executors.jobs import run_job
 from acmix_nas.experiments.ablation.reuse import Source, open_source, stored_cell
 from acmix_nas.experiments.ablation.table import Ablation, AblationOptions
 from acmix_nas.experiments.running import StudyResult, run_study
-from acmix_nas.experiments.setup import find_study, header_of, load_work, pick_device, settings_of
+from acmix_nas.experiments.setup import (
+    check_resumed,
+    find_study,
+    header_of,
+    load_work,
+    metric_of,
+    pick_device,
+    settings_of,
+)
 from acmix_nas.record import TrialRecord
 from acmix_nas.report import View
+from acmix_nas.sizes import size_text
 from acmix_nas.study.folder import DATABASE, find_folder
 from acmix_nas.study.lock import LOG
-from acmix_nas.study.settings import check_same
 from acmix_nas.study.study import Study, load
 from acmix_nas.train import Setting
 from acmix_nas.train.trial import build_proxy, shared_record
@@ -55,7 +63,7 @@ def run_table(ablation: Ablation, options: AblationOptions, callbacks: Experimen
     if study is None:
         study = _create(ablation, options, setting)
     else:
-        check_same(study.header, settings_of(setting))
+        check_resumed(study.header, setting)
     seeds = options.seeds or _asked_seeds(study) or ablation.seeds
     try:
         check_rows(ablation, setting)
@@ -90,6 +98,7 @@ def _create(ablation: Ablation, options: AblationOptions, setting: Setting) -> S
         name=ablation.name,
         host=ablation.space.host,
         split=setting.split,
+        metric=metric_of(options),
         settings=settings,
         baseline=ablation.baseline,
         rows=tuple(ablation.rows),
@@ -254,7 +263,7 @@ def _throughputs(study: Study, ablation: Ablation, setting: Setting, callbacks: 
     stored: dict[str, float] = dict(study.kept("throughputs") or {})
     missing = [name for name in ablation.rows if name not in stored]
     if missing:
-        callbacks.note(f"timing {len(missing)} full networks at {setting.input_size} px")
+        callbacks.note(f"timing {len(missing)} full networks at {size_text(setting.input_size)} px")
         size, batch_size = setting.input_size, THROUGHPUT_BATCH[setting.device]
         for start in range(0, len(missing), TIMED_TOGETHER):
             archs = {name: ablation.rows[name] for name in missing[start : start + TIMED_TOGETHER]}
