@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from acmix_nas import plugins, registry
-from acmix_nas.cli._parse import parse_amount, parse_space
+from acmix_nas.cli._parse import ChoiceOrPath, parse_amount, parse_space
 from acmix_nas.cli._say import say_renamed
 from acmix_nas.errors import UsageError
 
@@ -83,6 +83,12 @@ def name_modules(context: click.Context, parameter: click.Parameter, path: str |
         plugins.allow(module)
         context.meta[NAMED] = (*context.meta.get(NAMED, ()), module)
     return path
+
+
+def _name_executor(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+    """The same for an executor, which is a whole module."""
+    name_modules(context, parameter, f"{name}:")
+    return name
 
 
 data_option = click.option(
@@ -196,7 +202,8 @@ _WORKERS = [
     click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="Stop after this many hours."),
     click.option(
         "--executor",
-        type=click.Choice(registry.names("executors")),
+        type=ChoiceOrPath(registry.names("executors")),
+        callback=_name_executor,
         help="Where networks train: in this process (serial), in other processes, or on a Ray cluster.  [default: by "
         "the number of workers]",
     ),

@@ -4,8 +4,18 @@ from pathlib import Path
 
 import click
 
+from acmix_nas.plugins import is_plug_in
+
 FORMATS = ("rich", "plain", "markdown", "latex", "csv")
 PICTURES = (".svg", ".png", ".pdf")
+
+
+class ChoiceOrPath(click.Choice[str]):
+    """One of some names, or the dotted path of something in a module of the user's own."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name or the path."""
+        return value if is_plug_in(value.partition(":")[0]) else super().convert(value, param, ctx)
 
 
 def parse_batch_sizes(context: click.Context, parameter: click.Parameter, text: str) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """`acmix export`: a network as a file that other programs run, or as a folder that timm builds it from."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,7 @@ from acmix_nas.cli._parse import parse_size
 from acmix_nas.cli._say import say
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from acmix_nas.experiments.networks import Found
-    from acmix_nas.export import Written
+    from acmix_nas.experiments.export import ExportResult
 
 
 @click.command(cls=RenamingCommand, renamed={"--size": "--shapes"})
@@ -63,7 +61,7 @@ if TYPE_CHECKING:
 @reports_option
 @plugin_option
 @json_option
-def export(arch: str, format: str, out: Path, reports: Path, weights: Path | None, as_json: bool, **asked: Any) -> None:
+def export(as_json: bool, **options: Any) -> None:
     """Write the network ARCH to --out in another format and compare the file with the network.
 
     ARCH is one of our timm names, a study's best.yaml, or STUDY:TRIAL.
@@ -75,49 +73,24 @@ def export(arch: str, format: str, out: Path, reports: Path, weights: Path | Non
       acmix export swin_t-001:7 --format torch --out maps.pt2 --features-only
     """
     from acmix_nas.cli._console import progress, spinner
-    from acmix_nas.experiments.networks import find_arch
-    from acmix_nas.export import write
+    from acmix_nas.experiments.export import ExportOptions, run
 
-    found = find_arch(arch, reports)
-    console = progress()
-    model = _built(found, weights, asked)
-    if weights is None:
-        console.print(f"Fresh weights of seed {asked['seed']}; trained ones are given with --weights.", soft_wrap=True)
-    with spinner(console, f"writing {found.name} as {format}, and checking it"):
-        written = write(
-            model,
-            out,
-            format=format,
-            form=asked["form"],
-            features_only=asked["features_only"],
-            input_size=asked["input_size"],
-            dynamic_size=asked["shapes"] == "dynamic",
-            overwrite=asked["overwrite"],
-        )
-    if written.fixed_by and asked["shapes"] == "dynamic":
-        console.print(f"Images of one size only: {', '.join(written.fixed_by)} is not traced for any.", soft_wrap=True)
-    _print(found, written, as_json)
-
-
-def _built(found: "Found", weights: Path | None, asked: dict[str, Any]) -> "nn.Module":
-    import torch
-
-    from acmix_nas.models import build_model
-    from acmix_nas.reference import load_weights
-
-    torch.manual_seed(asked["seed"])
-    model = build_model(
-        found.arch, num_classes=asked["num_classes"], in_chans=asked["in_chans"], img_size=asked["input_size"]
-    )
-    return model.eval() if weights is None else load_weights(model.eval(), weights)
-
-
-def _print(found: "Found", written: "Written", as_json: bool) -> None:
+    asked, console = ExportOptions(**options), progress()
+    if asked.weights is None:
+        console.print(f"Fresh weights of seed {asked.seed}; trained ones are given with --weights.", soft_wrap=True)
+    with spinner(console, f"writing {asked.arch} as {asked.format}, and checking it"):
+        result = run(asked)
+    if result.written.fixed_by and asked.shapes == "dynamic":
+        modes = ", ".join(result.written.fixed_by)
+        console.print(f"Images of one size only: {modes} is not traced for any.", soft_wrap=True)
     if as_json:
-        import json
+        say(json.dumps(result.to_dict(), allow_nan=False))
+    else:
+        _print(result)
 
-        say(json.dumps({"network": found.name, "arch_id": found.arch.id, **written.to_dict()}, allow_nan=False))
-        return
+
+def _print(result: "ExportResult") -> None:
+    found, written = result.found, result.written
     lines = {
         "network": f"{found.name}, arch {found.arch.id}, {written.form} form",
         "size": f"{written.size / 1e6:.1f} MB",

@@ -10,12 +10,13 @@ from acmix_nas.cli._next_command import PLACES, path_word, storage_words, typed
 from acmix_nas.cli._options import (
     check_hidden,
     kept_command_line,
+    name_modules,
     plugin_option,
     space_option,
     study_options,
     worker_options,
 )
-from acmix_nas.cli._parse import parse_amount
+from acmix_nas.cli._parse import ChoiceOrPath, parse_amount
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -46,8 +47,10 @@ _GOALS = [
     ),
     click.option(
         "--sampler",
-        type=click.Choice(["hamming-gp", "random", "tpe", "nsga2"]),
-        help="Sampler that proposes networks after the random ones.  [default: hamming-gp]",
+        type=ChoiceOrPath(["hamming-gp", "random", "tpe", "nsga2"]),
+        callback=name_modules,
+        help="Sampler that proposes networks after the random ones; also one of your own, any class derived from "
+        "Optuna's BaseSampler, by its dotted path, as my_lab.samplers:Mine.  [default: hamming-gp]",
     ),
     click.option(
         "--prune",

@@ -13,6 +13,7 @@ from acmix_nas.errors import CostError, UsageError
 from acmix_nas.fields import Origin
 from acmix_nas.metrics import COSTS, TOP1, Metric
 from acmix_nas.record import StudyHeader
+from acmix_nas.samplers.make import check_sampler
 from acmix_nas.search.candidates import SAMPLER
 from acmix_nas.search.objectives import Prices, check_covers, check_table
 from acmix_nas.search.rungs import rungs_of
@@ -57,9 +58,11 @@ class Plan:
         """Refuses a plan that a new study of the space cannot begin with.
 
         Raises:
-            UsageError: An objective or a limit needs a latency table.
+            UsageError: An objective or a limit needs a latency table, or there is no such sampler.
+            PluginError: The user's own sampler cannot be imported.
             CostError: The table is unreadable, or does not know the space.
         """
+        check_sampler(self.sampler or SAMPLER)
         table = self._load()
         check_table(self.objectives or (), self.limits or {}, table)
         if table is not None:

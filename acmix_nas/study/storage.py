@@ -25,7 +25,7 @@ Begin: TypeAlias = Callable[[optuna.storages.RDBStorage, bool], None]
 VARIABLE = "ACMIX_STORAGE"
 MOUNTS = Path("/proc/mounts")
 SHARED = re.compile(
-    r"nfs\d?|cifs|smbfs|smb\d|lustre|ceph|beegfs|gpfs|afs|glusterfs|pvfs2|orangefs"
+    r"nfs\d?|cifs|smbfs|smb\d|9p|lustre|ceph|beegfs|gpfs|afs|glusterfs|pvfs2|orangefs"
     r"|fuse\.(sshfs|ceph|ceph-fuse|glusterfs|rclone|s3fs|gcsfuse|juicefs)"
 )
 """Types of network file systems, whose locks SQLite cannot rely on (https://www.sqlite.org/faq.html#q5)."""

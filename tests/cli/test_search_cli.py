@@ -275,3 +275,28 @@ def test_looking_at_a_study_loads_no_torch(acmix, studies, words):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert len(done.stdout.splitlines()) > 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("sampler", "gp", "'gp' is not one of"),
+        ("sampler", "that_lab.samplers:Mine", None),
+        ("executor", "threads", "'threads' is not one of"),
+        ("executor", "that_lab.executor", None),
+    ],
+)
+def test_one_of_ones_own_is_named_by_its_dotted_path(option, value, said, monkeypatch):
+    import click
+
+    from acmix_nas import plugins
+    from acmix_nas.cli.search import search
+
+    monkeypatch.setattr(plugins, "_allowed", set())
+    words = ["--space", "swin_t", f"--{option}", value]
+    if said:
+        with pytest.raises(click.BadParameter, match=said):
+            search.make_context("search", words)
+    else:
+        assert search.make_context("search", words).params[option] == value
+        assert plugins.allowed() == (value.partition(":")[0],)

@@ -4,10 +4,12 @@ The errors are those of a study of accuracies turned over, so that whatever is r
 """
 
 import csv
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
+import former_trees
 import pytest
 import yaml
 from report_records import make_ablation, make_record, make_search
@@ -231,6 +233,8 @@ def test_what_was_stored_before_metrics_is_top1_of_classification() -> None:
     header, records = make_search()
     former = {name: value for name, value in header.to_dict().items() if name != "metric"}
     assert StudyHeader.from_dict(former) == header
+    stored = (json.loads((former_trees.FOLDER / f"{name}.json").read_text()) for name in ("header", "record"))
+    assert StudyHeader.from_dict(next(stored)).metric.name == TrialRecord.from_dict(next(stored)).metric == "top1"
     line = {n: v for n, v in records[0].to_dict().items() if n not in ("task", "metric", "metrics")}
     assert TrialRecord.from_dict(line) == records[0]
     assert (records[0].task, records[0].metric, dict(records[0].metrics)) == (
