@@ -22,7 +22,7 @@ from acmix_nas.tasks import DEFAULT, Backbone, load_task, pick_metric
 from acmix_nas.train import Budget
 from acmix_nas.train.fit import LAST
 from acmix_nas.train.network import build_network, usual_drop_path
-from acmix_nas.train.ranks import told
+from acmix_nas.train.ranks import text_of_first
 from acmix_nas.train.recipe_file import Recipe, load_recipe, recipe_names
 
 FACTS = "train.yaml"
@@ -159,7 +159,7 @@ def check(options: TrainingOptions, device: str) -> Job:
         name = options.study or newest_name(options.out, base)
         options = options.completed(_stored(study_folder(options.out, name), network))
     else:
-        name = told(options.study or next_name(options.out, base))
+        name = text_of_first(options.study or next_name(options.out, base))
     folder = study_folder(options.out, name)
     if not options.resume and not options.checkpoint and not _may_begin(folder, network):
         raise StudyError(
