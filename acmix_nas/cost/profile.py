@@ -20,7 +20,7 @@ from acmix_nas.cost.steps import Progress, Steps
 from acmix_nas.cost.together import Effort, Subject, time_together
 from acmix_nas.cost.where import foreign_parts, module_times, shares
 from acmix_nas.errors import UsageError
-from acmix_nas.sizes import Pair, Size, pair, size_of
+from acmix_nas.sizes import Pair, Size, pair
 
 __all__ = ["Effort", "profile_rows", "throughputs"]
 
@@ -145,7 +145,7 @@ def _where(subject: Subject, step: Step, by: str) -> dict[str, Any]:
 
 def _said(effort: Effort, size: Pair, device: str) -> dict[str, Any]:
     return {
-        "input_size": size_of(size),
+        "input_size": size[0] if size[0] == size[1] else list(size),  # as JSON gives it back
         "target_spread": effort.spread,
         "time_limit_s": effort.limit_s,
         "interval": LEVEL,

@@ -124,3 +124,17 @@ def test_an_ablation_in_a_task_of_ones_own(lab):
 def test_what_does_not_fit_is_refused_at_the_command_line(lab, options, message):
     assert message in refused("search", "--space", "tiny.yaml", "--trials", 2, *options)
     assert not (lab / "reports").exists()
+
+
+@pytest.mark.slow
+def test_a_full_training_in_a_task_of_ones_own_on_images_that_are_not_square(lab):
+    words = ("--task", "my_lab.regression:TASK", "--epochs", 1, "--images", 20, "--batch-size", 10)
+    done = ran("train", "acmix_resnet26", *words, "--input-size", "12x20", "--study", "full")
+    assert "MAE" in done.output
+    folder = lab / "reports" / "full"
+    assert (folder / "log.csv").read_text().splitlines()[0] == "epoch,lr,loss,mae,seconds"
+    facts = yaml.safe_load((folder / "train.yaml").read_text())
+    assert (facts["task"], facts["metric"], facts["input_size"]) == ("my_lab.regression:TASK", "mae", [12, 20])
+    again = ("train", "acmix_resnet26", "--study", "full", "--resume")
+    assert "--plugin my_lab.regression" in refused(*again)
+    ran(*again, "--plugin", "my_lab.regression", "--epochs", 1)
