@@ -13,7 +13,7 @@ from rich.table import Table
 
 from acmix_nas.arch import Arch
 from acmix_nas.cli._console import text_column
-from acmix_nas.executors import Told
+from acmix_nas.executors import WorkerProgress
 from acmix_nas.front import front
 from acmix_nas.record import TrialRecord
 from acmix_nas.report.pareto import SHOWN
@@ -89,7 +89,7 @@ class StudyDisplay:
 
     def step(self, progress: Training) -> None:
         """An optimizer step was done."""
-        label = self._labels.get(progress.number if isinstance(progress, Told) else self._shown, "")
+        label = self._labels.get(progress.number if isinstance(progress, WorkerProgress) else self._shown, "")
         epoch = f", epoch {min(len(progress.scores) + 1, progress.epochs)} of {progress.epochs}"
         last = f", top-1 {progress.scores[-1]:.4f}" if progress.scores else ""
         others = f" (and {len(self._labels) - 1} more)" if len(self._labels) > 1 else ""

@@ -64,7 +64,7 @@ def finalists(study_name: str, top: int | None, seeds: int | None, out: Path, as
     from acmix_nas.cli._study import FAILED_TRIALS, INTERRUPTED
     from acmix_nas.errors import StudyError
     from acmix_nas.executors import make_executor
-    from acmix_nas.executors.placement import check_crew, crew, device_asked, limits_asked
+    from acmix_nas.executors.placement import check_placement, chosen_device, place_workers, trial_limits
     from acmix_nas.experiments.finalists import choose
     from acmix_nas.experiments.setup import pick_device, prepare_again
     from acmix_nas.report import render
@@ -77,14 +77,14 @@ def finalists(study_name: str, top: int | None, seeds: int | None, out: Path, as
     from acmix_nas.study.study import Study
 
     check_hidden(options["executor"], options["storage"])
-    check_crew(options["executor"], ray_address=options["ray_address"], gpus=options["gpus"])
+    check_placement(options["executor"], ray_address=options["ray_address"], gpus=options["gpus"])
     study = Study.open(find_folder(study_name, out), storage=options.pop("storage"))
     if study.header.kind != "search":
         raise StudyError(f"the study {study.header.name!r} is no search; only a search has finalists.")
-    console, device = progress(), device_asked(options.pop("device"), options["gpus"])
-    options["limits"] = limits_asked(options.pop("trial_minutes"), options.pop("trial_memory"))
+    console, device = progress(), chosen_device(options.pop("device"), options["gpus"])
+    options["limits"] = trial_limits(options.pop("trial_minutes"), options.pop("trial_memory"))
     address, hours, data = options.pop("ray_address"), options.pop("hours"), options.pop("data")
-    name, places = crew(device=pick_device(device), **options)
+    name, places = place_workers(device=pick_device(device), **options)
     with decoding(console) as on_image:
         prepared = prepare_again(study, data=data, device=device, progress=on_image)
     stop = Stop(study.folder, hours=hours)

@@ -14,7 +14,7 @@ from typing import Any
 from acmix_nas.arch import Arch
 from acmix_nas.cli._display import StudyDisplay
 from acmix_nas.errors import AcmixError, StudyError
-from acmix_nas.executors import Told
+from acmix_nas.executors import WorkerProgress
 from acmix_nas.fields import COUNT, MAPPING, NUMBER, TEXT, Origin, list_of, maybe
 from acmix_nas.files import write_text
 from acmix_nas.record import TrialRecord
@@ -80,7 +80,7 @@ class Follower:
     def step(self, progress: Progress) -> None:
         """An optimizer step was done."""
         self.display.step(progress)
-        number = progress.number if isinstance(progress, Told) else self._last
+        number = progress.number if isinstance(progress, WorkerProgress) else self._last
         if number in self._now:
             epoch = min(len(progress.scores) + 1, progress.epochs)
             self._now[number].epoch, self._now[number].epochs = epoch, progress.epochs

@@ -118,20 +118,20 @@ def search(space_name: str, trials: int | None, first: tuple[Path, ...], as_json
     from acmix_nas.cli._console import progress
     from acmix_nas.cli._study import run_study
     from acmix_nas.executors import make_executor
-    from acmix_nas.executors.placement import check_crew, crew, device_asked, limits_asked
+    from acmix_nas.executors.placement import check_placement, chosen_device, place_workers, trial_limits
     from acmix_nas.experiments.setup import pick_device
     from acmix_nas.search.plan import prices_of
     from acmix_nas.search.run import search as run
     from acmix_nas.study.stop import Stop
 
     console = progress()
-    options["device"] = device_asked(options["device"], options["gpus"])
+    options["device"] = chosen_device(options["device"], options["gpus"])
     who = {name: options.pop(name) for name in ("executor", "workers", "gpus", "workers_per_gpu", "gpus_per_trial")}
     hours, address, plan = options.pop("hours"), options.pop("ray_address"), _plan(space, options)
     check_hidden(who["executor"], options["storage"])
-    check_crew(who["executor"], ray_address=address, gpus=who["gpus"])
-    who["limits"] = limits_asked(options.pop("trial_minutes"), options.pop("trial_memory"))
-    name, places = crew(device=pick_device(options["device"]), **who)
+    check_placement(who["executor"], ray_address=address, gpus=who["gpus"])
+    who["limits"] = trial_limits(options.pop("trial_minutes"), options.pop("trial_memory"))
+    name, places = place_workers(device=pick_device(options["device"]), **who)
     prepared = _prepare(console, space, plan, options, goal={"trials": trials or TRIALS, "hours": hours}, given=given)
     study, setting = prepared.study, prepared.setting
     trials = trials or study.asked_trials or TRIALS

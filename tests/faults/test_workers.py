@@ -15,11 +15,21 @@ from study_pieces import SPACE, Onlooker, new_study, small_setting
 
 from acmix_nas.data import load_splits
 from acmix_nas.errors import UsageError
-from acmix_nas.executors import Outcome, Place, TrialLimits, Work, _channel, make_executor, process, summary, told
-from acmix_nas.executors._channel import Line
-from acmix_nas.executors._memory import fair_share, resident
-from acmix_nas.executors._watchdog import LONGEST_TURN_S, SILENT_S, Watch, Watched
-from acmix_nas.executors.placement import crew, limits_asked
+from acmix_nas.executors import (
+    Outcome,
+    Place,
+    TrialLimits,
+    Work,
+    _channel,
+    make_executor,
+    process,
+    read_progress,
+    write_progress,
+)
+from acmix_nas.executors._channel import Channel
+from acmix_nas.executors._memory import fair_share, resident_bytes
+from acmix_nas.executors._watchdog import MAX_INTERVAL_S, MAX_SILENCE_S, Watchdog, WatchedWorker
+from acmix_nas.executors.placement import place_workers, trial_limits
 from acmix_nas.report import render
 from acmix_nas.search import search
 from acmix_nas.train import Progress
@@ -43,7 +53,7 @@ def work_of(setting, limits: TrialLimits) -> Work:
 
 @pytest.mark.slow
 def test_each_fault_costs_one_trial_at_most(tmp_path, monkeypatch):
-    monkeypatch.setattr(process, "worker_main", bad_workers.work)
+    monkeypatch.setattr(process, "run_worker", bad_workers.work)
     setting, study = small_setting(images=10), new_study(tmp_path)
     executor, callbacks = make_executor("process", work_of(setting, LIMITS), [Place(1)]), Onlooker()
     search(study, SPACE, setting, trials=len(bad_workers.FAULTS), callbacks=callbacks, executor=executor)
@@ -83,55 +93,55 @@ def test_a_trial_beyond_a_limit_is_not_tried_again_and_keeps_what_it_reached(tmp
 
 def test_limits_choose_workers_that_can_be_ended():
     who = {"device": "cpu", "workers": None, "gpus": None, "workers_per_gpu": 1}
-    assert crew(executor=None, limits=TrialLimits(seconds=60), **who)[0] == "process"
-    assert limits_asked(2, 8e9) == TrialLimits(seconds=120, memory=8_000_000_000)
+    assert place_workers(executor=None, limits=TrialLimits(seconds=60), **who)[0] == "process"
+    assert trial_limits(2, 8e9) == TrialLimits(seconds=120, memory=8_000_000_000)
     with pytest.raises(UsageError, match="--executor process"):
         make_executor("serial", work_of(small_setting(images=10), LIMITS), [Place(1)])
 
 
 def test_the_watch_counts_only_time_that_it_was_awake():
     killed = []
-    watched = Watched(pid=1, kill=lambda: killed.append(1), at_work=True, earlier_s=50.0)
-    watch = Watch(TrialLimits(seconds=60))
+    watched = WatchedWorker(pid=1, kill=lambda: killed.append(1), is_training=True, earlier_s=50.0)
+    watch = Watchdog(TrialLimits(seconds=60))
     for _ in range(10):
-        watch._look(watched, LONGEST_TURN_S)
+        watch.check(watched, MAX_INTERVAL_S)
     assert not killed
-    watch._look(watched, LONGEST_TURN_S)
+    watch.check(watched, MAX_INTERVAL_S)
     assert killed == [1]
     assert watched.is_final
-    watch._look(watched, LONGEST_TURN_S)
+    watch.check(watched, MAX_INTERVAL_S)
     assert killed == [1]
 
 
 def test_a_worker_that_says_nothing_may_try_again():
-    watched = Watched(pid=1, kill=lambda: None, at_work=True, silent_s=SILENT_S)
-    Watch(TrialLimits())._look(watched, 0.1)
-    assert "said nothing" in (watched.verdict or "")
+    watched = WatchedWorker(pid=1, kill=lambda: None, is_training=True, silent_s=MAX_SILENCE_S)
+    Watchdog(TrialLimits()).check(watched, 0.1)
+    assert "sent nothing" in (watched.kill_reason or "")
     assert not watched.is_final
 
 
 def test_a_worker_that_has_no_trial_is_not_timed():
-    watched = Watched(pid=1, kill=lambda: pytest.fail("killed"), silent_s=2 * SILENT_S)
-    Watch(TrialLimits(seconds=0.1))._look(watched, 1.0)
+    watched = WatchedWorker(pid=1, kill=lambda: pytest.fail("killed"), silent_s=2 * MAX_SILENCE_S)
+    Watchdog(TrialLimits(seconds=0.1)).check(watched, 1.0)
 
 
 def test_memory_is_what_a_process_filled():
     size = 64 << 20
-    before = resident(os.getpid())
+    before = resident_bytes(os.getpid())
     with mmap.mmap(-1, size) as held:  # pages of its own: an object may find room in what was freed before
         held.write(b"\1" * size)
-        after = resident(os.getpid())
+        after = resident_bytes(os.getpid())
     assert before is not None
     assert after is not None
     assert after - before > 0.9 * size
-    assert resident(2**22 + 1) is None
+    assert resident_bytes(2**22 + 1) is None
     assert 2 * fair_share(2) <= fair_share(1) + 2
 
 
 def test_the_watch_is_a_thread_that_ends():
     gone = threading.Event()
-    with Watch(TrialLimits(seconds=0.0)) as watch:
-        watch.add(Watched(pid=1, kill=gone.set, at_work=True))
+    with Watchdog(TrialLimits(seconds=0.0)) as watch:
+        watch.add(WatchedWorker(pid=1, kill=gone.set, is_training=True))
         assert gone.wait(10)
     assert not watch._thread.is_alive()
 
@@ -141,10 +151,10 @@ def test_the_watch_is_a_thread_that_ends():
     [{"scores": ["0.5"]}, {"scores": [float("nan")]}, {"step": -1}, {"steps": 1.5}, {"epochs": None}, {"earlier": "x"}],
 )
 def test_a_summary_is_checked(wrong):
-    said = summary(Progress(scores=[0.5], step=3, steps=9, epochs=3))
-    assert told(4, said).scores == [0.5]
+    said = write_progress(Progress(scores=[0.5], step=3, steps=9, epochs=3))
+    assert read_progress(4, said).scores == [0.5]
     with pytest.raises((ValueError, TypeError)):
-        told(4, {**said, **wrong})
+        read_progress(4, {**said, **wrong})
 
 
 def test_code_of_the_users_that_raises_or_exits_fails_its_trial(tmp_path, monkeypatch):
@@ -169,22 +179,22 @@ def test_code_of_the_users_that_raises_or_exits_fails_its_trial(tmp_path, monkey
 def test_a_line_is_read_without_waiting_for_its_end():
     ours, theirs = multiprocessing.Pipe()
     with ours, theirs:
-        line, other = Line(ours), Line(theirs)
+        channel, other = Channel(ours), Channel(theirs)
         os.write(theirs.fileno(), b'{"kind": "st')
-        assert list(line.arrived()) == []
+        assert list(channel.lines()) == []
         os.write(theirs.fileno(), b'ep"}\n{"kind": "two"}\n{')
-        assert [json.loads(text)["kind"] for text in line.arrived()] == ["step", "two"]
-        line.tell("job", number=1)
-        assert other.hear() == {"kind": "job", "number": 1}
+        assert [json.loads(text)["kind"] for text in channel.lines()] == ["step", "two"]
+        channel.send("job", number=1)
+        assert other.receive() == {"kind": "job", "number": 1}
         theirs.close()
         with pytest.raises((EOFError, OSError)):
-            list(line.arrived())
+            list(channel.lines())
 
 
 def test_a_line_without_an_end_is_garbage(monkeypatch):
-    monkeypatch.setattr(_channel, "MOST_BYTES", 1000)
+    monkeypatch.setattr(_channel, "MAX_BYTES", 1000)
     ours, theirs = multiprocessing.Pipe()
     with ours, theirs:
         os.write(theirs.fileno(), b"x" * 1001)
-        with pytest.raises(_channel.GarbageError, match="1000 bytes"):
-            list(Line(ours).arrived())
+        with pytest.raises(_channel.ProtocolError, match="1000 bytes"):
+            list(Channel(ours).lines())
