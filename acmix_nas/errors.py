@@ -39,6 +39,12 @@ class CostError(AcmixError):
     exit_code = 2
 
 
+class MetricError(AcmixError, ValueError):
+    """A metric is unknown, or is described by values that it cannot have."""
+
+    exit_code = 2
+
+
 class DataError(AcmixError):
     """A data source cannot be read as labelled images."""
 

@@ -1,36 +1,23 @@
 """What a study optimises, and which of its trials no other beats in that."""
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
+from acmix_nas.metrics import COSTS, Metric
 from acmix_nas.record import Cost, TrialRecord
-
-Direction: TypeAlias = Literal["maximize", "minimize"]
-
-DIRECTIONS: dict[str, Direction] = {
-    "top1": "maximize",
-    "macs": "minimize",
-    "macs_deploy": "minimize",
-    "params": "minimize",
-    "latency_ms": "minimize",
-    "throughput": "maximize",
-}
-TIMED = ("latency_ms", "throughput")
-"""Objectives that a latency table tells; nothing is timed beside training."""
 
 Point: TypeAlias = tuple[float, ...]
 """Values of the objectives, each turned so that more is better."""
 
 
-def values_of(objectives: Sequence[str], top1: float | None, cost: Cost) -> list[float]:
+def values_of(objectives: Sequence[Metric], score: float | None, cost: Cost) -> list[float]:
     """The values of the objectives, as the storage has them; 0 where there is none."""
-    return [float((top1 if name == "top1" else getattr(cost, name)) or 0.0) for name in objectives]
+    return [float((getattr(cost, item.name) if item.name in COSTS else score) or 0.0) for item in objectives]
 
 
-def point(objectives: Sequence[str], top1: float, cost: Cost) -> Point:
+def point(objectives: Sequence[Metric], score: float, cost: Cost) -> Point:
     """The values of the objectives, more of each being better."""
-    signs = (1 if DIRECTIONS[name] == "maximize" else -1 for name in objectives)
-    return tuple(sign * value for sign, value in zip(signs, values_of(objectives, top1, cost), strict=True))
+    return tuple(item.gain(value) for item, value in zip(objectives, values_of(objectives, score, cost), strict=True))
 
 
 def beats(one: Point, other: Point) -> bool:
@@ -38,24 +25,25 @@ def beats(one: Point, other: Point) -> bool:
     return one != other and all(a >= b for a, b in zip(one, other, strict=True))
 
 
-def front(records: Iterable[TrialRecord], objectives: Sequence[str]) -> list[TrialRecord]:
-    """The complete trials that no other beats, best top-1 first; of equal ones the first.
+def front(records: Iterable[TrialRecord], objectives: Sequence[Metric]) -> list[TrialRecord]:
+    """The complete trials that no other beats, best score first; of equal ones the first.
 
     So a shared score counts twice only where the second network is better than the one that was trained in something
     else.
 
     Args:
         records: Trials of one study.
-        objectives: Keys of `DIRECTIONS`, "top1" among them.
+        objectives: Its metric, and costs.
     """
-    scored = [(point(objectives, record.top1, record.cost), record) for record in records if record.top1 is not None]
+    scored = [(point(objectives, record.score, record.cost), record) for record in records if record.score is not None]
     # Whatever beats a trial is larger in the first value that differs: it stands before it.
     scored.sort(key=lambda item: (tuple(-value for value in item[0]), item[1].number))
     kept: list[tuple[Point, TrialRecord]] = []
     for at, record in scored:
         if not any(other == at or beats(other, at) for other, _ in kept):
             kept.append((at, record))
-    return sorted((record for _, record in kept), key=lambda record: (-(record.top1 or 0.0), record.number))
+    metric = next(item for item in objectives if item.name not in COSTS)
+    return sorted((record for _, record in kept), key=lambda record: (-metric.gain(record.score or 0.0), record.number))
 
 
 def hypervolume(points: Sequence[Point], corner: float = 0.0) -> float:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 from acmix_nas.errors import AcmixError, UsageError
 
@@ -33,6 +34,7 @@ PROTOCOLS: Mapping[str, Mapping[str, str]] = {
 }
 """Folder -> what a module offers there: a function, a value of a kind, or a subclass of a class of ours."""
 
+Value = TypeVar("Value")
 _allowed: set[str] = set()
 _suspect: set[str] = set()
 _loaded: set[str] = set()
@@ -140,16 +142,33 @@ def load(folder: str, name: str) -> ModuleType:
     Raises:
         PluginError: It was not named, cannot be imported, or does not offer what it must.
     """
-    _check_usable(name)
-    try:
-        module = import_module(name)
-    except ImportError as error:
-        raise PluginError(f"the module {name!r} cannot be imported: {error}. Is it on PYTHONPATH?") from error
-    except (Exception, SystemExit) as error:  # the user's code may raise anything
-        raise PluginError(f"the module {name!r} cannot be imported: {type(error).__name__}: {error}.") from error
+    module = _imported(name)
     _check_offers(folder, module)
     _loaded.add(name)
     return module
+
+
+def load_value(path: str, kind: type[Value]) -> Value:
+    """A value of a module of the user's own, imported by the rules of `load`.
+
+    Args:
+        path: Dotted path of the module, a colon, and the value's name there: "my_lab.metrics:BALANCED".
+        kind: The class that it is of.
+
+    Raises:
+        PluginError: The path is none, the module was not named or cannot be imported, or has no such value.
+    """
+    name, _, attribute = path.partition(":")
+    if not is_plug_in(name) or not attribute.isidentifier():
+        raise PluginError(
+            f"a {kind.__name__} of your own is named by the dotted path of its module, a colon, and its name there, as "
+            f"my_lab.mine:NAME; {path!r} is none."
+        )
+    found = getattr(_imported(name), attribute, None)
+    if not isinstance(found, kind):
+        raise PluginError(f"the module {name!r} has no {kind.__name__} named {attribute!r}.")
+    _loaded.add(name)
+    return found
 
 
 def leave_working_folder(folder: str | None = None) -> None:
@@ -169,6 +188,16 @@ def leave_working_folder(folder: str | None = None) -> None:
     named = {Path(entry).resolve() for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry}
     if here not in named | {Path(__file__).resolve().parents[1]}:
         sys.path[:] = [entry for entry in sys.path if Path(entry or here).resolve() != here]
+
+
+def _imported(name: str) -> ModuleType:
+    _check_usable(name)
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise PluginError(f"the module {name!r} cannot be imported: {error}. Is it on PYTHONPATH?") from error
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
+        raise PluginError(f"the module {name!r} cannot be imported: {type(error).__name__}: {error}.") from error
 
 
 def _check_usable(name: str) -> None:

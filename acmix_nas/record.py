@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any, Self, TypeAlias
 
 from acmix_nas import plugins
@@ -22,15 +22,18 @@ from acmix_nas.fields import (
     shown,
     whole,
 )
+from acmix_nas.metrics import COSTS, METRIC_NAME, SCORES, TOP1, Metric
 
+Size: TypeAlias = int | tuple[int, int]
+"""Side of a square image, or height and width, in pixels."""
 Blocks: TypeAlias = tuple[tuple[float, float] | None, ...]
 """A value of attention and one of convolution for each block, first to last; None for a block without them."""
 STATUSES = ("complete", "paused", "pruned", "failed")
 """All epochs trained; stopped to be gone on with; stopped for good because others were better; ended by an error."""
+ANY_SCORE = Metric("score", "higher", title="a score")
+"""What is asked of the values of a user's own metric."""
 SPLITS = ("search", "report")
 KINDS = ("search", "ablate")
-LEAST_SCORE, MOST_SCORE = 0, 1
-"""Range of top-1 accuracy, the metric of `scores`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +44,7 @@ class Cost:
         params: Trainable parameters.
         macs: Multiply-adds of the named formulation, literally (frozen kernels count as executed).
         macs_deploy: Multiply-adds when every layer takes its cheapest exact form.
-        input_size: Height and width of the image in pixels.
+        input_size: Side of the square image in pixels, or (height, width); equal ones become one number.
         latency_ms: Milliseconds of a batch, where a latency table tells it.
         throughput: Images a second, where a latency table tells it.
     """
@@ -49,9 +52,14 @@ class Cost:
     params: int
     macs: int
     macs_deploy: int
-    input_size: int
+    input_size: Size
     latency_ms: float | None = None
     throughput: float | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.input_size, list | tuple):
+            height, width = self.input_size
+            object.__setattr__(self, "input_size", height if height == width else (height, width))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +72,8 @@ class StudyHeader:
         space: Name of the search space or of the ablation table.
         host: Host family of its networks.
         split: Images that its scores are read on: "search" or "report".
-        objectives: What a search optimises, for example ("top1", "macs").
+        metric: What its scores are; all that a report needs to show them.
+        objectives: What a search optimises, for example ("top1", "macs"): the metric and names of costs.
         baseline: Row that an ablation compares the others with.
         rows: Row names of an ablation, in their order.
         seed: Seed of the study.
@@ -78,7 +87,8 @@ class StudyHeader:
     space: str
     host: str
     split: str
-    objectives: tuple[str, ...] = ("top1", "macs")
+    metric: Metric = TOP1
+    objectives: tuple[str, ...] = ()
     baseline: str | None = None
     rows: tuple[str, ...] = ()
     seed: int = 0
@@ -89,8 +99,15 @@ class StudyHeader:
     def __post_init__(self) -> None:
         _check("kind", self.kind, KINDS)
         _check("split", self.split, SPLITS)
-        object.__setattr__(self, "objectives", tuple(self.objectives))
+        object.__setattr__(self, "objectives", tuple(self.objectives) or (self.metric.name, "macs"))
         object.__setattr__(self, "rows", tuple(self.rows))
+        for name in self.objectives:
+            _check("an objective", name, (self.metric.name, *COSTS))
+
+    @property
+    def measures(self) -> tuple[Metric, ...]:
+        """The metric or the cost that each objective is."""
+        return tuple(COSTS.get(name, self.metric) for name in self.objectives)
 
     def setting(self, name: str) -> Any:
         """One of `settings` that must be there.
@@ -104,7 +121,7 @@ class StudyHeader:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self)
+        return {**asdict(self), "metric": self.metric.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -116,6 +133,8 @@ class StudyHeader:
         known = _all_fields(cls, values)
         _check_rules(known, HEADER_FIELDS)
         origin = Origin("the header of a study", RecordError)
+        if "metric" in known:
+            known["metric"] = Metric.from_dict(known["metric"], origin)
         settings = {name: value for name, value in known.get("settings", {}).items() if name in SETTINGS}
         origin.fields(settings, SETTINGS, optional=SETTINGS, path="settings")
         asked = {name: value for name, value in (settings.get("asked") or {}).items() if name in ASKED}
@@ -136,7 +155,10 @@ class TrialRecord:
         cost: Cost of that full network, whatever the proxy.
         label: Row of an ablation; in a search, where the trial came from ("plain host", "paper", "random", "tpe").
         split: Images that `scores` are read on: "search" or "report".
-        scores: Top-1 accuracy in [0, 1] after each epoch.
+        task: What the network learned.
+        metric: Name of the metric of `scores`, the first of its task or the one that the study chose.
+        scores: Its value after each epoch; of top-1 in [0, 1].
+        metrics: Name of each metric of the task, `metric` among them -> its value after each epoch.
         losses: Mean training loss of each epoch.
         mixing: (alpha, beta) of each block, first to last, after each epoch; None for a block without ACmix.
         seeds: Seeds of "init" (weights) and "order" (images and augmentation).
@@ -162,7 +184,10 @@ class TrialRecord:
     cost: Cost
     label: str
     split: str
+    task: str = "classification"
+    metric: str = TOP1.name
     scores: tuple[float, ...]
+    metrics: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     losses: tuple[float, ...]
     mixing: tuple[Blocks, ...]
     seeds: Mapping[str, int]
@@ -183,12 +208,14 @@ class TrialRecord:
         _check("split", self.split, SPLITS)
         if self.status == "complete" and not self.scores:
             raise RecordError(f"trial {self.number} is complete but has no score.")
-        wrong = [score for score in self.scores if not LEAST_SCORE <= score <= MOST_SCORE]
-        if wrong:
-            raise RecordError(
-                f"trial {self.number} has the score {shown(wrong[0])}; top-1 accuracies are from {LEAST_SCORE} to "
-                f"{MOST_SCORE}."
-            )
+        object.__setattr__(self, "metrics", {**self.metrics, self.metric: self.scores})
+        for name, values in self.metrics.items():
+            known = SCORES.get(name, ANY_SCORE)
+            wrong = [value for value in values if not known.holds(value)]
+            if wrong:
+                raise RecordError(
+                    f"trial {self.number} has the score {shown(wrong[0])}; {known.title} is {known.range_text()}."
+                )
 
     @property
     def arch_id(self) -> str:
@@ -196,9 +223,20 @@ class TrialRecord:
         return self.arch.id
 
     @property
-    def top1(self) -> float | None:
-        """Accuracy after the last epoch of the budget; None if the trial did not get there."""
+    def score(self) -> float | None:
+        """Value of `metric` after the last epoch of the budget; None if the trial did not get there."""
         return self.scores[-1] if self.status == "complete" else None
+
+    @property
+    def top1(self) -> float | None:
+        """The score."""
+        return self.score
+
+    def cut(self, epochs: int) -> Self:
+        """The record as it was after some epochs: paused there."""
+        values = {name: getattr(self, name)[:epochs] for name in ("scores", "losses", "mixing", "norms")}
+        metrics = {name: found[:epochs] for name, found in self.metrics.items()}
+        return replace(self, status="paused", metrics=metrics, **values)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, the `arch_id` first."""
@@ -225,6 +263,7 @@ class TrialRecord:
         _check_rules(known, TRIAL_FIELDS)
         _check_rules(asdict(known["cost"]), COST_FIELDS)
         known["scores"] = tuple(known["scores"])
+        known["metrics"] = {name: tuple(found) for name, found in known.get("metrics", {}).items()}
         known["losses"] = tuple(known["losses"])
         for name in ("mixing", "norms"):
             known[name] = tuple(
@@ -252,6 +291,11 @@ class TrialRecord:
         return cls.from_dict(values)
 
 
+def size_text(size: Size) -> str:
+    """A size for people: "224", or "800 x 1280"."""
+    return str(size) if isinstance(size, int) else f"{size[0]} x {size[1]}"
+
+
 def _check_epochs(record: TrialRecord) -> None:
     """Refuses a stored record that has not one score for each epoch trained."""
     count, epochs = len(record.scores), record.budget.get("epochs")
@@ -260,25 +304,30 @@ def _check_epochs(record: TrialRecord) -> None:
             f"trial {record.number} is {record.status} and has {count} scores for the {epochs} epochs of its budget; "
             "there is one score for each epoch."
         )
-    for name in ("losses", "mixing", "norms"):
-        found = len(getattr(record, name))
+    lists = {"losses": record.losses, "mixing": record.mixing, "norms": record.norms, **record.metrics}
+    for name, values in lists.items():
+        found = len(values)
         if found != count and (found or name == "losses"):
             raise RecordError(f"trial {record.number} has {count} scores but {found} {name}; each epoch has one.")
 
 
 TRIAL_FIELDS: Mapping[str, Rule] = {
-    **dict.fromkeys(("status", "label", "split", "started"), TEXT),
+    **dict.fromkeys(("status", "label", "split", "task", "started"), TEXT),
     **dict.fromkeys(("error", "origin"), maybe(TEXT)),
     **dict.fromkeys(("budget", "proxy", "data", "environment"), MAPPING),
+    "metric": METRIC_NAME,
     **dict.fromkeys(("scores", "losses"), list_of(NUMBER)),
+    "metrics": mapping_of(list_of(NUMBER)),
     **dict.fromkeys(("number", "skipped"), COUNT),
     "seconds": NUMBER,
     "seeds": mapping_of(COUNT),
     "shared_with": maybe(COUNT),
     **dict.fromkeys(("mixing", "norms"), list_of(list_of(maybe(list_of(NUMBER, 2, 2))))),
 }
+PAIR = list_of(whole(1), 2, 2)
 COST_FIELDS: Mapping[str, Rule] = {
-    **dict.fromkeys(("params", "macs", "macs_deploy", "input_size"), COUNT),
+    **dict.fromkeys(("params", "macs", "macs_deploy"), COUNT),
+    "input_size": Rule("a size, or [height, width],", lambda value: COUNT.fits(value) or PAIR.fits(value)),
     **dict.fromkeys(("latency_ms", "throughput"), maybe(NUMBER)),
 }
 HEADER_FIELDS: Mapping[str, Rule] = {
@@ -298,6 +347,7 @@ SETTINGS: Mapping[str, Rule] = {
     "first": mapping_of(MAPPING),
     "latency_table": maybe(MAPPING),
     "limits": mapping_of(NUMBER),
+    "metric": TEXT,
     "notes": list_of(TEXT),
     "proxy": MAPPING,
     "prune": one_of("asha", "none"),
@@ -306,6 +356,7 @@ SETTINGS: Mapping[str, Rule] = {
     "rows": mapping_of(MAPPING),
     "sampler": TEXT,
     "space": MAPPING,
+    "task": TEXT,
     "warm_start": list_of(TEXT),
 }
 """Settings that are read again; each may be left out where its study has no use for it. Others are kept as they are."""

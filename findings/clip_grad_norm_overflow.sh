@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# clip_grad_norm_ turns finite gradients into zeros where their norm is beyond float32.
+# clip_grad_norm_ turns finite gradients into zeros if their norm is beyond float32.
 #
 # Versions: torch 2.14.1, numpy 2.4.6; Python 3.11.
-# Expected: clipping to norm 1 scales finite gradients to norm 1, or says that it cannot.
-# Behaviour: the norm of four gradients of 2e19 is 4e19, which float32 holds, but their squares are not: the norm is inf, the
-#   factor 1 / inf is 0, and the optimizer takes a step of nothing. error_if_nonfinite is False by default.
+# Expected: clipping to norm 1 scales finite gradients to norm 1, or raises an error.
+# Behaviour: the norm of four gradients of 2e19 is 4e19, which float32 can hold, but their squares overflow. The norm becomes
+#   inf, the factor 1 / inf is 0, and the optimizer takes a step with zero gradients. error_if_nonfinite is False by default.
 # Output seen:
 #   norm inf (in float64 4e+19), gradients after clipping [0.0, 0.0, 0.0, 0.0]
 set -euo pipefail

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Two counters of multiply-adds agree to the digit on a network with a deformable convolution, and both miss most of it.
+# Two counters of multiply-adds agree exactly on a network with a deformable convolution, and both miss most of its cost.
 #
 # Versions: torch 2.14.1, torchvision 0.29.1, fvcore 0.1.5.post20221221; Python 3.11.
-# Expected: FlopCounterMode and FlopCountAnalysis either count torchvision's deform_conv2d or differ.
-# Behaviour: both count 0 for it, so they agree. fvcore names the operator among the unsupported ones; FlopCounterMode says
-#   nothing. Agreement of two counters proves nothing where an operator that multiplies is ignored by both.
+# Expected: FlopCounterMode and FlopCountAnalysis count torchvision's deform_conv2d, or their results differ.
+# Behaviour: both count 0 for it, so they agree. fvcore lists the operator as unsupported; FlopCounterMode prints nothing.
+#   Agreement of two counters proves nothing if both ignore an operator that multiplies.
 # Output seen:
 #   FlopCounterMode 8128512, fvcore 8128512, by hand 37029888; unsupported: torchvision::deform_conv2d
 set -euo pipefail

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# FlopCounterMode ends in an AssertionError under no_grad where a module is given a view of a parameter.
+# FlopCounterMode raises an AssertionError under no_grad if a module gets a view of a parameter as input.
 #
 # Versions: torch 2.14.1, numpy 2.4.6; Python 3.11.
-# Expected: counting without gradients works for a network that hands its class token, expanded to the batch, to its blocks
-#   (timm's PiT does).
-# Behaviour: the counter's module tracker wants to hook the gradient of every input that requires one. A view of a parameter
-#   requires one also under no_grad, but has no gradient function there. With gradients on, or after
-#   requires_grad_(False), it counts.
+# Expected: counting works without gradients for a network that expands its class token to the batch and passes it to its
+#   blocks, as timm's PiT does.
+# Behaviour: the counter's module tracker hooks the gradient of every input that requires one. A view of a parameter requires
+#   a gradient under no_grad too, but has no gradient function there. Counting works with gradients on, or after
+#   requires_grad_(False).
 # Output seen:
 #   gradients on: 1024; off: AssertionError: Expected gradient function to be set; off, parameters frozen: 1024
 set -euo pipefail

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# fvcore counts a convolution with padding="same" as nothing.
+# fvcore counts 0 for a convolution with padding="same".
 #
 # Versions: fvcore 0.1.5.post20221221, torch 2.14.1; Python 3.11.
-# Expected: nn.Conv2d(16, 32, 3, padding="same") on an 8 x 8 map has the 294912 multiply-adds of padding=1, which is the
-#   same layer.
-# Behaviour: torch traces a padding that is a word as aten::_convolution_mode, for which fvcore has no handle: 0, and a line
-#   in the log. timm's ConvMixer loses 94 % of its multiply-adds in this way.
+# Expected: nn.Conv2d(16, 32, 3, padding="same") on an 8 x 8 map has the same 294912 multiply-adds as with padding=1, because
+#   it is the same layer.
+# Behaviour: torch traces a padding given as a string as aten::_convolution_mode. fvcore has no handle for it, counts 0 and
+#   writes a line to the log. timm's ConvMixer loses 94 % of its multiply-adds in this way.
 # Output seen:
 #   padding=1: 294912, padding="same": 0; unsupported: aten::_convolution_mode
 set -euo pipefail

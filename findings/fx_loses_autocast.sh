@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# torch.fx leaves out `with torch.autocast(...)` of the modules that it traces, without a word.
+# torch.fx silently drops `with torch.autocast(...)` from the modules that it traces.
 #
 # Versions: torch 2.14.1, numpy 2.4.6; Python 3.11.
-# Expected: a network that computes one layer in float32 by `with torch.autocast("cpu", enabled=False)` does so also after
-#   torch.fx.symbolic_trace, which timm's and torchvision's feature extractors are built on.
-# Behaviour: the context runs while the network is traced and leaves no node: the traced network computes that layer in the
-#   precision of its caller.
+# Expected: a network that computes one layer in float32 with `with torch.autocast("cpu", enabled=False)` still does so after
+#   torch.fx.symbolic_trace, which timm's and torchvision's feature extractors use.
+# Behaviour: the context is active while the network is traced and leaves no node. The traced network computes that layer in
+#   the precision of its caller.
 # Output seen:
 #   the layer kept in float32 computes in float32, traced in bfloat16
 set -euo pipefail

@@ -2,11 +2,11 @@
 # Optuna's default importance gives most of a parent's share to the parameter that exists only under one of its values.
 #
 # Versions: optuna 5.0.0, numpy 2.4.6; Python 3.11.
-# Expected: "combine" decides between 0 and 10, "kernel" moves the value by .01 where it exists: nearly all importance
-#   belongs to "combine".
-# Behaviour: PED-ANOVA (the default of get_param_importances) compares how a parameter is distributed among the best trials
-#   with all trials. A conditional parameter is missing in the trials of the other branch, and the fact that it exists at
-#   all predicts a good trial: it takes the share of its parent.
+# Expected: "combine" decides between 0 and 10, and "kernel" changes the value by .01 where it exists, so nearly all
+#   importance belongs to "combine".
+# Behaviour: PED-ANOVA (the default of get_param_importances) compares the distribution of a parameter in the best trials with
+#   its distribution in all trials. A conditional parameter is missing in the trials of the other branch. Its mere existence
+#   predicts a good trial, so it takes the share of its parent.
 # Output seen:
 #   combine 0.320, kernel 0.680; share of the variance that combine explains: 1.0000
 set -euo pipefail

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# timm's increasing RandAugment asks Pillow for a posterization to 0 bits, which Pillow 13 refuses.
+# timm's increasing RandAugment requests a posterization to 0 bits, which Pillow 13 rejects.
 #
 # Versions: timm 1.0.31, torch 2.14.1, Pillow 13.0.0 and 12.0.0; Python 3.11.
 # Expected: "rand-m9-mstd0.5-inc1", the setting of the Swin and DeiT recipes, transforms any RGB image.
-# Behaviour: with "inc1" the bits that are kept are 4 - int(magnitude / 10 * 4). Noise on magnitude 9 reaches 10 at times,
-#   which leaves 0 bits. Pillow 12 returns an image of zeros; Pillow 13 raises ValueError. One image in about a thousand
-#   ends an epoch.
+# Behaviour: with "inc1", posterization keeps 4 - int(magnitude / 10 * 4) bits. Magnitude 9 plus noise sometimes reaches 10,
+#   which keeps 0 bits. Pillow 12 returns an image of zeros; Pillow 13 raises ValueError. About one image in a thousand ends
+#   an epoch.
 # Output seen:
 #   Pillow 12.0.0: 0 of 20000 images raise
 #   Pillow 13.0.0: 31 of 20000 images raise: bits must be between or equal to 1 and 8

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# WebDataset makes one sample of all images whose names agree up to the first dot, and says nothing.
+# WebDataset silently merges all images whose names agree up to the first dot into one sample.
 #
 # Versions: webdataset 1.0.2; Python 3.11.
-# Expected: cat.0000.jpg .. cat.0049.jpg in a shard, names as `cat.0000.jpg` of Kaggle's cats and dogs, are 50 samples.
-# Behaviour: the key ends at the first dot of the file name, whatever follows: one sample with the key "cat" and the fields
-#   "0000.jpg" .. "0049.jpg". A reader that takes the first image of a sample trains on one image of fifty.
+# Expected: cat.0000.jpg .. cat.0049.jpg in a shard (named like `cat.0000.jpg` in Kaggle's cats and dogs) are 50 samples.
+# Behaviour: the key ends at the first dot of the file name. The result is one sample with the key "cat" and the fields
+#   "0000.jpg" .. "0049.jpg". A reader that takes the first image of each sample trains on one image of fifty.
 # Output seen:
 #   50 files, 1 sample, key cat, 50 fields, the first 0000.jpg
 set -euo pipefail

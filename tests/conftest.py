@@ -1,9 +1,10 @@
 """What all tests share."""
 
+import fcntl
 import os
-import subprocess
 import sys
 from pathlib import Path
+from subprocess import run
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -53,15 +54,16 @@ def on_few_images(few_images, monkeypatch) -> Path:
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory) -> Path:
-    """The folder of an installed wheel: what a user gets, apart from the checkout."""
-    folder = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run(
-        [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT],
-        check=True,
-        capture_output=True,
-    )
-    (wheel,) = folder.glob("acmix_nas-*.whl")
-    site = folder / "site"
-    subprocess.run([*pip, "install", "--no-deps", "--target", site, wheel], check=True, capture_output=True)
+    """The folder of an installed wheel: what a user gets, apart from the checkout. All test processes share one."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    site = shared / "site"
+    with (shared / "site.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not site.exists():
+            wheels = Path(os.environ.get("ACMIX_TEST_WHEELS", shared / "wheels"))
+            build = ["build", "--wheel", "--no-isolation", "--outdir", wheels, ROOT]
+            install = ["pip", "--quiet", "--disable-pip-version-check", "install", "--no-deps", "--target", site]
+            run([sys.executable, "-m", *build], check=True, capture_output=True)
+            run([sys.executable, "-m", *install, *wheels.glob("*.whl")], check=True, capture_output=True)
     return site

@@ -15,8 +15,8 @@ from acmix_nas.arch import Arch
 from acmix_nas.cli._console import text_column
 from acmix_nas.executors import WorkerProgress
 from acmix_nas.front import front
+from acmix_nas.metrics import COSTS, TOP1, Metric
 from acmix_nas.record import TrialRecord
-from acmix_nas.report.pareto import SHOWN
 from acmix_nas.train import Progress as Training
 
 ROWS = 5
@@ -31,7 +31,7 @@ class StudyDisplay:
         name: Name of the study.
         total: Number of trials in all.
         records: Trials that ended before.
-        objectives: What the study optimises.
+        measures: The metric and the costs that the study optimises.
     """
 
     def __init__(
@@ -40,11 +40,12 @@ class StudyDisplay:
         name: str,
         total: int,
         records: list[TrialRecord],
-        objectives: Sequence[str] = ("top1", "macs"),
+        measures: Sequence[Metric] = (TOP1, COSTS["macs"]),
     ) -> None:
         self._console = console
-        self._objectives = objectives
-        self._costs = [cost for cost in objectives if cost in SHOWN] or ["macs"]
+        self._measures = measures
+        self._metric = next(item for item in measures if item.name not in COSTS)
+        self._costs = [item for item in measures if item.name in COSTS] or [COSTS["macs"]]
         self._name = name
         self._total = total
         self._records = list(records)
@@ -91,7 +92,7 @@ class StudyDisplay:
         """An optimizer step was done."""
         label = self._labels.get(progress.number if isinstance(progress, WorkerProgress) else self._shown, "")
         epoch = f", epoch {min(len(progress.scores) + 1, progress.epochs)} of {progress.epochs}"
-        last = f", top-1 {progress.scores[-1]:.4f}" if progress.scores else ""
+        last = f", {_score(self._metric, progress)}" if progress.scores else ""
         others = f" (and {len(self._labels) - 1} more)" if len(self._labels) > 1 else ""
         note = label + epoch + last + others
         self._bars.update(self._epochs, completed=progress.step, total=progress.steps, note=note)
@@ -102,8 +103,8 @@ class StudyDisplay:
         self._labels.pop(record.number, None)
         self._paused.add(record.number)
         self._update()
-        epoch, top1 = len(record.scores), record.scores[-1]
-        self.note(f"trial {record.number}  {record.label}  waits after epoch {epoch}  top-1 {top1:.4f}")
+        reached = f"waits after epoch {len(record.scores)}  {_score(self._metric, record)}"
+        self.note(f"trial {record.number}  {record.label}  {reached}")
 
     def end(self, record: TrialRecord) -> None:
         """A trial ended and is stored."""
@@ -111,9 +112,9 @@ class StudyDisplay:
         self._labels.pop(record.number, None)
         self._paused.discard(record.number)
         self._update()
-        outcome = _outcome(record)
+        outcome = _outcome(self._metric, record)
         shared = "" if record.shared_with is None else f", shared with trial {record.shared_with}"
-        costs = (f"{SHOWN[cost].title} {_amount(record, cost)}" for cost in self._costs)
+        costs = (f"{cost.title} {_amount(record, cost)}" for cost in self._costs)
         facts = (f"trial {record.number}", record.label, outcome, *costs)
         self.note("  ".join((*facts, f"{record.seconds:.1f} s{shared}")))
 
@@ -134,25 +135,30 @@ class StudyDisplay:
         self._bars.update(self._trials, completed=len(self._records) + len(self._paused), note=self._left())
 
     def _render(self) -> Group:
-        best = front(self._records, self._objectives)
-        title = self._name + (f", best top-1 {best[0].top1:.4f} by trial {best[0].number}" if best else "")
-        costs = (SHOWN[cost].title for cost in self._costs)
-        table = Table("front", "label", "top-1", *costs, box=None, header_style="bold", title=title)
+        best = front(self._records, self._measures)
+        metric = self._metric
+        title = self._name + (f", best {_score(metric, best[0])} by trial {best[0].number}" if best else "")
+        costs = (cost.title for cost in self._costs)
+        table = Table("front", "label", metric.title, *costs, box=None, header_style="bold", title=title)
         table.title_justify = "left"
         for record in best[:ROWS]:
             amounts = (_amount(record, cost) for cost in self._costs)
-            table.add_row(str(record.number), record.label, f"{record.top1:.4f}", *amounts)
+            table.add_row(str(record.number), record.label, metric.stored_text(record.score or 0.0), *amounts)
         return Group(table, self._bars)
 
 
-def _amount(record: TrialRecord, cost: str) -> str:
-    shown, value = SHOWN[cost], getattr(record.cost, cost)
+def _amount(record: TrialRecord, cost: Metric) -> str:
+    value = getattr(record.cost, cost.name)
     if value is None:
         return "-"
-    return f"{value / shown.unit:.3f}{shown.symbol}" if shown.unit > 1 else f"{value:.1f} {shown.symbol}"
+    return f"{cost.shown(value):.3f}{cost.unit}" if cost.unit_size > 1 else f"{value:.1f} {cost.unit}"
 
 
-def _outcome(record: TrialRecord) -> str:
+def _outcome(metric: Metric, record: TrialRecord) -> str:
     if record.status == "pruned":
-        return f"pruned after epoch {len(record.scores)}, top-1 {record.scores[-1]:.4f}"
-    return f"top-1 {record.top1:.4f}" if record.top1 is not None else f"failed: {record.error}"
+        return f"pruned after epoch {len(record.scores)}, {_score(metric, record)}"
+    return _score(metric, record) if record.score is not None else f"failed: {record.error}"
+
+
+def _score(metric: Metric, reached: TrialRecord | Training) -> str:
+    return f"{metric.title} {metric.stored_text(reached.scores[-1])}"

@@ -131,7 +131,7 @@ def _run(
     stop = asked or Stop(study.folder)
     with (
         stop.hearing_signals(),
-        StudyDisplay(console, study.header.name, total, study.records(), study.header.objectives) as display,
+        StudyDisplay(console, study.header.name, total, study.records(), study.header.measures) as display,
     ):
         follower = Follower(display, study, stop, interrupts=asked is None, view=view)
         try:
@@ -166,7 +166,7 @@ def _announce(study: Study, setting: Setting, console: Console, notes: Sequence[
 def _show_results(study: Study, records: list[TrialRecord], view: View, *, as_json: bool) -> None:
     header = study.header
     if as_json:
-        best = [record.number for record in front(records, header.objectives)]
+        best = [record.number for record in front(records, header.measures)]
         trials = [record.to_dict() for record in records]
         facts = {"study": header.to_dict(), "folder": str(study.folder), "front": best, "trials": trials}
         say(json.dumps(facts))

@@ -136,13 +136,15 @@ def _train(
 ) -> None:
     from acmix_nas.cli._display import StudyDisplay
     from acmix_nas.experiments.finalists import train_finalists
+    from acmix_nas.metrics import COSTS
     from acmix_nas.study.finals import load_finals, sort_fresh
 
     folder, header, setting = prepared.study.folder, prepared.study.header, prepared.setting
     fresh = sort_fresh(load_finals(folder), header.settings, seed=header.seed)
     ids = {(candidate.arch.id, seed) for candidate in candidates for seed in seeds}
     stored = [record for record in fresh.kept if (record.arch_id, record.seeds["init"]) in ids]
-    with stop.hearing_signals(), StudyDisplay(console, "finalists", len(ids), stored) as display:
+    shown = (header.metric, COSTS["macs"])
+    with stop.hearing_signals(), StudyDisplay(console, "finalists", len(ids), stored, shown) as display:
         try:
             train_finalists(
                 folder,

@@ -161,7 +161,7 @@ def _as_json(
     return {
         "header": header.to_dict(),
         "records": [record.to_dict() for record in records],
-        "front": [record.number for record in front(records, header.objectives)],
+        "front": [record.number for record in front(records, header.measures)],
         "table": json.loads(as_json(study_table(header, records, view))),
         "files": [str(file) for file in files],
     }

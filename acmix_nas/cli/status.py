@@ -113,7 +113,7 @@ def _standing(study: "Study") -> Standing:
     works = is_at_work(study.folder)
     running: dict[str, Any] = read_running(study.folder) if works else {}
     done = goal is not None and len(records) >= goal
-    best = front(records, study.header.objectives)
+    best = front(records, study.header.measures)
     return Standing(
         name=study.header.name,
         state="running" if works else "done" if done else "stopped",

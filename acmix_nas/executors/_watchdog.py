@@ -83,15 +83,9 @@ class Watchdog:
             interval_s, before_s = min(now_s - before_s, MAX_INTERVAL_S), now_s
             with self._lock:
                 for watched in self._watched:
-                    self.check(watched, interval_s)
+                    self._check(watched, interval_s)
 
-    def check(self, watched: WatchedWorker, interval_s: float) -> None:
-        """Kills a worker that is beyond a limit.
-
-        Args:
-            watched: The worker.
-            interval_s: Seconds since the last check.
-        """
+    def _check(self, watched: WatchedWorker, interval_s: float) -> None:
         if watched.kill_reason is not None:
             return
         watched.silent_s += interval_s

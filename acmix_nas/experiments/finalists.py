@@ -181,7 +181,7 @@ def _best(
     best: list[TrialRecord] = []
     left = list({record.arch_id: record for record in reversed(complete)}.values())
     while left and len(best) < top:
-        layer = front(left, header.objectives)
+        layer = front(left, header.measures)
         left = [record for record in left if record not in layer]
         ranked = sorted(layer, key=lambda item: (-means[item.number], item.number))
         best += ranked[: top - len(best)]

@@ -98,7 +98,7 @@ def work_of(
         budget=Budget.from_dict(record.budget, f"trial {record.number}, budget"),
         splits=splits,
         split=record.split,
-        input_size=record.cost.input_size,
+        input_size=record.cost.input_size,  # type: ignore[arg-type]  # Setting takes squares so far
         device=device,
         environment=environment(device),
     )

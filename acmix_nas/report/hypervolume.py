@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
-from acmix_nas.front import DIRECTIONS, Point, beats, hypervolume
+from acmix_nas.front import Point, beats, hypervolume
+from acmix_nas.metrics import COSTS
 from acmix_nas.record import StudyHeader, TrialRecord
 
 REFERENCE = "reference"
@@ -49,7 +50,7 @@ def _place(record: TrialRecord, objectives: Sequence[str], reference: Mapping[st
         if name == "top1":
             share = (value - limit) / (1 - limit)
         else:
-            less, more = (value, limit) if DIRECTIONS[name] == "minimize" else (limit, value)
+            less, more = (value, limit) if COSTS[name].better == "lower" else (limit, value)
             share = 1 - less / more if more else 0.0
         place.append(max(0.0, share))
     return tuple(place)

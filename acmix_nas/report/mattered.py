@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from acmix_nas.metrics import COSTS
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.depth import Block, Span, over_front
 from acmix_nas.report.effects import Effect, effects
 from acmix_nas.report.hypervolume import REFERENCE, course
-from acmix_nas.report.pareto import SHOWN
 from acmix_nas.report.table import NOTHING, Cell, Column, Table
 
 STEPS = 8
@@ -87,8 +87,8 @@ def tables(found: Mattered) -> dict[str, Table]:
 def _box(header: StudyHeader) -> str:
     values = header.settings.get(REFERENCE) or {}
     return " and ".join(
-        f"{SHOWN[name].title} {SHOWN[name].text(values[name])} {SHOWN[name].symbol}"
-        if name in SHOWN
+        f"{COSTS[name].title} {COSTS[name].text_with_unit(values[name])}"
+        if name in COSTS
         else f"top-1 {100 * values[name]:g} %"
         for name in header.objectives
         if name in values

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup
 
 from acmix_nas.arch import Arch, Mixer
+from acmix_nas.metrics import COSTS
 from acmix_nas.printable import printable
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import ablation, rails
@@ -20,7 +21,6 @@ from acmix_nas.report.latex import as_latex
 from acmix_nas.report.mattered import Mattered, tables
 from acmix_nas.report.pareto import (
     COUNTED,
-    SHOWN,
     axis_label,
     axis_of,
     complete,
@@ -78,7 +78,7 @@ def build(
         finals=finals,
         title=split_title(header, records),
         trials=[(record, arch_text(record.arch, shown), _cells(record, costs)) for record in records],
-        headings=[(f"{SHOWN[cost].title} {SHOWN[cost].symbol}", True) for cost in costs],
+        headings=[(f"{COSTS[cost].titled()}", True) for cost in costs],
         best=_best_number(header, records),
         failed=[record for record in records if record.status == "failed"],
         done=len(complete(records)),
@@ -105,7 +105,7 @@ def costs_of(header: StudyHeader, records: Sequence[TrialRecord]) -> tuple[str, 
 def _cells(record: TrialRecord, costs: Sequence[str]) -> list[tuple[float, str]]:
     """Value and text of each cost in the table of all trials."""
     values = [float(getattr(record.cost, cost)) for cost in costs]
-    return [(value, SHOWN[cost].text(value)) for cost, value in zip(costs, values, strict=True)]
+    return [(value, COSTS[cost].text(value)) for cost, value in zip(costs, values, strict=True)]
 
 
 def _best_number(header: StudyHeader, records: Sequence[TrialRecord]) -> int | None:
@@ -175,14 +175,14 @@ class _Mixers:
 
 def _cost(cost: str, records: Sequence[TrialRecord]) -> dict[str, Any]:
     """What the page says of a cost."""
-    shown = SHOWN[cost]
+    shown = COSTS[cost]
     return {
         "name": cost,
         "title": shown.title,
         "label": axis_label(cost, records),
-        "unit": shown.unit,
-        "symbol": shown.symbol,
-        "digits": shown.digits,
+        "unit": shown.unit_size,
+        "symbol": shown.unit,
+        "digits": int(shown.format[1:-1]),
         "less": is_less_better(cost),
     }
 

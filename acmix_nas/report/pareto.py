@@ -1,57 +1,28 @@
 """Which trials nothing beats, and the costs that they are shown by."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
-from acmix_nas.front import DIRECTIONS, TIMED, front
+from acmix_nas.front import front
+from acmix_nas.metrics import COSTS, TIMED, TOP1
 from acmix_nas.record import StudyHeader, TrialRecord
 
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """How a cost is written.
-
-    Attributes:
-        title: Its name.
-        unit: What it is divided by.
-        symbol: Letter of that unit, or its name.
-        digits: Decimals where trials are told apart.
-    """
-
-    title: str
-    unit: float
-    symbol: str
-    digits: int = 2
-
-    def text(self, value: float) -> str:
-        """The value in its unit."""
-        return f"{value / self.unit:.{self.digits}f}"
-
-
-SHOWN = {
-    "macs": Shown("MACs", 1e9, "G", 3),
-    "macs_deploy": Shown("deployed MACs", 1e9, "G", 3),
-    "params": Shown("params", 1e6, "M"),
-    "latency_ms": Shown("latency", 1, "ms"),
-    "throughput": Shown("throughput", 1, "images/s", 1),
-}
 COUNTED = ("macs", "macs_deploy", "params")
 """Costs that every network has."""
 
 
 def front_of(header: StudyHeader, records: Iterable[TrialRecord]) -> list[TrialRecord]:
     """The complete trials that no other beats in what the study optimises, best accuracy first."""
-    return front(records, header.objectives)
+    return front(records, header.measures)
 
 
 def edge(records: Iterable[TrialRecord], cost: str) -> list[TrialRecord]:
     """The complete trials that no other beats in accuracy and one cost, best accuracy first."""
-    return front(records, ("top1", cost))
+    return front(records, (TOP1, COSTS[cost]))
 
 
 def axis_of(header: StudyHeader) -> str:
     """The first cost that the study optimises; "macs" if it had none."""
-    return next((name for name in header.objectives if name in SHOWN), "macs")
+    return next((name for name in header.objectives if name in COSTS), "macs")
 
 
 def timed(header: StudyHeader, records: Sequence[TrialRecord]) -> tuple[str, ...]:
@@ -73,17 +44,17 @@ def score(record: TrialRecord) -> float:
 
 def cost_of(record: TrialRecord, cost: str) -> float:
     """One of the costs of a trial, in the unit it is shown in."""
-    return float(getattr(record.cost, cost)) / SHOWN[cost].unit
+    return COSTS[cost].shown(float(getattr(record.cost, cost)))
 
 
 def is_less_better(cost: str) -> bool:
     """Whether a cost is to be small."""
-    return DIRECTIONS[cost] == "minimize"
+    return COSTS[cost].better == "lower"
 
 
 def titles(header: StudyHeader) -> str:
     """What the study optimises, for people: "top-1 against MACs and params"."""
-    costs = " and ".join(SHOWN[name].title for name in header.objectives if name in SHOWN)
+    costs = " and ".join(COSTS[name].title for name in header.objectives if name in COSTS)
     return f"top-1 against {costs}" if costs else "top-1"
 
 

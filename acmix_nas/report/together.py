@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from acmix_nas.errors import RecordError
-from acmix_nas.front import TIMED
+from acmix_nas.metrics import TIMED
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.facts import check_comparable
 from acmix_nas.report.pareto import complete

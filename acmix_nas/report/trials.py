@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
+from acmix_nas.metrics import COSTS
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.describe import LEGEND, arch_text, stage_texts, varying
 from acmix_nas.report.escape import label
 from acmix_nas.report.facts import caption, check_comparable
-from acmix_nas.report.pareto import SHOWN, complete, front_of, score, timed, titles
+from acmix_nas.report.pareto import complete, front_of, score, timed, titles
 from acmix_nas.report.sampling import sampling_error
 from acmix_nas.report.table import NOTHING, Cell, Column, Table
 
@@ -82,7 +83,7 @@ def _front_columns(header: StudyHeader, records: Sequence[TrialRecord]) -> tuple
 
 
 def _timed_column(name: str) -> Column:
-    return Column(key=name, title=f"{SHOWN[name].title} {SHOWN[name].symbol}", numeric=True)
+    return Column(key=name, title=COSTS[name].titled(), numeric=True)
 
 
 def _front_cells(rank: str, record: TrialRecord, shown: frozenset[str], timings: Sequence[str]) -> tuple[Cell, ...]:
@@ -93,7 +94,7 @@ def _front_cells(rank: str, record: TrialRecord, shown: frozenset[str], timings:
         Cell(text := arch_text(record.arch, shown), text),
         Cell(f"{100 * score(record):.1f}", score(record)),
         _error_cell(record),
-        *(Cell(SHOWN[name].text(value := getattr(cost, name)), value) for name in timings),
+        *(Cell(COSTS[name].text(value := getattr(cost, name)), value) for name in timings),
         Cell(f"{cost.params / 1e6:.2f}", cost.params),
         Cell(f"{cost.macs / 1e9:.2f}", cost.macs),
         Cell(f"{cost.macs_deploy / 1e9:.2f}", cost.macs_deploy),

@@ -6,7 +6,7 @@ from optuna.trial import FrozenTrial
 
 from acmix_nas.arch import Arch
 from acmix_nas.errors import StudyError
-from acmix_nas.front import DIRECTIONS
+from acmix_nas.metrics import COSTS
 from acmix_nas.samplers.make import MAX_LISTED, RANDOM_TRIES, decode, draw
 from acmix_nas.samplers.observations import Cache
 from acmix_nas.search.objectives import Limits, Prices, amount
@@ -59,7 +59,7 @@ class Proposals:
             starts=header.setting("random_starts"),
             history=history,
             seen=self._seen_so_far(),
-            directions=[DIRECTIONS[name] for name in header.objectives],
+            directions=[item.direction for item in header.measures],
             sampler=header.settings.get("sampler", SAMPLER),
             costs=self._costs,
             limits=self._excesses,
@@ -77,7 +77,7 @@ class Proposals:
             return lambda arch: float(getattr(self._prices(arch), name))
 
         objectives = self._study.header.objectives
-        return {index: value(name) for index, name in enumerate(objectives) if name != "top1"}
+        return {index: value(name) for index, name in enumerate(objectives) if name in COSTS}
 
     def _excess_functions(self) -> Mapping[str, Callable[[Arch], float]]:
         """Name of each limit -> by which share of it a network is beyond it."""

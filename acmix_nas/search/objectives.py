@@ -8,24 +8,27 @@ from acmix_nas.arch import Arch
 from acmix_nas.cost import count
 from acmix_nas.cost.latency import LatencyTable
 from acmix_nas.errors import CostError, UsageError
-from acmix_nas.front import DIRECTIONS, TIMED
+from acmix_nas.metrics import COSTS, TIMED, TOP1, Metric
 from acmix_nas.record import Cost
 from acmix_nas.space import Space
 
 
-def parse_objectives(text: str) -> tuple[str, ...]:
+def parse_objectives(text: str, metric: Metric = TOP1) -> tuple[str, ...]:
     """The names of "top1,macs".
 
+    Args:
+        text: Names with commas between.
+        metric: What the networks are trained for, one of the objectives.
+
     Raises:
-        UsageError: A name is unknown or given twice, or top1 is missing.
+        UsageError: A name is unknown or given twice, or the metric is missing.
     """
     names = tuple(name.strip() for name in text.split(","))
-    if not set(names) <= set(DIRECTIONS) or len(set(names)) < len(names):
-        raise UsageError(
-            f"objectives are some of {', '.join(DIRECTIONS)}, each once, with commas between; not {text!r}."
-        )
-    if "top1" not in names:
-        raise UsageError(f"a search trains networks for their top1; name it among the objectives {text!r}.")
+    known = (metric.name, *COSTS)
+    if not set(names) <= set(known) or len(set(names)) < len(names):
+        raise UsageError(f"objectives are some of {', '.join(known)}, each once, with commas between; not {text!r}.")
+    if metric.name not in names:
+        raise UsageError(f"a search trains networks for their {metric.name}; name it among the objectives {text!r}.")
     return names
 
 

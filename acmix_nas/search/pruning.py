@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from optuna.trial import FrozenTrial
 
 from acmix_nas.front import Point, point
+from acmix_nas.metrics import COSTS
 from acmix_nas.record import TrialRecord
 from acmix_nas.search.rungs import ETA, LEAST_CORRELATION, beaten_by, is_protected, leaders, lower_bound, rungs_of
 from acmix_nas.study.study import Study
@@ -105,7 +106,7 @@ class Pruning:
             if whole
         }
         return {
-            number: min(1.0, record.scores[-1] + gains[len(record.scores)])
+            number: self._study.header.metric.clipped(record.scores[-1] + gains[len(record.scores)])
             for number, record in records.items()
             if record.status in ("paused", "pruned") and len(record.scores) in gains
         }
@@ -122,11 +123,11 @@ class Pruning:
 
     def _reached(self, rung: int) -> dict[int, Point]:
         """The objectives of every trial at a rung: the score then, the exact costs, the score first."""
-        others = [name for name in self._study.header.objectives if name != "top1"]
+        measures = sorted(self._study.header.measures, key=lambda item: item.name in COSTS)  # the metric first
         points = self._points[rung]
         for number, record in self._study.reached().items():
             if number not in points and record.status != "failed" and len(record.scores) >= rung:
-                points[number] = point(["top1", *others], record.scores[rung - 1], record.cost)
+                points[number] = point(measures, record.scores[rung - 1], record.cost)
         return points
 
     def _leaders_of(self, rung: int) -> list[int]:

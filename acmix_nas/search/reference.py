@@ -3,7 +3,7 @@
 import random
 from collections.abc import Mapping, Sequence
 
-from acmix_nas.front import DIRECTIONS
+from acmix_nas.metrics import COSTS
 from acmix_nas.search.objectives import Prices
 from acmix_nas.space import Space, Values
 
@@ -30,5 +30,5 @@ def reference(space: Space, first: Mapping[str, Values], objectives: Sequence[st
     found = {}
     for name in objectives:
         values = [0.0] if name == "top1" else [float(getattr(cost, name)) for cost in costs]
-        found[name] = ROOM * max(values) if DIRECTIONS[name] == "minimize" else min(values) / ROOM
+        found[name] = ROOM * max(values) if name in COSTS and COSTS[name].better == "lower" else min(values) / ROOM
     return found

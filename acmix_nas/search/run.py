@@ -180,10 +180,7 @@ class _Driver:
         if twin is None or twin.number == job.number or len(twin.scores) < wanted:
             return None
         record = shared_record(twin, job.arch, self._setting, number=job.number, label=job.label)
-        if wanted == self._setting.budget.epochs:
-            return record
-        cut = {name: getattr(record, name)[:wanted] for name in ("scores", "losses", "mixing", "norms")}
-        return replace(record, status="paused", **cut)
+        return record if wanted == self._setting.budget.epochs else record.cut(wanted)
 
     def _take(self, outcome: Outcome, total: int) -> None:
         """What came of a job."""
@@ -209,7 +206,8 @@ class _Driver:
         if record.status == "paused":
             self._study.pause(record)
             self._remember(record)
-            log.info("trial %d waits after epoch %d: top1 %s", record.number, len(record.scores), record.scores[-1])
+            reached = f"{record.metric} {record.scores[-1]}"
+            log.info("trial %d waits after epoch %d: %s", record.number, len(record.scores), reached)
             self._callbacks.pause(record)
         else:
             self._end(record)
@@ -221,7 +219,8 @@ class _Driver:
         self._study.finish(record)
         self._study.drop_checkpoint(record.number)
         self._remember(record)
-        log.info("trial %d %s: top1 %s in %.1f s", record.number, record.status, record.top1, record.seconds)
+        reached = f"{record.metric} {record.score}"
+        log.info("trial %d %s: %s in %.1f s", record.number, record.status, reached, record.seconds)
         self._callbacks.end(record)
 
     def _prune(self, record: TrialRecord) -> None:
@@ -247,9 +246,9 @@ class _Driver:
             for trial in self._study.trials()
         ]
 
-    def _estimated(self, trial: FrozenTrial, top1: float) -> FrozenTrial:
+    def _estimated(self, trial: FrozenTrial, score: float) -> FrozenTrial:
         record = self._study.reached()[trial.number]
-        return copied_trial(trial, TrialState.COMPLETE, values_of(self._study.header.objectives, top1, record.cost))
+        return copied_trial(trial, TrialState.COMPLETE, values_of(self._study.header.measures, score, record.cost))
 
     def _step(self, number: int, progress: Progress) -> None:
         self._callbacks.step(progress)

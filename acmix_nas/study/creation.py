@@ -10,7 +10,6 @@ from pathlib import Path
 import optuna
 
 from acmix_nas.errors import StudyError
-from acmix_nas.front import DIRECTIONS
 from acmix_nas.record import StudyHeader
 from acmix_nas.study.folder import DATABASE, at_work, has_study, study_folder
 from acmix_nas.study.storage import check_url, is_unborn, make_storage
@@ -69,7 +68,7 @@ def _make_folder(folder: Path) -> bool:
 
 def _begin(header: StudyHeader, storage: optuna.storages.RDBStorage, again: bool) -> None:
     """Makes the study in its storage; or takes the one that the same command made there before it was killed."""
-    directions = [DIRECTIONS[name] for name in header.objectives]
+    directions = [item.direction for item in header.measures]
     try:
         study = optuna.create_study(storage=storage, study_name=header.name, directions=directions)
     except optuna.exceptions.DuplicatedStudyError as error:

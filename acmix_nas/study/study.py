@@ -178,7 +178,7 @@ class Study:
         record = replace(found, number=len(self.trials()))
         trial = create_trial(
             state=TrialState.COMPLETE,
-            values=values_of(self.header.objectives, record.top1, record.cost),
+            values=values_of(self.header.measures, record.score, record.cost),
             params=dict(params),
             distributions=dict(distributions),
             user_attrs={"label": record.label, "record": record.to_dict()},
@@ -207,7 +207,7 @@ class Study:
         trial = self.trials()[record.number]
         self._set(record.number, "record", record.to_dict())
         done = record.status == "complete"
-        values = values_of(self.header.objectives, record.top1, record.cost) if done else None
+        values = values_of(self.header.measures, record.score, record.cost) if done else None
         with storing(self.header.name):
             self._storage.set_trial_state_values(trial._trial_id, STATES[record.status], values)
         trial.state = STATES[record.status]

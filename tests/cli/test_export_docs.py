@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm_commands
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "export.md").read_text(encoding="utf-8")
 QUICKER = {
@@ -24,16 +25,17 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_page_runs(installed, tmp_path, on_few_images):
-    env = {**os.environ, "PYTHONPATH": str(installed)}
+    folder = tmp_path / "work"
+    folder.mkdir()
     commands = [shlex.split(line) for block in blocks("sh") for line in block.splitlines()]
     assert [words[1] for words in commands] == ["search", "export", "export", "export"]
     for words in commands:
-        run = [sys.executable, "-m", "acmix_nas", *words[1:], *QUICKER[words[1]]]
-        done = subprocess.run(run, cwd=tmp_path, env=env, capture_output=True, text=True)
+        done = warm_commands.run(*words[1:], *QUICKER[words[1]], cwd=folder)
         assert done.returncode == 0, (words, done.stderr)
     (example,) = blocks("python")
     run = [sys.executable, "-W", "error", "-c", example]
-    done = subprocess.run(run, cwd=tmp_path, env=env, capture_output=True, text=True)
+    env = {**os.environ, "PYTHONPATH": str(installed)}
+    done = subprocess.run(run, cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     channels, shapes = done.stdout.splitlines()
     assert channels == "[192, 384, 768] [8, 16, 32]"

@@ -5,10 +5,12 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+import warm_commands
 
 from acmix_nas.data import load_splits
 from acmix_nas.train import strong
@@ -27,8 +29,9 @@ QUICKER = {
 }
 """The last of an option given twice counts: the same commands, with less to compute."""
 WORDS = ("--images", "--input-size", "--seed")
-
-pytestmark = pytest.mark.slow
+CHAINS = ("demo", "subset", "combine")
+FROM_THE_WHEEL = ("acmix search --space swin_t", "acmix spaces check swin_t", "acmix data describe '~/imagenet'")
+"""Run by an interpreter of their own as a shell would; the others are forked from a process that has loaded torch."""
 
 
 def blocks(language: str) -> list[str]:
@@ -40,23 +43,57 @@ def commands() -> list[list[str]]:
     return [shlex.split(line) for line in lines if line.startswith("acmix ")]
 
 
-def test_every_command_runs_in_the_order_of_the_page(installed, tmp_path, few_images):
+def chain_of(words: list[str]) -> str:
+    """Commands that read one another's files are a chain: of the study demo, the store subset, the table combine."""
+    if words[1] == "status":
+        return "demo"
+    return next((name for name in CHAINS if any(name in word for word in words)), shlex.join(words))
+
+
+def chains() -> dict[str, list[list[str]]]:
+    found: dict[str, list[list[str]]] = {}
+    for words in commands():
+        found.setdefault(chain_of(words), []).append(words)
+    return dict(sorted(found.items(), key=lambda item: -len(item[1])))  # the longest begins first
+
+
+def test_every_command_is_tried():
+    found = chains()
+    assert set(CHAINS) | set(FROM_THE_WHEEL) <= set(found)
+    assert commands()[0] == ["acmix", "search", "--space", "swin_t"]
+    assert {words[1] for words in commands()} >= {"search", "profile", "ablate", "report", "spaces", "export", "train"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chain", chains())
+def test_commands_run_in_the_order_of_the_page(chain, request, tmp_path, few_images):
     """The first search is on the embedded images, as it says; the others without --data on as few as ~/imagenet has."""
+    folder = tmp_path / "work"
+    folder.mkdir()
     (tmp_path / "imagenet").symlink_to(few_images)
-    env = {**os.environ, "PYTHONPATH": str(installed), "HOME": str(tmp_path)}
-    found = commands()
-    assert found[0] == ["acmix", "search", "--space", "swin_t"]
-    assert {line[1] for line in found} >= {"search", "profile", "ablate", "report", "spaces", "export", "train"}
-    for line in found:
+    env = {"HOME": str(tmp_path)}
+    if chain != FROM_THE_WHEEL[0]:
+        env["ACMIX_DATA"] = str(few_images)
+    run = partial(warm_commands.run, cwd=folder, env=env, first=warm_commands.without_timing)
+    if chain in FROM_THE_WHEEL:
+        run = partial(run_the_wheel, request.getfixturevalue("installed"), folder, env)
+    for line in chains()[chain]:
         words = [word.replace("~", str(tmp_path)) for word in line[1:]] + QUICKER.get(line[1], [])
-        if "--trials" in line:
-            words += ["--trials", "3"] if "--resume" in line else []
-        run = [sys.executable, "-m", "acmix_nas", *words]
-        done = subprocess.run(run, cwd=tmp_path, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, (line, done.stderr)
-        env["ACMIX_DATA"] = str(tmp_path / "imagenet")
+        if line[1] == "profile" and chain != "demo":  # a new interpreter for every network; once is enough
+            words += ["--no-memory"]
+        if "--trials" in line and "--resume" in line:
+            words += ["--trials", "3"]
+        done = run(*words)
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
 
 
+def run_the_wheel(installed: Path, folder: Path, env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, **env, "PYTHONPATH": str(installed)}
+    run = [sys.executable, "-m", "acmix_nas", *words]
+    return subprocess.run(run, cwd=folder, env=env, capture_output=True, text=True)
+
+
+@pytest.mark.slow
 def test_the_trainings_meet_the_rarest_of_their_augmentation(few_images, monkeypatch):
     """RandAugment of Swin's recipe keeps 0 bits of about one image in a thousand; the seed above has some."""
     images, size, seed = (int(QUICKER["train"][QUICKER["train"].index(word) + 1]) for word in WORDS)
@@ -71,6 +108,7 @@ def test_the_trainings_meet_the_rarest_of_their_augmentation(few_images, monkeyp
     assert min(bits) == 0
 
 
+@pytest.mark.slow
 def test_the_python_example_runs(installed, tmp_path):
     (example,) = blocks("python")
     env = {**os.environ, "PYTHONPATH": str(installed)}

@@ -1,9 +1,6 @@
 """`acmix` in processes of their own, forked from one that has loaded torch already."""
 
 import json
-import os
-import signal
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,12 +8,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import fork_server
-import torch
+import warm_commands
 
-import acmix_nas.cli._study
-import acmix_nas.cli.search
-import acmix_nas.search.run  # noqa: F401 (loaded before the fork)
-from acmix_nas.cli import main
 from acmix_nas.data import open_source, plan_subset, write_store
 
 SPACE = Path(__file__).with_name("tiny.yaml")
@@ -33,7 +26,7 @@ def make_images(folder: Path) -> Path:
 
 def acmix(*line: object, says: Path) -> BaseProcess:
     """Runs the command; what it prints goes to a file."""
-    return fork_server.start(_run, tuple(map(str, line)), says, {})
+    return warm_commands.start(*line, out=says)
 
 
 def search(images: Path, out: Path, *more: object) -> BaseProcess:
@@ -90,15 +83,3 @@ def lines(out: Path) -> list[dict]:
 def essence(out: Path) -> list[dict]:
     """What must repeat of them."""
     return [{name: row[name] for name in ("number", "arch_id", "status", "scores", "losses")} for row in lines(out)]
-
-
-def _run(line: tuple[str, ...], says: Path, environment: dict[str, str]) -> None:
-    os.environ.update(environment)
-    os.setpgid(0, 0)
-    stream = os.open(says, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(stream, 1)
-    os.dup2(stream, 2)
-    sys.argv = ["acmix", *line]
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    torch.set_num_threads(1)
-    main()

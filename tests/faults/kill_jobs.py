@@ -51,7 +51,7 @@ class Ended:
     Attributes:
         start: The folder as it was before.
         out: Where the job runs, now as it was after.
-        states: What a kill at each write would have left.
+        states: What a kill at each write would have left; empty folders where the writes were only counted.
         result: What came out.
         files: Names of all files.
     """
@@ -63,8 +63,8 @@ class Ended:
     files: set[str]
 
 
-def run_whole(job: Job, root: Path, images: Path, base: Path | None) -> Ended:
-    """Runs a job, watched."""
+def run_whole(job: Job, root: Path, images: Path, base: Path | None, *, copies: bool) -> Ended:
+    """Runs a job, and copies what a kill would leave, or only counts its writes."""
     start, out = root / "start", root / "out"
     if base is None:
         start.mkdir(parents=True)
@@ -72,7 +72,8 @@ def run_whole(job: Job, root: Path, images: Path, base: Path | None) -> Ended:
         shutil.copytree(base, start)
     kills.restore(start, out)
     says = root / "whole.txt"
-    running = kills.acmix_watched(*job.line(out, images), says=says, folder=out, states=root / "states")
+    watch = kills.acmix_watched if copies else kills.acmix_counted
+    running = watch(*job.line(out, images), says=says, folder=out, states=root / "states")
     assert drivers.ended(running) == 0, says.read_text()
     return Ended(start, out, sorted((root / "states").iterdir()), job.result(out), files(out))
 

@@ -7,7 +7,6 @@ this: the hooks are Python's audit events, `io.open`, `os.fsync` and SQLAlchemy'
 
 import builtins
 import hashlib
-import importlib
 import io
 import os
 import re
@@ -20,26 +19,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import drivers
 import fork_server
+import warm_commands
 
-LOADED = (
-    *("alembic.command", "jinja2", "matplotlib.backends.backend_svg", "scipy.stats", "sqlalchemy.dialects.sqlite"),
-    *(
-        "acmix_nas.experiments.ablation.run",
-        "acmix_nas.cli.finalists",
-        "acmix_nas.cli.train_run",
-        "acmix_nas.export.timm",
-    ),
-    *(
-        "acmix_nas.hosts.swin",
-        "acmix_nas.report.figures",
-        "acmix_nas.experiments.fidelity",
-        "acmix_nas.samplers.hamming_gp",
-    ),
-)
-for name in LOADED:  # before the fork
-    importlib.import_module(name)
 fork_server.preload("kills")
 
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink", "shutil.rmtree")
@@ -57,6 +39,11 @@ def acmix_killed(*line: object, says: Path, folder: Path, at: int) -> BaseProces
 def acmix_watched(*line: object, says: Path, folder: Path, states: Path) -> BaseProcess:
     """Runs a command, and copies what a kill would leave of a folder: a folder of `states` for each different state."""
     return fork_server.start(_watched, tuple(map(str, line)), says, folder, states)
+
+
+def acmix_counted(*line: object, says: Path, folder: Path, states: Path) -> BaseProcess:
+    """Runs a command, and makes an empty folder of `states` for each write."""
+    return fork_server.start(_counted, tuple(map(str, line)), says, folder, states)
 
 
 def restore(state: Path, folder: Path) -> None:
@@ -152,7 +139,13 @@ def _killed(line: tuple[str, ...], says: Path, folder: Path, at: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     Writes(folder, kill).install()
-    drivers._run(line, says, {})
+    warm_commands.become(line, says)
+
+
+def _counted(line: tuple[str, ...], says: Path, folder: Path, states: Path) -> None:
+    states.mkdir(parents=True)
+    Writes(folder, lambda count: (states / f"{count:04d}").mkdir()).install()
+    warm_commands.become(line, says)
 
 
 def _watched(line: tuple[str, ...], says: Path, folder: Path, states: Path) -> None:
@@ -174,7 +167,7 @@ def _watched(line: tuple[str, ...], says: Path, folder: Path, states: Path) -> N
     states.mkdir(parents=True)
     writes = Writes(folder, copy, tear)
     writes.install()
-    drivers._run(line, says, {})
+    warm_commands.become(line, says)
 
 
 def _digest(folder: Path) -> str:

@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+import warm_commands
 
 import acmix_nas
 
@@ -23,43 +25,49 @@ sys.addaudithook(heard)
 
 
 @pytest.fixture
-def watched(tmp_path, few_images):
-    """Runs the command with all sockets of it and its workers noted; the notes."""
-    site, log = tmp_path / "site", tmp_path / "sockets"
+def place(tmp_path, few_images) -> tuple[Path, Path, dict[str, str]]:
+    """Where a command runs, where sockets are noted, and the environment in which every new interpreter notes them."""
+    site, log, work = tmp_path / "site", tmp_path / "sockets", tmp_path / "work"
     site.mkdir()
+    work.mkdir()
     (site / "sitecustomize.py").write_text(HOOK.format(log=str(log)))
     own = Path(acmix_nas.__file__).parents[1]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(site), str(own)])}
-    env["ACMIX_DATA"] = str(few_images)
-    work = tmp_path / "work"
-    work.mkdir()
+    return work, log, {"ACMIX_DATA": str(few_images), "PYTHONPATH": os.pathsep.join([str(site), str(own)])}
+
+
+@pytest.fixture
+def watched(place):
+    """Runs the command with all sockets of it and its workers noted; the notes."""
+    work, log, env = place
 
     def run(*words: str) -> list[str]:
-        line = [sys.executable, *words] if words[0] == "-c" else [sys.executable, "-m", "acmix_nas", *words]
-        done = subprocess.run(line, cwd=work, env=env, capture_output=True, text=True)
+        done = warm_commands.run(*words, cwd=work, env=env, first=partial(begin, str(log)))
         assert done.returncode == 0, done.stderr
         return log.read_text().splitlines() if log.exists() else []
 
     return run
 
 
-def test_a_socket_would_be_noted(watched):
-    notes = watched("-c", "import socket; socket.create_server(('127.0.0.1', 0))")
-    assert any("socket.bind" in note for note in notes)
+def begin(log: str) -> None:
+    """What the process of a command does first."""
+    exec(HOOK.format(log=log), {})
+    warm_commands.without_timing()
+
+
+def test_a_socket_would_be_noted(place):
+    work, log, env = place
+    line = [sys.executable, "-c", "import socket; socket.create_server(('127.0.0.1', 0))"]
+    subprocess.run(line, cwd=work, env={**os.environ, **env}, check=True)
+    assert "socket.bind" in log.read_text()
 
 
 SHORT = ("--epochs", "1", "--proxy-images", "32")
 
 
 @pytest.mark.slow
-def test_a_search_with_workers_and_its_report_open_no_socket(watched):
+def test_a_search_its_report_and_its_finalists_in_workers_open_no_socket(watched):
     assert watched("search", "--space", "swin_t", "--trials", "2", "--study", "demo", "--workers", "2", *SHORT) == []
     assert watched("report", "demo") == []
-
-
-@pytest.mark.slow
-def test_finalists_in_workers_open_no_socket(watched):
-    assert watched("search", "--space", "swin_t", "--trials", "1", "--study", "demo", *SHORT) == []
     assert watched("finalists", "demo", "--top", "1", "--seeds", "1", "--workers", "2") == []
 
 

@@ -1,5 +1,6 @@
 """Workers that hang, take too much, talk nonsense or die: the study goes on, and says what happened."""
 
+import itertools
 import json
 import mmap
 import multiprocessing
@@ -7,6 +8,7 @@ import os
 import threading
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import bad_workers
 import pytest
@@ -21,6 +23,7 @@ from acmix_nas.executors import (
     TrialLimits,
     Work,
     _channel,
+    _watchdog,
     make_executor,
     process,
     read_progress,
@@ -99,30 +102,45 @@ def test_limits_choose_workers_that_can_be_ended():
         make_executor("serial", work_of(small_setting(images=10), LIMITS), [Place(1)])
 
 
-def test_the_watch_counts_only_time_that_it_was_awake():
+def look(
+    monkeypatch: pytest.MonkeyPatch, watched: WatchedWorker, limits: TrialLimits, *, turn_s: float, looks: int
+) -> None:
+    """Watches over a worker until it is ended, or was looked at so often; a look comes `turn_s` after the last."""
+    enough, seen = threading.Event(), itertools.count()
+
+    def monotonic() -> float:
+        number = next(seen)  # the first is read before the first look
+        if watched.kill_reason is not None or number > looks:
+            enough.set()
+        return number * turn_s
+
+    monkeypatch.setattr(_watchdog, "CHECK_EVERY_S", 0.001)
+    monkeypatch.setattr(_watchdog, "time", SimpleNamespace(monotonic=monotonic))
+    with Watchdog(limits) as watch:
+        watch.add(watched)
+        assert enough.wait(60)
+
+
+def test_the_watch_counts_only_time_that_it_was_awake(monkeypatch):
     killed = []
-    watched = WatchedWorker(pid=1, kill=lambda: killed.append(1), is_training=True, earlier_s=50.0)
-    watch = Watchdog(TrialLimits(seconds=60))
-    for _ in range(10):
-        watch.check(watched, MAX_INTERVAL_S)
-    assert not killed
-    watch.check(watched, MAX_INTERVAL_S)
-    assert killed == [1]
+    watched = WatchedWorker(pid=1, kill=lambda: killed.append(watched.spent_s), is_training=True, earlier_s=50.0)
+    look(monkeypatch, watched, TrialLimits(seconds=60), turn_s=1000 * MAX_INTERVAL_S, looks=99)
+    assert killed == [11 * MAX_INTERVAL_S], "ended once, when 50 s and what it was seen to take were over 60 s"
     assert watched.is_final
-    watch.check(watched, MAX_INTERVAL_S)
-    assert killed == [1]
 
 
-def test_a_worker_that_says_nothing_may_try_again():
+def test_a_worker_that_says_nothing_may_try_again(monkeypatch):
     watched = WatchedWorker(pid=1, kill=lambda: None, is_training=True, silent_s=MAX_SILENCE_S)
-    Watchdog(TrialLimits()).check(watched, 0.1)
+    look(monkeypatch, watched, TrialLimits(), turn_s=0.1, looks=99)
     assert "sent nothing" in (watched.kill_reason or "")
     assert not watched.is_final
 
 
-def test_a_worker_that_has_no_trial_is_not_timed():
-    watched = WatchedWorker(pid=1, kill=lambda: pytest.fail("killed"), silent_s=2 * MAX_SILENCE_S)
-    Watchdog(TrialLimits(seconds=0.1)).check(watched, 1.0)
+def test_a_worker_that_has_no_trial_is_not_timed(monkeypatch):
+    watched = WatchedWorker(pid=1, kill=lambda: None, silent_s=2 * MAX_SILENCE_S)
+    look(monkeypatch, watched, TrialLimits(seconds=0.1), turn_s=1.0, looks=9)
+    assert watched.kill_reason is None
+    assert watched.silent_s > 2 * MAX_SILENCE_S
 
 
 def test_memory_is_what_a_process_filled():

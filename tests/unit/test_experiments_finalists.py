@@ -47,7 +47,7 @@ def test_the_list_has_the_best_and_all_baselines(study):
     random = [record for record in study.records() if record.label == "random"][:10]
     best = next(candidate for candidate in candidates if "best of 10 random" in candidate.names)
     assert best.top1 == max(record.top1 for record in random)
-    on_front = {record.arch_id for record in front(study.records(), study.header.objectives)}
+    on_front = {record.arch_id for record in front(study.records(), study.header.measures)}
     first = next(candidate for candidate in candidates if "finalist 1" in candidate.names)
     assert first.arch.id in on_front
 

@@ -54,7 +54,7 @@ def test_a_record_survives_a_line_of_json(record):
 @given(records(), st.data())
 def test_a_record_with_a_field_too_few_or_too_many_is_refused(record, data):
     values = record.to_dict()
-    required = set(values) - {"arch_id", "shared_with", "error", "norms", "skipped"}
+    required = set(values) - {"arch_id", "task", "metric", "metrics", "shared_with", "error", "norms", "skipped"}
     name = data.draw(st.sampled_from(sorted(required)))
     with pytest.raises(RecordError, match=name):
         TrialRecord.from_dict({key: value for key, value in values.items() if key != name})
@@ -110,7 +110,7 @@ def test_a_header_survives_json():
 @pytest.mark.parametrize("score", [5e9, -1.0, -1e-9, 1.0000001, float("nan"), float("inf")])
 def test_a_score_is_a_share(score):
     record = make_record(3, epochs=2)
-    with pytest.raises(RecordError, match=r"trial 3 has the score .*; top-1 accuracies are from 0 to 1"):
+    with pytest.raises(RecordError, match=r"trial 3 has the score .*; top-1 is from 0 to 1"):
         replace(record, scores=(0.5, score))
 
 

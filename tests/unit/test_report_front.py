@@ -7,13 +7,14 @@ from report_records import make_ablation, make_failed, make_record, make_search
 
 from acmix_nas.errors import RecordError
 from acmix_nas.front import front
+from acmix_nas.metrics import COSTS, TOP1
 from acmix_nas.record import Cost, TrialRecord
 from acmix_nas.report import search_table, table_text
 from acmix_nas.report.describe import arch_text, varying
 from acmix_nas.report.facts import facts, is_embedded
 from acmix_nas.report.trials import front_table
 
-BY_MACS = ("top1", "macs")
+BY_MACS = (TOP1, COSTS["macs"])
 POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(1, 6), st.booleans()), max_size=14)
 
 
@@ -50,7 +51,7 @@ def test_a_shared_score_counts_once_at_the_same_cost() -> None:
 def test_front_by_another_cost() -> None:
     records = [at(0, 0.5, 3), at(1, 0.5, 4)]
     assert [record.number for record in front(records, BY_MACS)] == [0]
-    assert [record.number for record in front(records, ("top1", "macs_deploy"))] == [1]
+    assert [record.number for record in front(records, (TOP1, COSTS["macs_deploy"]))] == [1]
 
 
 def test_the_table_names_the_bias_and_shows_references() -> None:

@@ -89,7 +89,7 @@ def test_hypervolume_never_falls_and_is_that_of_the_cells_covered(places: list[A
     assert all(before <= after for before, after in pairwise(found))
     cells = {(x, y, z) for a, b, c in places for x in range(a) for y in range(b) for z in range(c)}
     assert found[-1] == pytest.approx(len(cells) / 1000, abs=1e-12)
-    points = [point(header.objectives, record.top1 or 0.0, record.cost) for record in records]
+    points = [point(header.measures, record.top1 or 0.0, record.cost) for record in records]
     beaten = [record for at, record in zip(points, records, strict=True) if any(beats(other, at) for other in points)]
     kept = [record for record in records if record not in beaten]
     order = kept + data.draw(st.permutations(beaten))

@@ -157,7 +157,7 @@ def test_best_is_read_back(kind: str, tmp_path: Path) -> None:
     assert chosen is not None
     assert load_arch(tmp_path / "best.yaml") == chosen.arch
     if kind == "search":
-        assert chosen == front(records, header.objectives)[0]
+        assert chosen == front(records, header.measures)[0]
         assert "biased upward: chosen as best of 23" in (tmp_path / "best.yaml").read_text()
     else:
         assert chosen.label == "learned"
@@ -167,7 +167,7 @@ def test_best_is_read_back(kind: str, tmp_path: Path) -> None:
 def test_best_is_read_back_whatever_the_names(text: str, tmp_path: Path) -> None:
     header, records = poisoned("search", text)
     render(tmp_path, header, records)
-    assert load_arch(tmp_path / "best.yaml") == front(records, header.objectives)[0].arch
+    assert load_arch(tmp_path / "best.yaml") == front(records, header.measures)[0].arch
 
 
 def test_the_embedded_data_is_named(tmp_path: Path) -> None:

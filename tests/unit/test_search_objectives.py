@@ -12,6 +12,7 @@ from acmix_nas.cost import count
 from acmix_nas.cost.latency import LatencyTable
 from acmix_nas.errors import CostError, StudyError, UsageError
 from acmix_nas.front import beats, front, point, values_of
+from acmix_nas.metrics import COSTS, TOP1
 from acmix_nas.record import Cost
 from acmix_nas.search.objectives import (
     Limits,
@@ -54,7 +55,7 @@ def test_objectives_are_named_with_commas():
 
 
 def test_values_and_points_of_every_objective():
-    names = ("top1", "throughput", "latency_ms", "params", "macs", "macs_deploy")
+    names = (TOP1, *(COSTS[name] for name in ("throughput", "latency_ms", "params", "macs", "macs_deploy")))
     assert values_of(names, 0.5, COST) == [0.5, 500.0, 8.0, 3.0, 2.0, 1.0]
     assert point(names, 0.5, COST) == (0.5, 500.0, -8.0, -3.0, -2.0, -1.0)
 
@@ -67,7 +68,7 @@ def test_the_front_is_what_nothing_beats(found):
         make_record(number, top1 / 4, cost=Cost(params=params, macs=macs, macs_deploy=1, input_size=224))
         for number, (top1, macs, params) in enumerate(found)
     ]
-    names = ("top1", "macs", "params")
+    names = (TOP1, COSTS["macs"], COSTS["params"])
     points = {record.number: point(names, record.top1, record.cost) for record in records}
     kept = front(records, names)
     for record in records:

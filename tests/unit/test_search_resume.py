@@ -76,31 +76,28 @@ def test_two_drivers_on_one_study_are_refused(tmp_path):
 
 
 class Stopper(Onlooker):
-    """Asks to stop at the first step of an epoch."""
+    """Asks to stop at the first step after an epoch: by a file in the study's folder, or by a signal."""
 
-    def __init__(self, stop: Stop, epoch: int, folder: Path | None = None) -> None:
+    def __init__(self, epoch: int, file: Path | None = None) -> None:
         super().__init__()
-        self.stop, self.epoch, self.folder = stop, epoch, folder
-        self.steps_after = 0
+        self.epoch, self.file, self.asked = epoch, file, False
 
     def step(self, progress) -> None:
-        if len(progress.scores) >= self.epoch:
-            if self.folder:
-                (self.folder / STOP).touch()
-                self.stop._look_s = 0.0
-            else:
+        if len(progress.scores) >= self.epoch and not self.asked:
+            self.asked = True
+            if self.file is None:
                 os.kill(os.getpid(), signal.SIGTERM)
-                self.folder = self.folder or None
-            self.epoch = 99
-        self.steps_after += self.epoch == 99
+            else:
+                self.file.touch()
 
 
 @pytest.mark.parametrize("by_file", [True, False])
-def test_a_stop_keeps_the_running_epoch(tmp_path, by_file):
+def test_a_stop_keeps_the_running_epoch(tmp_path, by_file, monkeypatch):
+    monkeypatch.setattr("acmix_nas.study.stop.LOOK_EVERY_S", 0.0)
     setting = small_setting(images=32, epochs=3)
     study = new_study(tmp_path)
     stop = Stop(study.folder)
-    callbacks = Stopper(stop, 1, study.folder if by_file else None)
+    callbacks = Stopper(1, study.folder / STOP if by_file else None)
     with stop.hearing_signals():
         search(study, SPACE, setting, trials=3, callbacks=callbacks, stop=stop)
     assert stop.reason == ("acmix stop" if by_file else "SIGTERM")
@@ -152,21 +149,22 @@ def test_more_trials_later_go_on_where_the_study_ended(tmp_path):
     assert len(study.records()) == 5
 
 
-def test_others_see_a_running_study(tmp_path):
+def test_others_see_a_running_study(tmp_path, monkeypatch):
     """Its page is written again every few minutes, and `acmix status` reads what is in training."""
     from rich.console import Console
 
+    from acmix_nas.cli import follow
     from acmix_nas.cli._display import StudyDisplay
-    from acmix_nas.cli.follow import RENDERED_EVERY_S, Follower, read_running
+    from acmix_nas.cli.follow import Follower, read_running
 
+    monkeypatch.setattr(follow, "RENDERED_EVERY_S", 0.0)
+    monkeypatch.setattr(follow, "TOLD_EVERY_S", 0.0)
     study, stop = new_study(tmp_path), Stop()
     display = StudyDisplay(Console(quiet=True), "study", 3, [])
     follower = Follower(display, study, stop, interrupts=False)
-    follower._rendered_s -= 2 * RENDERED_EVERY_S
     search(study, SPACE, small_setting(images=32, epochs=2), trials=1, callbacks=follower, stop=stop)
     assert (study.folder / "report.html").is_file()
     follower.begin(7, "random", study.records()[0].arch)
-    follower._told_s = 0.0
     follower.step(Progress(scores=[0.5], step=3, steps=9, epochs=3))
     assert read_running(study.folder)["trials"] == [{"number": 7, "label": "random", "epoch": 2, "epochs": 3}]
     follower.leave()

@@ -1,14 +1,12 @@
 """A study in PostgreSQL: its password nowhere, one driver at a time, and a server that goes away and comes back."""
 
 import json
-import os
-import subprocess
-import sys
 import threading
 import time
 
 import optuna
 import pytest
+import warm_commands
 from click.testing import CliRunner
 from postgres_server import PASSWORD, QUOTED, PostgresServer, missing
 from search_pieces import Curves, essence, run, setting_of
@@ -32,10 +30,8 @@ def server():
 
 
 def typed(server, folder, *words) -> None:
-    """Runs the command as a user does, the URL among its words."""
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    line = [sys.executable, "-m", "acmix_nas", *words, "--storage", server.url]
-    done = subprocess.run(line, cwd=folder, env=env, capture_output=True, text=True)
+    """Runs the command in a process of its own, the URL among its words."""
+    done = warm_commands.run(*words, "--storage", server.url, cwd=folder)
     assert done.returncode == 0, done.stderr
     hidden(done.stdout + done.stderr)
 

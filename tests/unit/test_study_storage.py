@@ -178,7 +178,7 @@ def test_a_trial_with_the_record_of_another_is_refused_by_its_number(tmp_path):
     study = new_study(tmp_path)
     for number in (0, 7):
         record = make_record(number, 0.5 + number / 100)
-        values = values_of(study.header.objectives, record.top1, record.cost)
+        values = values_of(study.header.measures, record.top1, record.cost)
         study.optuna.add_trial(optuna.trial.create_trial(values=values, user_attrs={"record": record.to_dict()}))
     with pytest.raises(StudyError, match="trial 1 holds the record of trial 7"):
         load(study.folder)

@@ -1,0 +1,220 @@
+"""What the numbers of a study mean: which way is better, in which unit, and how they are written.
+
+A metric of your own is a `Metric` in a module of yours, named by its dotted path, as my_lab.metrics:BALANCED.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, Literal, Self, TypeAlias
+
+from acmix_nas import plugins
+from acmix_nas.errors import MetricError
+from acmix_nas.fields import FLAG, TEXT, Origin, Rule, list_of, maybe, number, one_of
+
+Direction: TypeAlias = Literal["maximize", "minimize"]
+"""Which way is better, in Optuna's words."""
+FORMAT = re.compile(r"\.([0-9]|1[0-9])[fg]")
+"""Formats that Python and the report's page both know."""
+NAME = re.compile(r"[A-Za-z_]\w{0,39}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A number that a network is judged by: a score of a task, or a cost.
+
+    Attributes:
+        name: Its name in records, files and options.
+        better: "higher" or "lower".
+        unit: Unit that values are shown in, as "%" or "ms"; none by default.
+        format: Python's format of a value in its unit: ".2f", ".4g".
+        title: Its name in text; `name` by default.
+        noun: What a value is called in a sentence; `title` by default.
+        unit_size: The stored value that is one unit: 0.01 where a share of 1 is shown in %, 1e9 for G.
+        rounded: Format of a value in tables where more digits would say nothing; `format` by default.
+        bounds: Least and largest possible value, each None where there is none.
+        is_share: Whether a value is the share of the images that were answered rightly, so that its sampling error is
+            sqrt(p (1 - p) / images).
+        compute: (outputs, targets) of a split -> the value, for a metric that the task does not know.
+
+    Raises:
+        MetricError: A value is none that a metric can have.
+    """
+
+    name: str
+    better: Literal["higher", "lower"]
+    unit: str = ""
+    format: str = ".4g"
+    _: KW_ONLY
+    title: str = ""
+    noun: str = ""
+    unit_size: float = 1.0
+    rounded: str = ""
+    bounds: tuple[float | None, float | None] = (None, None)
+    is_share: bool = False
+    compute: Callable[[Any, Any], float] | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", self.title or self.name)
+        object.__setattr__(self, "noun", self.noun or self.title)
+        object.__setattr__(self, "rounded", self.rounded or self.format)
+        object.__setattr__(self, "bounds", tuple(self.bounds))
+        Origin(f"the metric {str(self.name)[:20]!r}", MetricError).fields(self.to_dict(), METRIC_FIELDS)
+        low, high = self.bounds
+        if low is not None and high is not None and not low < high:
+            raise MetricError(f"the metric {self.name!r}: its lower bound, {low:g}, is not below its upper, {high:g}.")
+
+    @property
+    def direction(self) -> Direction:
+        """Which way is better, in Optuna's words."""
+        return "maximize" if self.better == "higher" else "minimize"
+
+    @property
+    def points(self) -> str:
+        """The unit of a difference: points for a percentage."""
+        return "points" if self.unit == "%" else self.unit
+
+    @property
+    def best(self) -> float | None:
+        """The best possible value; None where there is none."""
+        return self.bounds[self.better == "higher"]
+
+    @property
+    def worst(self) -> float | None:
+        """The worst possible value; None where there is none."""
+        return self.bounds[self.better == "lower"]
+
+    def gain(self, value: float) -> float:
+        """The value, or its negative, so that more is better."""
+        return value if self.better == "higher" else -value
+
+    def clipped(self, value: float) -> float:
+        """The nearest possible value."""
+        low, high = self.bounds
+        value = value if low is None else max(low, value)
+        return value if high is None else min(high, value)
+
+    def holds(self, value: float) -> bool:
+        """Whether a value is finite and within the bounds."""
+        return abs(value) < float("inf") and self.clipped(value) == value
+
+    def range_text(self) -> str:
+        """The bounds in words: "from 0 to 1"."""
+        low, high = ("" if bound is None else f"{bound:g}" for bound in self.bounds)
+        words = [f"from {low}" if low else "", (f"to {high}" if low else f"up to {high}") if high else ""]
+        return " ".join(word for word in words if word) or "any finite number"
+
+    def shown(self, value: float) -> float:
+        """The value in its unit."""
+        return value / self.unit_size if self.unit_size >= 1 else value * (1 / self.unit_size)  # 7.0 %, not 7.000000001
+
+    def text(self, value: float) -> str:
+        """The value in its unit, without the unit."""
+        return f"{self.shown(value):{self.format}}"
+
+    def rounded_text(self, value: float) -> str:
+        """The value in its unit as tables round it."""
+        return f"{self.shown(value):{self.rounded}}"
+
+    def text_with_unit(self, value: float) -> str:
+        """The value and its unit: "81.23 %"."""
+        return f"{self.text(value)} {self.unit}".rstrip()
+
+    def stored_text(self, value: float) -> str:
+        """The value as it is stored, for a terminal: a share of 1 with 4 decimals."""
+        return f"{value:.4f}" if self.unit_size < 1 else self.text(value)
+
+    def titled(self, *, comma: bool = False) -> str:
+        """Title and unit, as a heading: "top-1 %", or "top-1, %"."""
+        return f"{self.title}{',' if comma and self.unit else ''} {self.unit}".rstrip()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, all but `compute`."""
+        values = {name: getattr(self, name) for name in METRIC_FIELDS}
+        return {**values, "bounds": list(self.bounds)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], origin: Origin) -> Self:
+        """The inverse of `to_dict`; `compute` is None.
+
+        Raises:
+            AcmixError: A field is unknown, missing or of another kind; the error is that of the origin.
+        """
+        known = origin.fields(values, METRIC_FIELDS, path="metric")
+        with origin.at("metric"):
+            return cls(**known)
+
+
+def _matching(pattern: re.Pattern[str], text: str) -> Rule:
+    return Rule(text, lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None)
+
+
+METRIC_NAME = _matching(NAME, "a name of letters, digits and underscores")
+METRIC_FIELDS: Mapping[str, Rule] = {
+    "name": METRIC_NAME,
+    "better": one_of("higher", "lower"),
+    "unit": TEXT,
+    **dict.fromkeys(("format", "rounded"), _matching(FORMAT, "a format as .2f or .4g")),
+    **dict.fromkeys(("title", "noun"), TEXT),
+    "unit_size": number(1e-18, 1e18),
+    "bounds": list_of(maybe(number()), 2, 2),
+    "is_share": FLAG,
+}
+SCORES = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "top1",
+            "higher",
+            "%",
+            ".2f",
+            title="top-1",
+            noun="accuracy",
+            unit_size=0.01,
+            rounded=".1f",
+            bounds=(0, 1),
+            is_share=True,
+        ),
+        Metric("miou", "higher", "%", ".2f", title="mIoU", unit_size=0.01, bounds=(0, 1)),
+        Metric("box_ap", "higher", "%", ".2f", title="box AP", unit_size=0.01, bounds=(0, 1)),
+        Metric("mask_ap", "higher", "%", ".2f", title="mask AP", unit_size=0.01, bounds=(0, 1)),
+    )
+}
+"""Scores of tasks."""
+COSTS = {
+    metric.name: metric
+    for metric in (
+        Metric("macs", "lower", "G", ".3f", title="MACs", unit_size=1e9, rounded=".2f"),
+        Metric("macs_deploy", "lower", "G", ".3f", title="deployed MACs", unit_size=1e9, rounded=".2f"),
+        Metric("params", "lower", "M", ".2f", unit_size=1e6),
+        Metric("latency_ms", "lower", "ms", ".2f", title="latency"),
+        Metric("throughput", "higher", "images/s", ".1f"),
+    )
+}
+"""Costs of networks, by their names in `acmix_nas.record.Cost`."""
+TIMED = ("latency_ms", "throughput")
+"""Costs that a latency table tells; nothing is timed beside training."""
+TOP1 = SCORES["top1"]
+
+
+def find_metric(name: str) -> Metric:
+    """The score of a name, or of a dotted path in a module of the user's own.
+
+    Args:
+        name: As "top1", or "my_lab.metrics:BALANCED".
+
+    Raises:
+        MetricError: There is none of this name, or the module's has the name of another metric.
+        PluginError: The module may not be imported (`acmix_nas.plugins`), cannot be, or holds no `Metric` there.
+    """
+    if name in SCORES:
+        return SCORES[name]
+    if ":" not in name:
+        raise MetricError(
+            f"there is no metric {name!r}; there are {', '.join(SCORES)}. One of your own is named by its dotted path, "
+            "as my_lab.metrics:BALANCED."
+        )
+    found = plugins.load_value(name, Metric)
+    if found.name in SCORES or found.name in COSTS:
+        raise MetricError(f"{name} has the name {found.name!r}, which is that of another metric; give it its own.")
+    return found
