@@ -1,5 +1,6 @@
 """Plug-ins by file name: a new file in a folder is a new name, and listing imports nothing."""
 
+import re
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -17,10 +18,22 @@ def names(folder: str) -> tuple[str, ...]:
         folder: Dotted path below `acmix_nas`, for example "operators.attention".
 
     Returns:
-        The stems of the Python files there that do not start with an underscore.
+        The stems of the public Python files there that define what a plug-in must have (`plugins.PROTOCOLS`): other
+        modules of the package may stand in the same folder.
     """
     here = Path(__file__).parent.joinpath(*folder.split("."))
-    return tuple(sorted(f.stem for f in here.glob("*.py") if not f.stem.startswith("_")))
+    return tuple(sorted(f.stem for f in here.glob("*.py") if not f.stem.startswith("_") and _is_plug_in(folder, f)))
+
+
+def _is_plug_in(folder: str, file: Path) -> bool:
+    """Whether the file's text defines the first name of the folder's protocol."""
+    protocol = plugins.PROTOCOLS.get(folder)
+    if protocol is None:
+        return True
+    name = next(iter(protocol))
+    return (
+        re.search(rf"^((def|class) {name}\b|{name} *[:=])", file.read_text(encoding="utf-8"), re.MULTILINE) is not None
+    )
 
 
 def known(folder: str, name: str) -> bool:

@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import fcntl
+import multiprocessing
 import os
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parent.parent
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded, here and in all processes of tests: the cores run tests
+
+sys.path.insert(0, str(Path(__file__).parent / "unit"))  # the pieces that tests share are there
 
 settings.register_profile(
     "acmix",
@@ -28,6 +31,19 @@ def _fresh_torch() -> None:
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
         torch.manual_seed(0)
+
+
+@pytest.fixture
+def warm_workers(monkeypatch) -> None:
+    """Workers of an executor are forked from a process that has loaded torch; a user's are new interpreters."""
+    import fork_server
+
+    real = multiprocessing.get_context
+    fork_server.preload("whole_package")
+    fork_server.begin()
+    monkeypatch.setattr(
+        multiprocessing, "get_context", lambda method=None: fork_server.SERVER if method == "spawn" else real(method)
+    )
 
 
 @pytest.fixture(scope="session")

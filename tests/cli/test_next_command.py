@@ -72,7 +72,7 @@ def lines(folder: Path, name: str = "trials.jsonl") -> list[dict]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("on_few_images")
+@pytest.mark.usefixtures("on_few_images", "warm_workers")
 @pytest.mark.parametrize("first_version", [False, True])
 def test_an_interrupted_search_is_finished_by_the_line_it_prints(acmix, interrupted, tmp_path, first_version):
     space, out = tmp_path / "a space's.yaml", tmp_path / ODD

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -42,12 +43,26 @@ def run(capfd, monkeypatch):
     return call
 
 
+@pytest.fixture(scope="module")
+def sent(tmp_path_factory) -> Path:
+    """A folder with a study whose every text is from somebody else, and files and images of such names and fields."""
+    folder = tmp_path_factory.mktemp("sent")
+    send_study(folder / "reports")
+    send_files(folder)
+    return folder
+
+
 @pytest.fixture
-def study(tmp_path, monkeypatch) -> Path:
-    """A study whose every text is from somebody else."""
+def study(sent, tmp_path, monkeypatch) -> Path:
+    """The study in a copy of that folder, which is the working directory."""
+    shutil.copytree(sent, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ACMIX_STORAGE", raising=False)
-    made = new_study(tmp_path / "reports", "sent")
+    return tmp_path / "reports" / "sent"
+
+
+def send_study(reports: Path) -> None:
+    made = new_study(reports, "sent")
     for number in range(4):
         made.start({}, {}, EVIL)
         record = make_failed(number, error=EVIL) if number == 3 else make_record(number, top1=0.5 + number / 10)
@@ -55,28 +70,24 @@ def study(tmp_path, monkeypatch) -> Path:
     header = {**made.header.to_dict(), "name": EVIL, "space": EVIL, "command": EVIL, "version": EVIL}
     header["settings"] = {"random_starts": 2, "notes": [EVIL], "sampler": EVIL, "latency_table": {"device_name": EVIL}}
     made.optuna.set_user_attr("header", header)
-    return made.folder
 
 
-@pytest.fixture
-def odd(tmp_path) -> Path:
-    """Files with such names and fields, and images of such classes."""
+def send_files(folder: Path) -> None:
     for split, count in (("train", 40), ("val", 3)):
         for name in (f"{NAME}a", f"{NAME}b"):
-            folder = tmp_path / "images" / split / name
-            folder.mkdir(parents=True)
+            images = folder / "images" / split / name
+            images.mkdir(parents=True)
             for index in range(count):
-                Image.new("RGB", (8, 8), (index, 0, 0)).save(folder / f"{NAME}{index}.png")
-    (folder / f"{NAME}broken.png").write_bytes(b"\x89PNG" + EVIL.encode())
+                Image.new("RGB", (8, 8), (index, 0, 0)).save(images / f"{NAME}{index}.png")
+    (images / f"{NAME}broken.png").write_bytes(b"\x89PNG" + EVIL.encode())
     plain = yaml.safe_load(find_space("swin_t").read_text())
-    (tmp_path / f"{NAME}.yaml").write_text(yaml.safe_dump({**plain, "host": EVIL}))
-    (tmp_path / "field.yaml").write_text(yaml.safe_dump({**plain, EVIL: 1}))
-    (tmp_path / "arch.yaml").write_text(yaml.safe_dump({"arch": {"host": EVIL, "stages": [[{"operator": EVIL}]]}}))
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({EVIL: EVIL, "optimizer": EVIL}))
-    (tmp_path / "table.json").write_text(json.dumps({EVIL: EVIL}))
-    (tmp_path / "summary.yaml").write_text(yaml.safe_dump({**plain, "summary": EVIL}))
-    (tmp_path / "classes.txt").write_text(EVIL + "\n")
-    return tmp_path
+    (folder / f"{NAME}.yaml").write_text(yaml.safe_dump({**plain, "host": EVIL}))
+    (folder / "field.yaml").write_text(yaml.safe_dump({**plain, EVIL: 1}))
+    (folder / "arch.yaml").write_text(yaml.safe_dump({"arch": {"host": EVIL, "stages": [[{"operator": EVIL}]]}}))
+    (folder / "recipe.yaml").write_text(yaml.safe_dump({EVIL: EVIL, "optimizer": EVIL}))
+    (folder / "table.json").write_text(json.dumps({EVIL: EVIL}))
+    (folder / "summary.yaml").write_text(yaml.safe_dump({**plain, "summary": EVIL}))
+    (folder / "classes.txt").write_text(EVIL + "\n")
 
 
 FORMS = ("rich", "plain", "markdown", "latex", "html", "csv", "json")
@@ -135,7 +146,7 @@ CALLS = [
 
 
 @pytest.mark.parametrize("words", CALLS, ids=lambda words: re.sub(r"[^a-z_.: -]+", "?", " ".join(words)))
-def test_no_command_prints_what_a_terminal_acts_on(study, odd, run, words):
+def test_no_command_prints_what_a_terminal_acts_on(study, run, words):
     shown, _ = run(*words)
     assert shown
     assert not ACTS.search(shown), repr(shown)

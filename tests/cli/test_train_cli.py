@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,16 +43,40 @@ precision: fp32
 def here(tmp_path, monkeypatch) -> Path:
     """An empty working directory with images and a recipe."""
     monkeypatch.chdir(tmp_path)
+    prepare(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """The folder of the training that the recipe asks for, its name "whole", its images beside."""
+    folder = tmp_path_factory.mktemp("trained")
+    prepare(folder)
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        train("--study", "whole")
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def whole(here, trained) -> Path:
+    """That training in the working directory."""
+    return Path(shutil.copytree(trained / "reports" / "whole", here / "reports" / "whole"))
+
+
+def prepare(folder: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     for split, count in (("train", 18), ("val", 4)):
         for name, base in (("dark", 0), ("light", 120)):
-            folder = tmp_path / "images" / split / name
-            folder.mkdir(parents=True)
+            images = folder / "images" / split / name
+            images.mkdir(parents=True)
             for index in range(count):
                 pixels = torch.randint(base, base + 136, (36, 40, 3), dtype=torch.uint8, generator=generator)
-                Image.fromarray(pixels.numpy()).save(folder / f"{index}.png")
-    (tmp_path / "mine.yaml").write_text(RECIPE)
-    return tmp_path
+                Image.fromarray(pixels.numpy()).save(images / f"{index}.png")
+    (folder / "mine.yaml").write_text(RECIPE)
 
 
 def run(*words):
@@ -115,9 +140,7 @@ def test_weights_that_hold_nan_are_not_scored(here):
 
 
 @pytest.mark.slow
-def test_what_is_interrupted_goes_on_as_if_it_had_not_been(here, monkeypatch):
-    train("--study", "whole")
-
+def test_what_is_interrupted_goes_on_as_if_it_had_not_been(here, whole, monkeypatch):
     def interrupt(display, progress):
         raise KeyboardInterrupt
 
@@ -142,9 +165,7 @@ def test_what_is_interrupted_goes_on_as_if_it_had_not_been(here, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("resume", [(), ("--resume",)])
-def test_what_is_stopped_in_its_first_epoch_begins_again(here, monkeypatch, resume):
-    train("--study", "whole")
-
+def test_what_is_stopped_in_its_first_epoch_begins_again(here, whole, monkeypatch, resume):
     def interrupt(display, progress):
         raise KeyboardInterrupt
 
@@ -160,8 +181,7 @@ def test_what_is_stopped_in_its_first_epoch_begins_again(here, monkeypatch, resu
 
 
 @pytest.mark.slow
-def test_a_log_that_a_kill_kept_back_is_written(here):
-    train("--study", "whole")
+def test_a_log_that_a_kill_kept_back_is_written(here, whole):
     log = here / "reports" / "whole" / "log.csv"
     text = log.read_text()
     log.unlink()

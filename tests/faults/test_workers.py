@@ -38,7 +38,7 @@ from acmix_nas.search import search
 from acmix_nas.train import Progress
 
 GIGABYTE = 1 << 30
-LIMITS = TrialLimits(seconds=6, memory=GIGABYTE)
+LIMITS = TrialLimits(seconds=6, memory=2 * GIGABYTE)
 
 
 def work_of(setting, limits: TrialLimits) -> Work:
@@ -55,6 +55,7 @@ def work_of(setting, limits: TrialLimits) -> Work:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 def test_each_fault_costs_one_trial_at_most(tmp_path, monkeypatch):
     monkeypatch.setattr(process, "run_worker", bad_workers.work)
     setting, study = small_setting(images=10), new_study(tmp_path)

@@ -21,6 +21,14 @@ def preload(name: str) -> None:
 
 def start(target: Callable[..., None], *values: Any) -> BaseProcess:
     """A process that runs a function."""
+    begin()
+    running = SERVER.Process(target=target, args=values)
+    running.start()
+    return running
+
+
+def begin() -> None:
+    """Starts the server, if it does not run."""
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # Python 3.11 does not tell the server where modules are
     try:
@@ -30,6 +38,3 @@ def start(target: Callable[..., None], *values: Any) -> BaseProcess:
             del os.environ["PYTHONPATH"]
         else:
             os.environ["PYTHONPATH"] = before
-    running = SERVER.Process(target=target, args=values)
-    running.start()
-    return running

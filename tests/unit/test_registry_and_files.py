@@ -15,6 +15,7 @@ def test_names_are_the_public_files_of_a_folder_and_listing_imports_nothing():
     before = set(sys.modules)
     assert registry.names("operators") == ("acmix", "conv")
     assert set(registry.names("operators.attention")) >= {"local", "window"}
+    assert registry.names("executors") == ("process", "ray", "serial")  # and not what else lies in their folder
     assert set(sys.modules) == before
 
 
