@@ -25,7 +25,7 @@ def search_spaces() -> Path:
     for folder in (PACKAGE / "search_spaces", PACKAGE.parent / "search_spaces"):
         if folder.is_dir():
             return folder
-    raise AcmixError(f"the folder search_spaces is neither in {PACKAGE} nor beside it; install acmix-nas again.")
+    raise AcmixError(f"the folder search_spaces is neither in {PACKAGE} nor beside it; reinstall acmix-nas.")
 
 
 def space_names(folder: str = "") -> list[str]:
@@ -49,8 +49,7 @@ def find_space(name_or_path: str | os.PathLike[str], folder: str = "") -> Path:
         return named
     kind, have = folder.rstrip("s") or "space", ", ".join(space_names(folder))
     raise SpaceError(
-        f"there is no {kind} {str(name_or_path)!r}; there are {have}. A file of your own is given by its path, ending "
-        "in .yaml."
+        f"there is no {kind} {str(name_or_path)!r}; there are {have}. Give your own file by its path, ending in .yaml."
     )
 
 
@@ -155,6 +154,6 @@ def unwritable(path: Path, error: OSError) -> DiskError:
 def no_room(path: Path) -> DiskError:
     """The error of a full disk."""
     return DiskError(
-        f"the disk of {path.parent} is full: {path.name} cannot be written. What was stored before is as it was; make "
-        "some room and go on."
+        f"the disk of {path.parent} is full: {path.name} cannot be written. Everything stored before is kept; "
+        "free some space and continue."
     )

@@ -29,7 +29,7 @@ class Metric:
         unit: Unit that values are shown in, as "%" or "ms"; none by default.
         format: Python's format of a value in its unit: ".2f", ".4g".
         title: Its name in text; `name` by default.
-        noun: What a value is called in a sentence; `title` by default.
+        noun: What a value is called in a sentence.
         unit_size: The stored value that is one unit: 0.01 where a share of 1 is shown in %, 1e9 for G.
         rounded: Format of a value in tables where more digits would say nothing; `format` by default.
         bounds: Least and largest possible value, each None where there is none.
@@ -47,7 +47,7 @@ class Metric:
     format: str = ".4g"
     _: KW_ONLY
     title: str = ""
-    noun: str = ""
+    noun: str = "score"
     unit_size: float = 1.0
     rounded: str = ""
     bounds: tuple[float | None, float | None] = (None, None)
@@ -56,13 +56,16 @@ class Metric:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "title", self.title or self.name)
-        object.__setattr__(self, "noun", self.noun or self.title)
         object.__setattr__(self, "rounded", self.rounded or self.format)
         object.__setattr__(self, "bounds", tuple(self.bounds))
         Origin(f"the metric {str(self.name)[:20]!r}", MetricError).fields(self.to_dict(), METRIC_FIELDS)
         low, high = self.bounds
         if low is not None and high is not None and not low < high:
             raise MetricError(f"the metric {self.name!r}: its lower bound, {low:g}, is not below its upper, {high:g}.")
+        if self.is_share and self.bounds != (0, 1):
+            raise MetricError(
+                f"the metric {self.name!r}: a share of the images has the bounds (0, 1), not {self.bounds}."
+            )
 
     @property
     def direction(self) -> Direction:
@@ -124,9 +127,27 @@ class Metric:
         """The value as it is stored, for a terminal: a share of 1 with 4 decimals."""
         return f"{value:.4f}" if self.unit_size < 1 else self.text(value)
 
-    def titled(self, *, comma: bool = False) -> str:
-        """Title and unit, as a heading: "top-1 %", or "top-1, %"."""
-        return f"{self.title}{',' if comma and self.unit else ''} {self.unit}".rstrip()
+    def difference_text(self, value: float, *, rounded: bool = False, signed: bool = True) -> str:
+        """The difference of two values, or the width of one, in the unit of differences."""
+        return f"{self.shown(value):{'+z' if signed else ''}{self.rounded if rounded else self.format}}"
+
+    @property
+    def heading(self) -> str:
+        """Title and unit: "top-1 %"."""
+        return f"{self.title} {self.unit}".rstrip()
+
+    def of_values(self, text: str) -> str:
+        """A text, and the unit of the values that it stands for: "search top-1, %"."""
+        return f"{text}, {self.unit}" if self.unit else text
+
+    def of_differences(self, text: str) -> str:
+        """A text, and the unit of the differences that it stands for: "effect, points"."""
+        return f"{text}, {self.points}" if self.points else text
+
+    @property
+    def nouns(self) -> str:
+        """`noun` of several values."""
+        return f"{self.noun[:-1]}ies" if self.noun.endswith("y") else f"{self.noun}s"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, all but `compute`."""

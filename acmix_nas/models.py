@@ -91,6 +91,28 @@ def build_model(
     return model
 
 
+def build_features(arch: Arch, **options: Any) -> nn.Module:
+    """The network without its head, as timm's `features_only` gives it.
+
+    Args:
+        arch: The network.
+        options: As of `build_model`.
+
+    Returns:
+        A module (B, in_chans, H, W) -> the map of each stage, (B, C_i, H_i, W_i), with timm's `feature_info`.
+    """
+    model: nn.Module = build_model_with_cfg(
+        partial(build_model, arch),
+        arch.host,
+        False,
+        pretrained_cfg={"architecture": arch.host},
+        feature_cfg=dict(registry.load("hosts", arch.host).FEATURES),
+        features_only=True,
+        **options,
+    )
+    return model
+
+
 def model_names() -> list[str]:
     """The names that timm creates our models by, sorted."""
     return sorted(_named_models())

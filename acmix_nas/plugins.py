@@ -228,3 +228,12 @@ def _refusal(name: str, found: str) -> str:
         f"{found}, and a module runs code. If you know it, name it too: --plugin {name}, or {VARIABLE}={name} in the "
         f'environment, or acmix_nas.plugins.allow("{name}") in Python.'
     )
+
+
+def usable_modules(*paths: str | None) -> tuple[str, ...]:
+    """The modules of the user's own among some dotted paths, as "my_lab.data:shapes/rest", for another process.
+
+    Raises:
+        PluginError: One may not be imported here.
+    """
+    return tuple(usable(path.partition(":")[0] for path in paths if path is not None and ":" in path))

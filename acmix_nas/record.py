@@ -23,9 +23,8 @@ from acmix_nas.fields import (
     whole,
 )
 from acmix_nas.metrics import COSTS, METRIC_NAME, SCORES, TOP1, Metric
+from acmix_nas.sizes import Size, size_of, size_rule
 
-Size: TypeAlias = int | tuple[int, int]
-"""Side of a square image, or height and width, in pixels."""
 Blocks: TypeAlias = tuple[tuple[float, float] | None, ...]
 """A value of attention and one of convolution for each block, first to last; None for a block without them."""
 STATUSES = ("complete", "paused", "pruned", "failed")
@@ -58,8 +57,7 @@ class Cost:
 
     def __post_init__(self) -> None:
         if isinstance(self.input_size, list | tuple):
-            height, width = self.input_size
-            object.__setattr__(self, "input_size", height if height == width else (height, width))
+            object.__setattr__(self, "input_size", size_of(self.input_size))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,11 +225,6 @@ class TrialRecord:
         """Value of `metric` after the last epoch of the budget; None if the trial did not get there."""
         return self.scores[-1] if self.status == "complete" else None
 
-    @property
-    def top1(self) -> float | None:
-        """The score."""
-        return self.score
-
     def cut(self, epochs: int) -> Self:
         """The record as it was after some epochs: paused there."""
         values = {name: getattr(self, name)[:epochs] for name in ("scores", "losses", "mixing", "norms")}
@@ -259,9 +252,10 @@ class TrialRecord:
             plugins.suspect(known["arch"].named)
         except ArchError as error:
             raise RecordError(f"trial {str(known['number'])[:20]}: {error}") from error
-        known["cost"] = Cost(**_all_fields(Cost, known["cost"]))
+        cost = _all_fields(Cost, known["cost"])
         _check_rules(known, TRIAL_FIELDS)
-        _check_rules(asdict(known["cost"]), COST_FIELDS)
+        _check_rules(cost, COST_FIELDS)
+        known["cost"] = Cost(**cost)
         known["scores"] = tuple(known["scores"])
         known["metrics"] = {name: tuple(found) for name, found in known.get("metrics", {}).items()}
         known["losses"] = tuple(known["losses"])
@@ -289,11 +283,6 @@ class TrialRecord:
         except (ValueError, RecursionError) as error:
             raise RecordError(f"a record is one JSON object on one line: {error}.") from error
         return cls.from_dict(values)
-
-
-def size_text(size: Size) -> str:
-    """A size for people: "224", or "800 x 1280"."""
-    return str(size) if isinstance(size, int) else f"{size[0]} x {size[1]}"
 
 
 def _check_epochs(record: TrialRecord) -> None:
@@ -324,10 +313,9 @@ TRIAL_FIELDS: Mapping[str, Rule] = {
     "shared_with": maybe(COUNT),
     **dict.fromkeys(("mixing", "norms"), list_of(list_of(maybe(list_of(NUMBER, 2, 2))))),
 }
-PAIR = list_of(whole(1), 2, 2)
 COST_FIELDS: Mapping[str, Rule] = {
     **dict.fromkeys(("params", "macs", "macs_deploy"), COUNT),
-    "input_size": Rule("a size, or [height, width],", lambda value: COUNT.fits(value) or PAIR.fits(value)),
+    "input_size": size_rule(0),
     **dict.fromkeys(("latency_ms", "throughput"), maybe(NUMBER)),
 }
 HEADER_FIELDS: Mapping[str, Rule] = {

@@ -159,8 +159,8 @@ def _read(path: Path) -> object:
     except Exception as error:  # a damaged pickle can raise anything
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise CheckpointError(
-            f"{path} is not read as a checkpoint: {reason} Files of tensors alone are read, written by torch.save or "
-            "as .safetensors; a file that holds other objects too can be saved anew as the state dict alone."
+            f"{path} cannot be read as a checkpoint: {reason} A checkpoint contains only tensors, from torch.save "
+            "or as .safetensors. If the file contains other objects, save only its state dict."
         ) from error
 
 

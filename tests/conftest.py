@@ -22,6 +22,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=bool(os.environ.get("CI")),  # as Hypothesis's own profile for CI: the same commit, the same verdict
 )
+settings.register_profile("nightly", settings.get_profile("acmix"), max_examples=400, derandomize=False)
 settings.load_profile("acmix")
 
 

@@ -22,8 +22,9 @@ from acmix_nas.executors.callbacks import Callbacks
 from acmix_nas.front import front
 from acmix_nas.record import TrialRecord
 from acmix_nas.report import View, render
-from acmix_nas.report.pruning import pruning_text
 from acmix_nas.report.sampling import sampling_notes
+from acmix_nas.report.trials import pruning_text
+from acmix_nas.sizes import size_text
 from acmix_nas.study.stop import TIME_IS_UP, Stop
 from acmix_nas.study.study import Study
 from acmix_nas.train import Progress as Training
@@ -103,7 +104,7 @@ def run_study(
     failed = [record for record in records if record.status == "failed"]
     lines = [f"{len(failed)} of {len(records)} trials failed; the first: {failed[0].error}"] if failed else []
     lines += ["", f"written to {study.folder}: {', '.join(sorted(file.name for file in files))}"]
-    lines += pruning_text(study.header, records)
+    lines += pruning_text(records)
     for line in [*lines, *_next_commands(study, again, places, more, stopped)]:
         console.print(line, soft_wrap=True)
     return code
@@ -151,7 +152,7 @@ def _announce(study: Study, setting: Setting, console: Console, notes: Sequence[
     lines = [
         f"study {header.name}: {header.kind} {header.space}, seed {header.seed}, in {study.folder}",
         f"data: {splits.name}, {classes}, scores on the {header.split} split",
-        f"proxy: {proxy.name}, {proxy.input_size} px, width {proxy.width:g}, epochs {budget.epochs}, "
+        f"proxy: {proxy.name}, {size_text(proxy.input_size)} px, width {proxy.width:g}, epochs {budget.epochs}, "
         f"{budget.precision} on {setting.device}",
         *notes,
         *sampling_notes(splits.to_dict()["counts"][header.split], header.split),

@@ -2,14 +2,17 @@
 
 import json
 from dataclasses import asdict
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from acmix_nas.cli._options import command_line, json_option
+from acmix_nas.cli._parse import parse_size
 from acmix_nas.cli._say import say
 from acmix_nas.cli.fidelity import fidelity
+from acmix_nas.sizes import pair, size_text
 
 if TYPE_CHECKING:
     from acmix_nas.data import Description, Index
@@ -92,7 +95,12 @@ def describe(source: str | None, sample: int, seed: int, as_json: bool) -> None:
     help="Images held out of the training images for search.  [default: a sixth of them, 5,000 at most]",
 )
 @click.option(
-    "--size", type=click.IntRange(min=1), default=144, show_default=True, help="Height and width in pixels of a store."
+    "--size",
+    callback=parse_size,
+    default="144",
+    show_default=True,
+    metavar="H[xW]",
+    help="Height and width of the images in pixels.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draws.")
 @click.option(
@@ -168,8 +176,9 @@ def _print_description(found: "Description") -> None:
 
 def _print_store(out: Path, index: "Index") -> None:
     images = ", ".join(f"{count:,} {split}" for split, count in index.images.items())
-    size = sum(index.images.values()) * 3 * index.size**2
-    lines = [f"{out}: {len(index.classes)} classes, {images} images of {index.size} px, {size / 1e6:,.1f} MB"]
+    size = sum(index.images.values()) * 3 * prod(pair(index.size))
+    of = f"images of {size_text(index.size)} px, {size / 1e6:,.1f} MB"
+    lines = [f"{out}: {len(index.classes)} classes, {images} {of}"]
     traits: dict[str, int] = {}
     for counts in index.traits.values():
         for name, count in counts.items():

@@ -16,6 +16,7 @@ from acmix_nas.cli._say import say
 from acmix_nas.cli.latency import add_told, build_file, load_table, print_built
 from acmix_nas.errors import UsageError
 from acmix_nas.experiments.networks import ablation_networks, find_network
+from acmix_nas.sizes import Size, pair
 
 if TYPE_CHECKING:
     from acmix_nas.cost.execution import Execution
@@ -170,14 +171,14 @@ def profile(
         return
     networks, baseline, usual, summary = _subjects(models, ablation, impls, reports)
     with _threads(threads):
-        table = latency_table and load_table(latency_table, run, batch_sizes, input_size or (usual, usual))
+        table = latency_table and load_table(latency_table, run, batch_sizes, input_size or pair(usual))
     busy = warn_when_busy(run.device)
     with _Progress() as progress, _threads(threads):
         result = profile_rows(
             networks,
             how=run,
             batch_sizes=batch_sizes,
-            input_size=input_size or (usual, usual),
+            input_size=input_size or pair(usual),
             baseline=baseline,
             by=by,
             effort=Effort(spread=spread, limit_s=limit_s, memory=memory, counters=counters),
@@ -231,7 +232,7 @@ def _build_table(
 
 def _subjects(
     models: Sequence[str], ablation: str | None, impls: Sequence[str], reports: Path
-) -> tuple[list["Network"], int, int, str]:
+) -> tuple[list["Network"], int, Size, str]:
     """The networks, the place of the baseline among them, the usual extent of their images, and what they are."""
     if ablation is not None:
         if models or impls:

@@ -59,7 +59,7 @@ def repeat(
         work = work_of(header, record, data=data, device=device, on_image=on_image)
     with stepping(console, f"trial {trial}: {record.label}") as on_step:
         again = run(record, work, on_step)
-    comparison, changed = compare(record, again, records), changed_environment(record, again)
+    comparison, changed = compare(record, again, records, header.metric), changed_environment(record, again)
     for name, (then, now) in changed.items():
         console.print(f"{name} was {then}, is {now}", soft_wrap=True)
     if as_json:

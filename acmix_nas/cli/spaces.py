@@ -69,6 +69,7 @@ def check(space: str, as_json: bool) -> None:
     from rich.table import Table
 
     from acmix_nas.cli._console import results
+    from acmix_nas.sizes import pair, size_text
     from acmix_nas.space import load_space
     from acmix_nas.space.check import distinctions
 
@@ -76,7 +77,7 @@ def check(space: str, as_json: bool) -> None:
     found = [(proxy.name, item) for proxy in loaded.proxies.values() for item in distinctions(loaded, proxy)]
     if as_json:
         rows = [
-            {"proxy": proxy, "choice": item.choice.name, "map": item.extent, "groups": item.groups, "inert": item.inert}
+            {"proxy": proxy, "choice": item.choice.name, "map": item.map, "groups": item.groups, "inert": item.inert}
             for proxy, item in found
         ]
         say(json.dumps({"name": loaded.name, "size": loaded.size, "choices": rows}))
@@ -84,8 +85,6 @@ def check(space: str, as_json: bool) -> None:
     table = Table("proxy", "choice", "map", "options told apart", box=None, header_style="bold")
     for proxy, item in found:
         told = "  ".join(" = ".join(map(str, group)) for group in item.groups)
-        table.add_row(
-            proxy, item.choice.name, f"{item.extent} x {item.extent}", told + ("  (inert)" if item.inert else "")
-        )
+        table.add_row(proxy, item.choice.name, size_text(pair(item.map)), told + ("  (inert)" if item.inert else ""))
     results().print(table)
     results().print(f"{loaded.name}: {loaded.size:,} distinct networks, {len(loaded.choices)} choices, no error.")

@@ -60,7 +60,8 @@ class Standing:
         state: "running", "done", "stopped" before it had all its trials, or "unknown": it cannot be read.
         goal: Trials that it is to have; None if it never ran.
         counts: Status -> number of trials; trials that wait at a rung are "paused", those in training "running".
-        best: (top-1, number) of the best trial.
+        best: (score, number) of the best trial.
+        best_text: The same in words.
         front: Networks that nothing beats.
         now: Trials in training.
         left_s: Seconds left, as the process at work sees it.
@@ -72,6 +73,7 @@ class Standing:
     goal: int | None = None
     counts: dict[str, int] = field(default_factory=dict)
     best: tuple[float, int] | None = None
+    best_text: str = ""
     front: int = 0
     now: list[dict[str, Any]] = field(default_factory=list)
     left_s: float | None = None
@@ -113,14 +115,16 @@ def _standing(study: "Study") -> Standing:
     works = is_at_work(study.folder)
     running: dict[str, Any] = read_running(study.folder) if works else {}
     done = goal is not None and len(records) >= goal
-    best = front(records, study.header.measures)
+    head, metric = front(records, study.header.measures), study.header.metric
+    best = (head[0].score or 0.0, head[0].number) if head else None
     return Standing(
         name=study.header.name,
         state="running" if works else "done" if done else "stopped",
         goal=goal,
         counts=dict(counts),
-        best=(best[0].top1 or 0.0, best[0].number) if best else None,
-        front=len(best),
+        best=best,
+        best_text=f"{metric.title} {metric.stored_text(best[0])}, trial {best[1]}" if best else "",
+        front=len(head),
         now=running.get("trials", []),
         left_s=running.get("left_s"),
     )
@@ -133,7 +137,7 @@ def _lines(standing: Standing) -> list[str]:
         ("state", standing.state),
         ("trials", f"{standing.ended} of {standing.goal or '?'}"),
         *(("", text) for text in counts),
-        *([("best", f"top-1 {standing.best[0]:.4f}, trial {standing.best[1]}")] if standing.best else []),
+        *([("best", standing.best_text)] if standing.best else []),
         ("front", f"{standing.front} networks"),
         *(("now", f"trial {now['number']}, epoch {now['epoch']} of {now['epochs']}") for now in standing.now),
         *([("left", _time(standing.left_s))] if standing.left_s is not None else []),

@@ -10,8 +10,7 @@ from acmix_nas.errors import AcmixError
 from acmix_nas.hosts import HostOptions, options_of
 from acmix_nas.parts import Part, Placed
 from acmix_nas.record import Cost
-
-Size = int | tuple[int, int]
+from acmix_nas.sizes import Size, size_of
 
 
 def count(arch_or_model: Any, input_size: Size = 224) -> Cost:
@@ -27,7 +26,7 @@ def count(arch_or_model: Any, input_size: Size = 224) -> Cost:
         input_size: Extent of the square image in pixels, or (height, width).
 
     Returns:
-        The cost; of an image that is not square, `Cost.input_size` is the longer side.
+        The cost, with the size it is told of.
 
     Raises:
         AcmixError: It is neither, or a model that was merged or pruned.
@@ -38,8 +37,7 @@ def count(arch_or_model: Any, input_size: Size = 224) -> Cost:
         params += block.params
         macs += block.macs
         macs_deploy += block.macs_deploy
-    longest = input_size if isinstance(input_size, int) else max(input_size)
-    return Cost(params=params, macs=macs, macs_deploy=macs_deploy, input_size=longest)
+    return Cost(params=params, macs=macs, macs_deploy=macs_deploy, input_size=size_of(input_size))
 
 
 def breakdown(arch_or_model: Any, input_size: Size = 224) -> tuple[Part, ...]:

@@ -16,10 +16,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from acmix_nas.cost.blind import multiplying, short, sums_products
-from acmix_nas.cost.count import Size, breakdown
+from acmix_nas.cost.count import breakdown
 from acmix_nas.errors import AcmixError
 from acmix_nas.models import plain_form
 from acmix_nas.parts import total
+from acmix_nas.sizes import Size, pair
 
 PRODUCTS = (
     "conv",
@@ -155,7 +156,7 @@ def count_fvcore(model: nn.Module, input_size: Size, *, in_chans: int = 3) -> Fv
         in_chans: Channels of the image.
     """
     passed: Counter[str] = Counter()
-    images = torch.zeros(1, in_chans, *_pair(input_size))
+    images = torch.zeros(1, in_chans, *pair(input_size))
     with _evaluating(model), _quiet_fvcore(), plain_form(model), torch.no_grad():
         from fvcore.nn import FlopCountAnalysis  # its import compiles with torch.jit, and warns
 
@@ -207,16 +208,12 @@ def macs_torch(model: nn.Module, input_size: Size, *, in_chans: int = 3) -> int:
 
 def _macs_torch(model: nn.Module, input_size: Size, in_chans: int, device: str) -> int:
     shadow = copy.deepcopy(model).to(device).eval().requires_grad_(False)
-    images = torch.zeros(1, in_chans, *_pair(input_size), device=device)
+    images = torch.zeros(1, in_chans, *pair(input_size), device=device)
     # the CPU's own kernel of attention counts as nothing; as two products it counts in full, as on the meta device
     spelled_out = sdpa_kernel(SDPBackend.MATH) if device == "cpu" else nullcontext()
     with spelled_out, FlopCounterMode(display=False) as counter, plain_form(shadow), torch.no_grad():
         shadow(images)
     return int(counter.get_total_flops()) // 2
-
-
-def _pair(size: Size) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else size
 
 
 def _or_none(name: str, count: Callable[[], Counted], failures: dict[str, str]) -> Counted | None:

@@ -7,12 +7,13 @@ from torch import nn
 from acmix_nas.cost.count import breakdown
 from acmix_nas.cost.counters import cross_check
 from acmix_nas.cost.execution import Execution
-from acmix_nas.cost.network import Network, Size
+from acmix_nas.cost.network import Network
 from acmix_nas.models import build_model
 from acmix_nas.parts import OPS, Part, total
+from acmix_nas.sizes import Pair
 
 
-def exact_parts(network: Network, size: Size, how: Execution) -> tuple[Part, ...] | None:
+def exact_parts(network: Network, size: Pair, how: Execution) -> tuple[Part, ...] | None:
     """The parts of a network for images of a size, without the head where it is run without; None if it is not ours."""
     if network.arch is None:
         return None
@@ -21,7 +22,7 @@ def exact_parts(network: Network, size: Size, how: Execution) -> tuple[Part, ...
     return breakdown(build_model(network.arch, num_classes=0, img_size=size), size)
 
 
-def counts(network: Network, model: nn.Module, size: Size, how: Execution, *, counters: bool) -> dict[str, Any]:
+def counts(network: Network, model: nn.Module, size: Pair, how: Execution, *, counters: bool) -> dict[str, Any]:
     """Counts a network for one image.
 
     Args:

@@ -9,9 +9,9 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from acmix_nas.cost.network import Size
 from acmix_nas.errors import UsageError
 from acmix_nas.models import merge, plain_form
+from acmix_nas.sizes import Pair
 
 DTYPES = ("float32", "bfloat16", "float16")
 FORMS = ("paper", "train", "merged")
@@ -132,7 +132,7 @@ def prepare(model: nn.Module, how: Execution) -> nn.Module:
     return model.to(memory_format=how.memory_format)
 
 
-def make_images(batch_size: int, input_size: Size, how: Execution) -> torch.Tensor:
+def make_images(batch_size: int, input_size: Pair, how: Execution) -> torch.Tensor:
     """Random images (B, 3, H, W) as a network is given them."""
     images = torch.randn(batch_size, 3, *input_size, dtype=how.weights_dtype, device=how.device)
     return images.contiguous(memory_format=how.memory_format)

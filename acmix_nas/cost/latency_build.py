@@ -21,8 +21,9 @@ from acmix_nas.cost.clock import Clock, clock_for
 from acmix_nas.cost.environment import environment
 from acmix_nas.cost.execution import Execution, Step, conditions, make_images, make_step, prepare
 from acmix_nas.cost.latency import Block, Check, LatencyTable
-from acmix_nas.cost.network import Network, Size
+from acmix_nas.cost.network import Network
 from acmix_nas.errors import UsageError
+from acmix_nas.sizes import Pair, pair
 from acmix_nas.space import Space
 
 Progress = Callable[[str, float, float], None]
@@ -37,7 +38,7 @@ def build_table(
     *,
     how: Execution,
     batch_size: int = 1,
-    input_size: Size | None = None,
+    input_size: Pair | None = None,
     rounds: int = ROUNDS,
     held_out: int = HELD_OUT,
     seed: int = 0,
@@ -62,7 +63,7 @@ def build_table(
         UsageError: Networks are run in a way in which a block's own time is not seen.
     """
     _refuse_unseen(how)
-    size = input_size or (space.input_size, space.input_size)
+    size = input_size or pair(space.input_size)
     bench = _Bench(how, batch_size, size, rounds)
     covering, drawn = covering_archs(space), draw(space, held_out, seed)
     times: dict[Block, list[float]] = defaultdict(list)
@@ -127,7 +128,7 @@ def check(told_ms: Sequence[float], measured_ms: Sequence[float]) -> Check:
 class _Bench:
     """Times networks, each beside the same reference network."""
 
-    def __init__(self, how: Execution, batch_size: int, size: Size, rounds: int) -> None:
+    def __init__(self, how: Execution, batch_size: int, size: Pair, rounds: int) -> None:
         self._how, self._size, self._rounds = how, size, rounds
         self._images = make_images(batch_size, size, how)
         self._clock = clock_for(how.device, flush=how.flush_l2)

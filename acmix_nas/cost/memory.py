@@ -12,12 +12,13 @@ import torch
 from torch import nn
 
 from acmix_nas.cost.execution import Execution, Step, conditions, make_images, make_step, prepare
-from acmix_nas.cost.network import Network, Size
+from acmix_nas.cost.network import Network
+from acmix_nas.sizes import Pair
 
 PROC = Path("/proc/self")
 
 
-def peak_cpu_mb(network: Network, *, batch_size: int, input_size: Size, how: Execution) -> float | None:
+def peak_cpu_mb(network: Network, *, batch_size: int, input_size: Pair, how: Execution) -> float | None:
     """Peak resident memory of one run on the CPU, in a fresh process.
 
     The highest resident set during the run, less the resident set before the network was built: weights, images, what

@@ -2,16 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Self
 
 from torch import nn
 
 from acmix_nas.arch import Arch
 from acmix_nas.errors import UsageError
-
-Size = tuple[int, int]
-"""(height, width) of an image in pixels."""
+from acmix_nas.sizes import Pair, Size, pair
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +61,7 @@ class Network:
             return False
         return self.having_impl("full").arch == other.having_impl("full").arch
 
-    def build(self, input_size: Size | int, *, features_only: bool = False) -> nn.Module:
+    def build(self, input_size: Size, *, features_only: bool = False) -> nn.Module:
         """The network in evaluation mode, with random weights, for images of `input_size` pixels.
 
         No path is dropped (stochastic depth is 0), also where timm's recipe would.
@@ -79,7 +76,7 @@ class Network:
         # Importing these takes seconds, which the description alone should not cost.
         from timm.layers.drop import DropPath
 
-        size = (input_size, input_size) if isinstance(input_size, int) else input_size
+        size = pair(input_size)
         model = (
             _build_ours(self.arch, size, features_only) if self.arch else _build_timm(self.name, size, features_only)
         )
@@ -98,27 +95,13 @@ class Network:
         return cls(name=values["name"], arch=values["arch"] and Arch.from_dict(values["arch"]))
 
 
-def _build_ours(arch: Arch, size: Size, features_only: bool) -> nn.Module:
-    from timm.models import build_model_with_cfg
+def _build_ours(arch: Arch, size: Pair, features_only: bool) -> nn.Module:
+    from acmix_nas.models import build_features, build_model
 
-    from acmix_nas import registry
-    from acmix_nas.models import build_model
-
-    if not features_only:
-        return build_model(arch, img_size=size)
-    model: nn.Module = build_model_with_cfg(
-        partial(build_model, arch),
-        arch.host,
-        False,
-        pretrained_cfg={"architecture": arch.host},
-        feature_cfg=dict(registry.load("hosts", arch.host).FEATURES),
-        features_only=True,
-        img_size=size,
-    )
-    return model
+    return build_features(arch, img_size=size) if features_only else build_model(arch, img_size=size)
 
 
-def _build_timm(name: str, size: Size, features_only: bool) -> nn.Module:
+def _build_timm(name: str, size: Pair, features_only: bool) -> nn.Module:
     model = _create(name, features_only=features_only)
     usual = getattr(model, "default_cfg", {}).get("input_size", (3, *size))[1:]
     inner = getattr(model, "model", model) if features_only else model

@@ -9,10 +9,11 @@ import torch
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.cost.count import breakdown
 from acmix_nas.cost.execution import Execution, prepare
-from acmix_nas.cost.network import Network, Size
+from acmix_nas.cost.network import Network
 from acmix_nas.cost.stages import StageCost, stage_costs
 from acmix_nas.cost.where import module_times, op_times
 from acmix_nas.operators.conv import KERNEL_SIZE
+from acmix_nas.sizes import Pair
 
 STEPS = {
     "convolution": (("convolution",), ()),
@@ -73,7 +74,7 @@ def _rows(cost: StageCost, times: Mapping[tuple[int | None, str], float] | None)
 
 
 def _times(
-    network: Network, arch: Arch | None, size: Size, images: torch.Tensor, how: Execution
+    network: Network, arch: Arch | None, size: Pair, images: torch.Tensor, how: Execution
 ) -> dict[tuple[int | None, str], float] | None:
     """(stage, op) -> milliseconds of a network with this arch; None for None."""
     if arch is None:

@@ -13,13 +13,14 @@ from acmix_nas.cost.counts import counts, exact_parts
 from acmix_nas.cost.environment import environment
 from acmix_nas.cost.execution import Execution, Step, prepare
 from acmix_nas.cost.machine import gpu_clocks, gpu_state
-from acmix_nas.cost.network import Network, Size
+from acmix_nas.cost.network import Network
 from acmix_nas.cost.paper import paper_rows
 from acmix_nas.cost.rows import make_row, peak_mb
 from acmix_nas.cost.steps import Progress, Steps
 from acmix_nas.cost.together import Effort, Subject, time_together
 from acmix_nas.cost.where import foreign_parts, module_times, shares
 from acmix_nas.errors import UsageError
+from acmix_nas.sizes import Pair, Size, pair, size_of
 
 __all__ = ["Effort", "profile_rows", "throughputs"]
 
@@ -29,7 +30,7 @@ def profile_rows(
     *,
     how: Execution,
     batch_sizes: Sequence[int] = (1,),
-    input_size: Size | int = 224,
+    input_size: Size = 224,
     baseline: int = 0,
     by: str | None = None,
     effort: Effort | None = None,
@@ -56,7 +57,7 @@ def profile_rows(
             even one image fits into memory.
     """
     effort = effort or Effort()
-    size = (input_size, input_size) if isinstance(input_size, int) else input_size
+    size = pair(input_size)
     _refuse_equals(networks, how)
     _refuse_foreign(networks, by)
     steps = Steps(progress, len(networks), len(batch_sizes), effort.limit_s, memory=effort.memory)
@@ -83,7 +84,7 @@ def profile_rows(
 
 
 def throughputs(
-    archs: Mapping[str, Arch], *, input_size: int, batch_size: int, device: torch.device | str, limit_s: float = 2.0
+    archs: Mapping[str, Arch], *, input_size: Size, batch_size: int, device: torch.device | str, limit_s: float = 2.0
 ) -> dict[str, float]:
     """Images a second of full networks, timed interleaved in float32, channels_last, inference mode, plain form.
 
@@ -97,7 +98,7 @@ def throughputs(
     Returns:
         Name -> images a second at the median latency.
     """
-    how, size = Execution(device=str(device), form="paper"), (input_size, input_size)
+    how, size = Execution(device=str(device), form="paper"), pair(input_size)
     networks = [Network(name=name, arch=arch) for name, arch in archs.items()]
     subjects = [Subject(network, prepare(network.build(size), how), {}) for network in networks]
     batch = time_together(subjects, batch_size, size, how, Effort(limit_s=limit_s), lambda share: None)
@@ -142,9 +143,9 @@ def _where(subject: Subject, step: Step, by: str) -> dict[str, Any]:
     }
 
 
-def _said(effort: Effort, size: Size, device: str) -> dict[str, Any]:
+def _said(effort: Effort, size: Pair, device: str) -> dict[str, Any]:
     return {
-        "input_size": size[0] if size[0] == size[1] else list(size),
+        "input_size": size_of(size),
         "target_spread": effort.spread,
         "time_limit_s": effort.limit_s,
         "interval": LEVEL,
@@ -152,7 +153,7 @@ def _said(effort: Effort, size: Size, device: str) -> dict[str, Any]:
     }
 
 
-def _subject(network: Network, size: Size, how: Execution, *, counters: bool) -> Subject:
+def _subject(network: Network, size: Pair, how: Execution, *, counters: bool) -> Subject:
     model = network.build(size, features_only=how.features_only)
     counted = counts(network, model, size, how, counters=counters)
     return Subject(network, prepare(model, how), counted)

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from acmix_nas import registry
 from acmix_nas.arch import Arch, Mixer
-from acmix_nas.cost.count import Size, breakdown
+from acmix_nas.cost.count import breakdown
 from acmix_nas.operators.conv import KERNEL_SIZE
 from acmix_nas.parts import Part
+from acmix_nas.sizes import Size
 
 SYMBOLS = {
     "HW": "pixels of the map; for attention and its projections padded to whole windows, and with a class token",

@@ -9,9 +9,10 @@ from torch import nn
 from acmix_nas.cost.clock import Run, capture, clock_for
 from acmix_nas.cost.execution import Execution, Step, conditions, first_run, make_images, make_step
 from acmix_nas.cost.fit import largest_fitting, ran_out, within_memory
-from acmix_nas.cost.network import Network, Size
+from acmix_nas.cost.network import Network
 from acmix_nas.cost.timing import Timing, measure
 from acmix_nas.errors import UsageError
+from acmix_nas.sizes import Pair
 
 ROUNDS, COMPARED_ROUNDS = 10, 30
 """Repetitions before the spread is believed; the more for networks that are compared, whose ratio needs them."""
@@ -71,7 +72,7 @@ class Batch:
 def time_together(
     subjects: Sequence[Subject],
     batch_size: int,
-    size: Size,
+    size: Pair,
     how: Execution,
     effort: Effort,
     tick: Callable[[float], None],
@@ -111,7 +112,7 @@ def time_together(
     return Batch(asked=batch_size, size=ran, steps=steps, firsts=firsts, timings=list(timings.values()))
 
 
-def _first(step: Step, subject: Subject, size: Size) -> tuple[float, int]:
+def _first(step: Step, subject: Subject, size: Pair) -> tuple[float, int]:
     try:
         return first_run(step)
     except Exception as error:  # networks, dtypes and the compiler fail in ways of their own

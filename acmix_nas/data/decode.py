@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from acmix_nas.data.draw import Indices
 from acmix_nas.data.formats import FORMATS
 from acmix_nas.data.source import Part
 from acmix_nas.errors import AcmixError, DataError
+from acmix_nas.sizes import Size, pair, size_text
 
 BROKEN_SHARE = 0.01
 """A source with a larger share of unreadable files is refused."""
@@ -37,7 +39,7 @@ class Decoded:
     """Images of one part.
 
     Attributes:
-        images: uint8 (N, 3, size, size); zero where broken.
+        images: uint8 (N, 3, H, W); zero where broken.
         broken: Reason for each place that could not be decoded.
         traits: How many of the others were of which unusual kind, by the names of `traits_of`.
     """
@@ -51,8 +53,8 @@ class Decoded:
         return np.setdiff1d(np.arange(len(self.images)), np.array(list(self.broken), dtype=np.int64))
 
 
-def decode(part: Part, chosen: Indices, *, input_size: int, progress: Callable[[int], None] | None = None) -> Decoded:
-    """Decodes images as RGB: shorter side scaled to `input_size`, the centre cut out, turned as EXIF says.
+def decode(part: Part, chosen: Indices, *, input_size: Size, progress: Callable[[int], None] | None = None) -> Decoded:
+    """Decodes images as RGB: scaled until they cover `input_size`, the centre cut out, turned as EXIF says.
 
     Args:
         part: The images.
@@ -64,7 +66,7 @@ def decode(part: Part, chosen: Indices, *, input_size: int, progress: Callable[[
         DataError: The result does not fit into memory.
     """
     check_memory(len(chosen), input_size)
-    images = torch.zeros((len(chosen), 3, input_size, input_size), dtype=torch.uint8)
+    images = torch.zeros((len(chosen), 3, *pair(input_size)), dtype=torch.uint8)
     decoded = Decoded(images)
     starts = range(0, len(chosen), _BATCH)
     with _threads() as pool:
@@ -105,13 +107,14 @@ def inspect(part: Part, chosen: Indices) -> Iterator[tuple[int, Look | str]]:
         yield from zip(chosen.tolist(), pool.map(lambda index: _look(part, index), chosen.tolist()), strict=True)
 
 
-def decode_image(image: Image.Image, input_size: int) -> npt.NDArray[np.uint8]:
-    """One opened image as uint8 (input_size, input_size, 3)."""
+def decode_image(image: Image.Image, input_size: Size) -> npt.NDArray[np.uint8]:
+    """One opened image as uint8 (H, W, 3)."""
+    height, width = pair(input_size)
     # Lets JPEG be decoded at 1/2, 1/4 or 1/8 of its size, which averages blocks. Of photographs decoded at 64 and 112
     # pixels, values then differ from those of a full decoding by 0.9 and 0.6 of 255 if twice the size is kept for
     # resampling, and by 2.2 if the size itself is; it takes a tenth longer.
-    image.draft("RGB", (2 * input_size, 2 * input_size))
-    return np.asarray(ImageOps.fit(_upright(image), (input_size, input_size), Image.Resampling.BICUBIC))
+    image.draft("RGB", (2 * width, 2 * height))
+    return np.asarray(ImageOps.fit(_upright(image), (width, height), Image.Resampling.BICUBIC))
 
 
 def traits_of(image: Image.Image) -> tuple[str, ...]:
@@ -147,18 +150,18 @@ def check_broken(reasons: list[str], total: int, allowed: float = BROKEN_SHARE, 
         )
 
 
-def check_memory(count: int, size: int) -> None:
-    """Refuses decoded images, `count` of `size` x `size` pixels, that do not fit into memory.
+def check_memory(count: int, size: Size) -> None:
+    """Refuses decoded images, `count` of a size, that do not fit into memory.
 
     Raises:
         DataError: They do not.
     """
-    need, have = count * 3 * size**2, available_memory()
+    need, have = count * 3 * prod(pair(size)), available_memory()
     if have is not None and need > 0.8 * have:
         raise DataError(
-            f"decoded images are kept in memory: {count} images of {size} x {size} pixels need {need / 1e9:.1f} GB, "
-            f"{have / 1e9:.1f} GB are free. Take fewer images or a smaller input size, or make a store with `acmix "
-            "data subset` and take all its images, which stay on disk."
+            f"decoded images are kept in memory: {count} images of {size_text(pair(size))} pixels need "
+            f"{need / 1e9:.1f} GB, {have / 1e9:.1f} GB are free. Take fewer images or a smaller "
+            "input size, or make a store with `acmix data subset` and take all its images, which stay on disk."
         )
 
 
@@ -188,7 +191,7 @@ def _decode_batch(images: torch.Tensor, part: Part, chosen: Indices, start: int)
         try:
             with part.open(int(chosen[start + place])) as image:
                 traits = traits_of(image)
-                pixels = decode_image(image, images.shape[-1])
+                pixels = decode_image(image, (images.shape[-2], images.shape[-1]))
         except AcmixError:
             raise
         except Exception as error:  # Pillow lets through whatever its readers of damaged fields raise

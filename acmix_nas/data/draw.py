@@ -1,11 +1,28 @@
 """Which images go into which split: seeded draws on labels alone, before anything is decoded."""
 
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import numpy.typing as npt
 
 from acmix_nas.errors import DataError
 
 Indices = npt.NDArray[np.int64]
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """The global generators of `random` and `numpy` start from a seed, and afterwards are as they were."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (timm draws from it)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
 
 
 def draw_held_out(labels: Indices, size: int, seed: int) -> Indices:

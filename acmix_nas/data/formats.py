@@ -68,7 +68,9 @@ def check_regular(file: Path) -> None:
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error}. Check the path, or remove the link.") from error
     if not is_regular:
-        raise DataError(f"a source is read from regular files; {file} is none. Remove it, or copy its content there.")
+        raise DataError(
+            f"a source is read from regular files; {file} is not one. Remove it, or copy its content there."
+        )
 
 
 @cache

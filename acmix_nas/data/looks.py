@@ -119,8 +119,8 @@ def _start_of(file: Path) -> str:
         return ""
 
 
-_CLASS_FOLDERS = "What would be read is a folder for each class: train/CLASS/*.jpg and val/CLASS/*.jpg."
-_LABELS = "What would be read is a class for each image: class folders, or labels.csv with file_name and label."
+_CLASS_FOLDERS = "acmix reads a folder for each class: train/CLASS/*.jpg and val/CLASS/*.jpg."
+_LABELS = "acmix reads a class for each image: class folders, or labels.csv with file_name and label."
 
 LOOKS = (
     _Look("COCO: boxes and masks, many to an image, and no class of the image", _LABELS, _is_coco),
@@ -153,18 +153,17 @@ LOOKS = (
     ),
     _Look(
         "a data set that `save_to_disk` of Hugging Face's datasets wrote",
-        "What would be read are its Parquet files: write them with to_parquet, as train.parquet and "
-        "validation.parquet.",
+        "acmix reads its Parquet files: write them with to_parquet, as train.parquet and validation.parquet.",
         _is_saved_dataset,
     ),
     _Look(
         "MosaicML's streaming shards",
-        "What would be read are WebDataset shards, Parquet files or class folders: convert them.",
+        "acmix reads WebDataset shards, Parquet files or class folders: convert them.",
         _is_mosaic,
     ),
     _Look(
         "TFRecord files",
-        "What would be read are WebDataset shards, Parquet files or class folders: convert them.",
+        "acmix reads WebDataset shards, Parquet files or class folders: convert them.",
         _has("*.tfrecord*|*/*.tfrecord*|train-00000-of-*[0-9]|validation-00000-of-*[0-9]"),
     ),
     _Look("an LMDB database", f"Unpack it. {_CLASS_FOLDERS}", _has("data.mdb|*/data.mdb|*.lmdb|*.mdb")),

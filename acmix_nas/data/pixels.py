@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from acmix_nas.data.draw import Indices
 from acmix_nas.data.stored import StoredImages
+from acmix_nas.sizes import Size, fitted, pair
 
 Moments = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation of each channel, of pixels in [0, 1]."""
@@ -41,15 +42,24 @@ class Pixels:
         return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
-def resize(images: torch.Tensor, size: int) -> torch.Tensor:
-    """Square uint8 images (N, C, H, H) at another extent."""
-    if images.shape[-1] == size:
+def resize(images: torch.Tensor, size: Size) -> torch.Tensor:
+    """uint8 images (N, C, H, W) at another size; what does not fit its shape is cut off evenly."""
+    images = centre(images, size)
+    if tuple(images.shape[-2:]) == pair(size):
         return images
     parts = [
-        F.interpolate(part.float(), size=(size, size), mode="bilinear", antialias=True).round().clamp(0, 255).byte()
+        F.interpolate(part.float(), size=pair(size), mode="bilinear", antialias=True).round().clamp(0, 255).byte()
         for part in torch.split(images, 1000)
     ]
     return torch.cat(parts)
+
+
+def centre(images: torch.Tensor, size: Size) -> torch.Tensor:
+    """The largest middle part of images (N, C, H, W) that has the shape of a size."""
+    height, width = images.shape[-2:]
+    rows, columns = fitted((height, width), size)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return images[..., top : top + rows, left : left + columns]
 
 
 def measure_moments(images: torch.Tensor | StoredImages) -> Moments:

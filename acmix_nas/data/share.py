@@ -57,7 +57,7 @@ def divided(train: Part, validation: Part | None, where: str) -> tuple[Part, Par
     """
     if validation is not None and not (len(validation.labels) and (validation.labels == -1).all()):
         return train, validation, ()
-    notes = [] if validation is None else [f"{where} has a part that is passed over: all its labels are -1"]
+    notes = [] if validation is None else [f"{where} has a part that is skipped: all its labels are -1"]
     rest, held_out, note = hold_out(train, where)
     return rest, held_out, (*notes, note)
 
@@ -79,9 +79,10 @@ def hold_out(part: Part, where: str) -> tuple[Share, Share, str]:
     classes, counts = np.unique(labels, return_counts=True)
     if counts.min() < 3:
         raise DataError(
-            f"{where} has no validation images of its own, so that each class needs three images: to train on, for "
-            f"search, for report. {(counts < 3).sum()} of its {len(classes)} classes have fewer; the first is that of "
-            f"{part.name(int(np.flatnonzero(labels == classes[counts.argmin()])[0]))}. Add images, or leave it out."
+            f"{where} has no validation images of its own, so each class needs three images: for training, search "
+            f"and report. {(counts < 3).sum()} of its {len(classes)} classes have fewer; the first is that of "
+            f"{part.name(int(np.flatnonzero(labels == classes[counts.argmin()])[0]))}. Add images, or leave it "
+            "out."
         )
     size = min(len(labels) - 2 * len(classes), max(len(classes), min(HELD_OUT_MOST, len(labels) // HELD_OUT)))
     held_out = draw_held_out(labels, size, SEED)

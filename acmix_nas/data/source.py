@@ -39,7 +39,7 @@ class Source:
     Attributes:
         kind: Name of the module in `data/sources/` that reads it.
         name: Short name for headers and captions.
-        classes: Names of the classes; the label is the index.
+        classes: Names of the classes; the label is the index. () of a source without classes, whose labels are all 0.
         train: Images to train on.
         validation: Images of the validation part.
         search: Images that the source itself holds out of `train`; None where they are to be drawn.
@@ -69,20 +69,22 @@ class Source:
         return (*self.notes, f"{sum(self.passed_over.values()):,} files of {self.name} are not read: {counts}")
 
     def __post_init__(self) -> None:
-        """Checks what every source must have: two classes or more, and training images of every class of the others."""
+        """Checks what every source must have: images, and classes, if any, that are two or more and all trained on."""
         for part, what in ((self.train, "train"), (self.validation, "validation")):
             if not len(part.labels):
                 raise DataError(
                     f"each part of a source has images; {self.name}, read as {self.kind}, has no {what} image."
                 )
-            if part.labels.min() < 0 or part.labels.max() >= len(self.classes):
+            if part.labels.min() < 0 or part.labels.max() >= max(len(self.classes), 1):
                 raise DataError(
                     f"the labels of {self.name} are 0 to {max(len(self.classes) - 1, 0)}; its {what} part has "
                     f"{part.labels.min()} to {part.labels.max()}. A part without labels (-1) cannot be used."
                 )
+        if not self.classes:
+            return
         if len(self.classes) < 2:
             raise DataError(
-                f"classification needs two classes or more; {self.name}, read as {self.kind}, has "
+                f"a source of classes has two classes or more; {self.name}, read as {self.kind}, has "
                 f"{', '.join(self.classes)} only; its first image is {self.train.name(0)}."
             )
         trained = np.bincount(self.train.labels, minlength=len(self.classes)) > 0

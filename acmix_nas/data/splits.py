@@ -1,101 +1,41 @@
 """The three disjoint splits of a source: train, search (held out of the training images) and report."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
 from os import PathLike
-from typing import Any, Self
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
 
 from acmix_nas.data.decode import Progress, check_broken, check_memory, decode
 from acmix_nas.data.draw import Indices, draw_balanced, draw_held_out
-from acmix_nas.data.fingerprint import is_former
+from acmix_nas.data.images import Images, Splits, Targets
 from acmix_nas.data.open import open_source
 from acmix_nas.data.pixels import Pixels, measure_moments, resize
 from acmix_nas.data.source import Part, Source
 from acmix_nas.data.stored import StoredImages
 from acmix_nas.errors import DataError
+from acmix_nas.sizes import Size, covers, pair, size_of, size_text
 
 SEARCH_SHARE = 6
 """One of so many training images is held out for the search split."""
 SEARCH_MOST = 5000
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Images:
-    """Labelled images.
-
-    Attributes:
-        images: uint8 (N, C, S, S), in memory or, of a large store, on disk. S is the splits' input size; images of a
-            store stay at the store's size, which may be larger.
-        labels: int64 (N,).
-    """
-
-    images: torch.Tensor | StoredImages
-    labels: torch.Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
+ReadTargets: TypeAlias = Callable[[Part, Indices, torch.Tensor | StoredImages], Targets]
+"""What is to be predicted for images of a part: (part, their places there, the images) -> targets."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Splits:
-    """Disjoint splits of one source.
+class Reads(Protocol):
+    """Says which sources are read, and what is to be predicted for an image: a task."""
 
-    Attributes:
-        train: Images to train on.
-        search: Images of the source's training part that search, pruning and fidelity read.
-        report: The source's validation images; None unless asked for.
-        name: "fashion_mnist (embedded)", or the name of the source.
-        fingerprint: Tells sources apart by what is in them, as `acmix_nas.data.fingerprint` says.
-        classes: Names of the classes; the label is the index.
-        in_chans: 1 for grey, 3 for RGB.
-        input_size: Height and width in pixels that a network takes.
-        mean: Of each channel over the train images (of a store: all of its train images), in [0, 1].
-        std: Of each channel over the same images, in [0, 1].
-        embedded: Whether these are the images that come with the package.
-        seed: Seed of the draws.
-        skipped: (path, reason) of each file that could not be decoded.
-        notes: What a reader of the results should know of the images.
-        former: Fingerprint by the rule of acmix-nas 0.1; "" where `fingerprint` itself is by it.
-    """
+    def check(self, source: Source) -> None:
+        """Raises an error for a source that it does not read."""
 
-    train: Images
-    search: Images
-    report: Images | None
-    name: str
-    fingerprint: str
-    classes: tuple[str, ...]
-    in_chans: int
-    input_size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    embedded: bool
-    seed: int
-    skipped: tuple[tuple[str, str], ...] = ()
-    notes: tuple[str, ...] = ()
-    former: str = ""
-
-    def like(self, stored: object) -> Self:
-        """These splits with their fingerprint by the rule that a stored one was made by, so that both compare."""
-        if isinstance(stored, str) and is_former(stored) and self.former:
-            return replace(self, fingerprint=self.former, former="")
-        return self
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain facts for a record: which source, which draw, how many images."""
-        counts = {"train": len(self.train), "search": len(self.search)}
-        return {
-            "name": self.name,
-            "fingerprint": self.fingerprint,
-            **({"former": self.former} if self.former else {}),
-            "num_classes": len(self.classes),
-            "counts": counts if self.report is None else {**counts, "report": len(self.report)},
-            "in_chans": self.in_chans,
-            "input_size": self.input_size,
-            "seed": self.seed,
-            "skipped": len(self.skipped),
-        }
+    @property
+    def targets(self) -> ReadTargets:
+        """What is to be predicted for images of a part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +79,14 @@ def held_out_size(labels: Indices) -> int:
 def load_splits(
     source: str | PathLike[str] | None,
     *,
-    input_size: int,
+    input_size: Size,
     train_images: int | None,
     seed: int,
     with_report: bool,
     search_images: int | None = None,
     at_most: bool = False,
     like: str | None = None,
+    reads: Reads | None = None,
     progress: Progress | None = None,
 ) -> Splits:
     """Draws the splits of a source and decodes the drawn images.
@@ -157,7 +98,7 @@ def load_splits(
     Args:
         source: None for the embedded images, or what `open_source` takes: a folder with train/CLASS/* and val/CLASS/*,
             a store of `acmix data subset`, tar or Parquet files, shards, or a name with a prefix.
-        input_size: Height and width in pixels.
+        input_size: Height and width in pixels, one number for squares.
         train_images: How many images to train on, equally many of each class as far as possible; None for all.
         seed: Seed of the draws.
         with_report: Whether the report split is read too.
@@ -165,21 +106,25 @@ def load_splits(
             all that the source itself holds out (a store; embedded: 2,000), of which one of each class is the least.
         at_most: Whether a source with fewer than `train_images` gives all it has; else that is an error.
         like: A stored fingerprint; that of the splits is by the rule that it was made by.
+        reads: Says which sources are read and what is to be predicted for an image; None for its class.
         progress: Called with (images decoded, images in all).
 
     Raises:
         DataError: The source is not laid out so, has unreadable files, or has not as many images as asked for.
     """
-    if input_size < 1:
-        raise DataError(f"input_size is a number of pixels from 1 up; it is {input_size}.")
+    if min(pair(input_size)) < 1:
+        raise DataError(f"input_size is a number of pixels from 1 up; it is {size_text(input_size)}.")
     if seed < 0:
         raise DataError(f"the seed of a draw is a whole number from 0 up; it is {seed}.")
     opened = open_source(source)
+    if reads is not None:
+        reads.check(opened)
     train, search = Draw(train_images, search_images, seed, at_most).train_and_search(opened)
     chosen = [(opened.train, train), (opened.search or opened.train, search)]
     if with_report:
         chosen.append((opened.validation, np.arange(len(opened.validation.labels))))
-    reader = _Reader(input_size, sum(len(indices) for _, indices in chosen), progress)
+    targets = _classes if reads is None else reads.targets
+    reader = _Reader(input_size, targets, sum(len(indices) for _, indices in chosen), progress)
     images = [reader.read(part, indices) for part, indices in chosen]
     check_broken([f"{path} ({reason})" for path, reason in reader.skipped], reader.total)
     mean, std = getattr(opened.train, "moments", None) or measure_moments(images[0].images)
@@ -191,7 +136,7 @@ def load_splits(
         fingerprint=opened.fingerprint,
         classes=opened.classes,
         in_chans=images[0].images.shape[1],
-        input_size=input_size,
+        input_size=size_of(input_size),
         mean=mean,
         std=std,
         embedded=opened.kind == "embedded",
@@ -203,11 +148,16 @@ def load_splits(
     return splits.like(like)
 
 
+def _classes(part: Part, chosen: Indices, _images: torch.Tensor | StoredImages) -> torch.Tensor:
+    return torch.from_numpy(part.labels[chosen])
+
+
 class _Reader:
     """Reads images of parts: decodes them, or takes pixels as they are."""
 
-    def __init__(self, input_size: int, total: int, progress: Progress | None) -> None:
+    def __init__(self, input_size: Size, targets: ReadTargets, total: int, progress: Progress | None) -> None:
         self.input_size = input_size
+        self.targets = targets
         self.total = total
         self.done = 0
         self.progress = progress
@@ -216,26 +166,29 @@ class _Reader:
 
     def read(self, part: Part, chosen: Indices) -> Images:
         if isinstance(part, Pixels):
-            return Images(images=self._take(part, chosen), labels=torch.from_numpy(part.labels[chosen]))
+            images = self._take(part, chosen)
+            return Images(images=images, targets=self.targets(part, chosen, images))
         decoded = decode(part, chosen, input_size=self.input_size, progress=self._advance)
         self.skipped += [(part.name(int(chosen[place])), why) for place, why in sorted(decoded.broken.items())]
         kept = decoded.kept()
         # Where nothing is broken, the images need no second copy.
         images = decoded.images[torch.from_numpy(kept)] if decoded.broken else decoded.images
-        return Images(images=images, labels=torch.from_numpy(part.labels[chosen[kept]]))
+        return Images(images=images, targets=self.targets(part, chosen[kept], images))
 
     def _take(self, part: Pixels, chosen: Indices) -> torch.Tensor | StoredImages:
-        images, size = part.images, part.images.shape[-1]
-        keeps_size = part.stored and size >= self.input_size
+        images, size = part.images, size_of(part.images.shape[-2:])
+        is_large = part.stored and covers(size, self.input_size)
         is_whole = len(chosen) == len(images)
-        if keeps_size and is_whole:
+        if is_large and is_whole:
             return images
-        check_memory(len(chosen), max(size, self.input_size))
+        check_memory(len(chosen), size if is_large else max(size, self.input_size, key=lambda each: prod(pair(each))))
         if not (is_whole and isinstance(images, torch.Tensor)):
             images = images[torch.from_numpy(chosen)]
-        if part.stored and size < self.input_size:
-            self.notes[f"the store has images of {size} px; they are enlarged to {self.input_size} px"] = None
-        return images if keeps_size else resize(images, self.input_size)
+        if part.stored and not is_large:
+            self.notes[
+                f"the store has images of {size_text(size)} px; they are enlarged to {size_text(self.input_size)} px"
+            ] = None
+        return images if is_large else resize(images, self.input_size)
 
     def _advance(self, more: int) -> None:
         self.done += more

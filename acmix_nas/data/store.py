@@ -1,7 +1,7 @@
 """A store: a folder with decoded images that are read as they are needed, never decoded again.
 
     index.json            what is in it and where it came from; written last, so that a folder with it is whole
-    SPLIT.images.bin      uint8 (N, 3, S, S), nothing but pixels
+    SPLIT.images.bin      uint8 (N, 3, H, W), nothing but pixels
     SPLIT.checksums.npy   uint64 (N,): of each image's pixels
     SPLIT.labels.npy      int64 (N,)
     SPLIT.places.npy      int64 (N,): which image of the source's part it was
@@ -11,9 +11,9 @@ acmix-nas 0.1, of version 1, have no checksums.
 """
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from acmix_nas.data.pixels import Moments
 from acmix_nas.data.source import digest
 from acmix_nas.data.stored import Checksums, StoredImages
 from acmix_nas.errors import DataError
+from acmix_nas.sizes import Size, pair, size_of
 
 FORMAT = "acmix-store"
 VERSION = 2
@@ -45,7 +46,7 @@ class Index:
         fingerprint: Tells stores apart by class names, size, labels and checksums, or in version 1 as `former`.
         former: 16 hexadecimal digits of the SHA-256 of class names, size, labels and pixels, as acmix-nas 0.1 had it.
         classes: Names of the classes; the label is the index.
-        size: Height and width of the images in pixels.
+        size: Height and width of the images in pixels, one number for squares.
         images: Number of images of each split.
         moments: Mean and standard deviation of each channel over the train images, in [0, 1].
         recipe: What the subset was drawn by.
@@ -59,7 +60,7 @@ class Index:
     fingerprint: str
     former: str
     classes: tuple[str, ...]
-    size: int
+    size: Size
     images: dict[str, int]
     moments: Moments
     recipe: dict[str, Any]
@@ -92,10 +93,11 @@ def read_index(folder: Path) -> Index:
         values = {name: content[name] for name in Index.__dataclass_fields__}
         mean, std = values["moments"]
         values["moments"] = (tuple(mean), tuple(std))
+        values["size"] = size_of(values["size"])
         values["broken"] = tuple((file, reason) for file, reason in values["broken"])
         index = Index(**{**values, "classes": tuple(values["classes"]), "notes": tuple(values["notes"])})
         _check_index(index)
-        lengths = {f"{split}.images.bin": index.images[split] * 3 * index.size**2 for split in SPLITS}
+        lengths = {f"{split}.images.bin": index.images[split] * 3 * prod(pair(index.size)) for split in SPLITS}
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise DataError(f"{folder / INDEX} is damaged: {error!r}. Make the store again.") from error
     for name, length in lengths.items():
@@ -119,7 +121,7 @@ def open_split(folder: Path, index: Index, split: str) -> tuple[StoredImages, In
     return StoredImages(folder / f"{split}.images.bin", count, index.size, checksums), labels
 
 
-def fingerprint_of(classes: Sequence[str], size: int, parts: Iterable[tuple[Indices, Checksums]]) -> str:
+def fingerprint_of(classes: Sequence[str], size: Size, parts: Iterable[tuple[Indices, Checksums]]) -> str:
     """Fingerprint of a store, from labels and checksums of its splits in order."""
     pieces: list[str | bytes] = [json.dumps([*classes, size])]
     for labels, checksums in parts:
@@ -148,13 +150,13 @@ def _check_index(index: Index) -> None:
         *index.notes,
         *(word for pair in index.broken for word in pair),
     ]
-    counts = [index.size, *(index.images[split] for split in SPLITS)]
+    counts = [*pair(index.size), *(index.images[split] for split in SPLITS)]
     moments = [value for triple in index.moments for value in triple]
     if not all(isinstance(word, str) for word in words) or len(index.classes) < 2:
         raise ValueError("names that are no text, or fewer than two classes")
-    if not all(type(count) is int and 0 < count < MOST for count in counts) or index.size > MOST_PIXELS:
+    if not all(type(count) is int and 0 < count < MOST for count in counts) or max(pair(index.size)) > MOST_PIXELS:
         raise ValueError(f"sizes {counts}")
-    if [len(triple) for triple in index.moments] != [3, 3] or not all(math.isfinite(value) for value in moments):
+    if [len(triple) for triple in index.moments] != [3, 3] or not all(isfinite(value) for value in moments):
         raise ValueError(f"moments {index.moments}")
     if not all(isinstance(value, dict) for value in (index.recipe, index.traits, index.versions)):
         raise ValueError("a recipe, traits or versions that are no mapping")

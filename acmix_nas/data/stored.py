@@ -12,13 +12,14 @@ import numpy.typing as npt
 import torch
 
 from acmix_nas.errors import DataError
+from acmix_nas.sizes import Size, pair
 
 Checksums = npt.NDArray[np.uint64]
 """Of each image the first 8 bytes of the SHA-256 of its pixels, (N,)."""
 
 
 class StoredImages:
-    """uint8 images (N, 3, S, S) in a file; indexed as a tensor is, it gives tensors.
+    """uint8 images (N, 3, H, W) in a file; indexed as a tensor is, it gives tensors.
 
     A file that is mapped into memory and cut by somebody else kills the process that reads it (SIGBUS). This one is
     read with `pread`, which then says so; it is faster, too. The file stays open, so that a store that is replaced
@@ -27,15 +28,15 @@ class StoredImages:
     Args:
         file: Pixels of all images and nothing else.
         count: Number of images.
-        size: Height and width in pixels.
+        size: Height and width in pixels, one number for squares.
         checksums: Of the images; None for a store without, as acmix-nas 0.1 made them.
 
     Raises:
         DataError: The file cannot be opened.
     """
 
-    def __init__(self, file: Path, count: int, size: int, checksums: Checksums | None = None) -> None:
-        self.shape = torch.Size((count, 3, size, size))
+    def __init__(self, file: Path, count: int, size: Size, checksums: Checksums | None = None) -> None:
+        self.shape = torch.Size((count, 3, *pair(size)))
         self.checksums = checksums
         self._file = file
         self._checked = np.zeros(count, dtype=np.bool_)
@@ -67,7 +68,7 @@ class StoredImages:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process opens the file itself."""
-        return StoredImages, (self._file, len(self), self.shape[-1], self.checksums)
+        return StoredImages, (self._file, len(self), (self.shape[-2], self.shape[-1]), self.checksums)
 
     def numpy(self) -> npt.NDArray[np.uint8]:
         """All of them, in memory."""

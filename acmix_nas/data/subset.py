@@ -10,6 +10,7 @@ from acmix_nas.data.draw import Indices, draw_balanced, draw_held_out, draw_per_
 from acmix_nas.data.source import Part, Source
 from acmix_nas.data.splits import held_out_size
 from acmix_nas.errors import DataError
+from acmix_nas.sizes import Size, pair, size_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,7 @@ class Plan:
     Attributes:
         classes: Names of its classes; the label is the index.
         splits: "train", "search" and "report": disjoint.
-        size: Height and width of its images in pixels.
+        size: Height and width of its images in pixels, one number for squares.
         recipe: What makes two subsets the same, as plain values.
         notes: What was asked for and could not be had, and what of the source is not read.
         former: Fingerprint of the source by the rule of acmix-nas 0.1.
@@ -42,7 +43,7 @@ class Plan:
 
     classes: tuple[str, ...]
     splits: dict[str, Planned]
-    size: int
+    size: Size
     recipe: dict[str, Any]
     notes: tuple[str, ...]
     former: str = ""
@@ -58,7 +59,7 @@ def plan_subset(
     *,
     classes: str | None = None,
     images_per_class: int | None = None,
-    size: int,
+    size: Size,
     seed: int = 0,
     search_images: int | None = None,
 ) -> Plan:
@@ -70,14 +71,15 @@ def plan_subset(
         source: The source.
         classes: A number of them, a name or a file, as `choose_classes` takes it; None for all.
         images_per_class: Images of a class to train on, all of a class that has fewer; None for all.
-        size: Height and width of the images in pixels.
+        size: Height and width of the images in pixels, one number for squares.
         seed: Seed of the draws.
         search_images: Size of the search split; None for what `load_splits` takes.
 
     Raises:
         DataError: The source has no such classes, or not so many images.
     """
-    for name, value in {"size": size, "images_per_class": images_per_class, "search_images": search_images}.items():
+    least = {"size": min(pair(size)), "images_per_class": images_per_class, "search_images": search_images}
+    for name, value in least.items():
         if value is not None and value < 1:
             raise DataError(f"{name} is a whole number from 1 up; it is {value}.")
     numbers = choose_classes(classes, source.classes, seed)
@@ -102,13 +104,13 @@ def plan_subset(
         "classes": list(names),
         "images_per_class": images_per_class,
         "images": {name: len(planned.chosen) for name, planned in splits.items()},
-        "size": size,
+        "size": size_of(size),
         "seed": seed,
     }
     return Plan(
         classes=names,
         splits=splits,
-        size=size,
+        size=size_of(size),
         recipe=recipe,
         notes=(*source.remarks(), *_notes(splits, names, images_per_class)),
         former=source.former,

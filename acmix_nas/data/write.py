@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from math import prod
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -28,6 +29,7 @@ from acmix_nas.data.subset import Plan
 from acmix_nas.errors import DataError, DiskError
 from acmix_nas.fields import COUNT, LIST, MAPPING, TEXT, Origin, mapping_of, one_of, shown
 from acmix_nas.files import FULL, replacing
+from acmix_nas.sizes import pair
 
 CHUNK = 512
 """Images that are decoded, written and made safe at a time."""
@@ -130,7 +132,7 @@ class _Chunks:
         chosen = self.plan.splits[split].chosen
         done = [line for line in self.lines if line.split == split]
         start = sum(line.images for line in done)
-        bytes_done = (start - sum(len(line.broken) for line in done)) * 3 * self.plan.size**2
+        bytes_done = (start - sum(len(line.broken) for line in done)) * 3 * prod(pair(self.plan.size))
         with (self.folder / f"{split}.images.bin").open("ab") as file:
             if file.tell() < bytes_done:
                 raise DataError(f"{file.name} lost what {PROGRESS} counts. Remove {self.folder} and make it again.")
@@ -270,7 +272,7 @@ def _check_same(then: dict[str, Any], now: dict[str, Any], folder: Path) -> None
 
 def _check_space(plan: Plan, folder: Path) -> None:
     there = sum(file.stat().st_size for file in folder.glob("*.images.bin"))
-    need, free = plan.total * 3 * plan.size**2 - there, shutil.disk_usage(folder).free
+    need, free = plan.total * 3 * prod(pair(plan.size)) - there, shutil.disk_usage(folder).free
     if need > free:
         raise DataError(_full(folder, need, free))
 

@@ -67,15 +67,15 @@ def _for_attention(
     vit = _transformer(model, name)
     if type(module) is not Attention or vit is None:
         raise ConversionError(
-            "what places its tokens have on the map is only known in timm's VisionTransformer; for Swin and PVT "
-            "with ACmix, create acmix_swin_tiny_patch4_window7_224 or acmix_pvt_tiny."
+            "the positions of its tokens on the map are known only for timm's VisionTransformer; for Swin and "
+            "PVT with ACmix, create acmix_swin_tiny_patch4_window7_224 or acmix_pvt_tiny."
         )
     _check_attention(module, vit)
     values = {"attention": "global", "num_heads": module.num_heads, "conv_kernel": 3, **given}
     if values["num_heads"] != module.num_heads:
         raise ConversionError(f"num_heads stays {module.num_heads} where qkv is carried over; leave it None.")
     if vit.num_prefix_tokens and (values["attention"] != "global" or values["combine"] == "conv"):
-        raise ConversionError("a class token takes part in global attention alone; keep attention and combine so.")
+        raise ConversionError("a class token works only with global attention; keep attention and combine as they are.")
     channels = module.qkv.in_features
     operator = acmix.build(
         Mixer.canonical(**values), in_channels=channels, out_channels=channels, fc_bias=fc_bias, class_token=True
@@ -194,7 +194,8 @@ class TokenMixer(nn.Module):
         if x.shape[1] != self.class_tokens + self.grid_size[0] * self.grid_size[1]:
             raise ConversionError(
                 f"the network was converted for {self.grid_size[0]} x {self.grid_size[1]} patches and "
-                f"{self.class_tokens} class tokens; it is fed {x.shape[1]} tokens. Convert it at the size of use."
+                f"{self.class_tokens} class tokens; it got {x.shape[1]} tokens. Convert it at the size that you "
+                "use."
             )
         x_BCHW = torch.unflatten(x[:, self.class_tokens :].transpose(1, 2), 2, self.grid_size)
         if self.class_tokens:

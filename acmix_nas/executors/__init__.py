@@ -14,8 +14,11 @@ from typing import Any, Protocol, Self
 from acmix_nas import registry
 from acmix_nas.arch import Arch
 from acmix_nas.data import Splits
+from acmix_nas.plugins import usable_modules
 from acmix_nas.record import TrialRecord
+from acmix_nas.sizes import Size
 from acmix_nas.space import Proxy
+from acmix_nas.tasks import DEFAULT
 from acmix_nas.train import Budget, Progress, Setting
 
 FOLDER = "executors"
@@ -91,10 +94,13 @@ class Work:
         proxy: How networks are shrunk.
         budget: How they are trained.
         split: The images that scores are read on.
-        input_size: Image extent in pixels that full networks are counted at.
+        input_size: Height and width in pixels that full networks are counted at, one number for squares.
         device: "cpu" or "cuda".
         load: Loads the images, once in each worker.
         source: Path of the images; None where they come with the package. They are sent to a node without this path.
+        task: What is learned.
+        metric: What scores are.
+        plugins: Modules of the user's own that a worker may import (`acmix_nas.plugins`).
         setting: The same with the images loaded, in a process that has loaded them.
         limits: Of each trial.
         folder: The driver's working folder, where no worker looks for modules (`acmix_nas.plugins`).
@@ -103,10 +109,13 @@ class Work:
     proxy: Proxy
     budget: Budget
     split: str
-    input_size: int
+    input_size: Size
     device: str
     load: Callable[[], Splits]
     source: str | None = None
+    task: str = DEFAULT
+    metric: str | None = None
+    plugins: tuple[str, ...] = ()
     setting: Setting | None = None
     limits: TrialLimits = TrialLimits()
     folder: str = field(default_factory=os.getcwd)
@@ -122,7 +131,23 @@ class Work:
             device=setting.device,
             load=load,
             source=source,
+            task=setting.task,
+            metric=setting.metric,
+            plugins=usable_modules(setting.task, setting.metric, source),
             setting=setting,
+        )
+
+    def made(self) -> Setting:
+        """The setting, with the images loaded in this process."""
+        return Setting(
+            proxy=self.proxy,
+            budget=self.budget,
+            splits=self.load(),
+            split=self.split,
+            input_size=self.input_size,
+            device=self.device,
+            task=self.task,
+            metric=self.metric,
         )
 
 

@@ -1,6 +1,7 @@
 """A folder on a node that the workers of one run share; it goes when the last of them is gone, killed or not."""
 
 import fcntl
+import io
 import os
 import shutil
 import tempfile
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from acmix_nas.data import Images, Splits
+from acmix_nas.data import Images, Splits, Targets
 from acmix_nas.errors import DataError
 
 ALIVE, WHOLE, LOCK = "alive", "whole", "lock"
@@ -72,19 +73,15 @@ class NodeFolder:
 
 
 def arrays_of(splits: Splits) -> dict[str, np.ndarray[Any, Any]]:
-    """The images and labels of splits, by the names of their files."""
-    parts = {name: getattr(splits, name) for name in PARTS}
-    return {
-        f"{name}.{kind}": getattr(part, kind).numpy()
-        for name, part in parts.items()
-        if part is not None
-        for kind in ("images", "labels")
-    }
+    """The images and targets of splits, by the names of their files."""
+    parts = {name: part for name in PARTS if (part := getattr(splits, name)) is not None}
+    images = {f"{name}.images": part.images.numpy() for name, part in parts.items()}
+    return images | {f"{name}.targets": _packed(part.targets) for name, part in parts.items()}
 
 
 def facts_of(splits: Splits) -> Splits:
     """Splits without their images."""
-    none = Images(images=torch.empty(0, dtype=torch.uint8), labels=torch.empty(0, dtype=torch.int64))
+    none = Images(images=torch.empty(0, dtype=torch.uint8), targets=torch.empty(0, dtype=torch.int64))
     return replace(splits, train=none, search=none, report=None if splits.report is None else none)
 
 
@@ -111,7 +108,19 @@ def load_same(load: Callable[[], Splits], fingerprint: str) -> Splits:
 
 def _part(folder: Path, name: str) -> Images:
     mapped = np.load(folder / f"{name}.images.npy", mmap_mode="c")  # copy-on-write: torch has no read-only tensors
-    return Images(images=torch.from_numpy(mapped), labels=torch.from_numpy(np.load(folder / f"{name}.labels.npy")))
+    return Images(images=torch.from_numpy(mapped), targets=_unpacked(np.load(folder / f"{name}.targets.npy")))
+
+
+def _packed(targets: Targets) -> np.ndarray[Any, Any]:
+    """Targets as bytes that torch reads again without running code."""
+    content = io.BytesIO()
+    torch.save(targets, content)
+    return np.frombuffer(content.getvalue(), np.uint8)
+
+
+def _unpacked(content: np.ndarray[Any, Any]) -> Targets:
+    targets: Targets = torch.load(io.BytesIO(content.tobytes()), weights_only=True)
+    return targets
 
 
 def _held(file: Path) -> bool:

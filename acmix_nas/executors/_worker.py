@@ -61,17 +61,17 @@ def _serve(channel: Channel, shared: Work, place: Place) -> None:
     import torch
 
     from acmix_nas.executors.jobs import Halted, HaltRequest, run_job
-    from acmix_nas.executors.serial import setting_of
 
     plugins.leave_working_folder(shared.folder)
     plugins.be_strict()
+    plugins.allow(*shared.plugins)
     torch.set_num_threads(place.threads)
     logger = logging.getLogger("acmix_nas")
     logger.addHandler(_ChannelHandler(channel))
     logger.setLevel(logging.INFO)
     logger.propagate = False
     try:
-        setting = setting_of(shared)
+        setting = shared.made()
     except Exception as error:
         channel.send("broken", error=f"{type(error).__name__}: {error}")
         sys.exit(1)

@@ -11,6 +11,7 @@ from acmix_nas.executors import Job
 from acmix_nas.record import TrialRecord
 from acmix_nas.train import Progress, ResumeError, Setting, run_trial
 from acmix_nas.train.ranks import any_of
+from acmix_nas.train.trial import scored_by
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ def failed_record(job: Job, setting: Setting, error: str, *, reached: TrialRecor
         label=job.label,
         split=setting.split,
         scores=(),
+        **scored_by(setting, Progress()),
         losses=(),
         mixing=(),
         seeds=dict(job.seeds),

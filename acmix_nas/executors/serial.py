@@ -6,12 +6,10 @@ from typing import Self
 
 import torch
 
-from acmix_nas.cost.environment import environment
 from acmix_nas.errors import UsageError
 from acmix_nas.executors import Job, Outcome, Place, TrialLimits, Work
 from acmix_nas.executors.jobs import Halted, HaltRequest, run_job
 from acmix_nas.train import Progress, Setting
-from acmix_nas.train.ranks import world
 
 
 def make(work: Work, places: Sequence[Place]) -> "SerialExecutor":
@@ -21,7 +19,7 @@ def make(work: Work, places: Sequence[Place]) -> "SerialExecutor":
         UsageError: As `check`.
     """
     check(places, work.limits)
-    return SerialExecutor(work.setting or setting_of(work), places[0])
+    return SerialExecutor(work.setting or work.made(), places[0])
 
 
 def check(places: Sequence[Place], limits: TrialLimits) -> None:
@@ -36,19 +34,6 @@ def check(places: Sequence[Place], limits: TrialLimits) -> None:
         raise UsageError(f"the executor serial has one worker, not {len(places)}; choose --executor process.")
     if places[0].world_size != 1:
         raise UsageError("the executor serial is one process, on one GPU; for several choose --executor process.")
-
-
-def setting_of(work: Work) -> Setting:
-    """The setting of this process, with the images loaded."""
-    return Setting(
-        proxy=work.proxy,
-        budget=work.budget,
-        splits=work.load(),
-        split=work.split,
-        input_size=work.input_size,
-        device=work.device,
-        environment={**environment(work.device), **({"processes": world()} if world() > 1 else {})},
-    )
 
 
 class SerialExecutor:

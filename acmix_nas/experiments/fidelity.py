@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import torch
 
 from acmix_nas.arch import Arch
-from acmix_nas.cost.environment import environment, supports_bf16
 from acmix_nas.data import Splits, load_splits
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.experiments.rank_correlation import Agreement, Interval, agreement
@@ -145,24 +143,15 @@ def prepare_fidelity(
             f"the large training sees more images than the proxy's {proxy.epochs} x {len(splits.train)}; "
             f"{epochs} x {len(more.train)} is not more. Give more --epochs-large or --images-large."
         )
-    found = environment(device)
 
     def setting(shrunk: Proxy, images: Splits) -> Setting:
-        budget = Budget(
-            epochs=shrunk.epochs,
-            images=len(images.train),
-            batch_size=proxy.batch_size,
-            learning_rate=proxy.learning_rate,
-            precision="bf16" if supports_bf16(torch.device(device)) else "fp32",
-        )
         return Setting(
             proxy=shrunk,
-            budget=budget,
+            budget=Budget.of_proxy(shrunk, images=len(images.train), device=device),
             splits=images,
             split="search",
             input_size=space.input_size,
             device=device,
-            environment=found,
         )
 
     return Trainings(
@@ -255,15 +244,15 @@ def sample_archs(space: Space, proxy: Proxy, count: int, seed: int) -> list[Arch
 
 
 def _summarise(trainings: Trainings, pairs: list[dict[str, TrialRecord]]) -> Fidelity:
-    done = [pair for pair in pairs if all(record.top1 is not None for record in pair.values())]
+    done = [pair for pair in pairs if all(record.score is not None for record in pair.values())]
     if len(done) < LEAST:
         failed = next(record.error for pair in pairs for record in pair.values() if record.error)
         raise StudyError(
             f"an order needs {LEAST} networks or more; {len(done)} were trained. The first failed: {failed}"
         )
-    large = [pair[LARGE].top1 or 0.0 for pair in done]
+    large = [pair[LARGE].score or 0.0 for pair in done]
     orders = {
-        "proxy": [pair[CHEAP].top1 or 0.0 for pair in done],
+        "proxy": [pair[CHEAP].score or 0.0 for pair in done],
         "params": [float(pair[LARGE].cost.params) for pair in done],
         "macs": [float(pair[LARGE].cost.macs) for pair in done],
     }

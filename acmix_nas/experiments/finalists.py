@@ -51,13 +51,13 @@ def choose(
     complete = [record for record in records if record.status == "complete"]
     if not complete:
         raise StudyError(f"the study {header.name!r} has no complete trial yet; run acmix search first.")
-    means = posterior_means(space_of(header), complete)
+    means = posterior_means(space_of(header), complete, header.metric)
     chosen = [(f"finalist {rank}", record) for rank, record in enumerate(_best(header, complete, top, means), 1)]
     named: list[tuple[str, Arch, TrialRecord | None]] = [(name, record.arch, record) for name, record in chosen]
     named += _references(header, complete)
     random = [record for record in complete if record.label == "random"][:RANDOM]
     if random:
-        best = max(random, key=lambda record: (record.top1 or 0.0, -record.number))
+        best = max(random, key=lambda record: (header.metric.gain(record.score or 0.0), -record.number))
         named.append((f"best of {len(random)} random", best.arch, best))
     found: dict[str, Candidate] = {}
     for name, arch, trained in named:
@@ -65,8 +65,8 @@ def choose(
         if known is not None:
             found[arch.id] = replace(known, names=(*known.names, name))
         else:
-            number, top1 = (trained.number, trained.top1) if trained else (None, None)
-            found[arch.id] = Candidate(names=(name,), arch=arch, trial=number, top1=top1)
+            number, score = (trained.number, trained.score) if trained else (None, None)
+            found[arch.id] = Candidate(names=(name,), arch=arch, trial=number, score=score)
     return list(found.values())
 
 
@@ -167,7 +167,8 @@ class _Cells:
     def _keep(self, job: Job, record: TrialRecord) -> None:
         append_record(self._folder / FINALS, record)
         job.checkpoint.unlink(missing_ok=True)
-        log.info("%s, seed %d, %s: top1 %s", job.label, job.seeds["init"], record.status, record.top1)
+        reached = f"{record.status}: {record.metric} {record.score}"
+        log.info("%s, seed %d, %s", job.label, job.seeds["init"], reached)
         self._callbacks.end(record)
 
 
@@ -183,7 +184,7 @@ def _best(
     while left and len(best) < top:
         layer = front(left, header.measures)
         left = [record for record in left if record not in layer]
-        ranked = sorted(layer, key=lambda item: (-means[item.number], item.number))
+        ranked = sorted(layer, key=lambda item: (-header.metric.gain(means[item.number]), item.number))
         best += ranked[: top - len(best)]
     return best
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from acmix_nas import plugins
 from acmix_nas.arch import Arch
 from acmix_nas.errors import StudyError, UsageError
+from acmix_nas.sizes import Size
 
 if TYPE_CHECKING:
     from acmix_nas.cost.network import Network
@@ -72,7 +73,7 @@ def find_network(text: str, reports: Path) -> "Network":
     raise _unknown(text, timm.list_models())
 
 
-def ablation_networks(name_or_path: str) -> tuple[list["Network"], int, int, str]:
+def ablation_networks(name_or_path: str) -> tuple[list["Network"], int, Size, str]:
     """The rows of an ablation table, the place of the baseline, the extent of the images in pixels, the summary."""
     from acmix_nas.cost.network import Network
     from acmix_nas.experiments.ablation import load_ablation

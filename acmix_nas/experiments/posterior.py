@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from optuna.trial import TrialState, create_trial
 
+from acmix_nas.metrics import TOP1, Metric
 from acmix_nas.record import TrialRecord
 from acmix_nas.samplers.distributions import columns_of_space, search_space_of
 from acmix_nas.samplers.gp.kernel import Features
@@ -17,24 +18,27 @@ LEAST = 10
 """Complete trials below which the scores themselves are used."""
 
 
-def posterior_means(space: Space, records: Sequence[TrialRecord]) -> dict[int, float]:
-    """The posterior mean of top-1 of every complete trial; their scores where there are fewer than `LEAST`.
+def posterior_means(space: Space, records: Sequence[TrialRecord], metric: Metric = TOP1) -> dict[int, float]:
+    """The posterior mean of every complete trial's score; their scores where there are fewer than `LEAST`.
 
     Args:
         space: The space of the search.
         records: Its records.
+        metric: What the scores are.
 
     Returns:
         Number of the trial -> mean.
     """
-    scores = {record.number: (record.top1, record.arch) for record in records if record.top1 is not None}
+    scores = {record.number: (record.score, record.arch) for record in records if record.score is not None}
     if len(scores) < LEAST:
-        return {number: top1 for number, (top1, _) in scores.items()}
+        return {number: score for number, (score, _) in scores.items()}
     trials = []
-    for top1, arch in scores.values():
+    for score, arch in scores.values():
         params, distributions = encode(space, space.values(arch))
         state = TrialState.COMPLETE
-        trials.append(create_trial(state=state, values=[top1], params=params, distributions=distributions))
+        trials.append(
+            create_trial(state=state, values=[metric.gain(score)], params=params, distributions=distributions)
+        )
     columns = columns_of_space(space)
     search_space = search_space_of(space, columns)
     rows = np.array([columns.row(trial.params) for trial in trials])
@@ -42,4 +46,4 @@ def posterior_means(space: Space, records: Sequence[TrialRecord]) -> dict[int, f
     features = Features.of(search_space.parameters, np.asarray(np.isnan(problem.rows).any(axis=0)))
     model = ModelledObjective(problem, problem.objectives[0], features, features.encode(problem.rows))
     means = model.smoothed(np.arange(len(problem.rows)), raw=True)
-    return dict(zip(scores, (float(means[row]) for row in Rows.of(rows).place), strict=True))
+    return dict(zip(scores, (metric.gain(float(means[row])) for row in Rows.of(rows).place), strict=True))

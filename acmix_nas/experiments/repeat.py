@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from acmix_nas.cost.environment import environment
 from acmix_nas.data import load_splits
 from acmix_nas.errors import DataError, RecordError, StudyError
 from acmix_nas.executors import Job, Place, Work, make_executor
 from acmix_nas.fields import COUNT, MAPPING, Origin
+from acmix_nas.metrics import TOP1, Metric
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.space import Proxy
 from acmix_nas.train import Budget, Progress, Setting, run_trial
@@ -33,7 +33,7 @@ class Comparison:
 
     Attributes:
         equal: Whether all scores are the same to the last digit, or it failed in the same way.
-        difference: Second top-1 less the first; None where one failed.
+        difference: Second score less the first; None where one failed.
         half_width: Half of the 95 % interval that the difference of two such trainings lies in.
         within: Whether it is equal or lies in it.
         message: One line.
@@ -98,9 +98,8 @@ def work_of(
         budget=Budget.from_dict(record.budget, f"trial {record.number}, budget"),
         splits=splits,
         split=record.split,
-        input_size=record.cost.input_size,  # type: ignore[arg-type]  # Setting takes squares so far
+        input_size=record.cost.input_size,
         device=device,
-        environment=environment(device),
     )
     return Work.of(setting, load=load, source=source)
 
@@ -145,31 +144,35 @@ def _processes(record: TrialRecord) -> int:
     return count if isinstance(count, int) else 1
 
 
-def compare(first: TrialRecord, second: TrialRecord, records: Sequence[TrialRecord] = ()) -> Comparison:
+def compare(
+    first: TrialRecord, second: TrialRecord, records: Sequence[TrialRecord] = (), metric: Metric = TOP1
+) -> Comparison:
     """Whether two trainings of a trial agree.
 
     Where they are not equal (another machine, another version: rounding alone leads training astray), the second is as
-    good as another seed: the difference of two has at most the variance 2 p (1 - p) / n of n images, and twice that of
-    the seeds.
+    good as another seed: the difference of two has at most the variance 2 p (1 - p) / n of n images, where the score is
+    a share p of them, and twice that of the seeds.
 
     Args:
         first: The record.
         second: The trial trained again.
         records: The study's trials: other seeds of the row tell how much seeds matter.
+        metric: What the scores are.
     """
     if first.status == "failed" or second.status == "failed":
-        return _of_failures(first, second)
+        return _of_failures(metric, first, second)
     count = len(first.scores)
     difference = second.scores[count - 1] - first.scores[-1]
     if second.scores[:count] == first.scores:
-        message = f"equal: top-1 {first.scores[-1]:.4f}, and every score before it ({count} in all) the same"
+        message = f"equal: {_score(metric, first.scores[-1])}, and every score before it ({count} in all) the same"
         return Comparison(equal=True, difference=0.0, half_width=None, within=True, message=message)
-    width = _half_width(first, records)
+    width = _half_width(metric, first, records)
     within = abs(difference) <= width
+    apart = f"{metric.difference_text(difference)} {metric.points}".rstrip()
     message = (
-        f"{'within' if within else 'not within'} the interval: top-1 {second.scores[count - 1]:.4f}, recorded "
-        f"{first.scores[-1]:.4f}; the difference {100 * difference:+.2f} points is {'in' if within else 'outside'} "
-        f"± {100 * width:.2f} (95 %, two trainings that differ by chance)"
+        f"{'within' if within else 'not within'} the interval: {_score(metric, second.scores[count - 1])}, recorded "
+        f"{metric.stored_text(first.scores[-1])}; the difference {apart} is {'in' if within else 'outside'} "
+        f"± {metric.text(width)} (95 %, two trainings that differ by chance)"
     )
     return Comparison(equal=False, difference=difference, half_width=width, within=within, message=message)
 
@@ -180,20 +183,24 @@ def changed_environment(first: TrialRecord, second: TrialRecord) -> dict[str, tu
     return {name: (then.get(name), now.get(name)) for name in TOLD if name in then and then[name] != now.get(name)}
 
 
-def _of_failures(first: TrialRecord, second: TrialRecord) -> Comparison:
+def _score(metric: Metric, value: float) -> str:
+    return f"{metric.title} {metric.stored_text(value)}"
+
+
+def _of_failures(metric: Metric, first: TrialRecord, second: TrialRecord) -> Comparison:
     same = first.status == second.status and first.error == second.error
-    said = {name: f"failed ({r.error})" if r.status == "failed" else f"top-1 {r.scores[-1]:.4f}"
+    said = {name: f"failed ({r.error})" if r.status == "failed" else _score(metric, r.scores[-1])
             for name, r in (("first", first), ("second", second))}  # fmt: skip
     message = f"equal: {said['second']} again" if same else f"not equal: {said['second']}, recorded {said['first']}"
     return Comparison(equal=same, difference=None, half_width=None, within=same, message=message)
 
 
-def _half_width(record: TrialRecord, records: Sequence[TrialRecord]) -> float:
+def _half_width(metric: Metric, record: TrialRecord, records: Sequence[TrialRecord]) -> float:
     images = dict(record.data.get("counts") or {}).get(record.split) or 1
-    rate = record.scores[-1]
+    share = record.scores[-1] if metric.is_share else 0.0
     row = [r.scores[-1] for r in records if r.status == "complete" and r.arch == record.arch and r.shared_with is None]
     seeds = stdev(row) ** 2 if len(row) > 1 else 0.0
-    return float(NORMAL * (2 * rate * (1 - rate) / images + 2 * seeds) ** 0.5)
+    return float(NORMAL * (2 * share * (1 - share) / images + 2 * seeds) ** 0.5)
 
 
 def _check_data(record: TrialRecord, found: Mapping[str, Any]) -> None:

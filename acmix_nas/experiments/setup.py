@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from acmix_nas import __version__, plugins
-from acmix_nas.cost.environment import environment, supports_bf16
 from acmix_nas.data import Splits, absolute, load_splits
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.executors import Work
@@ -136,7 +135,7 @@ def prepare(
     proxy = pick_proxy(space, asked, device)
     load = partial(load_asked, asked, proxy, kind == "ablate", like=study.header.settings["data"] if study else None)
     splits = load(progress=progress)
-    budget = budget_of(proxy, len(splits.train), device)
+    budget = Budget.of_proxy(proxy, images=len(splits.train), device=device)
     settings = {"data": splits.fingerprint, "proxy": proxy.to_dict(), "budget": budget.to_dict(), **fixed}
     is_new = study is None
     if study is None:
@@ -168,7 +167,6 @@ def prepare(
         split=study.header.split,
         input_size=space.input_size,
         device=device,
-        environment=environment(device),
     )
     return Prepared(study=study, setting=setting, load=load, source=asked.data, is_new=is_new)
 
@@ -176,17 +174,6 @@ def prepare(
 def absolute_data(asked: Asked) -> Asked:
     """The same, with images that are found from any folder: a worker may be in another."""
     return asked if asked.data is None else replace(asked, data=absolute(asked.data))
-
-
-def budget_of(proxy: Proxy, images: int, device: str) -> Budget:
-    """The recipe of a proxy on so many images."""
-    return Budget(
-        epochs=proxy.epochs,
-        images=images,
-        batch_size=proxy.batch_size,
-        learning_rate=proxy.learning_rate,
-        precision="bf16" if supports_bf16(torch.device(device)) else "fp32",
-    )
 
 
 def pick_device(asked: str) -> str:
@@ -316,6 +303,5 @@ def prepare_again(
         split="report",
         input_size=space.input_size,
         device=device,
-        environment=environment(device),
     )
     return Prepared(study=study, setting=setting, load=load, source=asked.data, is_new=False)

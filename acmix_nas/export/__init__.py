@@ -98,18 +98,18 @@ def _form(writer: Any, format: str, form: str | None) -> str:
 def _check_free(target: Path, overwrite: bool) -> None:
     empty = target.is_dir() and not any(target.iterdir())
     if target.exists() and not overwrite and not empty:
-        raise UsageError(f"{target} is there already; name another path, or add --overwrite.")
+        raise UsageError(f"{target} already exists; choose another path, or add --overwrite.")
 
 
 def _move(source: Path, target: Path) -> None:
     """Takes the place of what is there: in one step, but for a folder with files in it, of which others stay."""
     if not source.is_dir():
         if target.is_dir():
-            raise UsageError(f"{target} is a folder; name a file in it.")
+            raise UsageError(f"{target} is a folder; choose a file in it.")
         source.replace(target)
         return
     if target.exists() and not target.is_dir():
-        raise UsageError(f"{target} is a file; name a folder.")
+        raise UsageError(f"{target} is a file; choose a folder.")
     if not target.exists() or not any(target.iterdir()):
         source.replace(target.resolve())
         return

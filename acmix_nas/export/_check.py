@@ -90,8 +90,8 @@ def largest_difference(model: nn.Module, settings: Settings, run: Callable[[torc
     difference = max(_difference(reference, images, run) for images in _images(model, settings))
     if not difference <= TOLERANCE:  # NaN is no rounding either
         raise ExportError(
-            f"what was written is not the network: outputs differ by {difference:.1e} of their largest value, more "
-            f"than {TOLERANCE:.0e}, so no file is left. Another form may do: train, merged or paper."
+            f"the written file is not the network: outputs differ by {difference:.1e} of their largest value, "
+            f"more than {TOLERANCE:.0e}, so the file was removed. Try another form: train, merged or paper."
         )
     return difference
 
@@ -100,7 +100,7 @@ def largest_difference(model: nn.Module, settings: Settings, run: Callable[[torc
 def _difference(reference: nn.Module, images: torch.Tensor, run: Callable[[torch.Tensor], Outputs]) -> float:
     computed: Any = reference(images)
     expected = computed if isinstance(computed, dict) else {"logits": computed}
-    with told(f"what was written does not run images {tuple(images.shape)}"):
+    with told(f"the written file does not run images {tuple(images.shape)}"):
         found = run(images)
     for name, values in expected.items():
         if name not in found or found[name].shape != values.shape:

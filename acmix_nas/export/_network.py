@@ -11,9 +11,10 @@ from torch import nn
 from acmix_nas import registry
 from acmix_nas.arch import Arch
 from acmix_nas.errors import AcmixError, UsageError
-from acmix_nas.hosts import options_of, pair
+from acmix_nas.hosts import options_of
 from acmix_nas.models import merge, plain_form
 from acmix_nas.operators.merging import stored
+from acmix_nas.sizes import pair
 
 SYMBOLIC = ("global", "local", "pairwise", "patchwise", "window")
 """Attention modes that are traced with sizes as symbols. A network with another one is exported for one size."""

@@ -74,7 +74,7 @@ def _checked(path: Path) -> Any:
     import onnx
 
     graph = onnx.load(path)
-    with told("onnx finds the file wrong"):
+    with told("onnx rejects the file"):
         onnx.checker.check_model(graph, full_check=True)
     return graph
 

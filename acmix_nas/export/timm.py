@@ -20,6 +20,7 @@ from acmix_nas.export._network import Settings, arch_of
 from acmix_nas.hosts import options_of
 from acmix_nas.models import named_arch, named_model
 from acmix_nas.operators.merging import stored
+from acmix_nas.sizes import pair
 
 FORMS = ("train",)
 
@@ -72,7 +73,7 @@ def _config(model: nn.Module) -> dict[str, Any]:
     if arch != named_arch(name):
         arguments["arch"] = arch.to_dict()
     images = dict(named_model(name).cfg)
-    size = options.img_size or images["input_size"][1:]
+    size = pair(options.img_size or images["input_size"][1:])
     images |= {"input_size": [options.in_chans, *size], "num_classes": options.num_classes, "pool_size": None}
     return {
         "architecture": name,

@@ -21,10 +21,9 @@ from typing import Any, NamedTuple
 from acmix_nas.arch import Arch
 from acmix_nas.errors import ArchError
 from acmix_nas.parts import Part, linear
+from acmix_nas.sizes import Size, pair
 from acmix_nas.space.proxy import stage_maps
 
-Size = int | tuple[int, int]
-"""(height, width) in pixels, or the extent of a square."""
 MakeMixer = Callable[..., Any]
 """`make_mixer(mixer, **site)`, the mixing module of a block."""
 CountMixer = Callable[..., tuple[Part, ...]]
@@ -105,15 +104,9 @@ def mlp(dim: int, ratio: int, tokens: int) -> tuple[Part, Part]:
     return hidden, linear("mlp.fc2", ratio * dim, dim, tokens, op="mlp")
 
 
-def pair(size: Size) -> tuple[int, int]:
-    """(height, width) of a size."""
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
-
-
 def map_sizes(size: Size, downsampling: int, stages: int) -> list[tuple[int, int]]:
     """(height, width) of each stage's map: the first at `downsampling`, then halved; odd extents are rounded up."""
-    rows, columns = (stage_maps(extent, downsampling, stages) for extent in pair(size))
-    return list(zip(rows, columns, strict=True))
+    return [pair(of_stage) for of_stage in stage_maps(size, downsampling, stages)]
 
 
 def scaled(widths: tuple[int, ...], factor: float, stages: int) -> list[int]:

@@ -5,8 +5,9 @@ from functools import cache
 from typing import Any
 
 from acmix_nas.arch import MAP_WIDE_ATTENTION, Arch, Mixer
-from acmix_nas.hosts import CountMixer, HostOptions, Size, map_sizes, mlp, scaled
+from acmix_nas.hosts import CountMixer, HostOptions, map_sizes, mlp, scaled
 from acmix_nas.parts import Counted, Part, Placed, area, below, linear, norm
+from acmix_nas.sizes import Size
 
 WIDTHS = (64, 128, 320, 512)
 MLP_RATIOS = (8, 8, 4, 4)

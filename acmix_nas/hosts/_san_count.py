@@ -6,8 +6,9 @@ from math import ceil
 
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import ArchError
-from acmix_nas.hosts import CountMixer, HostOptions, Size, map_sizes, pair, scaled
+from acmix_nas.hosts import CountMixer, HostOptions, map_sizes, scaled
 from acmix_nas.parts import Counted, Placed, area, below, linear, norm
+from acmix_nas.sizes import Size, pair
 
 WIDTHS = (64, 256, 512, 1024, 2048)
 PATCH_SIZE = 2

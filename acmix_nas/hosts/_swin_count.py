@@ -6,8 +6,9 @@ from math import ceil
 
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import ArchError
-from acmix_nas.hosts import CountMixer, HostOptions, Size, mlp, pair
+from acmix_nas.hosts import CountMixer, HostOptions, mlp
 from acmix_nas.parts import Counted, Placed, area, below, linear, norm
+from acmix_nas.sizes import Size, pair
 
 EMBED_DIM = 96
 PATCH_SIZE = 4

@@ -17,11 +17,12 @@ from torch import nn
 
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import ArchError
-from acmix_nas.hosts import UNDECAYED, HostOptions, MakeMixer, NamedModel, map_sizes, pair, scaled
+from acmix_nas.hosts import UNDECAYED, HostOptions, MakeMixer, NamedModel, map_sizes, scaled
 from acmix_nas.hosts._pvt_blocks import NORM_EPS, Block, Stage
 from acmix_nas.hosts._pvt_count import MLP_RATIOS, PATCH_SIZE, WIDTHS, has_token, reads_token, site
 from acmix_nas.hosts._pvt_count import count as count
 from acmix_nas.hosts.layers import init_transformer
+from acmix_nas.sizes import pair
 
 IMG_SIZE = 224
 HEADS = (1, 2, 5, 8)

@@ -17,11 +17,12 @@ from torch import nn
 
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import ArchError
-from acmix_nas.hosts import UNDECAYED, HostOptions, NamedModel, Size
+from acmix_nas.hosts import UNDECAYED, HostOptions, NamedModel
 from acmix_nas.hosts._swin_blocks import Block, MakeMixer, Stage
 from acmix_nas.hosts._swin_count import PATCH_SIZE, dims_of, map_sizes
 from acmix_nas.hosts._swin_count import count as count
 from acmix_nas.hosts.layers import init_transformer, patches
+from acmix_nas.sizes import Size
 
 IMG_SIZE = 224
 HEADS = (3, 6, 12, 24)

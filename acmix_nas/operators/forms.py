@@ -129,7 +129,7 @@ def _say_once(kind: type, reason: str) -> None:
     _said.add((kind, reason))
     name = f"{kind.__module__.rpartition('.')[2].lstrip('_')}.{kind.__name__}"
     warnings.warn(
-        f"{name} takes its plain form, because {reason}: the same function, slower and with more memory. "
+        f"{name} uses its plain form, because {reason}: the same function, slower and with more memory. "
         "acmix_nas.plain_form(model) asks for it without this warning.",
         stacklevel=2,
     )

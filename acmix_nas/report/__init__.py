@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 
-from rich.table import Table as RichTable
-
 from acmix_nas.files import replacing, unwritable
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import ablation, best, document, page, picture, together, trials
@@ -14,10 +12,10 @@ from acmix_nas.report.finals import finals_yaml
 from acmix_nas.report.fresh import Fresh, stored_finals
 from acmix_nas.report.latex import as_latex
 from acmix_nas.report.mattered import mattered
-from acmix_nas.report.table import Table, as_csv, as_rich, as_text
+from acmix_nas.report.table import Table, as_csv
 from acmix_nas.report.view import View
 
-__all__ = ["View", "ablation_table", "render", "render_together", "search_table", "study_table", "table_text"]
+__all__ = ["View", "render", "render_together", "study_table"]
 
 
 def render(
@@ -135,25 +133,10 @@ def _repeating(study: str, number: int, out: Path) -> str:
     return f"acmix repeat {quote(study)} {number}{where}"
 
 
-def search_table(header: StudyHeader, records: Sequence[TrialRecord]) -> RichTable:
-    """The Pareto front of a search, for a terminal."""
-    return as_rich(View().of(trials.front_table(header, _sorted(records))))
-
-
-def ablation_table(header: StudyHeader, records: Sequence[TrialRecord]) -> RichTable:
-    """The rows of an ablation with mean, spread and difference to the baseline, for a terminal."""
-    return as_rich(View().of(ablation.build(header, _sorted(records))))
-
-
-def table_text(header: StudyHeader, records: Sequence[TrialRecord]) -> str:
-    """The table of either kind in plain aligned text, for a pipe."""
-    return as_text(study_table(header, records))
-
-
 def study_table(header: StudyHeader, records: Sequence[TrialRecord], view: View | None = None) -> Table:
     """The neutral table of either kind of study, with the columns of a view."""
     build = trials.front_table if header.kind == "search" else ablation.build
-    return (view or View()).of(build(header, _sorted(records)))
+    return (view or View()).of(build(header, _sorted(records)), header.metric)
 
 
 def _sorted(records: Sequence[TrialRecord]) -> list[TrialRecord]:

@@ -2,19 +2,20 @@
 
 from collections.abc import Sequence
 
+from acmix_nas.metrics import Metric
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.claims import Claims
 from acmix_nas.report.escape import label
 from acmix_nas.report.facts import caption, check_comparable
 from acmix_nas.report.intervals import MIN_SEEDS, Difference
+from acmix_nas.report.pareto import size_suffix
 from acmix_nas.report.rows import Row, rows, seed_of
-from acmix_nas.report.table import NOTHING, Cell, Column, Table
+from acmix_nas.report.table import MINUS, NOTHING, Cell, Column, Table, cost_cell
 
 __all__ = ["Row", "build", "rows", "seed_of"]
 
 SHARED = " †"
 REUSED = " ‡"
-MINUS = "\N{MINUS SIGN}"
 
 
 def build(header: StudyHeader, records: Sequence[TrialRecord]) -> Table:
@@ -30,7 +31,7 @@ def build(header: StudyHeader, records: Sequence[TrialRecord]) -> Table:
         name=label(f"ablation-{header.space}"),
         title=f"Ablation {header.space} of {header.host}: {header.name}, {header.split} images",
         columns=_columns(header, found, claims),
-        rows=tuple(_cells(row, claims) for row in found),
+        rows=tuple(_cells(header.metric, row, claims) for row in found),
         caption=caption(header, records),
         notes=tuple(_notes(header, found, claims)),
         arch_ids=tuple(row.trials[0].arch_id if row.trials else None for row in found),
@@ -38,12 +39,11 @@ def build(header: StudyHeader, records: Sequence[TrialRecord]) -> Table:
 
 
 def _columns(header: StudyHeader, found: list[Row], claims: Claims) -> tuple[Column, ...]:
-    sizes = {record.cost.input_size for row in found for record in row.trials}
-    size = f" @{min(sizes)}" if len(sizes) == 1 else ""
+    metric, size = header.metric, size_suffix(record for row in found for record in row.trials)
     base = f" to {header.baseline} (95 %)" if header.baseline else ""
     return (
         Column(key="row", title="row", wrap=True),
-        Column(key="mean", title=f"mean {header.split} top-1 %", short="top-1 %", numeric=True),
+        Column(key="mean", title=f"mean {header.split} {metric.heading}", short=metric.heading, numeric=True),
         Column(key="std", title="std", numeric=True),
         Column(key="n", title="n", numeric=True),
         Column(key="difference", title=f"difference{base}", short="difference", numeric=True, wrap=True),
@@ -58,33 +58,31 @@ def _columns(header: StudyHeader, found: list[Row], claims: Claims) -> tuple[Col
     )
 
 
-def _cells(row: Row, claims: Claims) -> tuple[Cell, ...]:
+def _cells(metric: Metric, row: Row, claims: Claims) -> tuple[Cell, ...]:
     cost = row.trials[0].cost if row.trials else None
     mean, deviation, speed = row.mean, row.deviation, row.throughput
     gain, is_base = claims.gains.get(row.name), row.name == claims.baseline
     marks = (SHARED if row.shared else "") + (REUSED if row.reused else "")
     return (
         Cell(row.name + marks, row.name),
-        NOTHING if mean is None else Cell(f"{100 * mean:.2f}", mean, bold=row.name in claims.best),
-        NOTHING if deviation is None else Cell(f"{100 * deviation:.2f}", deviation),
+        NOTHING if mean is None else Cell(metric.text(mean), mean, bold=row.name in claims.best),
+        NOTHING if deviation is None else Cell(metric.text(deviation), deviation),
         Cell(str(len(row.trials)), len(row.trials)),
-        Cell("baseline") if is_base else _gain(gain),
+        Cell("baseline") if is_base else _gain(metric, gain),
         Cell(text := claims.verdict(row), text),
         _p(claims, row, gain, is_base=is_base),
-        NOTHING if cost is None else Cell(f"{cost.params / 1e6:.2f}", cost.params),
-        NOTHING if cost is None else Cell(f"{cost.macs / 1e9:.2f}", cost.macs),
-        NOTHING if cost is None else Cell(f"{cost.macs_deploy / 1e9:.2f}", cost.macs_deploy),
+        *(cost_cell(cost, name) for name in ("params", "macs", "macs_deploy")),
         NOTHING if speed is None else Cell(f"{speed:.0f}" if speed >= 100 else f"{speed:.1f}", speed),
         Cell(str(row.failed), row.failed),
         NOTHING if not row.trials else Cell(row.trials[0].arch_id, row.trials[0].arch_id),
     )
 
 
-def _gain(gain: Difference | None) -> Cell:
+def _gain(metric: Metric, gain: Difference | None) -> Cell:
     if gain is None:
         return NOTHING
-    text = f"{100 * gain.mean:+.2f}".replace("-0.00", "+0.00").replace("-", MINUS)
-    width = "" if gain.half_width is None else f" ± {100 * gain.half_width:.2f}"
+    text = metric.difference_text(gain.mean).replace("-", MINUS)
+    width = "" if gain.half_width is None else f" ± {metric.text(gain.half_width)}"
     return Cell(text + width, gain.mean)
 
 
@@ -96,7 +94,9 @@ def _p(claims: Claims, row: Row, gain: Difference | None, *, is_base: bool) -> C
 
 
 def _notes(header: StudyHeader, found: list[Row], claims: Claims) -> list[str]:
-    notes = ["Mean and standard deviation (with n - 1) over n seeds, in points of top-1."]
+    metric = header.metric
+    unit = f", in {metric.points} of {metric.title}" if metric.points else f" of {metric.title}"
+    notes = [f"Mean and standard deviation (with n - 1) over n seeds{unit}."]
     if claims.gains:
         notes.append(
             f"Differences to {header.baseline} are paired by seed; their intervals hold together with 95 % (seed effect"
@@ -124,11 +124,11 @@ def _sampling(header: StudyHeader, found: list[Row]) -> list[str]:
     """The sampling error of the images, which more seeds do not lessen."""
     trials = [record for row in found for record in row.trials]
     counts = {dict(record.data.get("counts") or {}).get(header.split) for record in trials} - {None}
-    if len(counts) != 1:
+    if len(counts) != 1 or not header.metric.is_share:
         return []
     number, means = int(counts.pop() or 0), [row.mean for row in found if row.mean is not None]
     mean = sum(means) / len(means)
-    error = 100 * (mean * (1 - mean) / number) ** 0.5
+    error = header.metric.shown((mean * (1 - mean) / number) ** 0.5)
     return [
         f"An accuracy on {number:,} images has a sampling error of {error:.2f} points (standard error), which more"
         " seeds do not lessen; all rows read the same images."

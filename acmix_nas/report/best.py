@@ -17,7 +17,7 @@ def choose(header: StudyHeader, records: Sequence[TrialRecord]) -> TrialRecord |
     if header.kind == "search":
         return next(iter(front_of(header, records)), None)
     scored = [row for row in ablation.rows(header, records) if row.trials]
-    return max(scored, key=lambda row: row.mean or 0.0).trials[0] if scored else None
+    return max(scored, key=lambda row: header.metric.gain(row.mean or 0.0)).trials[0] if scored else None
 
 
 def best_yaml(header: StudyHeader, records: Sequence[TrialRecord], best: TrialRecord) -> str:
@@ -25,7 +25,7 @@ def best_yaml(header: StudyHeader, records: Sequence[TrialRecord], best: TrialRe
     score = _score(header, records, best)
     head = [
         f"The best network of study {header.name}: trial {best.number}, {best.label}.",
-        f"{split_title(header, records)}: {score['top1']:.4f}",
+        f"{split_title(header, records)}: {header.metric.stored_text(score[header.metric.name])}",
         "Count and time it: acmix profile best.yaml",
         f"Made by: {header.command}",
     ]
@@ -43,6 +43,6 @@ def best_yaml(header: StudyHeader, records: Sequence[TrialRecord], best: TrialRe
 
 def _score(header: StudyHeader, records: Sequence[TrialRecord], best: TrialRecord) -> dict[str, Any]:
     if header.kind == "search":
-        return {"top1": best.top1, "split": best.split, "chosen_from": len(complete(records))}
+        return {header.metric.name: best.score, "split": best.split, "chosen_from": len(complete(records))}
     row = next(row for row in ablation.rows(header, records) if row.name == best.label)
-    return {"top1": row.mean, "split": best.split, "row": row.name, "seeds": len(row.trials)}
+    return {header.metric.name: row.mean, "split": best.split, "row": row.name, "seeds": len(row.trials)}

@@ -39,6 +39,9 @@ class Claims:
     def of(cls, header: StudyHeader, found: Sequence[Row]) -> "Claims":
         """The statistics of these rows."""
         scores = {row.name: row.scores for row in found}
+        turned = {
+            name: {seed: header.metric.gain(value) for seed, value in cells.items()} for name, cells in scores.items()
+        }
         base = next((row for row in found if row.name == header.baseline), None)
         twins = _twins(base, found)
         claimed = frozenset(
@@ -46,7 +49,7 @@ class Claims:
             for row in found
             if row.trials and not row.failed and row.name not in twins and (not row.shared or row is base)
         )
-        gains = differences(scores, header.baseline, claimed)
+        gains = differences(scores, header.baseline, claimed, better=header.metric.better)
         compared = [name for name in gains if name in claimed] if header.baseline in claimed else []
         needed = seeds_needed(max(1, len(compared)))
         tests = {
@@ -59,7 +62,7 @@ class Claims:
             baseline=header.baseline,
             claimed=claimed,
             gains=gains,
-            best=best_rows(scores, claimed),
+            best=best_rows(turned, claimed),
             p=holm(tests) if complete else {},
             needed=needed,
             correlation=seed_correlation(scores, claimed),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.escape import markdown
-from acmix_nas.report.facts import NOT_IMAGENET, facts, is_embedded
+from acmix_nas.report.facts import embedded_note, facts, is_embedded
 from acmix_nas.report.mattered import Mattered, tables
 from acmix_nas.report.table import Table, as_markdown
 
@@ -17,10 +17,10 @@ def build(
     lines = [f"- {name}: {markdown(text)}" for name, text in {**facts(header, records), **made}.items() if text]
     parts = [
         f"# {markdown(table.title)}",
-        *([f"**{NOT_IMAGENET}**"] if is_embedded(records) else []),
+        *([f"**{embedded_note(header)}**"] if is_embedded(records) else []),
         "\n".join(lines),
         as_markdown(table),
-        "![Accuracy of the trials](pareto.svg)",
+        f"![{header.metric.noun.capitalize()} of the trials](pareto.svg)",
         *([f"## {markdown(finals.title)}", as_markdown(finals)] if finals else []),
         *_mattered(told),
         *_failures(records),

@@ -1,4 +1,4 @@
-"""What each option of a choice goes along with: the difference of mean accuracies and its interval."""
+"""What each option of a choice goes along with: the difference of mean scores and its interval."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Effect:
         choice: Name of the choice.
         option: One of its options.
         trials: Trials that have it.
-        top1: Their mean accuracy.
+        mean: Their mean score.
         gain: By how much it is above the mean of the trials in which the choice is active with another option.
         half_width: Half of Welch's 95 % interval of the gain; None where either side has fewer than two trials, or
             neither has any spread.
@@ -31,7 +31,7 @@ class Effect:
     choice: str
     option: Value
     trials: int
-    top1: float
+    mean: float
     gain: float
     half_width: float | None
 
@@ -46,10 +46,10 @@ def effects(found: "Chosen", order: Iterable[str] = ()) -> tuple[Effect, ...]:
     known = {choice.name: choice for choice in found.space.choices}
     rows = []
     for name in dict.fromkeys([*order, *known]):
-        active = [(values[name], top1) for values, top1 in found.trials if name in values]
+        active = [(values[name], score) for values, score in found.trials if name in values]
         for option in known[name].options:
-            with_it = [top1 for value, top1 in active if value == option]
-            without = [top1 for value, top1 in active if value != option]
+            with_it = [score for value, score in active if value == option]
+            without = [score for value, score in active if value != option]
             if with_it and without:
                 rows.append(_effect(name, option, with_it, without))
     return tuple(rows)
@@ -60,7 +60,7 @@ def _effect(choice: str, option: Value, with_it: Sequence[float], without: Seque
         choice=choice,
         option=option,
         trials=len(with_it),
-        top1=fmean(with_it),
+        mean=fmean(with_it),
         gain=fmean(with_it) - fmean(without),
         half_width=half_width(with_it, without),
     )

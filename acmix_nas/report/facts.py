@@ -8,15 +8,19 @@ from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.gradients import gradient_fact
 from acmix_nas.report.pareto import complete
 from acmix_nas.report.sampling import sampling_fact
+from acmix_nas.sizes import size_text
 
-NOT_IMAGENET = "These accuracies are on the embedded Fashion-MNIST, not ImageNet."
+
+def embedded_note(header: StudyHeader) -> str:
+    """What is said where the images are those that come with the package."""
+    return f"These {header.metric.nouns} are on the embedded Fashion-MNIST, not ImageNet."
 
 
 def check_comparable(header: StudyHeader, records: Iterable[TrialRecord]) -> None:
-    """Refuses trials whose accuracies cannot stand in one table.
+    """Refuses trials whose scores cannot stand in one table.
 
     Raises:
-        RecordError: Two complete trials differ in split, data fingerprint, proxy or budget.
+        RecordError: Two complete trials differ in split, task, metric, data fingerprint, proxy or budget.
     """
     scored = complete(records)
     for record in scored:
@@ -25,6 +29,12 @@ def check_comparable(header: StudyHeader, records: Iterable[TrialRecord]) -> Non
                 f"trial {record.number} was scored on {record.split} images and study {header.name} on "
                 f"{header.split} images; one table has one split: keep them in two studies."
             )
+        if record.metric != header.metric.name:
+            raise RecordError(
+                f"the scores of trial {record.number} are {record.metric} and those of study {header.name} are "
+                f"{header.metric.name}; one table has one metric: keep them in two studies."
+            )
+        _check_same(scored[0], record, "task", scored[0].task, record.task)
         _check_same(scored[0], record, "data fingerprint", *_fingerprints(scored[0], record))
         for name in sorted({*scored[0].proxy, *record.proxy}, key=str):
             _check_same(scored[0], record, f"proxy {name}", scored[0].proxy.get(name), record.proxy.get(name))
@@ -39,7 +49,7 @@ def facts(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, str]
     return {
         "Data": _each(_data_text(record.data) for record in records),
         "Split": f"{header.split} images" + _split_note(header.split),
-        **sampling_fact(records),
+        **sampling_fact(header.metric, records),
         "Budget": _each(_budget_text(record.budget) for record in records),
         "Proxy": _each(_proxy_text(record.proxy) for record in records),
         "Seeds": _seeds_text(records),
@@ -77,7 +87,7 @@ def _latency_fact(header: StudyHeader) -> dict[str, str]:
 def caption(header: StudyHeader, records: Sequence[TrialRecord]) -> str:
     """The facts as sentences, for below a table."""
     texts = [f"{name}: {text}." for name, text in facts(header, records).items() if text != "-"]
-    return " ".join([*texts, *([NOT_IMAGENET] if is_embedded(records) else [])])
+    return " ".join([*texts, *([embedded_note(header)] if is_embedded(records) else [])])
 
 
 def is_embedded(records: Iterable[TrialRecord]) -> bool:
@@ -89,7 +99,7 @@ def _check_same(first: TrialRecord, other: TrialRecord, what: str, left: object,
     if left != right:
         raise RecordError(
             f"trials {first.number} and {other.number} differ in {what}: {left!r} and {right!r}; "
-            "their accuracies cannot be compared: keep them in two studies."
+            "their scores cannot be compared: keep them in two studies."
         )
 
 
@@ -128,7 +138,7 @@ def _proxy_text(proxy: Mapping[str, Any]) -> str:
     depths = proxy.get("depths")
     known = [
         str(proxy.get("name") or ""),
-        f"{proxy['input_size']} px" if proxy.get("input_size") else "",
+        f"{size_text(proxy['input_size'])} px" if proxy.get("input_size") else "",
         f"width {proxy['width']}" if proxy.get("width") else "",
         f"depths {'-'.join(map(str, depths))}" if isinstance(depths, list | tuple) else "",
     ]

@@ -51,7 +51,7 @@ def stored_finals(folder: Path, header: StudyHeader) -> Fresh | None:
     for note in records.notes:
         log.warning("%s: %s", folder.name, note)
     finals = [_final(records.kept, candidate) for candidate in candidates]
-    best = best_final(finals)
+    best = best_final(header.metric, finals)
     if best is None:
         return None
     baselines = {
@@ -74,6 +74,6 @@ def _final(fresh: Sequence[TrialRecord], candidate: "Candidate") -> Final:
         name=candidate.name,
         arch_id=candidate.arch.id,
         trial=candidate.trial,
-        search_top1=candidate.top1,
+        search_score=candidate.score,
         records=tuple(records.values()),
     )

@@ -8,6 +8,7 @@ those of kernel 7 on a map of 2 x 2 pixels that read 144 maps at each depth.
 from collections.abc import Iterable
 
 from acmix_nas.record import TrialRecord
+from acmix_nas.sizes import pair
 from acmix_nas.space.proxy import stage_maps
 
 VERSION = "0.1.0"
@@ -23,13 +24,13 @@ def has_broken_gradient(record: TrialRecord) -> bool:
     input_size, patch_size = proxy.get("input_size"), proxy.get("patch_size")
     if trained != (VERSION, "cpu", "bf16") or not isinstance(input_size, int) or not isinstance(patch_size, int):
         return False
-    extents = stage_maps(input_size, max(patch_size, 1), len(record.arch.stages))
+    maps = stage_maps(input_size, max(patch_size, 1), len(record.arch.stages))
     return any(
         mixer.conv_impl in ("shift", "groupconv", "learnable")
         and (mixer.conv_kernel or 0) >= LEAST_KERNEL
-        and (mixer.conv_kernel or 0) > extent
+        and (mixer.conv_kernel or 0) > min(pair(size))
         and 3 * (mixer.num_heads or 0) >= LEAST_MAPS
-        for stage, extent in zip(record.arch.stages, extents, strict=True)
+        for stage, size in zip(record.arch.stages, maps, strict=True)
         for mixer in stage
     )
 

@@ -6,10 +6,10 @@ with probability 0.95 (Dunnett 1955, for any numbers of seeds by simulation).
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,22 +22,24 @@ DRAWS = 200_000
 CONFIDENCE = 0.95
 
 Scores = Mapping[str, Mapping[Hashable, float]]
-"""Row -> seed -> accuracy."""
+"""Row -> seed -> score."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """What a row gains on the baseline.
+    """How a row differs from the baseline.
 
     Attributes:
-        mean: Estimate of the gain.
+        mean: Estimate of the difference.
         pairs: Number of seeds that both have.
         half_width: Half of the simultaneous interval; None where it cannot be estimated.
+        better: Which scores are better: "higher" or "lower".
     """
 
     mean: float
     pairs: int
     half_width: float | None = None
+    better: Literal["higher", "lower"] = "higher"
 
     @property
     def verdict(self) -> str:
@@ -46,15 +48,22 @@ class Difference:
             return f"needs n >= {MIN_SEEDS}" if self.pairs < MIN_SEEDS else "no interval"
         if abs(self.mean) <= self.half_width:
             return "not distinguishable"
-        return "better" if self.mean > 0 else "worse"
+        return "better" if (self.mean > 0) == (self.better == "higher") else "worse"
 
 
-def differences(scores: Scores, baseline: str | None, claimed: frozenset[str] | None = None) -> dict[str, Difference]:
-    """What each row gains on the baseline.
+def differences(
+    scores: Scores,
+    baseline: str | None,
+    claimed: frozenset[str] | None = None,
+    *,
+    better: Literal["higher", "lower"] = "higher",
+) -> dict[str, Difference]:
+    """How each row differs from the baseline.
 
     Args:
         scores: The cells.
         baseline: Row to compare with, named beforehand.
+        better: Which scores are better.
         claimed: Rows that a claim may be made on; all if None. The others get no interval and shape none.
 
     Returns:
@@ -65,7 +74,7 @@ def differences(scores: Scores, baseline: str | None, claimed: frozenset[str] | 
     base = scores[baseline]
     paired = {row: [seed for seed in cells if seed in base] for row, cells in scores.items() if row != baseline}
     found = {
-        row: Difference(mean=fmean(scores[row][seed] - base[seed] for seed in seeds), pairs=len(seeds))
+        row: Difference(mean=fmean(scores[row][seed] - base[seed] for seed in seeds), pairs=len(seeds), better=better)
         for row, seeds in paired.items()
         if seeds
     }
@@ -76,7 +85,7 @@ def differences(scores: Scores, baseline: str | None, claimed: frozenset[str] | 
     others = [row for row in rows if row != baseline]
     gains, errors, quantile = fit.against(baseline, others, two_sided=True)
     for row, gain, error in zip(others, gains, errors, strict=True):
-        found[row] = Difference(mean=gain, pairs=found[row].pairs, half_width=quantile * error)
+        found[row] = replace(found[row], mean=gain, half_width=quantile * error)
     return found
 
 
@@ -85,6 +94,10 @@ def best_rows(scores: Scores, claimed: frozenset[str] | None = None) -> frozense
 
     Gupta's subset selection (Gupta 1965; Hsu 1984): a row stays unless some row beats it by more than the one-sided
     simultaneous bound of all comparisons with it. Empty below `MIN_SEEDS` seeds.
+
+    Args:
+        scores: The cells, more being better.
+        claimed: Rows that a claim may be made on; all if None.
     """
     rows = [row for row, cells in scores.items() if len(cells) >= MIN_SEEDS and (claimed is None or row in claimed)]
     fit = _fit(scores, rows) if len(rows) > 1 else None

@@ -5,10 +5,9 @@ import textwrap
 from dataclasses import dataclass
 
 from acmix_nas.report import escape
-from acmix_nas.report.table import Cell, Column, Table
+from acmix_nas.report.table import MINUS, Cell, Column, Table
 
 _NUMBER = re.compile(r"([+-]?)(\d[\d,]*)(?:\.(\d+))?")
-MINUS = "\N{MINUS SIGN}"
 
 
 def as_latex(table: Table) -> str:

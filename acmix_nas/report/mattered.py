@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from acmix_nas.metrics import COSTS
+from acmix_nas.metrics import COSTS, TOP1, Metric
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.depth import Block, Span, over_front
 from acmix_nas.report.effects import Effect, effects
@@ -21,9 +21,10 @@ class Mattered:
     """What a search tells beside its front; of an ablation, of several studies, or of too few trials, less or nothing.
 
     Attributes:
+        metric: What the study's scores are.
         course: Hypervolume after each ended trial, as a share of its box.
         box: The reference point, for people.
-        importances: Choice -> share of the variance of top-1 (`acmix_nas.search.shares`), largest first.
+        importances: Choice -> share of the variance of the score (`acmix_nas.search.shares`), largest first.
         subtree: Choice -> that share and those of all choices that hang on it.
         explained: How much of the trials' variance the model behind the shares predicts.
         ped_anova: Choice -> Optuna's importance.
@@ -32,6 +33,7 @@ class Mattered:
         blocks: alpha and beta by depth over the front.
     """
 
+    metric: Metric = TOP1
     course: tuple[float, ...] = ()
     box: str = ""
     importances: Mapping[str, float] = field(default_factory=dict)
@@ -49,8 +51,10 @@ class Mattered:
 def mattered(header: StudyHeader, records: Sequence[TrialRecord]) -> Mattered:
     """Everything that a study tells beside its table; no network is built."""
     if header.kind != "search":
-        return Mattered()
-    known = Mattered(course=course(header, records), box=_box(header), blocks=over_front(header, records))
+        return Mattered(metric=header.metric)
+    known = Mattered(
+        metric=header.metric, course=course(header, records), box=_box(header), blocks=over_front(header, records)
+    )
     if "space" not in header.settings:
         return known
     from acmix_nas.search.importance import chosen, ped_anova
@@ -67,7 +71,7 @@ def mattered(header: StudyHeader, records: Sequence[TrialRecord]) -> Mattered:
         importances=parts.own,
         subtree=parts.subtree,
         explained=parts.explained,
-        ped_anova=ped_anova(found),
+        ped_anova=ped_anova(found, header.metric.direction),
         active={name: sum(name in values for values, _ in found.trials) for name in parts.own},
         effects=effects(found, parts.own),
     )
@@ -89,10 +93,16 @@ def _box(header: StudyHeader) -> str:
     return " and ".join(
         f"{COSTS[name].title} {COSTS[name].text_with_unit(values[name])}"
         if name in COSTS
-        else f"top-1 {100 * values[name]:g} %"
+        else f"{header.metric.title} {header.metric.shown(values[name]):g} {header.metric.unit}".rstrip()
         for name in header.objectives
         if name in values
     )
+
+
+def ideal(metric: Metric) -> str:
+    """The best corner of the box, for people."""
+    best = "" if metric.best is None else f" {metric.shown(metric.best):g} {metric.unit}".rstrip()
+    return f"{metric.title}{best} at no cost"
 
 
 def _course_table(found: Mattered) -> Table:
@@ -108,7 +118,7 @@ def _course_table(found: Mattered) -> Table:
         rows=tuple((_whole(end), _number(found.course[end - 1], "{:.4f}")) for end in ends),
         notes=(
             f"Share of the box between the study's reference point ({found.box}), stored when the study was made, and "
-            "top-1 100 % at no cost, that the front spans. Trials count in the order of their numbers.",
+            f"{ideal(found.metric)}, that the front spans. Trials count in the order of their numbers.",
         ),
     )
 
@@ -126,7 +136,7 @@ def _importance_table(found: Mattered) -> Table:
     ]
     return Table(
         name="importance",
-        title="Importance of the choices for top-1",
+        title=f"Importance of the choices for {found.metric.title}",
         columns=(
             Column(key="choice", title="choice"),
             Column(key="importance", title="share of variance", numeric=True),
@@ -136,10 +146,10 @@ def _importance_table(found: Mattered) -> Table:
         ),
         rows=tuple(rows),
         notes=(
-            "Share of variance: a choice's Shapley share in the variance of top-1 over networks drawn evenly from the "
-            "space: its own part and an even part of every interaction. What a choice decides by itself, those that "
-            "hang on it cannot take. Shares are of a Gaussian process fitted to the trials, which predicts "
-            f"{max(found.explained, 0.0):.0%} of their variance, each left out in turn"
+            f"Share of variance: a choice's Shapley share in the variance of {found.metric.title} over networks drawn "
+            "evenly from the space: its own part and an even part of every interaction. What a choice decides by "
+            "itself, those that hang on it cannot take. Shares are of a Gaussian process fitted to the trials, which "
+            f"predicts {max(found.explained, 0.0):.0%} of their variance, each left out in turn"
             + ("; that is little, so read nothing into them." if found.explained < BELIEVED else "."),
             "Optuna's importance, as optuna-dashboard shows it, is PED-ANOVA: how differently a choice's options are "
             "spread among the best tenth of the trials (at least five) and among all. It judges a choice within the "
@@ -150,38 +160,40 @@ def _importance_table(found: Mattered) -> Table:
 
 
 def _effects_table(found: Mattered) -> Table:
+    metric = found.metric
     return Table(
         name="effects",
-        title="Marginal effect of each option on top-1",
+        title=f"Marginal effect of each option on {metric.title}",
         columns=(
             Column(key="choice", title="choice"),
             Column(key="option", title="option"),
             Column(key="trials", title="trials", numeric=True),
-            Column(key="top1", title="mean top-1 %", numeric=True),
-            Column(key="effect", title="effect, points", numeric=True),
+            Column(key=metric.name, title=f"mean {metric.heading}", numeric=True),
+            Column(key="effect", title=metric.of_differences("effect"), numeric=True),
             Column(key="interval", title="95 % interval", numeric=True),
         ),
-        rows=tuple(_effect_cells(effect) for effect in found.effects),
+        rows=tuple(_effect_cells(metric, effect) for effect in found.effects),
         notes=(
-            "Effect: mean top-1 of the trials with the option, less that of the trials in which the choice has another "
-            "option. Choices drawn together are confounded.",
+            f"Effect: mean {metric.title} of the trials with the option, less that of the trials in which the choice "
+            "has another option. Choices drawn together are confounded.",
             f"Welch's intervals, each by itself: of {len(found.effects)}, about one in twenty leaves out 0 by chance, "
             "and a sampler that follows the scores draws no fair sample.",
         ),
     )
 
 
-def _effect_cells(effect: Effect) -> tuple[Cell, ...]:
+def _effect_cells(metric: Metric, effect: Effect) -> tuple[Cell, ...]:
     interval = NOTHING
     if effect.half_width is not None:
-        low, high = (100 * (effect.gain + side * effect.half_width) for side in (-1, 1))
-        interval = Cell(f"{low:+.2f} to {high:+.2f}", f"{low:.4f} to {high:.4f}")
+        ends = [effect.gain + side * effect.half_width for side in (-1, 1)]
+        shown = " to ".join(metric.difference_text(end) for end in ends)
+        interval = Cell(shown, " to ".join(f"{metric.shown(end):.4f}" for end in ends))
     return (
         Cell(effect.choice, effect.choice),
         Cell(str(effect.option), effect.option),
         _whole(effect.trials),
-        _number(100 * effect.top1, "{:.2f}"),
-        _number(100 * effect.gain, "{:+.2f}"),
+        Cell(metric.text(effect.mean), metric.shown(effect.mean)),
+        Cell(metric.difference_text(effect.gain), metric.shown(effect.gain)),
         interval,
     )
 

@@ -11,12 +11,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup
 
 from acmix_nas.arch import Arch, Mixer
-from acmix_nas.metrics import COSTS
+from acmix_nas.metrics import COSTS, Metric
 from acmix_nas.printable import printable
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import ablation, rails
 from acmix_nas.report.describe import arch_text, stage_texts, varying
-from acmix_nas.report.facts import NOT_IMAGENET, facts, is_embedded
+from acmix_nas.report.facts import embedded_note, facts, is_embedded
 from acmix_nas.report.latex import as_latex
 from acmix_nas.report.mattered import Mattered, tables
 from acmix_nas.report.pareto import (
@@ -26,7 +26,7 @@ from acmix_nas.report.pareto import (
     complete,
     edge,
     front_of,
-    is_less_better,
+    score_label,
     timed,
     titles,
 )
@@ -73,12 +73,12 @@ def build(
     return environment.get_template("report.html").render(
         header=header,
         facts=facts(header, records),
-        warning=NOT_IMAGENET if is_embedded(records) else "",
+        warning=embedded_note(header) if is_embedded(records) else "",
         table=table,
         finals=finals,
         title=split_title(header, records),
         trials=[(record, arch_text(record.arch, shown), _cells(record, costs)) for record in records],
-        headings=[(f"{COSTS[cost].titled()}", True) for cost in costs],
+        headings=[(metric.heading, True) for metric in (header.metric, *(COSTS[cost] for cost in costs))],
         best=_best_number(header, records),
         failed=[record for record in records if record.status == "failed"],
         done=len(complete(records)),
@@ -128,10 +128,10 @@ def _study(
 ) -> dict[str, Any]:
     scored, mixers, costs = complete(records), _Mixers(), costs_of(header, records)
     best = {record.number for record in front_of(header, records)}
-    edges = {cost: {record.number for record in edge(records, cost)} for cost in costs}
+    edges = {cost: {record.number for record in edge(header, records, cost)} for cost in costs}
     trials = [
         {
-            **_trial(record, shown),
+            **_trial(header.metric, record, shown),
             **{cost: getattr(record.cost, cost) for cost in costs},
             "front": record.number in best,
             "edge": [cost for cost in costs if record.number in edges[cost]],
@@ -143,6 +143,7 @@ def _study(
     return {
         "kind": header.kind,
         "split": header.split,
+        "metric": {**_metric(header.metric, score_label(header)), "heading": header.metric.noun.capitalize()},
         "cost": axis_of(header),
         "costs": [_cost(cost, scored or records) for cost in costs],
         "objectives": titles(header),
@@ -175,19 +176,21 @@ class _Mixers:
 
 def _cost(cost: str, records: Sequence[TrialRecord]) -> dict[str, Any]:
     """What the page says of a cost."""
-    shown = COSTS[cost]
+    return {"name": cost, "less": COSTS[cost].better == "lower", **_metric(COSTS[cost], axis_label(cost, records))}
+
+
+def _metric(metric: Metric, label: str) -> dict[str, Any]:
+    """How the page writes values."""
     return {
-        "name": cost,
-        "title": shown.title,
-        "label": axis_label(cost, records),
-        "unit": shown.unit_size,
-        "symbol": shown.unit,
-        "digits": int(shown.format[1:-1]),
-        "less": is_less_better(cost),
+        "title": metric.title,
+        "label": label,
+        "unit": metric.unit,
+        "size": metric.unit_size,
+        "format": metric.format,
     }
 
 
-def _trial(record: TrialRecord, shown: frozenset[str]) -> dict[str, Any]:
+def _trial(metric: Metric, record: TrialRecord, shown: frozenset[str]) -> dict[str, Any]:
     depths = record.proxy.get("depths")
     return {
         "number": record.number,
@@ -196,8 +199,8 @@ def _trial(record: TrialRecord, shown: frozenset[str]) -> dict[str, Any]:
         "arch_id": record.arch_id,
         "stages": stage_texts(record.arch, shown),
         "depths": list(depths) if isinstance(depths, list | tuple) else list(record.arch.depths),
-        "top1": record.top1,
-        "error_points": sampling_error(record),
+        "score": record.score,
+        "error_points": sampling_error(metric, record),
         "host": record.arch.host,
         "conv_on": record.arch.conv_on,
         "scores": list(record.scores),

@@ -1,23 +1,30 @@
-"""Which trials nothing beats, and the costs that they are shown by."""
+"""Which trials nothing beats, and the axes that they are shown on."""
 
 from collections.abc import Iterable, Sequence
 
 from acmix_nas.front import front
-from acmix_nas.metrics import COSTS, TIMED, TOP1
+from acmix_nas.metrics import COSTS, TIMED
 from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.sizes import pair, size_text
 
 COUNTED = ("macs", "macs_deploy", "params")
 """Costs that every network has."""
+AXES = {
+    "macs": "MACs of the full network at {sizes} px",
+    "macs_deploy": "MACs of the deployed full network at {sizes} px",
+    "params": "parameters of the full network",
+}
+"""Names of the axes of some costs."""
 
 
 def front_of(header: StudyHeader, records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """The complete trials that no other beats in what the study optimises, best accuracy first."""
+    """The complete trials that no other beats in what the study optimises, best score first."""
     return front(records, header.measures)
 
 
-def edge(records: Iterable[TrialRecord], cost: str) -> list[TrialRecord]:
-    """The complete trials that no other beats in accuracy and one cost, best accuracy first."""
-    return front(records, (TOP1, COSTS[cost]))
+def edge(header: StudyHeader, records: Iterable[TrialRecord], cost: str) -> list[TrialRecord]:
+    """The complete trials that no other beats in the score and one cost, best score first."""
+    return front(records, (header.metric, COSTS[cost]))
 
 
 def axis_of(header: StudyHeader) -> str:
@@ -37,9 +44,9 @@ def complete(records: Iterable[TrialRecord]) -> list[TrialRecord]:
 
 
 def score(record: TrialRecord) -> float:
-    """Accuracy of a complete trial."""
-    assert record.top1 is not None
-    return record.top1
+    """The score of a complete trial."""
+    assert record.score is not None
+    return record.score
 
 
 def cost_of(record: TrialRecord, cost: str) -> float:
@@ -47,27 +54,37 @@ def cost_of(record: TrialRecord, cost: str) -> float:
     return COSTS[cost].shown(float(getattr(record.cost, cost)))
 
 
-def is_less_better(cost: str) -> bool:
-    """Whether a cost is to be small."""
-    return COSTS[cost].better == "lower"
-
-
 def titles(header: StudyHeader) -> str:
     """What the study optimises, for people: "top-1 against MACs and params"."""
     costs = " and ".join(COSTS[name].title for name in header.objectives if name in COSTS)
-    return f"top-1 against {costs}" if costs else "top-1"
+    return f"{header.metric.title} against {costs}" if costs else header.metric.title
+
+
+def score_label(header: StudyHeader) -> str:
+    """Name of the axis of scores: "top-1 on search images, % (proxy training)"."""
+    return f"{header.metric.of_values(f'{header.metric.title} on {header.split} images')} (proxy training)"
 
 
 def axis_label(cost: str, records: Sequence[TrialRecord]) -> str:
     """Name of a cost axis, with the input size or the batch that it is told of."""
-    sizes = " and ".join(str(size) for size in sorted({record.cost.input_size for record in records}))
-    known = [record.cost for record in records if record.cost.latency_ms and record.cost.throughput]
-    batches = {round((cost.throughput or 0) * (cost.latency_ms or 0) / 1000) for cost in known}
-    batch = " and ".join(map(str, sorted(batches)))
-    return {
-        "macs": f"MACs of the full network at {sizes} px (G)",
-        "macs_deploy": f"MACs of the deployed full network at {sizes} px (G)",
-        "params": "parameters of the full network (M)",
-        "latency_ms": f"latency of the full network by table, batch size {batch} (ms)",
-        "throughput": f"throughput of the full network by table, batch size {batch} (images/s)",
-    }[cost]
+    metric = COSTS[cost]
+    if cost in TIMED:
+        known = [record.cost for record in records if record.cost.latency_ms and record.cost.throughput]
+        batches = {round((cost.throughput or 0) * (cost.latency_ms or 0) / 1000) for cost in known}
+        name = f"{metric.title} of the full network by table, batch size {' and '.join(map(str, sorted(batches)))}"
+    else:
+        sizes = " and ".join(size_texts(records))
+        name = AXES.get(cost, f"{metric.title} of the full network").format(sizes=sizes)
+    return f"{name} ({metric.unit})"
+
+
+def size_texts(records: Iterable[TrialRecord]) -> list[str]:
+    """The sizes of the images that costs are counted at, smallest first."""
+    sizes = {record.cost.input_size for record in records}
+    return [size_text(size) for size in sorted(sizes, key=pair)]
+
+
+def size_suffix(records: Iterable[TrialRecord]) -> str:
+    """What a heading adds to a count: " @224" where all are of one size."""
+    sizes = size_texts(records)
+    return f" @{sizes[0]}" if len(sizes) == 1 else ""

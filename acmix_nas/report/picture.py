@@ -1,4 +1,4 @@
-"""pareto.svg: accuracy against cost for a search, accuracy by row for an ablation. The same records, the same bytes."""
+"""pareto.svg: score against cost for a search, score by row for an ablation. The same records, the same bytes."""
 
 import io
 import warnings
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from acmix_nas.metrics import COSTS
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import ablation
 from acmix_nas.report.escape import plain
@@ -16,8 +17,8 @@ from acmix_nas.report.pareto import (
     cost_of,
     edge,
     front_of,
-    is_less_better,
     score,
+    score_label,
     titles,
 )
 from acmix_nas.report.sampling import sampling_fact
@@ -93,8 +94,9 @@ def _draw_nothing(axes: Any) -> None:
 def _draw_front(axes: Any, header: StudyHeader, records: Sequence[TrialRecord]) -> None:
     scored, cost = complete(records), axis_of(header)
     best = front_of(header, records)
-    line = sorted((cost_of(record, cost), 100 * score(record)) for record in edge(records, cost))
-    where = "post" if is_less_better(cost) else "pre"  # what a budget of so much buys
+    shown = header.metric.shown
+    line = sorted((cost_of(record, cost), shown(score(record))) for record in edge(header, records, cost))
+    where = "post" if COSTS[cost].better == "lower" else "pre"  # what a budget of so much buys
     name = (
         "Pareto front (filled)"
         if len(header.objectives) < 3
@@ -104,7 +106,7 @@ def _draw_front(axes: Any, header: StudyHeader, records: Sequence[TrialRecord]) 
     marks = _marks(dict.fromkeys(record.label for record in scored))
     for label, mark in marks.items():
         same = [record for record in scored if record.label == label]
-        points = [(cost_of(record, cost), 100 * score(record)) for record in same]
+        points = [(cost_of(record, cost), shown(score(record))) for record in same]
         filled = [mark.color if record in best or label in REFERENCES else "white" for record in same]
         axes.scatter(
             *zip(*points, strict=True),
@@ -120,8 +122,8 @@ def _draw_front(axes: Any, header: StudyHeader, records: Sequence[TrialRecord]) 
             _annotate(axes, label, points[0], mark)
     _margins(axes)
     axes.set_xlabel(axis_label(cost, scored))
-    axes.set_ylabel(f"top-1 on {header.split} images, % (proxy training)")
-    for name, text in sampling_fact(scored).items():
+    axes.set_ylabel(score_label(header))
+    for name, text in sampling_fact(header.metric, scored).items():
         axes.set_title(f"{name}: {text}", fontsize=8.5, color=GREY, loc="left")
     axes.grid(color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
@@ -154,13 +156,13 @@ def _margins(axes: Any) -> None:
 
 def _draw_rows(axes: Any, header: StudyHeader, rows: Sequence[ablation.Row]) -> None:
     for height, row in enumerate(rows):
-        values = [100 * value for value in row.scores.values()]
+        values = [header.metric.shown(value) for value in row.scores.values()]
         mean, is_base = sum(values) / len(values), row.name == header.baseline
         color = VERMILLION if is_base else BLUE
         if is_base:
             axes.axvline(mean, color=VERMILLION, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         if row.deviation is not None:
-            spread = 100 * row.deviation
+            spread = header.metric.shown(row.deviation)
             axes.plot([mean - spread, mean + spread], [height, height], color=color, linewidth=2, zorder=2)
         axes.scatter(
             values, [height] * len(values), s=26, facecolors="white", edgecolors=color, linewidths=1.1, zorder=3
@@ -175,5 +177,5 @@ def _draw_rows(axes: Any, header: StudyHeader, rows: Sequence[ablation.Row]) -> 
     axes.set_axisbelow(True)
     axes.margins(x=0.06)
     axes.ticklabel_format(axis="x", useOffset=False)
-    axes.set_xlabel(f"top-1 on {header.split} images, % (proxy training)")
+    axes.set_xlabel(score_label(header))
     axes.set_title("◆ mean   ○ one seed   ━ ± one standard deviation", fontsize=8.5, color=GREY, loc="left", pad=8)

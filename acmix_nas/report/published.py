@@ -8,9 +8,13 @@ from typing import Any
 
 import yaml
 
+from acmix_nas.errors import UsageError
+from acmix_nas.metrics import Metric
 from acmix_nas.report.table import NOTHING, Cell, Column, Table
 
 FILE = Path(__file__).with_name("published.yaml")
+METRIC = "top1"
+"""The metric of all published scores."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +51,16 @@ def source() -> str:
     return str(_document()["source"])
 
 
-def with_published(table: Table) -> Table:
-    """The table with three more columns: the published numbers of the rows whose network was published."""
+def with_published(table: Table, metric: Metric) -> Table:
+    """The table with three more columns: the published numbers of the rows whose network was published.
+
+    Raises:
+        UsageError: The scores of the table are of another metric.
+    """
+    if metric.name != METRIC:
+        raise UsageError(
+            f"--compare published: the published scores are {METRIC} on ImageNet, those of this table {metric.name}."
+        )
     known = {model.arch_id: model for model in published()}
     found = [known.get(arch_id or "") for arch_id in table.arch_ids]
     columns = (

@@ -27,12 +27,12 @@ class Row:
 
     @property
     def scores(self) -> dict[Hashable, float]:
-        """Seed -> accuracy."""
+        """Seed -> score."""
         return {seed_of(record): score(record) for record in self.trials}
 
     @property
     def mean(self) -> float | None:
-        """Mean accuracy; None without a complete trial."""
+        """Mean score; None without a complete trial."""
         return fmean(self.scores.values()) if self.trials else None
 
     @property

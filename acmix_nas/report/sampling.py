@@ -1,24 +1,25 @@
-"""How far chance moves an accuracy that was read on so many images."""
+"""How far chance moves a share that was read on so many images, such as an accuracy."""
 
 from collections.abc import Iterable, Mapping
 from math import sqrt
 
 from acmix_nas.fields import COUNT
+from acmix_nas.metrics import TOP1, Metric
 from acmix_nas.record import TrialRecord
 
 WORTH_SAYING = 3.0
 """Points from which on it is said before a study begins."""
 
 
-def sampling_error(record: TrialRecord) -> float | None:
-    """The standard error of a trial's accuracy, in points: 100 sqrt(p (1 - p) / n) of n images.
+def sampling_error(metric: Metric, record: TrialRecord) -> float | None:
+    """The standard error of a trial's score, a share p of n images, in points: 100 sqrt(p (1 - p) / n).
 
-    None where it has no accuracy or does not say how many images that was read on.
+    None where its metric is no share of the images, it has no score, or does not say how many images that was read on.
     """
     images = scored_images(record)
-    if record.top1 is None or images is None:
+    if record.score is None or images is None or not metric.is_share:
         return None
-    return 100 * sqrt(record.top1 * (1 - record.top1) / images)
+    return metric.shown(sqrt(record.score * (1 - record.score) / images))
 
 
 def scored_images(record: TrialRecord) -> int | None:
@@ -33,9 +34,9 @@ def largest(images: int) -> float:
     return 50 / sqrt(images)
 
 
-def sampling_fact(records: Iterable[TrialRecord]) -> dict[str, str]:
+def sampling_fact(metric: Metric, records: Iterable[TrialRecord]) -> dict[str, str]:
     """What a report says of it, as name -> text; nothing where no record says on how many images."""
-    known = [(sampling_error(record), scored_images(record)) for record in records]
+    known = [(sampling_error(metric, record), scored_images(record)) for record in records]
     errors = [(error, images) for error, images in known if error is not None and images is not None]
     if not errors:
         return {}
@@ -44,15 +45,16 @@ def sampling_fact(records: Iterable[TrialRecord]) -> dict[str, str]:
     return {"Sampling error": f"up to {most:.1f} points (standard error of an accuracy on {counts} images)"}
 
 
-def sampling_notes(images: int, split: str) -> list[str]:
+def sampling_notes(images: int, split: str, metric: Metric = TOP1) -> list[str]:
     """What is said before a study begins: nothing where so many images tell networks apart well enough.
 
     Args:
         images: How many images a score is read on.
         split: Which: "search" or "report".
+        metric: What the score is.
     """
     error = largest(images)
-    if error <= WORTH_SAYING:
+    if error <= WORTH_SAYING or not metric.is_share:
         return []
     return [
         f"scores are read on {images:,} {split} images: the standard error of an accuracy is up to {error:.1f} points, "

@@ -12,6 +12,8 @@ from rich import box
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from acmix_nas.metrics import COSTS
+from acmix_nas.record import Cost
 from acmix_nas.report import escape
 
 
@@ -78,6 +80,13 @@ class Table:
 
 
 NOTHING = Cell("-")
+MINUS = "\N{MINUS SIGN}"
+
+
+def cost_cell(cost: Cost | None, name: str) -> Cell:
+    """A cost of a network as tables round it."""
+    value = getattr(cost, name, None)
+    return NOTHING if value is None else Cell(COSTS[name].rounded_text(value), value)
 
 
 def as_rich(table: Table) -> RichTable:

@@ -10,6 +10,7 @@ from acmix_nas.metrics import TIMED
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.facts import check_comparable
 from acmix_nas.report.pareto import complete
+from acmix_nas.sizes import size_text
 
 LONGEST = 120
 """Characters of a folder's name."""
@@ -35,8 +36,11 @@ def merge(studies: Sequence[Study]) -> tuple[StudyHeader, list[TrialRecord], dic
     headers = [header for header, _ in studies]
     first = headers[0]
     _check_same("kind", [(header.name, header.kind) for header in headers])
+    _check_same("metric", [(header.name, header.metric.name) for header in headers])
     _check_same("split", [(header.name, header.split) for header in headers])
-    sizes = [(header.name, str(record.cost.input_size)) for header, found in studies for record in complete(found)]
+    sizes = [
+        (header.name, size_text(record.cost.input_size)) for header, found in studies for record in complete(found)
+    ]
     _check_same("input size of the costs", sizes)
     _check_names([header.name for header in headers])
     timings = len({str(header.settings.get("latency_table")) for header in headers}) == 1  # of one table
@@ -57,7 +61,8 @@ def merge(studies: Sequence[Study]) -> tuple[StudyHeader, list[TrialRecord], dic
         space=", ".join(dict.fromkeys(header.space for header in headers)),
         host=", ".join(dict.fromkeys(header.host for header in headers)),
         split=first.split,
-        objectives=first.objectives if timings else _counted(first.objectives),
+        metric=first.metric,
+        objectives=first.objectives if timings else _counted(first),
         baseline=None if first.baseline is None else f"{first.name}: {first.baseline}",
         rows=tuple(f"{header.name}: {row}" for header in headers for row in header.rows),
         command=" ".join(["acmix report", *(header.name for header in headers)]),
@@ -74,10 +79,10 @@ def folder_name(names: Sequence[str]) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}-{sha256(text.encode()).hexdigest()[:8]}"
 
 
-def _counted(objectives: Sequence[str]) -> tuple[str, ...]:
+def _counted(header: StudyHeader) -> tuple[str, ...]:
     """The objectives without those that a latency table tells; MACs where no other cost is left."""
-    kept = tuple(name for name in objectives if name not in TIMED)
-    return kept if kept != ("top1",) or tuple(objectives) == kept else ("top1", "macs")
+    kept = tuple(name for name in header.objectives if name not in TIMED)
+    return kept if len(kept) > 1 or kept == header.objectives else (header.metric.name, "macs")
 
 
 def _check_same(what: str, values: Sequence[tuple[str, str]]) -> None:

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 
-from acmix_nas.metrics import COSTS
+from acmix_nas.metrics import COSTS, Metric
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.describe import LEGEND, arch_text, stage_texts, varying
 from acmix_nas.report.escape import label
 from acmix_nas.report.facts import caption, check_comparable
-from acmix_nas.report.pareto import complete, front_of, score, timed, titles
+from acmix_nas.report.pareto import complete, front_of, score, size_suffix, timed, titles
 from acmix_nas.report.sampling import sampling_error
-from acmix_nas.report.table import NOTHING, Cell, Column, Table
+from acmix_nas.report.table import NOTHING, Cell, Column, Table, cost_cell
+from acmix_nas.sizes import size_text
 
 REFERENCES = ("plain host", "paper")
 """Labels of the trials that a front is compared with."""
@@ -32,7 +33,8 @@ def front_table(header: StudyHeader, records: Sequence[TrialRecord]) -> Table:
         title=f"Pareto front of {header.name}: {header.space} of {header.host}, {header.split} images",
         columns=_front_columns(header, records),
         rows=tuple(
-            _front_cells(rank, record, shown, timings) for rank, record in [*ranked, *(("-", item) for item in others)]
+            _front_cells(header.metric, rank, record, shown, timings)
+            for rank, record in [*ranked, *(("-", item) for item in others)]
         ),
         caption=caption(header, records),
         notes=tuple(_notes(header, records, best)),
@@ -44,10 +46,10 @@ def trial_table(header: StudyHeader, records: Sequence[TrialRecord]) -> Table:
     """Every trial in a row, complete or failed, for CSV and for the page."""
     depth = max((len(record.arch.stages) for record in records), default=0)
     costs = ("params", "macs", "macs_deploy", *timed(header, records), "input_size")
-    names = ("number", "status", "label", "arch_id", "top1", *costs, "epochs")
+    names = ("number", "status", "label", "arch_id", header.metric.name, *costs, "epochs")
     rest = ("images", "seeds", "seconds", "shared_with", "error")
     stages = tuple(f"stage{i}" for i in range(1, depth + 1))
-    numeric = {"number", "top1", *costs, "epochs", "images", "seconds"}
+    numeric = {"number", header.metric.name, *costs, "epochs", "images", "seconds"}
     return Table(
         name="trials",
         title=f"Trials of {header.name}",
@@ -57,23 +59,45 @@ def trial_table(header: StudyHeader, records: Sequence[TrialRecord]) -> Table:
 
 
 def split_title(header: StudyHeader, records: Sequence[TrialRecord]) -> str:
-    """Name of the accuracy: on which images, and of how many trials the best was chosen."""
+    """Name of the score: on which images, and of how many trials the best was chosen."""
+    name = f"{header.split} {header.metric.title}"
     if header.split != "search":
-        return f"{header.split} top-1"
-    return f"search top-1 (biased upward: chosen as best of {len(complete(records))})"
+        return name
+    bias = "upward" if header.metric.better == "higher" else "downward"
+    return f"{name} (biased {bias}: chosen as best of {len(complete(records))})"
+
+
+def saved_epochs(records: Sequence[TrialRecord]) -> tuple[int, int]:
+    """(epochs that pruned trials were not trained, epochs of all trials had none been pruned)."""
+    ended = [record for record in records if record.status in ("complete", "pruned") and record.shared_with is None]
+    whole = sum(int(record.budget["epochs"]) for record in ended)
+    return whole - sum(len(record.scores) for record in ended), whole
+
+
+def pruning_text(records: Sequence[TrialRecord]) -> list[str]:
+    """A line on what pruning saved; none where nothing was pruned."""
+    pruned = sum(record.status == "pruned" for record in records)
+    if not pruned:
+        return []
+    saved, whole = saved_epochs(records)
+    return [f"{pruned} of {len(records)} trials were pruned: {saved} of {whole} epochs ({saved / whole:.0%}) saved"]
 
 
 def _front_columns(header: StudyHeader, records: Sequence[TrialRecord]) -> tuple[Column, ...]:
-    sizes = {record.cost.input_size for record in complete(records)}
-    size = f" @{min(sizes)}" if len(sizes) == 1 else ""
-    top1 = split_title(header, records)
+    metric, size = header.metric, size_suffix(complete(records))
+    points = metric.of_differences("sampling error")
     return (
         Column(key="rank", title="rank", numeric=True),
         Column(key="label", title="label"),
         Column(key="arch", title="network by stage", wrap=True, paper_width=0.2),
-        Column(key="top1", title=f"{top1}, %", short="top-1 %", numeric=True),
-        Column(key="sampling_error", title="sampling error, points", short="\N{PLUS-MINUS SIGN} s.e.", numeric=True),
-        *(_timed_column(name) for name in timed(header, complete(records))),
+        Column(
+            key=metric.name,
+            title=metric.of_values(split_title(header, records)),
+            short=metric.heading,
+            numeric=True,
+        ),
+        *([Column(key="sampling_error", title=points, short="± s.e.", numeric=True)] if metric.is_share else []),
+        *(Column(key=name, title=COSTS[name].heading, numeric=True) for name in timed(header, complete(records))),
         Column(key="params", title="params M", numeric=True),
         Column(key="macs", title=f"MACs G{size}", numeric=True),
         Column(key="macs_deploy", title=f"deployed MACs G{size}", short="deployed G", numeric=True),
@@ -82,29 +106,25 @@ def _front_columns(header: StudyHeader, records: Sequence[TrialRecord]) -> tuple
     )
 
 
-def _timed_column(name: str) -> Column:
-    return Column(key=name, title=COSTS[name].titled(), numeric=True)
-
-
-def _front_cells(rank: str, record: TrialRecord, shown: frozenset[str], timings: Sequence[str]) -> tuple[Cell, ...]:
+def _front_cells(
+    metric: Metric, rank: str, record: TrialRecord, shown: frozenset[str], timings: Sequence[str]
+) -> tuple[Cell, ...]:
     cost, shared = record.cost, "" if record.shared_with is None else f" (score of {record.shared_with})"
     return (
         Cell(rank, rank),
         Cell(record.label, record.label),
         Cell(text := arch_text(record.arch, shown), text),
-        Cell(f"{100 * score(record):.1f}", score(record)),
-        _error_cell(record),
+        Cell(metric.rounded_text(score(record)), score(record)),
+        *([_error_cell(metric, record)] if metric.is_share else []),
         *(Cell(COSTS[name].text(value := getattr(cost, name)), value) for name in timings),
-        Cell(f"{cost.params / 1e6:.2f}", cost.params),
-        Cell(f"{cost.macs / 1e9:.2f}", cost.macs),
-        Cell(f"{cost.macs_deploy / 1e9:.2f}", cost.macs_deploy),
+        *(cost_cell(cost, name) for name in ("params", "macs", "macs_deploy")),
         Cell(f"{record.number}{shared}", record.number),
         Cell(record.arch_id, record.arch_id),
     )
 
 
-def _error_cell(record: TrialRecord) -> Cell:
-    error = sampling_error(record)
+def _error_cell(metric: Metric, record: TrialRecord) -> Cell:
+    error = sampling_error(metric, record)
     return NOTHING if error is None else Cell(f"{error:.1f}", round(error, 4))
 
 
@@ -124,8 +144,8 @@ def _trial_cells(record: TrialRecord, depth: int, names: Sequence[str]) -> tuple
     budget = record.budget
     seeds = " ".join(f"{name}={value}" for name, value in record.seeds.items())
     stages = stage_texts(record.arch)
-    values = (record.number, record.status, record.label, record.arch_id, record.top1)
-    costs = (getattr(record.cost, name) for name in names)
+    values = (record.number, record.status, record.label, record.arch_id, record.score)
+    costs = (size_text(value) if isinstance(value := getattr(record.cost, name), tuple) else value for name in names)
     rest = (budget.get("epochs"), budget.get("images"), seeds, record.seconds, record.shared_with, record.error)
     return tuple(_cell(value) for value in (*values, *costs, *rest, *stages, *[None] * (depth - len(stages))))
 

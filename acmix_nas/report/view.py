@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from acmix_nas.errors import UsageError
+from acmix_nas.metrics import Metric
 from acmix_nas.report.latex import as_latex
 from acmix_nas.report.published import with_published
 from acmix_nas.report.table import Table, as_csv, as_html, as_json, as_markdown, as_text
@@ -33,13 +34,17 @@ class View:
     compare: str | None = None
     form: str | None = None
 
-    def of(self, table: Table) -> Table:
+    def of(self, table: Table, metric: Metric) -> Table:
         """The table with these columns only.
 
+        Args:
+            table: All of it.
+            metric: What its scores are.
+
         Raises:
-            UsageError: It has no such column.
+            UsageError: It has no such column, or nothing was published of the metric.
         """
-        table = with_published(table) if self.compare == "published" else table
+        table = with_published(table, metric) if self.compare == "published" else table
         known = {column.key: index for index, column in enumerate(table.columns)}
         unknown = [key for key in self.columns if key not in known]
         if unknown:

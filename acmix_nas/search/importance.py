@@ -9,6 +9,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import create_trial
 
 from acmix_nas.errors import SpaceError
+from acmix_nas.metrics import Direction
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.samplers.make import encode
 from acmix_nas.space import Space, Values
@@ -27,7 +28,7 @@ class Chosen:
 
     Attributes:
         space: The space as the study has it.
-        trials: Values of the active choices and top-1 of each trial.
+        trials: Values of the active choices and score of each trial.
     """
 
     space: Space
@@ -43,27 +44,27 @@ def chosen(header: StudyHeader, records: Sequence[TrialRecord]) -> Chosen | None
         return None
     space, trials = space_of(header), []
     for record in records:
-        if record.top1 is None or record.shared_with is not None:
+        if record.score is None or record.shared_with is not None:
             continue
         try:
-            trials.append((space.values(record.arch), record.top1))
+            trials.append((space.values(record.arch), record.score))
         except SpaceError:  # brought into the folder by hand
             continue
     return Chosen(space, tuple(trials)) if len(trials) >= LEAST else None
 
 
-def ped_anova(found: Chosen) -> dict[str, float]:
-    """Choice -> its share of all importance for top-1 by Optuna's default; empty where no choice tells anything.
+def ped_anova(found: Chosen, direction: Direction = "maximize") -> dict[str, float]:
+    """Choice -> its share of all importance for the score by Optuna's default; empty where no choice tells anything.
 
     PED-ANOVA (Watanabe et al. 2023) for conditional parameters (condPED-ANOVA, 2026): the Pearson divergence of a
     choice's options among the best trials from those among all. A choice is judged within the trials in which it is
     active, weighted by how many of the best those are. So a choice that hangs on another can take nearly all, and
     leave little to the one that decides: `acmix_nas.search.shares` gives each its due.
     """
-    study = optuna.create_study(direction="maximize")
-    encoded = [(*encode(found.space, values), top1) for values, top1 in found.trials]
+    study = optuna.create_study(direction=direction)
+    encoded = [(*encode(found.space, values), score) for values, score in found.trials]
     study.add_trials(
-        [create_trial(params=params, distributions=ranges, value=top1) for params, ranges, top1 in encoded]
+        [create_trial(params=params, distributions=ranges, value=score) for params, ranges, score in encoded]
     )
     best = max(BEST_SHARE, BEST_LEAST / len(found.trials))
     with warnings.catch_warnings():  # a choice that is rarely active: its row tells the number of its trials

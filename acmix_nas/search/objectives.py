@@ -10,6 +10,7 @@ from acmix_nas.cost.latency import LatencyTable
 from acmix_nas.errors import CostError, UsageError
 from acmix_nas.metrics import COSTS, TIMED, TOP1, Metric
 from acmix_nas.record import Cost
+from acmix_nas.sizes import Size
 from acmix_nas.space import Space
 
 
@@ -37,11 +38,11 @@ class Prices:
     """Exact costs of the full networks of a space, known before any training; each is counted once.
 
     Args:
-        input_size: Image extent in pixels that is counted at.
+        input_size: Height and width in pixels that is counted at, one number for squares.
         table: Tells latency, where it is wanted.
     """
 
-    input_size: int
+    input_size: Size
     table: LatencyTable | None = None
     _known: dict[Arch, Cost] = field(default_factory=dict, repr=False)
 

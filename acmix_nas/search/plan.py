@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,10 @@ from typing import Any
 from acmix_nas.cost.latency import LatencyTable
 from acmix_nas.errors import CostError, UsageError
 from acmix_nas.fields import Origin
+from acmix_nas.metrics import COSTS, TOP1, Metric
 from acmix_nas.record import StudyHeader
 from acmix_nas.search.candidates import SAMPLER
 from acmix_nas.search.objectives import Prices, check_covers, check_table
-from acmix_nas.search.reference import reference
 from acmix_nas.search.rungs import rungs_of
 from acmix_nas.space import Space, Values
 from acmix_nas.study.settings import check_same
@@ -22,6 +23,10 @@ from acmix_nas.train import Budget
 
 TABLE = "latency.json"
 """The study's own copy of its latency table."""
+ROOM = 1.1
+"""How far the reference lies beyond the largest cost of the first networks."""
+DRAWN = 32
+"""Networks that stand for the first ones where a space names none."""
 PRUNED_FROM = 3
 """Epochs of the smallest budget that is pruned unless told otherwise."""
 
@@ -31,6 +36,7 @@ class Plan:
     """What the user said of a search; None stands for the default, or on resuming for what the study has.
 
     Attributes:
+        metric: What networks are trained for.
         objectives: Names of what is optimised.
         limits: Name of a cost -> its largest value; empty for none.
         prune: "asha" or "none".
@@ -39,6 +45,7 @@ class Plan:
         warm_start: Names of the studies whose records are brought over.
     """
 
+    metric: Metric = TOP1
     objectives: tuple[str, ...] | None = None
     limits: Mapping[str, float] | None = None
     prune: str | None = None
@@ -80,7 +87,8 @@ class Plan:
             space: The space.
             first: Label -> values of the networks that the study trains first.
         """
-        return reference(space, first, self.objectives or (), Prices(space.input_size, self._load()))
+        prices = Prices(space.input_size, self._load())
+        return reference(space, first, self.objectives or (), prices, metric=self.metric)
 
     def check_resumed(self, header: StudyHeader) -> None:
         """Refuses to go on with a study in another way than it began.
@@ -117,6 +125,37 @@ class Plan:
         if self.prune == "asha" and not rungs_of(epochs):
             raise UsageError(f"--prune asha stops trials between epochs, and the budget has {epochs}; add --epochs.")
         return self.prune or ("asha" if epochs >= PRUNED_FROM else "none")
+
+
+def reference(
+    space: Space, first: Mapping[str, Values], objectives: Sequence[str], prices: Prices, *, metric: Metric = TOP1
+) -> dict[str, float]:
+    """Objective -> its value at the point that hypervolumes are told by: known before any training, it never moves.
+
+    That is the worst score, and `ROOM` times the largest cost of the first networks. Of what is to be large, images a
+    second, it is the least of them divided by `ROOM`. A metric without a worst and a best value has no such point, and
+    its studies tell no hypervolume.
+
+    Args:
+        space: The space.
+        first: Label -> values of the networks that the study trains first.
+        objectives: What the study optimises.
+        prices: Exact costs; they tell every objective beside the metric.
+        metric: What networks are trained for.
+    """
+    if metric.worst is None or metric.best is None:
+        return {}
+    chance = random.Random(0)
+    named = list(first.values()) or [space.sample(lambda choice: chance.choice(choice.options)) for _ in range(DRAWN)]
+    costs = [prices(space.build(values)) for values in named]
+    found = {}
+    for name in objectives:
+        if name not in COSTS:
+            found[name] = float(metric.worst)
+            continue
+        values = [float(getattr(cost, name)) for cost in costs]
+        found[name] = ROOM * max(values) if COSTS[name].better == "lower" else min(values) / ROOM
+    return found
 
 
 def prices_of(study: Study, space: Space) -> Prices:

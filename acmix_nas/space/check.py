@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from acmix_nas.arch import ROLLING_HOSTS
+from acmix_nas.sizes import Size, pair, size_text
 from acmix_nas.space.document import Node
 from acmix_nas.space.proxy import Proxy, effective
 from acmix_nas.space.space import Choice, Space, Value
@@ -15,12 +16,12 @@ class Distinction:
 
     Attributes:
         choice: The choice.
-        extent: Extent of its stage's map in pixels.
+        map: Size of its stage's map in pixels.
         groups: Its options, those that build the same function together.
     """
 
     choice: Choice
-    extent: int
+    map: Size
     groups: tuple[tuple[Value, ...], ...]
 
     @property
@@ -32,12 +33,12 @@ class Distinction:
 def distinctions(space: Space, proxy: Proxy) -> Iterator[Distinction]:
     """For every choice, which of its options the proxy can tell apart."""
     for choice in space.choices:
-        extent = proxy.maps()[choice.stage]
+        size = proxy.maps()[choice.stage]
         groups: dict[Value, list[Value]] = {}
         for option in choice.options:
-            seen = effective(choice.field, option, extent, space.fixed[choice.stage].get("attention"))
+            seen = effective(choice.field, option, size, space.fixed[choice.stage].get("attention"))
             groups.setdefault(seen, []).append(option)
-        yield Distinction(choice, extent, tuple(map(tuple, groups.values())))
+        yield Distinction(choice, size, tuple(tuple(group) for group in groups.values()))
 
 
 def check_proxy(space: Space, proxy: Proxy, node: Node) -> None:
@@ -60,6 +61,6 @@ def check_proxy(space: Space, proxy: Proxy, node: Node) -> None:
             same = next(group for group in found.groups if len(group) > 1)
             raise node.error(
                 f"{found.choice.name} {', '.join(map(str, same))} build the same function on the "
-                f"{found.extent} x {found.extent} map of stage {found.choice.stage}; enlarge input_size, or say "
+                f"{size_text(pair(found.map))} map of stage {found.choice.stage}; enlarge input_size, or say "
                 "`inert: allow`."
             )

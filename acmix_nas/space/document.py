@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from acmix_nas.errors import SpaceError
+from acmix_nas.sizes import Size, size_of
 from acmix_nas.space.plain_yaml import BUILDING, bounded
 
 MAX_BYTES = 100_000
@@ -67,6 +68,14 @@ class Node:
             upper = "up" if most == MAX_WHOLE else f"to {most:,}"
             raise self.error(f"a whole number from {least} {upper} is needed; it is {_shown(self)}.")
         return self.value
+
+    def size(self, most: int = MAX_WHOLE) -> Size:
+        """A size in pixels: a whole number, or a list of height and width."""
+        if not isinstance(self.value, list):
+            return self.whole(most=most)
+        if len(self.value) != 2:
+            raise self.error(f"a whole number, or two for height and width, is needed; it is {_shown(self)}.")
+        return size_of([side.whole(most=most) for side in self.value])
 
     def number(self, least: float = 0.0, most: float = float("inf")) -> float:
         """A number above zero, from `least` to `most`."""

@@ -67,7 +67,7 @@ def load_space(name_or_path: str | os.PathLike[str], *, per: str | None = None) 
         host=host,
         widths=widths,
         depths=depths,
-        input_size=field["input_size"].whole(most=MAX_PIXELS),
+        input_size=field["input_size"].size(MAX_PIXELS),
         patch_size=field["patch_size"].whole(),
         fixed=fixed,
         choices=tuple(_choices(field["choices"], nodes, fixed, depths, per)),
@@ -189,7 +189,7 @@ def _proxy(name: str, node: Node, stages: int) -> Proxy:
         raise field["depths"].error(f"one depth for each of the {stages} stages is needed; there are {len(depths)}.")
     return Proxy(
         name=name,
-        input_size=field["input_size"].whole(most=MAX_PIXELS),
+        input_size=field["input_size"].size(MAX_PIXELS),
         patch_size=field["patch_size"].whole(),
         width=field["width"].number(0.01, 100),
         depths=depths,

@@ -8,10 +8,12 @@ from typing import Any, Self
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import RecordError
 from acmix_nas.fields import TEXT, Origin, Rule, list_of, maybe, number, one_of, whole
+from acmix_nas.sizes import Size, each_side, pair, size_of, size_rule
 
 PROXY: Mapping[str, Rule] = {
     "name": TEXT,
-    **dict.fromkeys(("input_size", "patch_size", "epochs", "batch_size"), whole(1)),
+    "input_size": size_rule(),
+    **dict.fromkeys(("patch_size", "epochs", "batch_size"), whole(1)),
     **dict.fromkeys(("width", "learning_rate"), number(0)),
     "depths": list_of(whole(1), 1),
     "images": maybe(whole(1)),
@@ -25,7 +27,7 @@ class Proxy:
 
     Attributes:
         name: Its key under `proxies:`.
-        input_size: Height and width of the training images in pixels.
+        input_size: Height and width of the training images in pixels, one number for squares.
         patch_size: Downsampling before the first stage.
         width: Factor on the host's widths.
         depths: Number of blocks in each stage.
@@ -37,7 +39,7 @@ class Proxy:
     """
 
     name: str
-    input_size: int
+    input_size: Size
     patch_size: int
     width: float
     depths: tuple[int, ...]
@@ -47,8 +49,8 @@ class Proxy:
     learning_rate: float
     inert: str = "error"
 
-    def maps(self) -> tuple[int, ...]:
-        """Extent of each stage's map in pixels."""
+    def maps(self) -> tuple[Size, ...]:
+        """Size of each stage's map in pixels."""
         return stage_maps(self.input_size, self.patch_size, len(self.depths))
 
     def widths(self, widths: Sequence[int]) -> tuple[int, ...]:
@@ -61,14 +63,19 @@ class Proxy:
         A stage keeps blocks spread evenly from its first to its last. A window is cut to the map, as the host cuts it.
         """
         stages = (
-            tuple(_clamp(stage[block], extent) for block in _spread(len(stage), depth))
-            for stage, depth, extent in zip(arch.stages, self.depths, self.maps(), strict=True)
+            tuple(_clamp(stage[block], max(pair(size))) for block in _spread(len(stage), depth))
+            for stage, depth, size in zip(arch.stages, self.depths, self.maps(), strict=True)
         )
         return Arch.canonical(host=arch.host, stages=stages, conv_on=arch.conv_on)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a record."""
-        return {**asdict(self), "depths": list(self.depths)}
+        size = self.input_size
+        return {
+            **asdict(self),
+            "input_size": size if isinstance(size, int) else list(size),
+            "depths": list(self.depths),
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str = "the proxy of a record") -> Self:
@@ -82,27 +89,27 @@ class Proxy:
             RecordError: A field is unknown, missing or of another kind.
         """
         known = Origin(where, RecordError).fields(values, PROXY, optional=("inert",))
-        return cls(**{**known, "depths": tuple(known["depths"])})
+        return cls(**{**known, "input_size": size_of(known["input_size"]), "depths": tuple(known["depths"])})
 
 
-def stage_maps(input_size: int, patch_size: int, stages: int) -> tuple[int, ...]:
-    """Extent of each stage's map: halved from stage to stage, odd extents rounded up."""
-    extents = [ceil(input_size / patch_size)]
+def stage_maps(input_size: Size, patch_size: int, stages: int) -> tuple[Size, ...]:
+    """Size of each stage's map: halved from stage to stage, odd heights and widths rounded up."""
+    maps = [each_side(input_size, lambda side: ceil(side / patch_size))]
     for _ in range(stages - 1):
-        extents.append(ceil(extents[-1] / 2))
-    return tuple(extents)
+        maps.append(each_side(maps[-1], lambda side: ceil(side / 2)))
+    return tuple(maps)
 
 
-def effective(field: str, option: Any, extent: int, attention: Any) -> Any:
-    """The option as far as a map of this extent can tell it from others.
+def effective(field: str, option: Any, size: Size, attention: Any) -> Any:
+    """The option as far as a map of this size can tell it from others, in height and width where these differ.
 
     A Swin window is no larger than the map; a local window is, by reflection.
     Taps of a convolution that always fall outside the map add nothing.
     """
     if field == "attn_kernel" and attention == "window":
-        return min(option, extent)
+        return each_side(size, lambda side: min(option, side))
     if field == "conv_kernel":
-        return min(option, 2 * extent - 1)
+        return each_side(size, lambda side: min(option, 2 * side - 1))
     return option
 
 

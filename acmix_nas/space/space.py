@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import ArchError, SpaceError
+from acmix_nas.sizes import Size
 from acmix_nas.space.proxy import Proxy
 
 Value: TypeAlias = str | int
@@ -77,7 +78,7 @@ class Space:
         host: Host family.
         widths: Channels of each stage at full size.
         depths: Blocks of each stage at full size.
-        input_size: Image extent in pixels that costs are counted at.
+        input_size: Height and width in pixels that costs are counted at, one number for squares.
         patch_size: Downsampling before the first stage at full size.
         fixed: For each stage, the mixer fields that do not vary.
         conv_on: Map that the convolution path of shifted Swin blocks sees.
@@ -92,7 +93,7 @@ class Space:
     host: str
     widths: tuple[int, ...]
     depths: tuple[int, ...]
-    input_size: int
+    input_size: Size
     patch_size: int
     fixed: tuple[Mapping[str, Value], ...]
     choices: tuple[Choice, ...]

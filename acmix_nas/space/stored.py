@@ -6,6 +6,7 @@ from typing import Any
 from acmix_nas.errors import AcmixError, RecordError
 from acmix_nas.fields import FLAG, MAPPING, TEXT, Origin, Rule, list_of, mapping_of, maybe, whole
 from acmix_nas.record import StudyHeader
+from acmix_nas.sizes import size_of, size_rule
 from acmix_nas.space.space import Choice, Space
 
 
@@ -26,7 +27,7 @@ def space_of(header: StudyHeader) -> Space:
             host=kept["host"],
             widths=tuple(kept["widths"]),
             depths=tuple(kept["depths"]),
-            input_size=kept["input_size"],
+            input_size=size_of(kept["input_size"]),
             patch_size=1,
             fixed=tuple(kept["fixed"]),
             choices=tuple(
@@ -48,7 +49,7 @@ SPACE: Mapping[str, Rule] = {
     "host": TEXT,
     "widths": list_of(whole(1), 1),
     "depths": list_of(whole(1, 100), 1),
-    "input_size": whole(1, 10**5),
+    "input_size": size_rule(most=10**5),
     "conv_on": maybe(TEXT),
     "fixed": list_of(mapping_of(_VALUE)),
     "choices": mapping_of(MAPPING),

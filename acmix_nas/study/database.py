@@ -101,7 +101,7 @@ class Database(optuna.storages.RDBStorage):
         self._study = study_id
         if not self._take_lock():
             self._release()
-            raise StudyError("another process is at work on this study in its database; wait for it or stop it.")
+            raise StudyError("another process is working on this study in its database; wait for it or stop it.")
         try:
             yield
         finally:
@@ -121,11 +121,11 @@ class Database(optuna.storages.RDBStorage):
                     raise
                 if time.monotonic() > end_s:
                     raise StudyError(
-                        f"the database has been away for {AWAY_S} s ({reason}). What was stored is kept; go on with "
-                        "--resume when it is back."
+                        f"the database has been unreachable for {AWAY_S} s ({reason}). Everything stored is kept; "
+                        "continue with --resume when it is back."
                     ) from None
                 if not tries:
-                    log.warning("the database is away (%s); waiting for it", reason)
+                    log.warning("the database is unreachable (%s); waiting for it", reason)
                 time.sleep(PAUSES_S[min(tries, len(PAUSES_S) - 1)])
                 tries += 1
             else:
@@ -145,7 +145,7 @@ class Database(optuna.storages.RDBStorage):
             while not self._take_lock():
                 if time.monotonic() > end_s:
                     raise StudyError(
-                        "while the database was away, another process took this study over; this one stops."
+                        "while the database was unreachable, another process took over this study; this one stops."
                     ) from None
                 time.sleep(1)
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from acmix_nas import plugins
 from acmix_nas.arch import Arch
 from acmix_nas.errors import RecordError, StudyError
-from acmix_nas.fields import COUNT, MAPPING, SHARE, TEXT, Origin, list_of, maybe, whole
+from acmix_nas.fields import COUNT, MAPPING, NUMBER, SHARE, TEXT, Origin, list_of, maybe, whole
 from acmix_nas.files import write_text
 from acmix_nas.record import TrialRecord
 
@@ -18,7 +18,15 @@ LIST = "finalists.json"
 """The list, fixed before anything of it is trained."""
 SPLIT = "report"
 """What fresh scores are read on."""
-CANDIDATE = {"names": list_of(TEXT, 1), "trial": maybe(COUNT), "top1": maybe(SHARE), "arch": MAPPING}
+FORMER_SCORE = "top1"
+"""Name of a candidate's score in lists of 0.1."""
+CANDIDATE = {
+    "names": list_of(TEXT, 1),
+    "trial": maybe(COUNT),
+    "score": maybe(NUMBER),
+    FORMER_SCORE: maybe(SHARE),
+    "arch": MAPPING,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,13 +37,13 @@ class Candidate:
         names: What it is: "finalist 1", "plain host", ...; several where it is several things.
         arch: The network.
         trial: Its trial in the search; None if it had none.
-        top1: Its score in the search.
+        score: Its score in the search.
     """
 
     names: tuple[str, ...]
     arch: Arch
     trial: int | None = None
-    top1: float | None = None
+    score: float | None = None
 
     @property
     def name(self) -> str:
@@ -44,7 +52,7 @@ class Candidate:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {"names": list(self.names), "trial": self.trial, "top1": self.top1, "arch": self.arch.to_dict()}
+        return {"names": list(self.names), "trial": self.trial, "score": self.score, "arch": self.arch.to_dict()}
 
     @classmethod
     def from_dict(cls, values: object, origin: Origin | None = None, path: str = "") -> "Candidate":
@@ -59,11 +67,12 @@ class Candidate:
             AcmixError: It is no candidate; that of `origin`.
         """
         origin = origin or Origin(LIST, StudyError)
-        known = origin.fields(values, CANDIDATE, optional=("trial", "top1"), path=path)
+        known = origin.fields(values, CANDIDATE, optional=("trial", "score", FORMER_SCORE), path=path)
         with origin.at(f"{path}.arch" if path else "arch"):
             arch = Arch.from_dict(known["arch"])
         plugins.suspect(arch.named)
-        return cls(**{**known, "names": tuple(known["names"]), "arch": arch})
+        score = known.get("score", known.get(FORMER_SCORE))
+        return cls(names=tuple(known["names"]), arch=arch, trial=known.get("trial"), score=score)
 
 
 def fix_list(folder: Path, candidates: Callable[[], list[Candidate]], *, top: int) -> list[Candidate]:

@@ -139,8 +139,8 @@ def _check_links(folder: Path) -> None:
     for entry in entries:
         if entry.is_symlink() and entry.name != DATABASE and not entry.resolve().is_relative_to(here):
             raise StudyError(
-                f"{entry} is a link to {entry.resolve()}, and a study writes in its own folder alone; put the file or "
-                "folder itself there, or move the whole folder with --out."
+                f"{entry} is a link to {entry.resolve()}, and a study writes only in its own folder; put the file "
+                "or folder itself there, or move the whole folder with --out."
             )
 
 

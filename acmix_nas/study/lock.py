@@ -58,7 +58,7 @@ def _file(folder: Path, name: str) -> Iterator[FileIO]:
             if not _lock(stream, path):
                 who = _who(folder) if name == LOCK else ""
                 raise StudyError(
-                    f"another process is at work on {folder}{who}; wait for it, or stop it with: acmix stop "
+                    f"another process is working on {folder}{who}; wait for it, or stop it with: acmix stop "
                     f"{quote(str(folder))}"
                 )
             if _has_name(stream, path):

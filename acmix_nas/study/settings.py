@@ -17,8 +17,8 @@ def check_same(header: StudyHeader, settings: Mapping[str, Any]) -> None:
     for name, now in settings.items():
         for path, then, here in differences(name, header.settings.get(name), now):
             raise StudyError(
-                f"the study {header.name!r} was made with {path} = {then}, now it is {here}; "
-                "results of the two cannot stand in one study. Leave the option out, or start a new --study."
+                f"the study {header.name!r} was made with {path} = {then}, now it is {here}; results of the two "
+                "cannot be mixed in one study. Leave the option out, or start a new --study."
             )
 
 

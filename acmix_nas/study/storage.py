@@ -121,8 +121,8 @@ def find_storage(folder: Path, url: str | None = None) -> optuna.storages.RDBSto
     said = f", not in {without_password(named[0])}" if named else ""
     hint = ", with its password" if stored.password is not None else ""
     raise StudyError(
-        f"the study in {folder} says that it is stored in {kept}{said}. A folder alone has nothing connected: if you "
-        f"know that database, name it with --storage {kept} or in {VARIABLE}{hint}."
+        f"the study in {folder} says that it is stored in {kept}{said}. A folder alone opens no database: if you "
+        f"trust this one, name it with --storage {kept} or in {VARIABLE}{hint}."
     )
 
 
@@ -171,8 +171,8 @@ def storing(name: str) -> Iterator[None]:
         yield
     except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
         raise StudyError(
-            f"the study {name!r} cannot be stored: {reason(error)}. Everything that was stored before is kept, and so "
-            "is the last epoch of what is in training; mend that and go on with --resume."
+            f"the study {name!r} cannot be stored: {reason(error)}. Everything stored before is kept, and so is "
+            "the last epoch of each running trial; fix that and continue with --resume."
         ) from error
 
 
@@ -204,8 +204,8 @@ def _parsed(url: str) -> URL:
         ) from error
     if hidden := [name for name in parsed.query if "pass" in name.lower()]:
         raise UsageError(
-            f"--storage: a password stands before the @, as postgresql://user:password@host/name, not in {hidden[0]}=; "
-            "there it would be printed and stored."
+            "--storage: a password stands before the @, as postgresql://user:password@host/name, not in "
+            f"{hidden[0]}=; it would be printed and stored there."
         )
     return parsed
 
@@ -249,7 +249,7 @@ def _check_local(file: Path) -> None:
     kind = file_system(file)
     if kind is not None and SHARED.fullmatch(kind):
         raise StudyError(
-            f"{file} is on a network file system ({kind}), where SQLite loses what it writes; name a local folder with "
+            f"{file} is on a network file system ({kind}), where SQLite loses data; name a local folder with "
             "--out, or a database with --storage URL."
         )
 

@@ -91,8 +91,8 @@ def check_key(path: Path, stored: Mapping[str, Any], expected: Mapping[str, Any]
     ]
     if apart:
         raise ResumeError(
-            f"{path} is the checkpoint of another training: {'; '.join(apart)}. Train as it was trained, or give "
-            "another file."
+            f"{path} is the checkpoint of another training: {'; '.join(apart)}. Train with the same settings, or "
+            "give another file."
         )
 
 

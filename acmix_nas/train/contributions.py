@@ -33,7 +33,8 @@ def watch_mixing(model: nn.Module) -> Iterator[Callable[[], Mixing]]:
 
     In processes that `torch.distributed` joins it is called in all of them, and reads what passed in any.
     """
-    mixers: list[nn.Module] = list(model.mixers()) if hasattr(model, "mixers") else []  # type: ignore[operator]
+    ours = next((part for part in model.modules() if hasattr(part, "mixers")), None)  # a head of a task may be around
+    mixers: list[nn.Module] = list(ours.mixers()) if ours is not None else []  # type: ignore[operator]
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     gates, norms = _Means(len(mixers), device), _Means(len(mixers), device)
     hooks: list[RemovableHandle] = []

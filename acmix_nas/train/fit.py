@@ -36,10 +36,10 @@ def fit(training: Training, folder: Path, *, on_epoch: Callable[[Progress], None
     if rank() == 0 and progress.scores:
         write_text(folder / LOG, epochs_csv(progress, training.budget))  # a kill may have come before it
     while not training.done:
-        best = max(progress.scores, default=-1.0)
-        top1 = training.epoch()
+        before = [training.metric.gain(score) for score in progress.scores]
+        score = training.epoch()
         if rank() == 0:
-            if top1 > best:
+            if not before or training.metric.gain(score) > max(before):
                 save_weights(training, folder / BEST)
             training.save(folder / LAST)
             write_text(folder / LOG, epochs_csv(progress, training.budget))
@@ -63,12 +63,13 @@ def save_weights(training: Training, path: Path) -> None:
 
 
 def epochs_csv(progress: Progress, budget: Budget) -> str:
-    """A line for each epoch: its number from 1, learning rate of its last step, mean loss, top-1 and seconds."""
+    """A line for each epoch: its number from 1, learning rate of its last step, mean loss, all metrics and seconds."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["epoch", "lr", "loss", "top1", "seconds"])
-    rows = zip(progress.losses, progress.scores, progress.seconds, strict=True)
-    for epoch, (loss, top1, seconds) in enumerate(rows, start=1):
+    writer.writerow(["epoch", "lr", "loss", *progress.metrics, "seconds"])
+    rows = zip(progress.losses, zip(*progress.metrics.values(), strict=True), progress.seconds, strict=True)
+    for epoch, (loss, values, seconds) in enumerate(rows, start=1):
         last = min(epoch * budget.steps_per_epoch, budget.total_steps) - 1
-        writer.writerow([epoch, f"{learning_rate(budget, last):.6g}", f"{loss:.6f}", f"{top1:.6f}", f"{seconds:.3f}"])
+        shown = [f"{value:.6f}" for value in values]
+        writer.writerow([epoch, f"{learning_rate(budget, last):.6g}", f"{loss:.6f}", *shown, f"{seconds:.3f}"])
     return text.getvalue()

@@ -12,7 +12,8 @@ class Progress:
     """What training has shown so far; it grows while a network trains.
 
     Attributes:
-        scores: Top-1 accuracy in [0, 1] on the scored split after each epoch.
+        scores: Value of the metric that the study looks at, on the scored split after each epoch.
+        metrics: Name of each metric, that one among them -> its value after each epoch.
         losses: Mean training loss of each epoch.
         mixing: (alpha, beta) of each block after each epoch.
         norms: Norms of (alpha * F_att, beta * F_conv) of each block on the scored images after each epoch.
@@ -26,6 +27,7 @@ class Progress:
     """
 
     scores: list[float] = field(default_factory=list)
+    metrics: dict[str, list[float]] = field(default_factory=dict)
     losses: list[float] = field(default_factory=list)
     mixing: list[Blocks] = field(default_factory=list)
     norms: list[Blocks] = field(default_factory=list)
@@ -39,7 +41,7 @@ class Progress:
 
     def take(self, values: Mapping[str, Any]) -> None:
         """Takes over what `dataclasses.asdict` said of another one and JSON kept."""
-        values = {"norms": [], "skipped": 0, **values}  # which files of earlier versions do not have
+        values = {"norms": [], "skipped": 0, "metrics": {}, **values}  # which files of earlier versions do not have
         for item in fields(self):
             setattr(self, item.name, values[item.name])
         self.earlier = sum(self.seconds)

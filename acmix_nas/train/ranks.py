@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import torch
 from torch import distributed
@@ -69,6 +70,15 @@ def total(values: torch.Tensor) -> torch.Tensor:
     """Sum of a tensor over all processes."""
     if _together():
         distributed.all_reduce(values)
+    return values
+
+
+def gathered(value: Any) -> list[Any]:
+    """The values of all processes, in the order of their ranks."""
+    if not _together():
+        return [value]
+    values: list[Any] = [None] * world()
+    distributed.all_gather_object(values, value)
     return values
 
 

@@ -9,8 +9,10 @@ from typing import Any, Self
 import torch
 from torch import nn
 
+from acmix_nas.cost.environment import supports_bf16
 from acmix_nas.errors import AcmixError, RecordError
 from acmix_nas.fields import FLAG, NUMBER, TEXT, Origin, Rule, list_of, maybe, whole
+from acmix_nas.space import Proxy
 
 OPTIMIZERS = ("adamw", "sgd")
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -98,6 +100,23 @@ class Budget:
         if wrong := list(self._wrong()):
             raise RecipeError(f"a training recipe cannot be so: {'; '.join(wrong)}.")
 
+    @classmethod
+    def of_proxy(cls, proxy: Proxy, *, images: int, device: str) -> Self:
+        """The recipe of a proxy.
+
+        Args:
+            proxy: Says how long and how fast.
+            images: Training images that there are.
+            device: "cpu" or "cuda".
+        """
+        return cls(
+            epochs=proxy.epochs,
+            images=images,
+            batch_size=proxy.batch_size,
+            learning_rate=proxy.learning_rate,
+            precision="bf16" if supports_bf16(torch.device(device)) else "fp32",
+        )
+
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in an epoch; the last batch may be small."""
@@ -107,11 +126,6 @@ class Budget:
     def total_steps(self) -> int:
         """Optimizer steps in all."""
         return self.steps or self.epochs * self.steps_per_epoch
-
-    @property
-    def mixes(self) -> bool:
-        """Whether images are mixed with one another."""
-        return bool(self.mixup or self.cutmix)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a record."""

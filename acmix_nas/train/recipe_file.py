@@ -80,8 +80,8 @@ def load_recipe(name_or_path: str) -> Recipe:
     file = path if path.suffix in (".yaml", ".yml") or len(path.parts) > 1 else FOLDER / f"{name_or_path}.yaml"
     if not file.exists():
         raise RecipeError(
-            f"there is no recipe {name_or_path!r}; there are {', '.join(recipe_names())}. A file of your own is given "
-            "by its path, ending in .yaml."
+            f"there is no recipe {name_or_path!r}; there are {', '.join(recipe_names())}. Give your own file by "
+            "its path, ending in .yaml."
         )
     try:
         values = read_plain(file)

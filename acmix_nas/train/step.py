@@ -1,7 +1,7 @@
 """One optimizer step: forward in the wanted precision, backward in parts, clip, update, average."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from timm.utils.model_ema import ModelEmaV3
 from torch import nn
-from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from acmix_nas.cost.execution import compiled
+from acmix_nas.data import Targets
+from acmix_nas.tasks import Task
+from acmix_nas.train.batch import Batch, leading
 from acmix_nas.train.checkpoint import Tensors, below, load_model, load_optimizer, optimizer_state, prefixed
-from acmix_nas.train.loader import Batch
 from acmix_nas.train.ranks import world
 from acmix_nas.train.recipe import Budget, RecipeError, learning_rate, make_optimizer
 from acmix_nas.train.tiny_maps import tiny_maps_in_float32
@@ -31,6 +32,7 @@ class Step:
         model: The network, on its device; trained in place.
         budget: The recipe.
         device: "cpu" or "cuda".
+        task: Says what the loss is.
 
     Attributes:
         skipped: Norm of the last step's gradient if the step was skipped for it; None if it was taken.
@@ -41,13 +43,14 @@ class Step:
 
     skipped: float | None = None
 
-    def __init__(self, model: nn.Module, budget: Budget, device: str) -> None:
+    def __init__(self, model: nn.Module, budget: Budget, device: str, task: Task) -> None:
         if budget.precision == "fp16" and device != "cuda":
             raise RecipeError("precision fp16 needs a CUDA device; take bf16 or fp32 on the CPU.")
         self.model = model
         self.optimizer = make_optimizer(model, budget)
         self.average = _average(model, budget)
         self._budget = budget
+        self._task = task
         self._device = device
         self._scaler = torch.amp.GradScaler("cuda", enabled=budget.precision == "fp16")
         together = DistributedDataParallel(model) if world() > 1 else None
@@ -129,7 +132,7 @@ class Step:
     def _backward(self, batch: Batch) -> torch.Tensor:
         """Adds up the gradients of the batch's parts; returns the mean loss of its images."""
         parts = _parts(batch, self._budget)
-        split = zip(batch.images.tensor_split(parts), batch.targets.tensor_split(parts), strict=True)
+        split = zip(batch.images.tensor_split(parts), _split(batch.targets, parts), strict=True)
         mean = torch.zeros((), device=batch.images.device)
         for number, (images, targets) in enumerate(split, start=1):
             counted = len(images) if batch.counted == len(batch.images) else batch.counted
@@ -140,17 +143,23 @@ class Step:
             mean += loss.detach() * (len(images) / len(batch.images))
         return mean
 
-    def _loss(self, images: torch.Tensor, targets: torch.Tensor, counted: int) -> torch.Tensor:
+    def _loss(self, images: torch.Tensor, targets: Targets, counted: int) -> torch.Tensor:
         """Mean loss of the first images; the others are for the norms."""
         with self.autocast(), _more_than_one_value():
-            logits = self._forward(images)
-        # Mixed targets are smoothed where they are mixed.
-        smoothing = 0.0 if targets.is_floating_point() else self._budget.label_smoothing
-        return F.cross_entropy(logits[:counted].float(), targets[:counted], label_smoothing=smoothing)
+            outputs = self._forward(images)
+        return self._task.loss(leading(outputs, counted), targets[:counted], self._budget)
 
     def _gathered(self, last: bool) -> AbstractContextManager[None]:
         """Processes exchange gradients with the last part of a step alone."""
         return nullcontext() if last else self._no_sync()
+
+
+def _split(targets: Targets, parts: int) -> Sequence[Targets]:
+    """As `torch.Tensor.tensor_split`, of a list too."""
+    if isinstance(targets, torch.Tensor):
+        return targets.tensor_split(parts)
+    places = torch.arange(len(targets)).tensor_split(parts)
+    return [targets[int(part[0]) : int(part[-1]) + 1] if len(part) else [] for part in places]
 
 
 def _parts(batch: Batch, budget: Budget) -> int:

@@ -16,6 +16,7 @@ from torch import nn
 from acmix_nas.data import Splits
 from acmix_nas.errors import AcmixError, DiskError
 from acmix_nas.fields import MOST
+from acmix_nas.tasks import DEFAULT, load_task, pick_metric
 from acmix_nas.train.checkpoint import (
     ResumeError,
     Tensors,
@@ -26,11 +27,11 @@ from acmix_nas.train.checkpoint import (
     write_checkpoint,
 )
 from acmix_nas.train.contributions import Mixing, watch_mixing
-from acmix_nas.train.finite import check_outputs, check_weights
 from acmix_nas.train.loader import Feed
 from acmix_nas.train.progress import Progress
 from acmix_nas.train.ranks import rank, same_buffers, total
 from acmix_nas.train.recipe import Budget
+from acmix_nas.train.scoring import check_weights, score
 from acmix_nas.train.step import Step
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ class Training:
     images; losses and scores are those of all.
 
     Args:
-        model: Maps (B, C, H, W) images to (B, classes) logits; trained in place.
+        model: The task's network, which maps (B, C, H, W) images to its outputs; trained in place.
         splits: Images; `budget.images` of `splits.train` are there. They may be larger than `splits.input_size`.
         budget: The recipe.
         split: Images that are scored: "search" or "report".
@@ -66,10 +67,13 @@ class Training:
         device: "cpu" or "cuda".
         progress: Filled as training goes, so that what was reached is known after an error.
         on_step: Called after every optimizer step.
+        task: What is learned: a name of `acmix_nas.tasks`, or the dotted path of a task of the user's own.
+        metric: What `Progress.scores` are; None for the task's first metric.
         key: Further plain values that a checkpoint has to agree with, as which network it is.
 
     Raises:
         RecipeError: The device does not do what the recipe wants.
+        TaskError: The task does not.
     """
 
     def __init__(
@@ -83,6 +87,8 @@ class Training:
         device: str = "cpu",
         progress: Progress | None = None,
         on_step: Callable[[Progress], None] | None = None,
+        task: str = DEFAULT,
+        metric: str | None = None,
         key: Mapping[str, Any] | None = None,
     ) -> None:
         scored = splits.search if split == "search" else splits.report
@@ -95,10 +101,13 @@ class Training:
         self._device = device
         self._on_step = on_step
         self._generator = torch.Generator().manual_seed(order_seed)
-        self._step = Step(model, budget, device)
-        self._feed = Feed(splits, budget, device)
-        recipe, data = budget.to_dict(), splits.to_dict()
-        self._key = {**(key or {}), "budget": recipe, "data": data, "split": split, "order_seed": order_seed}
+        self._task = load_task(task)
+        self.metric = pick_metric(self._task, metric)
+        self._step = Step(model, budget, device, self._task)
+        self._feed = Feed(splits, budget, device, self._task)
+        asked = {name: value for name, value in (("task", task), ("metric", metric)) if value not in (DEFAULT, None)}
+        facts = {"budget": budget.to_dict(), "data": splits.to_dict(), "split": split, "order_seed": order_seed}
+        self._key = {**(key or {}), **facts, **asked}
 
     @property
     def done(self) -> bool:
@@ -111,7 +120,7 @@ class Training:
         return self._step.scored
 
     def epoch(self) -> float:
-        """Trains one epoch and scores the network; returns top-1 in [0, 1].
+        """Trains one epoch and scores the network; returns the value of `metric`.
 
         Raises:
             DivergedError: The loss is no number, or larger than any record holds; or too many steps were skipped.
@@ -120,32 +129,31 @@ class Training:
         self.progress.started = self.progress.started or datetime.now(UTC).isoformat(timespec="seconds")
         with _algorithms(self._device, deterministic=self.budget.deterministic):
             loss = self._pass()
-            top1, mixing = self.score()
+            values, mixing = self.score()
         self.progress.losses.append(loss)
-        self.progress.scores.append(top1)
+        self.progress.scores.append(values[self.metric.name])
+        for name, value in values.items():
+            self.progress.metrics.setdefault(name, []).append(value)
         self.progress.mixing.append(mixing.weights)
         self.progress.norms.append(mixing.norms)
         self.progress.seconds.append(time.perf_counter() - clock)
-        return top1
+        return values[self.metric.name]
 
     @torch.no_grad()
-    def score(self) -> tuple[float, Mixing]:
-        """Top-1 in [0, 1] on the scored split, and what each block mixed there.
+    def score(self) -> tuple[dict[str, float], Mixing]:
+        """Values of all metrics on the scored split, and what each block mixed there.
 
         Raises:
             NotFiniteError: Weights are not finite, or outputs NaN.
+            ScoreError: A metric has a value that it cannot have.
         """
         model = self.scored.eval()
         same_buffers(model)
         check_weights(model)
-        right, wrong = torch.zeros(2, dtype=torch.int64, device=self._device)
         with watch_mixing(model) as mixing, self._step.autocast():
-            for pixels, labels in self._feed.in_order(self._scored_images):
-                logits = model(pixels)
-                right += (logits.argmax(1) == labels).sum()
-                wrong += logits.isnan().any(1).sum()
-            check_outputs(int(total(wrong)), len(self._scored_images))
-            return int(total(right)) / len(self._scored_images), mixing()
+            batches = self._feed.in_order(self._scored_images)
+            values = score(model, batches, len(self._scored_images), self._task, self.metric)
+            return values, mixing()
 
     def save(self, path: Path) -> None:
         """Writes everything that the next epoch depends on, in one step."""
@@ -180,6 +188,8 @@ class Training:
         if self._device == "cuda" and "cuda" in random:
             torch.cuda.set_rng_state(random["cuda"])
         self.progress.take(facts["progress"])
+        if not self.progress.metrics and self.progress.scores:  # a file of an earlier version
+            self.progress.metrics = {self.metric.name: list(self.progress.scores)}
         if rank():  # the file has the state of the first process; others must not drop the same paths
             torch.manual_seed(self.progress.step * 1009 + rank())
 
@@ -267,6 +277,8 @@ def train(
     device: str = "cpu",
     progress: Progress | None = None,
     on_step: Callable[[Progress], None] | None = None,
+    task: str = DEFAULT,
+    metric: str | None = None,
     checkpoint: Path | None = None,
 ) -> Progress:
     """Trains a model in place through all epochs of its budget.
@@ -280,6 +292,8 @@ def train(
         device: "cpu" or "cuda".
         progress: Filled as training goes.
         on_step: Called after every optimizer step.
+        task: As of `Training`, and so is `metric`.
+        metric: What is scored.
         checkpoint: File that training goes on from if it is there, written after every epoch.
 
     Returns:
@@ -298,6 +312,8 @@ def train(
         device=device,
         progress=progress,
         on_step=on_step,
+        task=task,
+        metric=metric,
     )
     run_epochs(training, checkpoint=checkpoint)
     return training.progress

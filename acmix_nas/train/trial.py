@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,17 @@ from torch import nn
 
 from acmix_nas.arch import Arch
 from acmix_nas.cost import count
+from acmix_nas.cost.environment import environment
 from acmix_nas.data import Splits
 from acmix_nas.errors import AcmixError, DataError
-from acmix_nas.models import build_model
+from acmix_nas.models import build_features, build_model
 from acmix_nas.record import TrialRecord
+from acmix_nas.sizes import Size
 from acmix_nas.space import Proxy
+from acmix_nas.tasks import DEFAULT, Backbone, load_task, pick_metric
 from acmix_nas.train.checkpoint import ResumeError
 from acmix_nas.train.progress import Progress
-from acmix_nas.train.ranks import rank
+from acmix_nas.train.ranks import rank, world
 from acmix_nas.train.recipe import Budget
 from acmix_nas.train.training import Training, run_epochs
 
@@ -36,18 +39,27 @@ class Setting:
         budget: How they are trained.
         splits: On which images.
         split: The images that scores are read on.
-        input_size: Image extent in pixels at which the full networks' costs are counted.
+        input_size: Height and width in pixels at which the full networks' costs are counted, one number for squares.
         device: "cpu" or "cuda".
-        environment: Versions, threads, machine.
+        environment: Versions, threads, machine; those of this process by default.
+        task: What the networks learn, as `acmix_nas.tasks.load_task` takes it.
+        metric: What scores are, as `acmix_nas.tasks.pick_metric` takes it.
     """
 
     proxy: Proxy
     budget: Budget
     splits: Splits
     split: str
-    input_size: int
+    input_size: Size
     device: str
-    environment: Mapping[str, Any]
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    task: str = DEFAULT
+    metric: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.environment:
+            together = {"processes": world()} if world() > 1 else {}
+            object.__setattr__(self, "environment", {**environment(self.device), **together})
 
 
 def run_trial(
@@ -99,6 +111,7 @@ def run_trial(
         label=label,
         split=setting.split,
         scores=tuple(progress.scores),
+        **scored_by(setting, progress),
         losses=tuple(progress.losses),
         mixing=tuple(progress.mixing),
         norms=tuple(progress.norms),
@@ -114,6 +127,13 @@ def run_trial(
     )
 
 
+def scored_by(setting: Setting, progress: Progress) -> dict[str, Any]:
+    """What a record says of its task and its metrics."""
+    metrics = {name: tuple(values) for name, values in progress.metrics.items()}
+    metric = pick_metric(load_task(setting.task), setting.metric).name
+    return {"task": setting.task, "metric": metric, "metrics": metrics}
+
+
 def shared_record(twin: TrialRecord, arch: Arch, setting: Setting, *, number: int, label: str) -> TrialRecord:
     """The record of a network whose proxy was trained before, as trial `twin`: the scores are that trial's."""
     cost = count(arch, setting.input_size)
@@ -121,16 +141,20 @@ def shared_record(twin: TrialRecord, arch: Arch, setting: Setting, *, number: in
 
 
 def build_proxy(arch: Arch, setting: Setting, *, drop_path_rate: float = 0.0) -> nn.Module:
-    """The small network that is trained for one of full size."""
-    return build_model(
-        setting.proxy.shrink(arch),
-        num_classes=len(setting.splits.classes),
-        in_chans=setting.splits.in_chans,
-        img_size=setting.proxy.input_size,
-        patch_size=setting.proxy.patch_size,
-        width=setting.proxy.width,
-        drop_path_rate=drop_path_rate,
+    """The small network that is trained for one of full size, with the head of the task."""
+    options: dict[str, Any] = {
+        "in_chans": setting.splits.in_chans,
+        "img_size": setting.proxy.input_size,
+        "patch_size": setting.proxy.patch_size,
+        "width": setting.proxy.width,
+        "drop_path_rate": drop_path_rate,
+    }
+    shrunk = setting.proxy.shrink(arch)
+    backbone = Backbone(
+        classifier=lambda outputs: build_model(shrunk, num_classes=outputs, **options),
+        features=lambda: build_features(shrunk, **options),
     )
+    return load_task(setting.task).build(backbone, setting.splits)
 
 
 def _train(
@@ -154,6 +178,8 @@ def _train(
             device=setting.device,
             progress=progress,
             on_step=on_step,
+            task=setting.task,
+            metric=setting.metric,
             key={"arch": arch.id, "proxy": setting.proxy.to_dict(), "seeds": dict(seeds)},
         )
         if rank():  # processes drop paths of their own

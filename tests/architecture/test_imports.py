@@ -58,6 +58,7 @@ GROUND = (
     "printable",
     "record",
     "registry",
+    "sizes",
     "space",
 )
 

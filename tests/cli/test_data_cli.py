@@ -98,7 +98,7 @@ def test_a_subset_is_a_source(images, tmp_path, monkeypatch):
         run(*words, "--search-images", 10, "--seed", 1)
 
 
-def test_notes_are_told(images, tmp_path):
+def test_notes_are_printed(images, tmp_path):
     words = ["data", "subset", "--data", images, "--images-per-class", 900, "--size", 8, "--out", tmp_path / "store"]
     result = CliRunner().invoke(acmix, [str(word) for word in words])
     assert "Note: 3 classes have fewer than 900 images" in result.stderr

@@ -54,7 +54,7 @@ def test_from_a_best_yaml_to_a_backbone_with_its_weights(best, tmp_path):
         assert [len(maps[0, 0, 0]) for maps in backbone(images)] == [96, 192, 384, 768]
 
 
-def test_fresh_weights_are_told_and_repeat(best, tmp_path):
+def test_fresh_weights_are_reported_and_repeat(best, tmp_path):
     for seed, name in ((0, "a"), (0, "b"), (1, "c")):
         result = run(best, "--format", "timm", "--out", tmp_path / name, "--seed", seed, "--input-size", 64)
         assert result.stderr == f"Fresh weights of seed {seed}; trained ones are given with --weights.\n"
@@ -113,7 +113,7 @@ def test_the_size_is_fixed_where_it_must_be(tmp_path, monkeypatch):
         (("acmix_resnet50", "--format", "onnx", "--out", "x", "--weights", "none.pth"), "does not exist"),
     ],
 )
-def test_wrong_words_are_told(words, message):
+def test_wrong_words_are_refused(words, message):
     result = run(*words)
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())

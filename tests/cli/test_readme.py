@@ -13,7 +13,8 @@ import torch
 import warm_commands
 
 from acmix_nas.data import load_splits
-from acmix_nas.train import strong
+from acmix_nas.tasks.classification import TASK
+from acmix_nas.train.augment import strong
 from acmix_nas.train.loader import Feed
 from acmix_nas.train.recipe_file import load_recipe
 
@@ -102,7 +103,7 @@ def test_the_trainings_meet_the_rarest_of_their_augmentation(few_images, monkeyp
     splits = load_splits(
         str(few_images), input_size=size, train_images=images, seed=seed, with_report=True, search_images=1
     )
-    feed = Feed(splits, load_recipe("swin").budget(images=images, epochs=1), "cpu")
+    feed = Feed(splits, load_recipe("swin").budget(images=images, epochs=1), "cpu", TASK)
     for _ in feed.shuffled(splits.train, torch.Generator().manual_seed(seed)):
         pass
     assert min(bits) == 0

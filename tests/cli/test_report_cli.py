@@ -25,7 +25,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert "acmix report swin_t-001" in done.stdout
 
 
-def test_a_study_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_an_unknown_study_is_refused(tmp_path: Path) -> None:
     (tmp_path / "swin_t-001").mkdir()
     assert find_folder("swin_t-001", tmp_path) == tmp_path / "swin_t-001"
     assert find_folder(str(tmp_path / "swin_t-001"), tmp_path / "other") == tmp_path / "swin_t-001"

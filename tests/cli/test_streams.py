@@ -50,7 +50,7 @@ def test_output_that_nobody_reads_is_dropped_and_the_command_goes_on(tmp_path, s
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full is Linux's")
-def test_a_full_disk_behind_stdout_is_said_at_the_end(tmp_path):
+def test_a_full_disk_behind_stdout_is_reported_at_the_end(tmp_path):
     done = say(tmp_path / "done", shell="> /dev/full")
     assert done.returncode == 1
     assert (tmp_path / "done").read_text() == "to the end"
@@ -89,7 +89,7 @@ def test_a_closed_stream_takes_no_number_that_a_file_gets(tmp_path):
     assert (tmp_path / "study.db").read_bytes() == b""
 
 
-def test_the_log_says_that_nobody_reads(caplog):
+def test_the_log_notes_a_closed_pipe(caplog):
     reading, writing = os.pipe()
     os.close(reading)
     before = sys.stdout

@@ -201,7 +201,7 @@ def test_a_log_that_a_kill_kept_back_is_written(here, whole):
         ([PVT, "--resume", "--study", "no"], 1, "no training to resume"),
         ([PVT, "--study", "../up"], 1, "name"),
         ([PVT, "--images", "99999"], 1, "99999"),
-        ([PVT, "--eval", "mine.yaml"], 1, "is not read as a checkpoint"),
+        ([PVT, "--eval", "mine.yaml"], 1, "cannot be read as a checkpoint"),
     ],
 )
 def test_a_mistake_is_one_clear_message_and_leaves_nothing(here, words, code, said):

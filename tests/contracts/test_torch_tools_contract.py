@@ -129,7 +129,7 @@ def mode_of(operator):
 
 
 @torch.no_grad()
-def test_nobody_touched_it(model, x):
+def test_an_untouched_model_has_no_plain_parts(model, x):
     assert plain_parts(model) == {}
     assert plain_parts(merge(model)) == {}
 
@@ -495,8 +495,8 @@ def test_it_is_said_once(monkeypatch):
         operator.qkv.register_forward_hook(lambda *_: None)
         model(x)
     assert [str(warning.message).partition(":")[0] for warning in said] == [
-        "window.Attention takes its plain form, because its proj has hooks",
-        "acmix.ACmix takes its plain form, because its qkv has hooks",
+        "window.Attention uses its plain form, because its proj has hooks",
+        "acmix.ACmix uses its plain form, because its qkv has hooks",
     ]
     assert plain_parts(model) == {
         "0.attention": "its proj has hooks", "1.attention": "its proj has hooks", "1": "its qkv has hooks",

@@ -203,7 +203,7 @@ JOBS = {
         lambda out, images: ("export", out / "it" / "best.yaml", "--format", "timm", "--out", out / "for timm"),
         _contents("for timm"),
         base="search",
-        done="is there already",
+        done="already exists",
     ),
     "report": Job(
         lambda out, images: ("report", "it", "--out", out, "--figures", "svg"),

@@ -79,7 +79,7 @@ class Loud:
         return (Path.touch, (self.file,))
 
 
-def test_a_pickle_is_no_checkpoint(tmp_path):
+def test_a_pickle_is_refused_as_a_checkpoint(tmp_path):
     file, mark = tmp_path / "0.ckpt", tmp_path / "mark"
     torch.save({"model": Loud(mark)}, file)
     with pytest.raises(ResumeError):

@@ -75,7 +75,7 @@ def test_each_fault_costs_one_trial_at_most(tmp_path, monkeypatch):
     assert "--trial-memory" in (study.folder / "report.html").read_text()
 
 
-def test_a_trial_beyond_a_limit_is_not_tried_again_and_keeps_what_it_reached(tmp_path):
+def test_a_trial_over_a_limit_fails_and_keeps_its_scores(tmp_path):
     class Slow(Curves):
         def wait(self, on_step) -> list[Outcome]:
             if self.jobs[0].number == 1 and self.jobs[0].until is None:
@@ -130,7 +130,7 @@ def test_the_watch_counts_only_time_that_it_was_awake(monkeypatch):
     assert watched.is_final
 
 
-def test_a_worker_that_says_nothing_may_try_again(monkeypatch):
+def test_a_silent_worker_is_ended_and_its_trial_retried(monkeypatch):
     watched = WatchedWorker(pid=1, kill=lambda: None, is_training=True, silent_s=MAX_SILENCE_S)
     look(monkeypatch, watched, TrialLimits(), turn_s=0.1, looks=99)
     assert "sent nothing" in (watched.kill_reason or "")
@@ -210,7 +210,7 @@ def test_a_line_is_read_without_waiting_for_its_end():
             list(channel.lines())
 
 
-def test_a_line_without_an_end_is_garbage(monkeypatch):
+def test_a_line_without_an_end_is_refused(monkeypatch):
     monkeypatch.setattr(_channel, "MAX_BYTES", 1000)
     ours, theirs = multiprocessing.Pipe()
     with ours, theirs:

@@ -106,7 +106,7 @@ def test_a_record_with_one_value_changed(path, value):
 
 
 @given(line=st.text(max_size=40), cut=st.integers(0, len(json.dumps(RECORD))))
-def test_a_torn_line_is_no_record(line, cut):
+def test_a_torn_line_is_skipped(line, cut):
     law(lambda: TrialRecord.from_json(json.dumps(RECORD)[:cut] + line))
 
 

@@ -74,6 +74,6 @@ def test_one_value_changed(half, tmp_path_factory, name):
         ("progress.jsonl", '{"split": "train", "start": 0, "images": 300, "broken": [], "traits": {}}\n'),
     ],
 )
-def test_what_is_no_plan_or_progress_is_one_error(half, tmp_path, name, text):
+def test_a_malformed_plan_or_progress_is_one_error(half, tmp_path, name, text):
     with pytest.raises(DataError, match=r"again|another"):
         gone_on(half, tmp_path / "store", name, text)

@@ -179,7 +179,7 @@ targets = st.sampled_from(
 
 @FILES
 @given(links=st.dictionaries(places, targets, max_size=4))
-def test_whatever_links_there_are_each_file_is_read_once(tmp_path, links):
+def test_each_file_is_read_once_with_any_links(tmp_path, links):
     root = made(make_folder, tmp_path / "source")
     for place, target in links.items():
         (root / place).symlink_to(target if target[0] in "./" else root / target)

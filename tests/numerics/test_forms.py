@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import TOLERANCES, assert_close
 from torch import nn
@@ -61,7 +61,6 @@ def check_forms(module, *inputs):
 
 
 @given(height=EXTENT, width=EXTENT, seed=st.integers(0, 99), **OPERATORS)
-@settings(max_examples=150, deadline=None)
 def test_the_forms_agree(height, width, seed, **described):
     torch.manual_seed(seed)
     module = randomized(ACmix(5, CHANNELS, **described))

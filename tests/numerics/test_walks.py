@@ -115,7 +115,7 @@ def test_autocast_is_as_exact_as_the_plain_form(mode, training):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("training", [False, True])
-def test_merged_weights_walk_too(mode, training):
+def test_merged_weights_use_row_wise_attention_too(mode, training):
     module = attention(mode)
     module.train()(torch.randn(2, 3, 7, 6, dtype=torch.float64))
     merged = merge(module).train(training)
@@ -208,7 +208,7 @@ def walks():
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch itself reads it
 @pytest.mark.parametrize("case", range(5))
-def test_compilers_are_told_the_truth_of_every_walk(case):
+def test_custom_operators_pass_torchs_opcheck(case):
     """Of schema, shapes, strides, types and gradients, by torch's own check."""
     walk, window, inputs = list(walks())[case]
     torch.library.opcheck(walk.operator, (window, inputs))

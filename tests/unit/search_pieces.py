@@ -32,7 +32,10 @@ def fickle(arch: Arch, epochs: int) -> tuple[float, ...]:
 class Curves:
     """An executor that gives the scores of a function, a job at a time; it can lose workers."""
 
-    def __init__(self, setting, curve: Curve = steady, *, workers: int = 1, lose: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, setting, curve: Curve = steady, *, workers: int = 1, lose: tuple[int, ...] = (), metric: str = "top1"
+    ) -> None:
+        self.metric = metric
         self.setting = setting
         self.curve = curve
         self.workers = workers
@@ -74,6 +77,7 @@ class Curves:
             cost=count(job.arch, self.setting.input_size),
             label=job.label,
             split=self.setting.split,
+            metric=self.metric,
             scores=scores,
             losses=tuple(1 - score for score in scores),
             mixing=((),) * len(scores),

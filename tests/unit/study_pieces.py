@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from acmix_nas.data import load_splits
+from acmix_nas.metrics import TOP1, Metric
 from acmix_nas.record import StudyHeader
 from acmix_nas.search import Study
 from acmix_nas.space import Choice, Space, load_space
@@ -52,7 +53,8 @@ def new_study(
     *,
     seed: int = 0,
     starts: int = 2,
-    objectives: tuple[str, ...] = ("top1", "macs"),
+    metric: Metric = TOP1,
+    objectives: tuple[str, ...] = (),
     storage: str | None = None,
     **settings: object,
 ) -> Study:
@@ -63,6 +65,7 @@ def new_study(
         space="swin_t",
         host="swin",
         split="search",
+        metric=metric,
         objectives=objectives,
         seed=seed,
         settings={"random_starts": starts, **settings},

@@ -143,7 +143,7 @@ def test_the_reason_of_a_failure_is_the_real_one():
     assert "torch's counter failed: TypeError" in check.reason
 
 
-def test_what_depends_on_its_data_is_counted_on_the_cpu_with_attention_in_full():
+def test_data_dependent_models_are_counted_on_the_cpu():
     def attend(images):
         some = images.flatten(2)[0, 0].nonzero()  # has no size on the meta device
         q, v = images.new_zeros(1, 2, 5, 3), images.new_zeros(1, 2, 5, 7)

@@ -98,7 +98,7 @@ def test_stamps_are_events():
     assert cuda.log[-1] == "synchronize"
 
 
-def test_a_graph_is_warmed_up_on_a_side_stream_then_captured_once_then_replayed():
+def test_a_cuda_graph_is_warmed_up_captured_once_and_replayed():
     cuda = FakeCuda()
     replay = capture(lambda: cuda.work(3.0), "cpu", cuda=cuda)
     assert cuda.log == [

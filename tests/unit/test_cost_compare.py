@@ -47,7 +47,7 @@ def test_of_equal_runs_at_most_one_in_ten_is_called_different():
     assert 0 < sum(difference != NONE_SEEN for difference in said) <= 20
 
 
-def test_the_wrong_order_is_hardly_ever_said_and_the_right_one_mostly():
+def test_false_claims_are_rare_and_true_ones_are_found():
     said = [compare(*noisy(30, 1.08, seed=seed), margin=0.01).difference for seed in range(200)]
     assert said.count(FASTER) == 0
     assert said.count(SLOWER) > 150

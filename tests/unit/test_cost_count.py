@@ -155,7 +155,7 @@ def _normed():
     return 96 * pixels[0] + blocks + merging + 768 * pixels[-1]
 
 
-def test_heads_that_the_keys_do_not_give_are_one_error_in_counting_and_in_building():
+def test_unknown_head_counts_are_one_error_in_count_and_build():
     whole = named_arch("acmix_san10")
     stages = [
         [mixer.having(**({"num_heads": 32} if mixer.conv_kernel else {})) for mixer in stage] for stage in whole.stages

@@ -145,7 +145,7 @@ def test_our_count_must_agree_too():
     assert CrossCheck(macs=None, unseen_macs=None, **counts).agree is True
 
 
-def test_what_is_no_longer_as_built_is_checked_by_the_counters_alone():
+def test_a_changed_model_is_checked_by_the_counters_alone():
     mixer = Mixer(operator="conv")
     arch = type(named_arch("acmix_resnet26")).canonical(host="resnet", stages=[[mixer]] * 4)
     model = build_model(arch, width=0.25)

@@ -52,7 +52,7 @@ def test_inference_converts_weights_and_images(dtype):
     assert not model.training
 
 
-def test_training_keeps_weights_in_float32_computes_under_autocast_and_leaves_gradients():
+def test_training_steps_run_under_autocast_with_float32_weights():
     how = Execution(dtype="bfloat16", train=True)
     model = prepare(small(), how)
     step = make_step(model, make_images(2, (11, 7), how), how)

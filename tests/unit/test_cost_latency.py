@@ -99,13 +99,13 @@ def test_a_table_for_another_space_says_so():
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1}', "\x00", '{"format": 1, "blocks": 3}'])
-def test_a_file_that_is_no_table_is_one_error(tmp_path, text):
+def test_a_malformed_table_is_one_error(tmp_path, text):
     (tmp_path / "table.json").write_text(text)
     with pytest.raises(CostError, match="is no latency table"):
         LatencyTable.load(tmp_path / "table.json")
 
 
-def test_a_missing_file_and_a_later_format_are_told(tmp_path):
+def test_a_missing_file_and_a_later_format_are_refused(tmp_path):
     with pytest.raises(CostError, match="cannot be read"):
         LatencyTable.load(tmp_path / "none.json")
     table().save(tmp_path / "table.json")
@@ -115,7 +115,7 @@ def test_a_missing_file_and_a_later_format_are_told(tmp_path):
         LatencyTable.load(tmp_path / "table.json")
 
 
-def test_another_machine_is_told_by_its_differences():
+def test_another_machine_is_reported_by_its_differences():
     here = {"device_name": "a", "threads": 1, "torch": "3", "cuda": None, "load": 7}
     assert table().differences(here) == ["threads 2 there, 1 here"]
     assert table().differences(table().env) == []

@@ -39,7 +39,7 @@ def test_no_account_of_memory_gives_none(monkeypatch, tmp_path):
 
 
 @needs_proc
-def test_the_process_is_told_everything_and_its_failure_gives_none(monkeypatch):
+def test_the_memory_process_gets_all_options_and_its_failure_gives_none(monkeypatch):
     asked = []
 
     def run(command, *, input, **_):
@@ -58,7 +58,7 @@ def test_the_process_is_told_everything_and_its_failure_gives_none(monkeypatch):
     }
 
 
-def test_a_compiler_would_be_counted_with_the_network_so_there_is_no_number():
+def test_peak_memory_is_null_with_torch_compile():
     assert memory.peak_cpu_mb(RESNET, batch_size=1, input_size=(32, 32), how=Execution(compiled=True)) is None
 
 

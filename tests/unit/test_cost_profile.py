@@ -104,7 +104,7 @@ def test_where_it_goes_sums_to_the_row_and_covers_the_time(result):
     assert all(line["time_ms"] > 0 for line in lines.values())
 
 
-def test_a_model_of_timm_has_no_exact_macs_no_impl_and_no_form_and_steps_are_told():
+def test_a_timm_model_has_no_exact_macs_impl_or_form():
     steps = []
     result = profile_rows(
         [RESNET],
@@ -122,7 +122,7 @@ def test_a_model_of_timm_has_no_exact_macs_no_impl_and_no_form_and_steps_are_tol
     assert 0.9 < steps[-1][1] / steps[-1][2] <= 1
 
 
-def test_a_batch_that_does_not_fit_is_halved_for_all_and_the_row_says_so(monkeypatch):
+def test_a_batch_that_does_not_fit_is_halved_for_all_networks(monkeypatch):
     first_run = together.first_run
 
     def crowded(step):
@@ -230,7 +230,7 @@ def test_a_profile_on_a_gpu(options):
     assert "sm_clock_loaded_mhz" in result["env"]
 
 
-def test_changing_the_implementation_keeps_or_gives_the_start_of_the_kernels():
+def test_changing_conv_impl_keeps_or_sets_conv_init():
     frozen = Network(name="x", arch=swin(conv_impl="shift"))
     assert frozen.impl == "shift"
     assert frozen.having_impl("full").arch == swin(conv_impl="full")
@@ -276,7 +276,7 @@ def test_features_are_maps_of_the_stages(network, size):
     assert (size[0] // 32, size[1] // 32) in extents
 
 
-def test_a_network_without_features_is_told(monkeypatch):
+def test_a_network_without_features_is_refused(monkeypatch):
     import timm
 
     def refuse(name, **options):

@@ -43,7 +43,7 @@ def counted(mixer: Mixer, **site):
     return {part.op: (part.params, part.macs) for part in parts}
 
 
-def test_every_symbol_of_a_formula_is_explained_and_every_one_that_is_explained_is_used():
+def test_the_legend_holds_exactly_the_symbols_of_the_formulas():
     formulas = [DENSE, PROJECTIONS, PROJECTIONS_ALONE, *PATHS.values()]
     formulas += [registry.load("operators.attention", mode).FORMULAS for mode in MODES]
     used = {word for pair in formulas for formula in pair for word in TOKEN.findall(formula) if word[0].isalpha()}
@@ -127,7 +127,7 @@ def test_the_rows_are_what_a_network_gains_and_loses(name):
         assert count(arch, 95).macs - count(dense, 95).macs == total["ACmix"] - total["convolution"]
 
 
-def test_blocks_that_lack_a_path_are_left_out_and_kinds_are_named_together():
+def test_blocks_without_a_path_are_left_out():
     both = named_arch(TINY).stages[0][0]
     conv = both.having(combine="conv", conv_kernel=5, conv_impl="shift")
     first, second = [both, conv], [both.having(combine="att")] * 2

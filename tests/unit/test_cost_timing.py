@@ -81,7 +81,7 @@ def test_every_round_runs_each_once_in_an_order_of_its_own():
     assert min(counts.values()) > 25
 
 
-def test_a_steady_run_waits_for_a_restless_one_and_each_says_what_stopped_it():
+def test_timing_goes_on_until_every_network_is_steady():
     runs = {"steady": replay(steadily(10.0)), "restless": replay(steadily(5.0, 20.0))}
     timings = measure(runs, clock=FakeClock(), max_repetitions=40)
     assert (timings["steady"].repetitions, timings["steady"].stopped_by) == (40, "spread")
@@ -92,7 +92,7 @@ def test_nothing_to_time_is_nothing_measured():
     assert measure({}, clock=FakeClock(), max_repetitions=3) == {}
 
 
-def test_the_share_of_the_limit_that_is_spent_is_told_and_never_falls():
+def test_progress_is_reported_and_never_falls():
     told: list[float] = []
     measure({"a": replay(steadily(100.0, 300.0))}, clock=FakeClock(), limit_s=2.0, tick=told.append)
     assert told == sorted(told)

@@ -33,7 +33,7 @@ class Ticking:
         return end - start
 
 
-def test_by_op_every_time_goes_to_the_path_of_its_module_or_of_the_one_that_holds_it():
+def test_by_op_every_time_goes_to_the_path_of_its_module():
     lines = {line.name: line for line in shares("op", PARTS, TIMES)}
     assert {name: line.time_ms for name, line in lines.items()} == {
         "projections": 5.0,
@@ -82,7 +82,7 @@ def test_own_times_leave_out_what_a_module_calls():
     assert times == {"": 1 + 3 + 7, "0": 2, "1": 4 + 6, "1.0": 5}
 
 
-def test_the_median_over_the_passes_counts_and_the_model_is_left_as_it_was():
+def test_the_median_over_passes_counts():
     model = nn.Sequential(nn.ReLU())
     before = dict(vars(model[0]))
     clock = Ticking(0, 0, 10, 0, 0, 0, 30, 0, 0, 0, 20, 0)

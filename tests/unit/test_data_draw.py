@@ -16,7 +16,7 @@ def shuffled_labels(counts: list[int]) -> np.ndarray:
 
 
 @given(counts=COUNTS, seed=SEEDS, data=st.data())
-def test_a_balanced_draw_is_sized_unique_and_balanced_within_one_where_the_classes_have_enough(counts, seed, data):
+def test_a_balanced_draw_has_unique_images_and_equal_classes(counts, seed, data):
     labels = shuffled_labels(counts)
     size = data.draw(st.integers(len(counts), len(labels)))
     chosen = draw_balanced(labels, size, seed)
@@ -26,7 +26,7 @@ def test_a_balanced_draw_is_sized_unique_and_balanced_within_one_where_the_class
 
 
 @given(counts=COUNTS, seed=SEEDS, data=st.data())
-def test_a_held_out_draw_leaves_and_takes_one_of_each_class_and_is_proportional(counts, seed, data):
+def test_a_held_out_draw_is_proportional_and_empties_no_class(counts, seed, data):
     labels = shuffled_labels(counts)
     size = data.draw(st.integers(len(counts), len(labels) - len(counts)))
     taken = np.bincount(labels[draw_held_out(labels, size, seed)], minlength=len(counts))

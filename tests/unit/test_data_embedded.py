@@ -32,7 +32,7 @@ def test_the_embedded_images_are_small_balanced_and_disjoint():
     for name, size in {"train": 10_000, "search": 2_000, "report": 2_000}.items():
         assert parts[name].images.shape == (size, 1, 28, 28)
         assert parts[name].images.dtype == torch.uint8
-        assert parts[name].labels.bincount().tolist() == [size // 10] * 10
+        assert parts[name].targets.bincount().tolist() == [size // 10] * 10
     assert len(set.union(*(hashes(part.images) for part in parts.values()))) == 14_000
 
 
@@ -99,7 +99,7 @@ def test_a_damaged_or_missing_file_is_refused(tmp_path):
     folder = copy_embedded(tmp_path)
     packed = (folder / "fashion_mnist.xz").read_bytes()
     (folder / "fashion_mnist.xz").write_bytes(packed[: len(packed) // 2])
-    with pytest.raises(DataError, match="install acmix-nas again"):
+    with pytest.raises(DataError, match="reinstall acmix-nas"):
         load_embedded(folder)
     (folder / "fashion_mnist.json").unlink()
     with pytest.raises(DataError, match=r"fashion_mnist\.json"):

@@ -198,7 +198,7 @@ def test_a_study_of_0_1_is_resumed_by_its_own_rule(tmp_path, monkeypatch):
     source = former_trees.write_folder(tmp_path / "folder")
     header = former_header()
     monkeypatch.setattr(
-        "acmix_nas.experiments.setup.supports_bf16", lambda _: header.settings["budget"]["precision"] == "bf16"
+        "acmix_nas.train.recipe.supports_bf16", lambda _: header.settings["budget"]["precision"] == "bf16"
     )
     Study.create(tmp_path, header)
     for content in (None, former_trees.plain_png(999)):

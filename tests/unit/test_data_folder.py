@@ -46,8 +46,8 @@ def test_every_name_of_the_validation_folder_is_found(tmp_path, validation):
     assert splits.classes == ("class0", "class1", "class2")
     assert splits.to_dict()["counts"] == {"train": 30, "search": 6, "report": 3}
     assert splits.train.images.shape == (30, 3, 5, 5)
-    assert splits.search.labels.bincount().tolist() == [2, 2, 2]
-    assert splits.report.labels.tolist() == [0, 1, 2]
+    assert splits.search.targets.bincount().tolist() == [2, 2, 2]
+    assert splits.report.targets.tolist() == [0, 1, 2]
     assert (splits.in_chans, splits.embedded, splits.skipped) == (3, False, ())
 
 
@@ -68,7 +68,7 @@ def test_splits_are_disjoint_and_the_search_split_ignores_train_images(tmp_path)
     assert torch.equal(whole.search.images, fewer.search.images)
     subsets = [{image.numpy().tobytes() for image in splits.train.images} for splits in (fewer, part, whole)]
     assert subsets[0] < subsets[1] < subsets[2]
-    assert fewer.train.labels.bincount().tolist() == [3, 3, 3]
+    assert fewer.train.targets.bincount().tolist() == [3, 3, 3]
 
 
 def test_the_seed_decides_the_draw(tmp_path):
@@ -86,7 +86,7 @@ def test_only_the_drawn_images_are_decoded(tmp_path):
 def test_a_class_without_validation_images_keeps_its_number(tmp_path):
     source = make_source(tmp_path)
     (source / "val" / "class1" / "first.png").unlink()
-    assert load(source).report.labels.tolist() == [0, 2]
+    assert load(source).report.targets.tolist() == [0, 2]
 
 
 def test_hidden_files_are_left_out(tmp_path):
@@ -105,7 +105,7 @@ def test_the_fingerprint_changes_with_the_files_and_not_with_the_place(tmp_path)
     assert first.fingerprint == second.fingerprint != third.fingerprint
 
 
-def test_other_layouts_are_told(tmp_path):
+def test_other_layouts_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"there is no folder .*nowhere"):
         load(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"(?s)train/CLASS/.* has nothing"):
@@ -115,7 +115,7 @@ def test_other_layouts_are_told(tmp_path):
         load(tmp_path)
 
 
-def test_empty_loose_single_and_unknown_classes_are_told(tmp_path):
+def test_empty_loose_single_and_unknown_classes_are_reported(tmp_path):
     (tmp_path / "train").mkdir()
     (tmp_path / "val").mkdir()
     with pytest.raises(DataError, match=r"no images in .*train"):
@@ -135,13 +135,13 @@ def test_empty_loose_single_and_unknown_classes_are_told(tmp_path):
         load(tmp_path)
 
 
-def test_classes_of_one_image_are_told(tmp_path):
+def test_classes_of_one_image_are_refused(tmp_path):
     with pytest.raises(DataError, match="Give each class more images"):
         load(make_source(tmp_path, per_class=1))
 
 
 @pytest.mark.parametrize("size", [0, 2, 31])
-def test_a_wrong_number_of_train_images_is_told(tmp_path, size):
+def test_a_wrong_number_of_train_images_is_refused(tmp_path, size):
     with pytest.raises(DataError, match=rf"3 classes .* 30 images; {size} were asked"):
         load(make_source(tmp_path), train_images=size)
 

@@ -206,7 +206,7 @@ def test_images_whose_bytes_are_damaged_are_broken(tmp_path):
 def test_a_pipe_named_as_a_parquet_file_is_never_opened(tmp_path):
     write_parts(tmp_path, pyarrow.array(NUMBERS), pyarrow.array(NUMBERS))
     os.mkfifo(tmp_path / "train-1.parquet")
-    with pytest.raises(DataError, match=r"regular files; .*train-1\.parquet is none"):
+    with pytest.raises(DataError, match=r"regular files; .*train-1\.parquet is not one"):
         open_source(tmp_path)
 
 

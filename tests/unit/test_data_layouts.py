@@ -84,7 +84,7 @@ HELD_OUT = {
 
 
 @pytest.mark.parametrize("make", HELD_OUT.values(), ids=HELD_OUT)
-def test_a_stratified_share_is_held_out_where_there_is_no_validation_part(tmp_path, make):
+def test_a_stratified_share_is_held_out_without_a_validation_part(tmp_path, make):
     tree = Tree(tmp_path / "photos")
     make(tree)
     source = open_source(tree.root)
@@ -105,9 +105,7 @@ def test_a_stratified_share_is_held_out_where_there_is_no_validation_part(tmp_pa
 def test_a_part_without_labels_is_passed_over_and_said(tmp_path):
     tree = Tree(tmp_path)
     unlabelled_test(tree)
-    assert any(
-        "test is passed over: its images lie in no class folders" in note for note in open_source(tmp_path).notes
-    )
+    assert any("test is skipped: its images lie in no class folders" in note for note in open_source(tmp_path).notes)
     tree.each("val/{label}/{number}.JPEG", 1)
     source = open_source(tmp_path)
     assert len(source.validation.labels) == 3
@@ -483,7 +481,7 @@ def test_labels_in_the_json_of_a_shard_are_read(tmp_path):
         (lambda n: 10**9, r"a class number from 0 to .*000000\.json has 1000000000"),
     ],
 )
-def test_labels_in_json_that_are_none_are_told(tmp_path, label, message):
+def test_malformed_json_labels_are_refused(tmp_path, label, message):
     shards(Tree(tmp_path), label)
     with pytest.raises(DataError, match=message):
         open_source(tmp_path)
@@ -521,7 +519,7 @@ CONTENT = {
 
 
 @pytest.mark.parametrize(("paths", "said"), LOOKS.values(), ids=LOOKS)
-def test_what_is_not_read_says_what_it_looks_like_and_what_would_be_read(tmp_path, paths, said):
+def test_an_unknown_layout_is_refused_with_the_known_ones(tmp_path, paths, said):
     tree = Tree(tmp_path)
     for path in paths:
         tree.write(path, CONTENT.get(Path(path).name) or packed(0))
@@ -570,7 +568,7 @@ def test_cars_without_labels_of_their_test_part(tmp_path):
     cars(tree, labelled=False)
     source = open_source(tmp_path)
     assert len(source.train.labels) + len(source.validation.labels) == 12
-    assert any("cars_test is passed over" in note for note in source.notes)
+    assert any("cars_test is skipped" in note for note in source.notes)
 
 
 def test_changed_labels_in_a_list_are_another_source(tmp_path):
@@ -690,7 +688,7 @@ def binary_list(tree: Tree) -> None:
         (binary_list, r"train\.txt is not UTF-8 text"),
     ],
 )
-def test_a_list_that_is_not_that_of_its_images_is_told(tmp_path, make, message):
+def test_a_list_of_other_images_is_refused(tmp_path, make, message):
     make(Tree(tmp_path))
     with pytest.raises(DataError, match=message):
         open_source(tmp_path)

@@ -100,7 +100,7 @@ def test_one_folder_under_one_class_name_twice_is_read_once(root):
 
 
 @pytest.mark.parametrize("part", ["val", "val/bee"])
-def test_a_folder_of_the_validation_part_is_no_class(root, part):
+def test_the_validation_folder_is_not_a_class(root, part):
     link(root / "train" / "bee" / "more", root / part)
     with pytest.raises(DataError, match=r"two parts of a source; (?=.*train/bee/more).*/val.* are one folder"):
         open_source(root)
@@ -151,7 +151,7 @@ def test_links_that_lead_nowhere_are_broken_images_and_not_the_same(root):
     assert all(reason.startswith("FileNotFoundError") for _, reason in found.broken)
 
 
-def test_a_thousand_folders_inside_each_other_are_walked_through(root, monkeypatch):
+def test_a_thousand_nested_folders_are_read(root, monkeypatch):
     monkeypatch.chdir(root / "train")
     for _ in range(1200):
         Path("d").mkdir()

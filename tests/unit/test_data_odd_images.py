@@ -41,7 +41,7 @@ def test_unusual_images_are_decoded_and_counted(tmp_path, kind):
 
 
 @pytest.mark.parametrize("bad", [b"", b"no image", packed(3)[:100], b"<html></html>"])
-def test_broken_images_are_counted_and_too_many_refused_until_they_are_allowed(tmp_path, bad):
+def test_broken_images_are_counted_and_too_many_are_refused(tmp_path, bad):
     source = open_source(make_folder(tmp_path / "source", {**files(), "val/bee/1.png": bad}))
     plan = plan_subset(source, size=5)
     with pytest.raises(DataError, match=r"at most 1% .* 1 of 42 are: .*bee/1\.png .*--allow-broken"):
@@ -52,5 +52,5 @@ def test_broken_images_are_counted_and_too_many_refused_until_they_are_allowed(t
     assert "Error: " in reason
     assert index.images == {"train": 30, "search": 6, "report": 5}
     splits = load_splits(tmp_path / "store", input_size=5, train_images=None, seed=0, with_report=True)
-    assert splits.report.labels.tolist() == [0, 0, 1, 2, 2]
+    assert splits.report.targets.tolist() == [0, 0, 1, 2, 2]
     assert splits.report.images.flatten(1).any(1).all()

@@ -49,11 +49,11 @@ def test_every_kind_gives_the_same_labelled_images(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_is_drawn_decoded_and_told_apart(tmp_path, kind):
+def test_every_kind_of_image_is_drawn_decoded_and_classified(tmp_path, kind):
     spec = KINDS[kind](tmp_path)
     splits = load_splits(spec, input_size=5, train_images=9, seed=1, with_report=True)
     assert splits.to_dict()["counts"] == {"train": 9, "search": 6, "report": 6}
-    assert splits.train.labels.bincount().tolist() == [3, 3, 3]
+    assert splits.train.targets.bincount().tolist() == [3, 3, 3]
     assert splits.skipped == ()
     assert splits.fingerprint == open_source(spec).fingerprint
 
@@ -167,7 +167,7 @@ def one_file(root: Path) -> str:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (broken_tar, r"train\.tar cannot be read as an uncompressed tar file: .*\. Is it whole\?"),
+        (broken_tar, r"train\.tar cannot be read as an uncompressed tar file: .*\. Is it complete\?"),
         (loose_tar, r"images lie in a folder named after their class; .*train\.tar/0\.png does not"),
         (tar_of_other_classes, r"validation part .* needs training images; 1 have none: dog\. Add"),
         (shard_without_label, r"set-train-0002\.tar has neither 7\.cls nor 7\.json"),
@@ -182,12 +182,12 @@ def one_file(root: Path) -> str:
         (lambda root: str(root / "missing"), r"there is no folder or file .*missing\. Check the path"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_message(tmp_path, make, message):
+def test_all_mistakes_are_one_message(tmp_path, make, message):
     with pytest.raises(DataError, match=message):
         open_source(make(tmp_path))
 
 
-def test_a_missing_library_is_told_with_the_command_that_installs_it(tmp_path, monkeypatch):
+def test_a_missing_library_is_reported_with_its_install_command(tmp_path, monkeypatch):
     as_parquet(tmp_path)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(DataError, match=r"needs pyarrow: .*pip install pyarrow"):

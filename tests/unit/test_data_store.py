@@ -30,6 +30,7 @@ from acmix_nas.data.source import Source
 from acmix_nas.data.sources import store as store_source
 from acmix_nas.data.stored import StoredImages
 from acmix_nas.errors import DataError
+from acmix_nas.tasks.classification import TASK
 from acmix_nas.train import Budget, run_trial
 from acmix_nas.train.loader import Feed
 
@@ -98,7 +99,7 @@ def test_a_store_has_the_images_that_decoding_gives(tmp_path, source):
     splits = load_splits(tmp_path / "store", input_size=6, train_images=None, seed=0, with_report=True)
     for name in ("train", "search", "report"):
         planned, images = plan.splits[name], getattr(splits, name)
-        assert images.labels.tolist() == planned.labels.tolist()
+        assert images.targets.tolist() == planned.labels.tolist()
         for place, pixels in zip(planned.chosen, images.images, strict=True):
             expected = decode_image(planned.part.open(int(place)), 6)
             np.testing.assert_array_equal(pixels.permute(1, 2, 0).numpy(), expected)
@@ -117,13 +118,13 @@ def test_a_store_keeps_its_size_and_is_drawn_by_index(tmp_path, source, monkeypa
     assert whole.train.images.shape == (30, 3, 6, 6)
     assert whole.input_size == 5
     some = load_splits(tmp_path / "store", input_size=5, train_images=9, seed=0, with_report=False)
-    assert some.train.labels.bincount().tolist() == [3, 3, 3]
+    assert some.train.targets.bincount().tolist() == [3, 3, 3]
     everything = {image.numpy().tobytes() for image in whole.train.images}
     assert {image.numpy().tobytes() for image in some.train.images} < everything
     assert torch.equal(some.search.images[:], whole.search.images[:])
 
 
-def test_a_small_store_is_enlarged_and_says_so(tmp_path, source):
+def test_a_small_store_is_enlarged_with_a_note(tmp_path, source):
     write_store(plan_subset(source, size=4), tmp_path / "store")
     splits = load_splits(tmp_path / "store", input_size=9, train_images=9, seed=0, with_report=False)
     assert splits.train.images.shape == (9, 3, 9, 9)
@@ -255,7 +256,7 @@ def test_two_processes_do_not_write_one_store(tmp_path, source):
     write_store(plan_subset(source, size=5), tmp_path / "store", progress=second)
 
 
-def test_a_full_disk_is_told_and_the_command_goes_on_later(tmp_path, source, monkeypatch):
+def test_a_full_disk_is_reported_and_the_command_resumes(tmp_path, source, monkeypatch):
     plan = plan_subset(source, size=5)
     write_store(plan, tmp_path / "whole", chunk=4)
     write, left = os.write, iter(range(5))
@@ -273,7 +274,7 @@ def test_a_full_disk_is_told_and_the_command_goes_on_later(tmp_path, source, mon
     assert content(tmp_path / "store") == content(tmp_path / "whole")
 
 
-def test_too_little_space_is_told_before_anything_is_decoded(tmp_path, source, monkeypatch):
+def test_too_little_disk_space_is_refused_before_decoding(tmp_path, source, monkeypatch):
     monkeypatch.setattr(write_module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
     with pytest.raises(DataError, match=r"is full: 0\.00 GB are needed, 0\.00 GB free"):
         write_store(plan_subset(source, size=50), tmp_path / "store")
@@ -367,7 +368,7 @@ def test_replaced_pixels_of_a_large_store_are_seen_when_they_are_read(tmp_path, 
 def test_a_store_that_is_cut_while_a_training_reads_it_is_an_error(tmp_path, source, monkeypatch):
     splits = large_store(tmp_path, source, monkeypatch)
     budget = Budget(epochs=2, images=30, batch_size=8, learning_rate=0.01)
-    feed = Feed(splits, budget, "cpu")
+    feed = Feed(splits, budget, "cpu", TASK)
     batches = feed.shuffled(splits.train, torch.Generator().manual_seed(0))
     assert len(next(batches).images) == 8
     os.truncate(tmp_path / "train.images.bin", 75 * 3)
@@ -414,7 +415,7 @@ def test_stores_of_0_1_are_read_as_they_are(tmp_path, monkeypatch):
     assert open_source(folder).former == source.former
 
 
-def test_the_command_of_a_store_of_0_1_knows_it_again_and_makes_the_same_one(tmp_path):
+def test_a_store_of_0_1_is_recognised_by_its_command(tmp_path):
     plan = plan_subset(open_source(former_trees.write_folder(tmp_path / "folder")), size=4)
     folder = shutil.copytree(former_trees.FOLDER / "store", tmp_path / "store")
     before = content(folder)

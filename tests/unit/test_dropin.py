@@ -150,8 +150,8 @@ def test_a_shared_module_stays_shared():
         (nn.ReLU(), re.compile("0"), r"matches '0'; what matches is ReLU\."),
         (nn.Conv2d(4, 4, 3, padding=1), ("0", "1"), "matches '1'"),
         (nn.Conv2d(4, 4, 3, padding=1), 0, "a glob or a compiled regular expression; it is 0"),
-        (nn.MultiheadAttention(4, 2), "0", "0, MultiheadAttention: what places its tokens have on the map"),
-        (timm.layers.Attention(12, 3), "0", "0, Attention: what places"),
+        (nn.MultiheadAttention(4, 2), "0", "0, MultiheadAttention: the positions of its tokens on the map"),
+        (timm.layers.Attention(12, 3), "0", "0, Attention: the positions of its tokens"),
     ],
 )
 def test_what_cannot_be_replaced_is_one_clear_error(layer, pattern, message):
@@ -203,8 +203,8 @@ def test_local_attention_over_patches_without_a_class_token():
         ({"dynamic_img_size": True}, {}, "dynamic_img_size=True"),
         ({"patch_drop_rate": 0.5}, {}, "patch_drop=PatchDropout"),
         ({}, {"num_heads": 4}, "num_heads stays 3"),
-        ({}, {"attention": "local"}, "a class token takes part in global attention alone"),
-        ({}, {"combine": "conv"}, "a class token takes part"),
+        ({}, {"attention": "local"}, "a class token works only with global attention"),
+        ({}, {"combine": "conv"}, "a class token works only with"),
     ],
 )
 def test_attention_that_cannot_be_replaced(model, options, message):
@@ -221,7 +221,7 @@ def test_windows_of_swin_are_refused():
 
 def test_tokens_that_do_not_fill_the_grid():
     mixer = convert(vit(), "*.attn").blocks[0].attn
-    with pytest.raises(ConversionError, match="converted for 4 x 4 patches and 1 class tokens; it is fed 18 tokens"):
+    with pytest.raises(ConversionError, match="converted for 4 x 4 patches and 1 class tokens; it got 18 tokens"):
         mixer(torch.randn(1, 18, 12))
     with pytest.raises(ConversionError, match="takes no attention mask"):
         mixer(torch.randn(1, 17, 12), is_causal=True)

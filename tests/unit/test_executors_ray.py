@@ -98,7 +98,7 @@ def test_images_that_were_sent_are_the_images(tmp_path):
     kept = load_kept(folders.pop(), facts_of(splits))
     for part in ("train", "search"):
         assert torch.equal(getattr(kept, part).images, getattr(splits, part).images)
-        assert torch.equal(getattr(kept, part).labels, getattr(splits, part).labels)
+        assert torch.equal(getattr(kept, part).targets, getattr(splits, part).targets)
     assert replace(kept, train=splits.train, search=splits.search) == splits
     one.leave()
     assert other.path.is_dir()

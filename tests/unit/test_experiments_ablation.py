@@ -25,7 +25,7 @@ from acmix_nas.space import load_space
 def setting():
     whole = small_setting(split="report", images=64)
     scored = whole.splits.report
-    few = Images(images=scored.images[:100], labels=scored.labels[:100])
+    few = Images(images=scored.images[:100], targets=scored.targets[:100])
     return replace(whole, splits=replace(whole.splits, report=few))
 
 

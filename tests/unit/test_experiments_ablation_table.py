@@ -192,7 +192,7 @@ def test_a_wrong_table_is_one_error(load, text, said):
         ({"base": "mine"}, "--base 'mine' is none of them"),
     ],
 )
-def test_a_host_or_base_that_is_not_there_is_told(options, said):
+def test_an_unknown_host_or_base_is_refused(options, said):
     with pytest.raises(SpaceError, match=said):
         load_ablation("shift", **options)
 

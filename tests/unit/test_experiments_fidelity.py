@@ -120,7 +120,7 @@ def test_each_network_is_trained_twice_once(tmp_path, trained):
     assert [label for label, _ in trained[12:]] == ["large"] * 5
 
 
-def test_an_interrupt_keeps_what_is_stored_and_a_torn_line_is_trained_again(tmp_path, trained):
+def test_an_interrupt_keeps_stored_pairs_and_retrains_a_torn_line(tmp_path, trained):
     trainings, calls = prepared(tmp_path), []
 
     def begin(number, count, name):
@@ -139,7 +139,7 @@ def test_an_interrupt_keeps_what_is_stored_and_a_torn_line_is_trained_again(tmp_
     assert [TrialRecord.from_json(line).number for line in records.read_text().splitlines()] == list(range(8))
 
 
-def test_a_search_finds_what_was_measured_for_the_same_space_proxy_and_images(tmp_path, trained):
+def test_a_search_finds_the_fidelity_of_its_space_proxy_and_images(tmp_path, trained):
     trainings = prepared(tmp_path)
     splits = trainings.settings["cheap"].splits
     assert find_fidelity(tmp_path, SPACE, PROXY, splits) is None
@@ -154,7 +154,7 @@ def test_a_search_finds_what_was_measured_for_the_same_space_proxy_and_images(tm
 FAILED = {"status": "failed", "error": "out of memory", **dict.fromkeys(("scores", "losses", "mixing", "norms"), ())}
 
 
-def test_failed_networks_are_left_out_and_too_few_are_told(tmp_path, trained, monkeypatch):
+def test_failed_networks_are_left_out_and_too_few_are_refused(tmp_path, trained, monkeypatch):
     run = module.run_trial
     bad = {arch.id for arch in sample_archs(SPACE, PROXY, 5, 0)[:1]}
 

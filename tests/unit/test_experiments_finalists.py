@@ -11,7 +11,8 @@ from acmix_nas.errors import RecordError, StudyError
 from acmix_nas.experiments.finalists import choose, train_finalists
 from acmix_nas.experiments.posterior import LEAST, posterior_means
 from acmix_nas.front import front
-from acmix_nas.report.finals import Final, best_final, finals_table, verdict
+from acmix_nas.metrics import TOP1
+from acmix_nas.report.finals import Final, best_final, finals_table
 from acmix_nas.report.fresh import stored_finals
 from acmix_nas.report.intervals import Difference
 from acmix_nas.search import Stop
@@ -46,7 +47,7 @@ def test_the_list_has_the_best_and_all_baselines(study):
     assert len({candidate.arch.id for candidate in candidates}) == len(candidates)
     random = [record for record in study.records() if record.label == "random"][:10]
     best = next(candidate for candidate in candidates if "best of 10 random" in candidate.names)
-    assert best.top1 == max(record.top1 for record in random)
+    assert best.score == max(record.score for record in random)
     on_front = {record.arch_id for record in front(study.records(), study.header.measures)}
     first = next(candidate for candidate in candidates if "finalist 1" in candidate.names)
     assert first.arch.id in on_front
@@ -57,7 +58,7 @@ def test_baselines_that_the_search_never_trained_are_built(study):
     candidates = choose(study.header, records, top=1)
     paper = next(candidate for candidate in candidates if "paper" in candidate.names)
     assert paper.arch == SPACE.build(SPACE.first["paper"])
-    assert (paper.trial, paper.top1) == (None, None)
+    assert (paper.trial, paper.score) == (None, None)
 
 
 def test_a_search_without_a_complete_trial_has_none(study):
@@ -69,10 +70,10 @@ def test_the_posterior_mean_shrinks_what_was_lucky(study):
     records = study.records()
     means = posterior_means(SPACE, records)
     assert set(means) == {record.number for record in records}
-    best = max(records, key=lambda record: record.top1)
-    assert means[best.number] < best.top1 + 1e-9
+    best = max(records, key=lambda record: record.score)
+    assert means[best.number] < best.score + 1e-9
     few = records[: LEAST - 1]
-    assert posterior_means(SPACE, few) == {record.number: record.top1 for record in few}
+    assert posterior_means(SPACE, few) == {record.number: record.score for record in few}
 
 
 def test_the_list_is_fixed_before_anything_is_trained(study, tmp_path):
@@ -154,7 +155,7 @@ def finals(*rows: tuple[str, float | None, tuple[float, ...]]) -> list[Final]:
             make_record(seed, top1, seeds={"init": seed, "order": seed}, split="report")
             for seed, top1 in enumerate(scores, 1)
         ]
-        made.append(Final(name=name, arch_id=name, trial=1, search_top1=search, records=tuple(records)))
+        made.append(Final(name=name, arch_id=name, trial=1, search_score=search, records=tuple(records)))
     return made
 
 
@@ -173,7 +174,7 @@ def test_the_table_says_bias_and_differences(study):
     assert cells["paper"]["against paper"].text == "baseline"
     assert cells["paper"]["bias"].text == "-"
     assert "fixed before" in table.notes[0]
-    best = best_final(rows)
+    best = best_final(TOP1, rows)
     assert best is not None
     assert best.name == "finalist 1"
 
@@ -181,12 +182,12 @@ def test_the_table_says_bias_and_differences(study):
 @pytest.mark.parametrize(
     ("difference", "said"),
     [
-        (Difference(mean=0.1, pairs=2, half_width=0.01), "needs 3 seeds"),
-        (Difference(mean=0.1, pairs=5, half_width=None), "needs 3 seeds"),
+        (Difference(mean=0.1, pairs=2, half_width=0.01), "needs n >= 3"),
+        (Difference(mean=0.1, pairs=5, half_width=None), "no interval"),
         (Difference(mean=0.1, pairs=3, half_width=0.1), "not distinguishable"),
         (Difference(mean=0.1, pairs=3, half_width=0.09), "better"),
         (Difference(mean=-0.1, pairs=3, half_width=0.09), "worse"),
     ],
 )
 def test_nothing_is_claimed_that_is_not_seen(difference, said):
-    assert verdict(difference) == said
+    assert difference.verdict == said

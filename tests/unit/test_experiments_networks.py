@@ -32,7 +32,7 @@ def test_names_and_files_are_found(best, tmp_path):
     ("word", "close"),
     [("acmix_resnet_50", "acmix_resnet50"), ("swin_tiny_patch4_window7_224", SWIN), ("pvt_tny", "acmix_pvt_tiny")],
 )
-def test_close_names_are_told(word, close, tmp_path):
+def test_close_names_are_suggested(word, close, tmp_path):
     with pytest.raises(UsageError, match=f"no model '{word}'; did you mean .*{close}"):
         find_arch(word, tmp_path)
 

@@ -49,7 +49,7 @@ def test_a_failure_is_repeated_by_the_same_failure():
     assert not compare(make_record(), make_failed(0)).within
 
 
-def test_what_changed_around_it_is_told():
+def test_a_changed_environment_is_reported():
     first = make_record(environment={"torch": "2.14", "threads": 2, "load": 1.0})
     second = make_record(environment={"torch": "2.15", "threads": 2, "load": 3.0})
     assert changed_environment(first, second) == {"torch": ("2.14", "2.15")}

@@ -68,7 +68,7 @@ def maps(window, extents, channels):
 
 @settings(max_examples=40, deadline=None)
 @given(windows, extents)
-def test_gathers_compute_what_the_patchwise_walk_does(window, extents):
+def test_gathers_equal_patchwise_window_attention(window, extents):
     (k, at), k_size = maps(window, extents, 3), window.kernel_size
     layer = (random(k_size, k_size, 3), random(k_size, k_size, 3), random(k_size, k_size, 3, 2))
     torch.testing.assert_close(_gathered.reduction(window, k, *layer), _patchwise.reduction(window, k, *layer))
@@ -80,7 +80,7 @@ def test_gathers_compute_what_the_patchwise_walk_does(window, extents):
 
 @settings(max_examples=40, deadline=None)
 @given(windows, extents, st.sampled_from([1, 8]))
-def test_gathers_compute_what_the_pairwise_walk_does(window, extents, width):
+def test_gathers_equal_pairwise_window_attention(window, extents, width):
     (k, at), (v, _) = maps(window, extents, 4), maps(window, extents, 8)
     given = (random(*at, 4), k, v, random(3, 4), random(3), random(width, 3), random(width))
     torch.testing.assert_close(_gathered.softmax_weighing(window, *given), _pairwise.weighing(window, *given))

@@ -183,7 +183,7 @@ def test_there_are_no_pretrained_weights(tmp_path):
     torch.testing.assert_close(again.state_dict(), model.state_dict(), rtol=0, atol=0)
 
 
-def test_unknown_options_are_told():
+def test_unknown_options_are_refused():
     with pytest.raises(ArchError, match="has no option windows; it has num_classes"):
         create(windows=7)
     with pytest.raises(ArchError, match="num_heads divides out_channels; 3 does not divide 20"):

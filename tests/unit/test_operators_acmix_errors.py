@@ -50,7 +50,7 @@ def test_a_users_own_mode(tmp_path, monkeypatch):
     assert ACmix(24, attention="my_lab.values", stride=2)(torch.randn(1, 24, 5, 3)).shape == (1, 24, 3, 2)
 
 
-def test_a_users_operator_that_cannot_be_counted_is_told_in_one_line(tmp_path, monkeypatch):
+def test_an_uncountable_operator_of_a_user_is_one_error(tmp_path, monkeypatch):
     (tmp_path / "my_rooms").mkdir()
     (tmp_path / "my_rooms" / "uncountable.py").write_text(
         "def build(mixer, **site): ...\ndef count(mixer, **site):\n    return 1 / 0\n"

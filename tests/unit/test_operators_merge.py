@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -42,7 +42,6 @@ def check(module, x):
     num_heads=st.sampled_from([1, 3, 6]), conv_kernel=st.sampled_from([1, 3, 5]), stride=st.integers(1, 3),
     fc_bias=st.booleans(), height=st.integers(1, 9), width=st.integers(1, 9),
 )  # fmt: skip
-@settings(max_examples=100, deadline=None)
 def test_any_operator_merges(height, width, **described):
     torch.manual_seed(0)
     module = randomized(ACmix(5, 24, attn_kernel=3, **described))

@@ -74,7 +74,7 @@ def test_both_forms_compile_without_breaks(attention):
 
 @pytest.mark.parametrize("attention", ["patchwise", "pairwise"])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_training_of_a_walk_compiles_without_breaks(attention, stride):
+def test_training_of_window_attention_compiles_without_breaks(attention, stride):
     torch.manual_seed(0)
     model = ACmix(8, attention=attention, attn_kernel=3, stride=stride, combine="att").double().train()
     compiled = copy.deepcopy(model)
@@ -89,7 +89,7 @@ def test_training_of_a_walk_compiles_without_breaks(attention, stride):
 
 
 @pytest.mark.parametrize("attention", ["patchwise", "pairwise"])
-def test_a_walk_is_exported_for_any_batch(attention):
+def test_window_attention_is_exported_for_any_batch(attention):
     torch.manual_seed(0)
     model = ACmix(8, attention=attention, attn_kernel=3).eval()
     batch = torch.export.Dim("batch", min=2, max=64)

@@ -114,7 +114,7 @@ def as_before():
     logging.captureWarnings(False)
 
 
-def test_an_exception_that_nobody_expected_is_printable(monkeypatch, capsys):
+def test_an_unexpected_exception_is_printable(monkeypatch, capsys):
     monkeypatch.setenv("PYTHONSAFEPATH", "")
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(logging, "lastResort", logging.lastResort)

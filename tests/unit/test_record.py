@@ -63,7 +63,7 @@ def test_a_record_with_a_field_too_few_or_too_many_is_refused(record, data):
 
 
 @given(records())
-def test_a_record_of_a_training_without_skipped_steps_is_that_of_earlier_versions(record):
+def test_a_record_without_skipped_steps_equals_an_earlier_version(record):
     values = replace(record, skipped=0).to_dict()
     assert "skipped" not in values
     assert TrialRecord.from_dict(values).skipped == 0
@@ -83,15 +83,15 @@ def test_an_arch_that_was_tampered_with_is_noticed(record):
 
 
 @pytest.mark.parametrize("line", ["", "{", "[]", "3", '{"arch_id": "x"}'])
-def test_a_line_that_is_no_record_is_refused(line):
+def test_a_malformed_record_line_is_refused(line):
     with pytest.raises(RecordError):
         TrialRecord.from_json(line)
 
 
 @given(records())
 def test_a_complete_trial_has_a_score_and_a_failed_one_no_top1(record):
-    assert record.top1 == record.scores[-1]
-    assert replace(record, status="failed", error="why").top1 is None
+    assert record.score == record.scores[-1]
+    assert replace(record, status="failed", error="why").score is None
     with pytest.raises(RecordError, match="no score"):
         replace(record, scores=())
     with pytest.raises(RecordError, match="status"):

@@ -110,7 +110,9 @@ class Command:
 
 def test_no_code_runs_when_a_file_is_read(tmp_path):
     torch.save({"model": tensors(LOCAL), "config": Command(tmp_path / "ran")}, tmp_path / "weights.pth")
-    with pytest.raises(CheckpointError, match=r"weights\.pth is not read as a checkpoint: (?s:.*)tensors alone"):
+    with pytest.raises(
+        CheckpointError, match=r"weights\.pth cannot be read as a checkpoint: (?s:.*)contains only tensors"
+    ):
         load_reference(local_operator(), tmp_path / "weights.pth")
     assert not (tmp_path / "ran").exists()
 
@@ -125,11 +127,11 @@ def test_garbage_files(tmp_path, suffix, content):
 
 
 def test_missing_and_truncated_files(tmp_path):
-    with pytest.raises(CheckpointError, match=r"none\.pth is not read"):
+    with pytest.raises(CheckpointError, match=r"none\.pth cannot be read"):
         load_reference(local_operator(), tmp_path / "none.pth")
     path = write(tmp_path, ".pth", tensors(LOCAL))
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(CheckpointError, match="is not read"):
+    with pytest.raises(CheckpointError, match="cannot be read"):
         load_reference(local_operator(), path)
 
 

@@ -11,7 +11,7 @@ from acmix_nas.arch import Mixer
 from acmix_nas.errors import AcmixError, DiskError, SpaceError
 
 
-def test_names_are_the_public_files_of_a_folder_and_listing_imports_nothing():
+def test_names_are_the_public_files_of_a_folder():
     before = set(sys.modules)
     assert registry.names("operators") == ("acmix", "conv")
     assert set(registry.names("operators.attention")) >= {"local", "window"}

@@ -1,11 +1,13 @@
 """The report page in a real browser: it answers to mouse and keyboard, alone and with a thousand trials."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from report_records import make_ablation, make_search
+from test_report_metric import turned
 
 from acmix_nas.report import render
 from acmix_nas.space.arch_file import load_arch
@@ -63,6 +65,20 @@ def test_the_page_answers(page: Any) -> None:
     assert page.locator("#trials tr[aria-selected=true]").get_attribute("data-number") == number
     page.locator("#axis label", has_text="params").click()
     assert "parameters of the full network" in page.locator("#accuracy svg").text_content()
+
+
+def test_a_page_of_errors_shows_them_in_their_unit(opened: Any, tmp_path: Path) -> None:
+    header, records = turned(*make_search())
+    render(tmp_path, header, records)
+    page = opened(tmp_path / "report.html", "#trial-4")
+    assert "MAE on search images, years (proxy training)" in page.locator("#accuracy svg").text_content()
+    assert f"{records[4].score:.2f} years" in page.locator("#trial dd").first.inner_text()
+    assert page.locator("#trial dt").first.inner_text() == "MAE"
+    page.locator("#accuracy .mark").first.hover()
+    assert re.match(r"trial \d+, .*: \d+\.\d\d years\n", page.locator("#tip").inner_text())
+    for summary in page.locator("#trial summary").all():
+        summary.click()
+    assert f"search MAE {records[4].scores[-1]:.2f}" in page.locator("#trial").inner_text()
 
 
 def test_the_table_sorts_and_filters(page: Any) -> None:

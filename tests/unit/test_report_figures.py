@@ -84,7 +84,7 @@ def test_rows_that_learn_their_weights_are_shown() -> None:
     assert mixing.groups(header, fixed) == {}
 
 
-def test_contributions_stand_beside_the_weights_where_all_records_have_them() -> None:
+def test_contributions_are_shown_where_all_records_have_them() -> None:
     first, second = mixing.groups(*make_ablation(seeds=2))["learned"]
     for trials, panels in (([first, second], 4), ([first, replace(second, norms=())], 2)):
         figure = Figure()

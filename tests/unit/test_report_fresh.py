@@ -53,7 +53,7 @@ def test_depths_are_the_same_from_json_and_from_python():
 
 
 def folder_with(tmp_path, *records):
-    fix_list(tmp_path, lambda: [Candidate(names=("finalist 1",), arch=SAME.arch, trial=0, top1=0.84)], top=1)
+    fix_list(tmp_path, lambda: [Candidate(names=("finalist 1",), arch=SAME.arch, trial=0, score=0.84)], top=1)
     (tmp_path / FINALS).write_text("".join(record.to_json() + "\n" for record in records))
 
 
@@ -71,7 +71,7 @@ def test_a_report_does_not_average_what_is_not_fresh(tmp_path, caplog):
     assert "data fingerprint is 0000000000000000" in (tmp_path / "table.tex").read_text()
 
 
-def test_finals_that_are_all_foreign_are_told_of_and_make_no_table(tmp_path, caplog):
+def test_foreign_finals_make_no_table(tmp_path, caplog):
     folder_with(tmp_path, FOREIGN["budget"][0])
     with caplog.at_level(logging.WARNING):
         assert stored_finals(tmp_path, HEADER) is None

@@ -21,8 +21,7 @@ from acmix_nas.report.hypervolume import course
 from acmix_nas.report.mattered import mattered, tables
 from acmix_nas.search.importance import LEAST, Chosen, chosen, ped_anova
 from acmix_nas.search.objectives import Prices
-from acmix_nas.search.plan import Plan
-from acmix_nas.search.reference import DRAWN, ROOM, reference
+from acmix_nas.search.plan import DRAWN, ROOM, Plan, reference
 from acmix_nas.search.shares import shares
 from acmix_nas.space import load_space
 
@@ -89,7 +88,7 @@ def test_hypervolume_never_falls_and_is_that_of_the_cells_covered(places: list[A
     assert all(before <= after for before, after in pairwise(found))
     cells = {(x, y, z) for a, b, c in places for x in range(a) for y in range(b) for z in range(c)}
     assert found[-1] == pytest.approx(len(cells) / 1000, abs=1e-12)
-    points = [point(header.measures, record.top1 or 0.0, record.cost) for record in records]
+    points = [point(header.measures, record.score or 0.0, record.cost) for record in records]
     beaten = [record for at, record in zip(points, records, strict=True) if any(beats(other, at) for other in points)]
     kept = [record for record in records if record not in beaten]
     order = kept + data.draw(st.permutations(beaten))
@@ -194,7 +193,7 @@ def test_a_choice_is_judged_where_it_is_active() -> None:
     kernels = [effect for effect in effects(found) if effect.choice == "stages.0.conv_kernel"]
     assert 0 < len(with_kernel) < len(found.trials)
     assert sum(effect.trials for effect in kernels) == len(with_kernel)
-    assert sum(e.trials * e.top1 for e in kernels) == pytest.approx(sum(with_kernel))
+    assert sum(e.trials * e.mean for e in kernels) == pytest.approx(sum(with_kernel))
 
 
 def test_effects_by_hand() -> None:
@@ -204,7 +203,7 @@ def test_effects_by_hand() -> None:
     scores = [("att", 0.1), ("att", 0.3), ("conv", 0.4), ("conv", 0.6), ("conv", 0.8), ("half", 0.5)]
     att, conv, half = effects(Chosen(space, tuple(({name: value}, top1) for value, top1 in scores)))
     assert (att.option, att.trials, conv.trials, half.trials) == ("att", 2, 3, 1)
-    assert (att.top1, att.gain) == pytest.approx((0.2, 0.2 - 0.575))
+    assert (att.mean, att.gain) == pytest.approx((0.2, 0.2 - 0.575))
     assert conv.gain == pytest.approx(0.6 - 0.3)
     assert half.gain == pytest.approx(0.5 - 0.44)
     assert half.half_width is None

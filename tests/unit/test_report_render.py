@@ -145,7 +145,7 @@ def test_csv_has_the_costs_and_the_stages(tmp_path: Path) -> None:
     for row, record in zip(rows, records, strict=True):
         assert row["arch_id"] == record.arch_id
         assert int(row["macs"]) == record.cost.macs
-        assert row["top1"] == ("" if record.top1 is None else str(record.top1))
+        assert row["top1"] == ("" if record.score is None else str(record.score))
         assert all(row[f"stage{i}"] for i in (1, 2, 3, 4))
 
 

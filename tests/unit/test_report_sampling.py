@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from report_records import make_failed, make_record, make_search
 
+from acmix_nas.metrics import TOP1
 from acmix_nas.report import render, study_table
 from acmix_nas.report.sampling import largest, sampling_error, sampling_fact, sampling_notes
 from acmix_nas.report.table import as_text
@@ -16,12 +17,12 @@ def on(images: int, **changes):
     return replace(record, data={**record.data, "counts": {"train": 9, "search": images}})
 
 
-def test_it_is_that_of_a_share_of_so_many_images() -> None:
-    assert sampling_error(on(40, top1=0.5)) == pytest.approx(7.906, abs=1e-3)
-    assert sampling_error(on(40, top1=0.9)) == pytest.approx(100 * (0.9 * 0.1 / 40) ** 0.5)
-    assert sampling_error(on(2000, top1=0.85)) == pytest.approx(0.798, abs=1e-3)
-    assert sampling_error(on(40, top1=1.0)) == 0
-    assert largest(40) == sampling_error(on(40, top1=0.5))
+def test_it_is_the_standard_error_of_a_proportion() -> None:
+    assert sampling_error(TOP1, on(40, top1=0.5)) == pytest.approx(7.906, abs=1e-3)
+    assert sampling_error(TOP1, on(40, top1=0.9)) == pytest.approx(100 * (0.9 * 0.1 / 40) ** 0.5)
+    assert sampling_error(TOP1, on(2000, top1=0.85)) == pytest.approx(0.798, abs=1e-3)
+    assert sampling_error(TOP1, on(40, top1=1.0)) == 0
+    assert largest(40) == sampling_error(TOP1, on(40, top1=0.5))
 
 
 @pytest.mark.parametrize(
@@ -37,8 +38,8 @@ def test_it_is_that_of_a_share_of_so_many_images() -> None:
 )
 def test_what_does_not_say_how_many_images_has_none(data: dict[str, object]) -> None:
     record = replace(make_record(), data=data)
-    assert sampling_error(record) is None
-    assert sampling_fact([record, make_failed(1)]) == {}
+    assert sampling_error(TOP1, record) is None
+    assert sampling_fact(TOP1, [record, make_failed(1)]) == {}
 
 
 def test_it_stands_beside_the_scores_everywhere(tmp_path: Path) -> None:

@@ -150,7 +150,6 @@ def test_hypervolume_improvement_is_what_random_points_say(objectives):
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=8))
-@settings(deadline=None, max_examples=60)
 def test_improvement_in_two_objectives_is_the_difference_of_volumes(points):
     values = np.array(points)
     reference = np.array([-0.1, -0.2])

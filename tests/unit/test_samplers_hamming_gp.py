@@ -47,7 +47,6 @@ distributions = st.one_of(
 
 
 @given(st.lists(distributions, min_size=1, max_size=4), st.integers(0, 1000))
-@settings(deadline=None, max_examples=80)
 def test_rows_and_parameters_are_each_others_inverse(ranges, seed):
     columns = Columns({f"p{index}": one for index, one in enumerate(ranges)})
     rng = np.random.default_rng(seed)
@@ -156,7 +155,7 @@ def test_where_trials_fail_is_learnt():
     assert study.best_value == 4
 
 
-def test_repeats_of_one_row_are_averaged_and_failed_ones_are_rows_without_values():
+def test_repeats_of_a_row_are_averaged_and_failed_rows_are_empty():
     trials = [
         create_trial(value=value, state=state, params={"a": a}, distributions={"a": IntDistribution(0, 4)})
         for a, value, state in [

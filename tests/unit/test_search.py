@@ -49,7 +49,7 @@ def test_a_study_opens_in_plain_optuna(tmp_path, setting):
     study = new_study(tmp_path)
     search(study, SPACE, setting, trials=3, callbacks=Onlooker())
     plain = optuna.load_study(study_name="study", storage=f"sqlite:///{study.folder / 'study.db'}")
-    assert [trial.values for trial in plain.trials] == [[r.top1, r.cost.macs] for r in study.records()]
+    assert [trial.values for trial in plain.trials] == [[r.score, r.cost.macs] for r in study.records()]
     assert [direction.name for direction in plain.directions] == ["MAXIMIZE", "MINIMIZE"]
     values = [SPACE.values(record.arch) for record in study.records()]
     assert [decode(SPACE, trial.params) for trial in plain.trials] == values

@@ -69,13 +69,13 @@ def test_the_front_is_what_nothing_beats(found):
         for number, (top1, macs, params) in enumerate(found)
     ]
     names = (TOP1, COSTS["macs"], COSTS["params"])
-    points = {record.number: point(names, record.top1, record.cost) for record in records}
+    points = {record.number: point(names, record.score, record.cost) for record in records}
     kept = front(records, names)
     for record in records:
         beaten = any(beats(other, points[record.number]) for other in points.values())
         twin = any(points[other.number] == points[record.number] and other.number < record.number for other in records)
         assert (record in kept) == (not beaten and not twin)
-    assert [record.top1 for record in kept] == sorted((record.top1 for record in kept), reverse=True)
+    assert [record.score for record in kept] == sorted((record.score for record in kept), reverse=True)
 
 
 def test_latency_and_throughput_come_from_the_table():
@@ -144,7 +144,7 @@ def test_a_search_for_latency_stores_it(tmp_path):
     run(study, Curves(setting), trials=3, space=space, prices=Prices(224, table_of(space)))
     for trial, record in zip(study.trials(), study.records(), strict=True):
         assert record.cost.latency_ms == 42.0
-        assert trial.values == [record.top1, 42.0, record.cost.params]
+        assert trial.values == [record.score, 42.0, record.cost.params]
 
 
 @pytest.mark.parametrize(("value", "text"), [(4.5e9, "4.5G"), (28649908, "28.65M"), (12, "12"), (1.25e12, "1.25T")])

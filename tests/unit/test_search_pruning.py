@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 from optuna.trial import TrialState
 from search_pieces import IN_MEMORY, Curves, essence, fickle, pruned_study, run, setting_of, steady, wide_space
-from study_pieces import SPACE, Onlooker, new_study
+from study_pieces import Onlooker, new_study
 
 from acmix_nas.front import front
 from acmix_nas.metrics import COSTS, TOP1
-from acmix_nas.report.pruning import pruned_by_choice, pruning_text, saved_epochs
+from acmix_nas.report.trials import pruning_text, saved_epochs
 from acmix_nas.search.rungs import is_protected
 from acmix_nas.study.study import Study
 
@@ -38,7 +38,7 @@ def test_most_epochs_are_saved_and_the_best_is_found(tmp_path, setting):
     saved, whole = saved_epochs(records)
     assert whole == 27 * EPOCHS
     assert 0.4 < saved / whole < 0.8
-    assert "saved" in pruning_text(study.header, records)[0]
+    assert "saved" in pruning_text(records)[0]
     assert sorted(onlooker.ended) == list(range(27))
 
 
@@ -131,21 +131,6 @@ def test_a_crash_at_any_write_changes_nothing(tmp_path, setting):
         again = Study.open(parts.folder)
         run(again, Curves(setting), trials=6, space=RANDOM)
         assert essence(again) == essence(whole)
-
-
-def test_what_was_pruned_is_counted_by_choice(tmp_path, setting):
-    from acmix_nas.cli.search import _definition
-
-    study = pruned_study(tmp_path, objectives=("top1",), space=_definition(SPACE))
-    run(study, Curves(setting), trials=15)
-    records = study.records()
-    shares = pruned_by_choice(study.header, records)
-    assert set(shares) == {choice.name for choice in SPACE.choices}
-    for counts in shares.values():
-        assert sum(total for _, total in counts.values()) == 15
-        assert sum(pruned for pruned, _ in counts.values()) == sum(record.status == "pruned" for record in records)
-    heads = shares["stages.0.head_dim"]
-    assert set(heads) <= {"16", "32", "48", "-"}
 
 
 def test_without_pruning_nothing_is_paused(tmp_path, setting):

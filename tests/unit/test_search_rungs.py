@@ -42,7 +42,7 @@ def test_with_one_objective_the_best_third_goes_on(scores):
 
 
 @given(st.integers(1, 3).flatmap(points))
-def test_nobody_goes_on_before_someone_who_beats_him(values):
+def test_no_dominated_trial_goes_on_first(values):
     chosen = leaders(dict(enumerate(values)))
     assert len(chosen) == len(set(chosen)) == len(values) // ETA
     for place, number in enumerate(chosen):

@@ -17,7 +17,7 @@ def written(folder: Path, text: str) -> Path:
     return file
 
 
-def test_an_arch_of_ones_own_needs_no_id(tmp_path: Path) -> None:
+def test_a_handwritten_arch_needs_no_id(tmp_path: Path) -> None:
     assert load_arch(written(tmp_path, yaml.safe_dump({"arch": ARCH.to_dict()}))) == ARCH
 
 
@@ -36,7 +36,7 @@ def test_an_arch_of_ones_own_needs_no_id(tmp_path: Path) -> None:
         (yaml.safe_dump({"arch_id": "0" * 16, "arch": ARCH.to_dict()}), "says arch_id"),
     ],
 )
-def test_what_is_wrong_is_told_with_the_file(text: str, reason: str, tmp_path: Path) -> None:
+def test_a_mistake_is_reported_with_its_file(text: str, reason: str, tmp_path: Path) -> None:
     file = written(tmp_path, text)
     with pytest.raises(SpaceError, match=reason) as caught:
         load_arch(file)

@@ -30,7 +30,7 @@ def test_the_owner_is_named_and_the_line_stops_it(tmp_path):
     assert [path.name for path in folder.iterdir()] == [LOG]
 
 
-def test_a_rotated_log_lets_no_second_driver_in_and_goes_on_in_the_new_file(tmp_path):
+def test_a_rotated_log_keeps_the_lock(tmp_path):
     log = logging.getLogger("acmix_nas.test")
     with at_work(tmp_path):
         log.info("before")
@@ -54,7 +54,7 @@ def test_a_driver_of_the_first_version_is_seen_and_sees_us(tmp_path):
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_what_a_killed_driver_left_holds_nobody_up(tmp_path):
+def test_the_lock_of_a_killed_driver_is_taken_over(tmp_path):
     (tmp_path / LOCK).write_text('{"pid": 1, "host": "elsewhere", "started": "long ago"}\n')
     assert not is_at_work(tmp_path)
     with at_work(tmp_path):
@@ -62,10 +62,10 @@ def test_what_a_killed_driver_left_holds_nobody_up(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"pid": "x"}', "\x00\xff"])
-def test_an_owner_that_says_nonsense_is_not_named(tmp_path, text):
+def test_a_malformed_lock_owner_is_not_named(tmp_path, text):
     with at_work(tmp_path):
         (tmp_path / LOCK).write_text(text)
-        with pytest.raises(StudyError, match="another process is at work on") as caught, at_work(tmp_path):
+        with pytest.raises(StudyError, match="another process is working on") as caught, at_work(tmp_path):
             pass
         assert "(process" not in str(caught.value)
 
@@ -105,7 +105,7 @@ def test_a_file_system_without_locks_is_one_error(tmp_path, monkeypatch):
         pass
 
 
-def test_a_folder_that_is_none_is_one_error(tmp_path):
+def test_a_path_that_is_not_a_folder_is_one_error(tmp_path):
     with pytest.raises(StudyError, match="cannot be read"), at_work(tmp_path / "no such"):
         pass
     (tmp_path / LOCK).mkdir()

@@ -79,7 +79,7 @@ def test_a_study_in_postgres_from_search_to_finalists(server, tmp_path, monkeypa
     hidden(json.dumps(attrs))
 
 
-def test_what_postgres_refuses_is_told_without_the_password(server, tmp_path):
+def test_a_refused_connection_is_reported_without_the_password(server, tmp_path):
     wrong = server.url.replace("acmix:", "nobody:")
     for url in (wrong, server.url.replace(str(server.port), "9")):
         with pytest.raises(StudyError) as caught:
@@ -136,7 +136,7 @@ def test_a_database_that_is_gone_for_ten_seconds_costs_nothing(server, tmp_path)
     assert essence(study) == essence(whole)
     assert plainly(server, "away")[0] == ["COMPLETE"] * 8
     log = (study.folder / "log.txt").read_text()
-    assert log.count("the database is away") == 1
+    assert log.count("the database is unreachable") == 1
     assert log.count("the database is back") == 1
     hidden(log)
 

@@ -78,7 +78,7 @@ def test_a_study_with_a_trial_is_never_begun_again(tmp_path):
     assert (folder / "study.db").read_bytes() == before
 
 
-def test_a_study_elsewhere_is_begun_again_by_the_command_that_was_killed(tmp_path):
+def test_a_killed_command_begins_its_study_in_another_database_again(tmp_path):
     url = f"sqlite:///{tmp_path / 'all.db'}"
     optuna.create_study(storage=url, study_name="far", directions=["maximize", "minimize"])
     with pytest.raises(StudyError, match="has a study 'far' already"):  # anybody's
@@ -111,7 +111,7 @@ def test_what_a_study_needs_is_there_before_the_study(tmp_path):
     assert (study.folder / "latency.json").is_file()
 
 
-def test_a_password_is_neither_kept_nor_told(tmp_path, monkeypatch):
+def test_a_password_is_neither_stored_nor_printed(tmp_path, monkeypatch):
     url = "postgresql+nodriver://me:s3cret@host/db"
     with pytest.raises(StudyError) as caught:
         Study.create(tmp_path, header(), storage=url)
@@ -131,7 +131,7 @@ def test_a_password_is_neither_kept_nor_told(tmp_path, monkeypatch):
     assert without_password("sqlite:////tmp/x.db a@b") == "sqlite:////tmp/x.db a@b"
 
 
-def test_what_is_no_url_is_told(tmp_path):
+def test_a_malformed_url_is_refused(tmp_path):
     with pytest.raises(UsageError, match="--storage is the URL"):
         Study.create(tmp_path, header(), storage="not a url")
 
@@ -178,7 +178,7 @@ def test_a_trial_with_the_record_of_another_is_refused_by_its_number(tmp_path):
     study = new_study(tmp_path)
     for number in (0, 7):
         record = make_record(number, 0.5 + number / 100)
-        values = values_of(study.header.measures, record.top1, record.cost)
+        values = values_of(study.header.measures, record.score, record.cost)
         study.optuna.add_trial(optuna.trial.create_trial(values=values, user_attrs={"record": record.to_dict()}))
     with pytest.raises(StudyError, match="trial 1 holds the record of trial 7"):
         load(study.folder)

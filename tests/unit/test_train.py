@@ -14,7 +14,7 @@ from acmix_nas.arch import Arch
 from acmix_nas.models import build_model
 from acmix_nas.record import TrialRecord
 from acmix_nas.train import Budget, run_trial, train
-from acmix_nas.train.augment import draw_shifts, shift_and_flip
+from acmix_nas.train.augment.geometric import draw_shifts, shift_and_flip
 from acmix_nas.train.recipe import learning_rate, make_optimizer
 from acmix_nas.train.training import DivergedError
 
@@ -74,17 +74,17 @@ def test_training_leaves_the_random_state_of_the_process_alone(setting):
 @pytest.mark.slow
 def test_it_learns_and_an_untrained_network_does_not():
     trained = run(small_setting(images=2000, epochs=3))
-    assert trained.top1 > 0.5
+    assert trained.score > 0.5
     idle = small_setting(images=160)
     untrained = run(replace(idle, budget=replace(idle.budget, learning_rate=0.0)))
-    assert untrained.top1 < 0.25
+    assert untrained.score < 0.25
 
 
 def test_a_diverging_loss_is_a_failed_record(setting):
     broken = run(replace(setting, budget=replace(setting.budget, learning_rate=float("inf"))))
     assert broken.status == "failed"
     assert "the loss is" in broken.error
-    assert broken.top1 is None
+    assert broken.score is None
 
 
 def test_running_out_of_memory_is_a_failed_record(setting, monkeypatch):
@@ -156,8 +156,8 @@ def test_the_learning_rate_rises_then_falls_to_zero():
 )
 def test_augmentation_moves_and_mirrors_whole_images(count, channels, height, width, largest, seed):
     images = torch.arange(1, count * channels * height * width + 1).reshape(count, channels, height, width)
-    shifts = draw_shifts(count, largest, torch.Generator().manual_seed(seed))
-    moved = shift_and_flip(images, shifts, largest)
+    shifts = draw_shifts(count, (largest, largest), torch.Generator().manual_seed(seed))
+    moved = shift_and_flip(images, shifts, (largest, largest))
     assert moved.shape == images.shape
     for image, result in zip(images, moved, strict=True):
         padded = nn.functional.pad(image, [largest] * 4)
@@ -169,7 +169,7 @@ def test_augmentation_moves_and_mirrors_whole_images(count, channels, height, wi
         assert any(torch.equal(result, place) or torch.equal(result, place.flip(-1)) for place in places)
 
 
-def test_a_loss_that_is_no_number_stops_training():
+def test_a_nan_loss_stops_training():
     class Broken(nn.Linear):
         def forward(self, x):
             return super().forward(x.flatten(1)) * float("nan")

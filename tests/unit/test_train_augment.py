@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 from torch.nn import functional as F
 
-from acmix_nas.train.augment import (
+from acmix_nas.train.augment.geometric import (
     RATIO,
     centre_boxes,
     draw_boxes,
@@ -29,8 +29,8 @@ def pictures(count, channels, extent, seed=0):
 @given(st.integers(1, 4), st.sampled_from([1, 3]), st.integers(5, 23), st.integers(1, 17), st.integers(0, 99))
 def test_boxes_are_scaled_as_each_image_would_be(count, channels, extent, size, seed):
     images = pictures(count, channels, extent, seed)
-    boxes = draw_boxes(count, extent, (0.08, 1.0), torch.Generator().manual_seed(seed))
-    result = resample(images, boxes, size)
+    boxes = draw_boxes(count, (extent, extent), (0.08, 1.0), torch.Generator().manual_seed(seed))
+    result = resample(images, boxes, (size, size))
     assert result.shape == (count, channels, size, size)
     for image, (top, left, height, width), got in zip(images, boxes.tolist(), result, strict=True):
         part = image[None, :, top : top + height, left : left + width].float()
@@ -41,7 +41,7 @@ def test_boxes_are_scaled_as_each_image_would_be(count, channels, extent, size, 
 def test_scaling_is_pillows():
     image = pictures(1, 3, 31)
     box = torch.tensor([[3, 5, 20, 17]])
-    got = resample(image, box, 13)[0].permute(1, 2, 0).numpy()
+    got = resample(image, box, (13, 13))[0].permute(1, 2, 0).numpy()
     picture = Image.fromarray(image[0].permute(1, 2, 0).numpy())
     expected = np.asarray(picture.crop((5, 3, 22, 23)).resize((13, 13), Image.Resampling.BILINEAR), dtype=np.float32)
     assert np.abs(got - expected).max() < 1.1  # Pillow rounds after each of its two passes
@@ -50,12 +50,12 @@ def test_scaling_is_pillows():
 def test_an_image_that_is_not_scaled_stays_as_it_is():
     images = pictures(2, 3, 11)
     whole = torch.tensor([0, 0, 11, 11]).repeat(2, 1)
-    torch.testing.assert_close(resample(images, whole, 11), images.float())
+    torch.testing.assert_close(resample(images, whole, (11, 11)), images.float())
 
 
 @given(st.integers(1, 50), st.integers(1, 60), st.integers(0, 9), st.floats(0.01, 1.0))
 def test_boxes_lie_in_the_image_and_have_the_wanted_area(count, extent, seed, least):
-    boxes = draw_boxes(count, extent, (least, 1.0), torch.Generator().manual_seed(seed))
+    boxes = draw_boxes(count, (extent, extent), (least, 1.0), torch.Generator().manual_seed(seed))
     top, left, height, width = boxes.unbind(1)
     assert (boxes[:, :2] >= 0).all()
     assert (boxes[:, 2:] >= 1).all()
@@ -67,7 +67,7 @@ def test_boxes_lie_in_the_image_and_have_the_wanted_area(count, extent, seed, le
 
 
 def test_boxes_cover_all_areas_and_places():
-    boxes = draw_boxes(4000, 100, (0.08, 1.0), torch.Generator().manual_seed(0)).double()
+    boxes = draw_boxes(4000, (100, 100), (0.08, 1.0), torch.Generator().manual_seed(0)).double()
     area = boxes[:, 2] * boxes[:, 3] / 100**2
     # Large boxes that are not square do not fit and are drawn again: the mean is below the middle, 0.54.
     assert 0.45 < area.mean() < 0.54
@@ -81,7 +81,7 @@ def test_boxes_cover_all_areas_and_places():
 
 
 def test_what_never_fits_is_the_whole_image():
-    boxes = draw_boxes(300, 1000, (1.0, 1.0), torch.Generator().manual_seed(0))  # a square alone would
+    boxes = draw_boxes(300, (1000, 1000), (1.0, 1.0), torch.Generator().manual_seed(0))  # a square alone would
     assert (boxes == torch.tensor([0, 0, 1000, 1000])).all()
 
 
@@ -95,7 +95,7 @@ def test_what_never_fits_is_the_whole_image():
     ],
 )
 def test_the_centre_is_scored(extent, size, box):
-    assert centre_boxes(2, extent, size).tolist() == [list(box)] * 2
+    assert centre_boxes(2, (extent, extent), (size, size)).tolist() == [list(box)] * 2
 
 
 @given(st.integers(0, 99))
@@ -125,8 +125,8 @@ def test_grey_images_have_no_saturation():
 
 def test_without_shifts_images_are_mirrored_alone():
     images = pictures(40, 2, 5)
-    shifts = draw_shifts(40, 0, torch.Generator().manual_seed(0))
-    result = shift_and_flip(images, shifts, 0)
+    shifts = draw_shifts(40, (0, 0), torch.Generator().manual_seed(0))
+    result = shift_and_flip(images, shifts, (0, 0))
     for image, got, mirrored in zip(images, result, shifts.mirrored[:, 0].tolist(), strict=True):
         assert torch.equal(got, image.flip(-1) if mirrored else image)
     assert 5 < shifts.mirrored.sum() < 35

@@ -137,7 +137,7 @@ def test_a_block_of_one_path_has_no_norms(rule):
 
 
 @torch.no_grad()
-def test_what_is_not_finite_and_what_nobody_saw_is_no_number():
+def test_non_finite_and_unseen_contributions_are_null():
     model = small(with_rule(PAPER, "gated"))
     with watch_mixing(model) as read:
         assert read() == ((None,) * 8, (None,) * 8)

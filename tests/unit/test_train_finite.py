@@ -8,7 +8,7 @@ from torch import nn
 from acmix_nas.arch import Arch
 from acmix_nas.models import named_arch
 from acmix_nas.train import Training
-from acmix_nas.train.finite import NotFiniteError, check_weights
+from acmix_nas.train.scoring import NotFiniteError, check_weights
 from acmix_nas.train.trial import build_proxy
 
 

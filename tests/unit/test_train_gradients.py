@@ -13,9 +13,10 @@ import acmix_nas.models  # noqa: F401 (names for timm)
 from acmix_nas.data import load_splits
 from acmix_nas.models import build_model
 from acmix_nas.space import load_space
+from acmix_nas.tasks.classification import TASK
 from acmix_nas.train import Budget
-from acmix_nas.train.augment import normalise
-from acmix_nas.train.loader import Batch
+from acmix_nas.train.augment.geometric import normalise
+from acmix_nas.train.batch import Batch
 from acmix_nas.train.step import Step
 
 IMAGES = 32
@@ -28,7 +29,7 @@ def batch():
     """Real images: what is constant in them, as their black ground, is hard on norms."""
     splits = load_splits(None, input_size=28, train_images=IMAGES, seed=0, with_report=False, search_images=10)
     images = normalise(splits.train.images, torch.tensor(splits.mean), torch.tensor(splits.std))
-    return Batch(images.contiguous(memory_format=torch.channels_last), splits.train.labels, IMAGES, IMAGES)
+    return Batch(images.contiguous(memory_format=torch.channels_last), splits.train.targets, IMAGES, IMAGES)
 
 
 def proxy_network(space, label, seed=0):
@@ -56,7 +57,7 @@ def gradient_of_a_step(model, precision):
         clip_norm=None,
         precision=precision,
     )
-    Step(model.train(), budget, "cpu")(batch(), 0)
+    Step(model.train(), budget, "cpu", TASK)(batch(), 0)
     return torch.cat([parameter.grad.double().flatten() for parameter in model.parameters()])
 
 

@@ -10,11 +10,14 @@ from PIL import Image
 from study_pieces import small_setting
 
 from acmix_nas.data import Images
+from acmix_nas.data.draw import seeded
+from acmix_nas.tasks.classification import TASK, Mixup
 from acmix_nas.train import loader as loader_module
-from acmix_nas.train import strong
-from acmix_nas.train.loader import AHEAD, Feed, Plan, ahead, batch_sizes
+from acmix_nas.train.augment import strong
+from acmix_nas.train.augment.strong import Erasing, RandAugmented, posterized
+from acmix_nas.train.batch import Plan, batch_sizes
+from acmix_nas.train.loader import AHEAD, Feed, ahead
 from acmix_nas.train.recipe_file import load_recipe, recipe_names
-from acmix_nas.train.strong import Erasing, Mixer, RandAugmented, posterized, seeded
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +29,12 @@ def larger(splits, extent=40):
     """The same source with images that are stored larger than they are trained on."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (13, 3, extent, extent), dtype=torch.uint8, generator=generator)
-    part = Images(images=images, labels=torch.arange(13) % 10)
+    part = Images(images=images, targets=torch.arange(13) % 10)
     return replace(splits, train=part, search=part, in_chans=3, mean=(0.5,) * 3, std=(0.25,) * 3)
 
 
 def batches(splits, budget, seed=0):
-    return list(Feed(splits, budget, "cpu").shuffled(splits.train, torch.Generator().manual_seed(seed)))
+    return list(Feed(splits, budget, "cpu", TASK).shuffled(splits.train, torch.Generator().manual_seed(seed)))
 
 
 def test_every_image_comes_once_an_epoch(setting):
@@ -39,8 +42,8 @@ def test_every_image_comes_once_an_epoch(setting):
     fed = batches(setting.splits, budget)
     assert [len(batch.images) for batch in fed] == [16, 16, 16, 2]
     labels = torch.cat([batch.targets for batch in fed])
-    assert labels.bincount().tolist() == setting.splits.train.labels.bincount().tolist()
-    assert not torch.equal(labels, setting.splits.train.labels)
+    assert labels.bincount().tolist() == setting.splits.train.targets.bincount().tolist()
+    assert not torch.equal(labels, setting.splits.train.targets)
 
 
 def test_images_that_are_not_changed_are_the_stored_ones(setting):
@@ -63,9 +66,9 @@ def test_larger_images_are_scaled_to_what_the_network_takes(setting, change):
     assert first.images.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(first.images, batches(splits, budget)[0].images)
     assert not torch.equal(first.images, batches(splits, budget, seed=1)[0].images)
-    (scored, labels), *rest = Feed(splits, budget, "cpu").in_order(splits.search)
+    (scored, labels), *rest = Feed(splits, budget, "cpu", TASK).in_order(splits.search)
     assert (scored.shape, rest) == ((13, 3, 28, 28), [])
-    assert torch.equal(labels, splits.search.labels)
+    assert torch.equal(labels, splits.search.targets)
 
 
 @pytest.mark.parametrize("world", [2, 3])
@@ -103,9 +106,9 @@ def test_what_is_scored_is_shared_without_overlap(setting, monkeypatch):
     seen = []
     for number in range(3):
         monkeypatch.setattr(loader_module, "rank", lambda number=number: number)
-        fed = Feed(setting.splits, setting.budget, "cpu").in_order(setting.splits.search)
+        fed = Feed(setting.splits, setting.budget, "cpu", TASK).in_order(setting.splits.search)
         seen += [labels for _, labels in fed]
-    assert torch.cat(seen).bincount().tolist() == setting.splits.search.labels.bincount().tolist()
+    assert torch.cat(seen).bincount().tolist() == setting.splits.search.targets.bincount().tolist()
 
 
 def test_what_is_made_ahead_comes_in_order_and_no_earlier_than_needed():
@@ -151,8 +154,8 @@ def plans(images, seed=3):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_rand_augment_is_that_of_the_seed(setting, channels):
-    images = Images(images=larger(setting.splits).train.images[:8, :channels], labels=torch.arange(8))
-    changed = RandAugmented(images, 28, "rand-m9-mstd0.5-inc1", (0.5,) * channels)
+    images = Images(images=larger(setting.splits).train.images[:8, :channels], targets=torch.arange(8))
+    changed = RandAugmented(images, (28, 28), "rand-m9-mstd0.5-inc1", (0.5,) * channels)
     one, same = (torch.cat([made for _, made in changed.batches(plans(images), 0)]) for _ in range(2))
     other = torch.cat([made for _, made in changed.batches(plans(images, seed=99), 0)])
     assert (one.shape, one.dtype) == ((8, channels, 28, 28), torch.uint8)
@@ -164,7 +167,7 @@ def test_rand_augment_is_that_of_the_seed(setting, channels):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python 3.12 on a fork beside threads
 def test_how_many_processes_rand_augment_changes_nothing(setting):
     images = larger(setting.splits).train
-    changed = RandAugmented(images, 28, "rand-m9-mstd0.5-inc1", (0.5,) * 3)
+    changed = RandAugmented(images, (28, 28), "rand-m9-mstd0.5-inc1", (0.5,) * 3)
     alone, two = (torch.cat([made for _, made in changed.batches(plans(images), workers)]) for workers in (0, 2))
     assert torch.equal(alone, two)
 
@@ -181,7 +184,7 @@ PICTURES = [
 
 @pytest.mark.parametrize("recipe", ANY)
 def test_every_operation_runs_at_every_magnitude(setting, recipe):
-    change = RandAugmented(setting.splits.train, 28, recipe, (0.5,))._change
+    change = RandAugmented(setting.splits.train, (28, 28), recipe, (0.5,))._change
     for operation in change.ops:
         operation.prob, operation.magnitude_std = 1.0, 0
         for magnitude in np.linspace(0, operation.magnitude_max or 10, 61).tolist():
@@ -207,7 +210,7 @@ def test_posterizing_keeps_the_first_bits_and_none_is_black(bits):
 def test_a_recipe_changes_20000_seeded_images(setting, monkeypatch, recipe):
     bits = []
     monkeypatch.setattr(strong, "posterized", lambda picture, kept, **_: bits.append(kept) or posterized(picture, kept))
-    changed = RandAugmented(setting.splits.train, 28, recipe, (0.5,))
+    changed = RandAugmented(setting.splits.train, (28, 28), recipe, (0.5,))
     for seed in range(20_000):
         assert changed[seed % 50, seed, (0, 0, 28, 28)].shape == (1, 28, 28)
     assert bits.count(0) > 5
@@ -217,16 +220,16 @@ def test_mixing_keeps_images_and_targets_together():
     labels = torch.tensor([0, 1, 2, 3, 4])
     images = torch.eye(5)[labels][:, :, None, None].repeat(1, 1, 8, 8)  # the mean of channel c is the share of class c
     for seed in range(12):
-        mixed, targets = Mixer(0.8, 1.0, 0.0, 5)(images.clone(), labels, seed)
+        mixed, targets = Mixup(0.8, 1.0, 0.0, 5)(images.clone(), labels, seed)
         torch.testing.assert_close(mixed.mean((2, 3)), targets)
         assert torch.equal(mixed[-1], images[-1])  # odd: nothing to mix it with
     torch.testing.assert_close(targets.sum(1), torch.ones(5))
-    again, _ = Mixer(0.8, 1.0, 0.0, 5)(images.clone(), labels, seed)
+    again, _ = Mixup(0.8, 1.0, 0.0, 5)(images.clone(), labels, seed)
     assert torch.equal(mixed, again)
 
 
 def test_targets_of_mixed_images_are_smoothed():
-    _, targets = Mixer(0.8, 0.0, 0.1, 4)(torch.zeros(3, 1, 2, 2), torch.tensor([0, 0, 0]), 0)
+    _, targets = Mixup(0.8, 0.0, 0.1, 4)(torch.zeros(3, 1, 2, 2), torch.tensor([0, 0, 0]), 0)
     torch.testing.assert_close(targets, torch.tensor([[0.925, 0.025, 0.025, 0.025]] * 3))
 
 

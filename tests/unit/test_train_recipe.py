@@ -116,12 +116,12 @@ def test_a_wrong_file_is_one_clear_error(written, text, said):
 
 
 @pytest.mark.parametrize("name", ["nothing", "no/where.yaml"])
-def test_a_recipe_that_is_not_there_is_told_with_those_that_are(name):
+def test_an_unknown_recipe_is_refused_with_the_known_ones(name):
     with pytest.raises(RecipeError, match="there are pvt, resnet, san, swin"):
         load_recipe(name)
 
 
-def test_all_that_is_wrong_is_told_at_once():
+def test_all_mistakes_are_reported_at_once():
     with pytest.raises(RecipeError) as caught:
         Budget(epochs=1, images=9, batch_size=3, learning_rate=-1, ema=2.0, precision="fp8", clip_norm=0, steps=4)
     for said in ("learning_rate is 0 or more", "ema is in", "precision is one of", "clip_norm is more", "at 1 to 3"):

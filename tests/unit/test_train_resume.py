@@ -115,7 +115,7 @@ def test_a_trial_in_rungs_is_the_trial_in_one(setting, tmp_path):
         for until in (1, 2, None)
     ]
     assert [record.status for record in rungs] == ["paused", "paused", "complete"]
-    assert [record.top1 for record in rungs] == [None, None, whole.top1]
+    assert [record.score for record in rungs] == [None, None, whole.score]
     assert [len(record.scores) for record in rungs] == [1, 2, 3]
     assert rungs[0].scores == whole.scores[:1]
     for name in ("scores", "losses", "mixing", "norms"):

@@ -20,7 +20,7 @@ def main(connection: Connection, out: Path, name: str, trials: int) -> None:
     study = Study.open(out / name) if has_study(out / name) else new_study(out, name, seed=3, prune="asha")
     setting = small_setting(images=IMAGES, epochs=EPOCHS)
     whole = setting.splits.search
-    scored = replace(whole, images=whole.images[:SCORED], labels=whole.labels[:SCORED])
+    scored = replace(whole, images=whole.images[:SCORED], targets=whole.targets[:SCORED])
     setting = replace(setting, splits=replace(setting.splits, search=scored))
     with at_work(study.folder):
         connection.send("ready")

@@ -56,7 +56,7 @@ def _read_facts(folder: Path) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"the embedded images need {file}: {error}; install acmix-nas again.") from error
+        raise DataError(f"the embedded images need {file}: {error}; reinstall acmix-nas.") from error
     return facts
 
 
@@ -64,8 +64,8 @@ def _unpack(file: Path, sha256: str) -> npt.NDArray[np.uint8]:
     try:
         content = lzma.decompress(file.read_bytes())
     except (OSError, lzma.LZMAError) as error:
-        raise DataError(f"the embedded images {file} cannot be read: {error}; install acmix-nas again.") from error
+        raise DataError(f"the embedded images {file} cannot be read: {error}; reinstall acmix-nas.") from error
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
-        raise DataError(f"the embedded images {file} have SHA-256 {found}, not {sha256}; install acmix-nas again.")
+        raise DataError(f"the embedded images {file} have SHA-256 {found}, not {sha256}; reinstall acmix-nas.")
     return np.frombuffer(content, np.uint8)

@@ -79,7 +79,7 @@ def identity(path: str | Path) -> Identity:
     try:
         found = Path(path).stat()
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}. Change its rights, or remove it.") from error
+        raise DataError(f"{path} cannot be read: {error}. Change its permissions, or remove it.") from error
     return found.st_dev, found.st_ino
 
 

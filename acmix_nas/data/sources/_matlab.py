@@ -19,6 +19,6 @@ def read_matlab(file: Path, *names: str) -> list[Any]:
         return [content[name] for name in names]
     except Exception as error:  # it lets through whatever a damaged file makes NumPy and zlib raise
         raise DataError(
-            f"{file} cannot be read as a MATLAB file with {', '.join(names)}: {type(error).__name__}: {error}. Is it "
-            "whole? Download it again."
+            f"{file} cannot be read as a MATLAB file with {', '.join(names)}: {type(error).__name__}: {error}. Is "
+            "it complete? Download it again."
         ) from error

@@ -49,7 +49,7 @@ def find_validation(root: Path) -> tuple[Path | None, list[Path]]:
 def passed_over(folders: list[Path]) -> list[str]:
     """Notes on parts that are not read."""
     why = "its images lie in no class folders, as those of parts without labels"
-    return [f"{folder} is passed over: {why}" for folder in folders]
+    return [f"{folder} is skipped: {why}" for folder in folders]
 
 
 def loose_images(folder: Path) -> Path | None:

@@ -127,8 +127,8 @@ class Found:
             names = [self.files.text(place) for place in np.flatnonzero(hashes == value).tolist()]
             if len({*names}) < len(names):
                 raise DataError(
-                    f"each name is in a tar file once; {names[0]} is there {len(names)} times, as `tar -r` leaves "
-                    "it. Unpack that file and pack it again."
+                    f"each name is in a tar file once; {names[0]} is there {len(names)} times, as after `tar -r`. "
+                    "Unpack that file and pack it again."
                 )
 
 
@@ -155,7 +155,7 @@ def members(tar: Path, passed_over: Counter[str] | None = None) -> Iterator[Memb
         raise
     except Exception as error:  # tarfile lets through what a damaged field raises where it is read
         raise DataError(
-            f"{tar} cannot be read as an uncompressed tar file: {error}. Is it whole? Copy or pack it again."
+            f"{tar} cannot be read as an uncompressed tar file: {error}. Is it complete? Copy or pack it again."
         ) from error
 
 
@@ -184,8 +184,8 @@ def _check_packing(tar: Path, file: IO[bytes]) -> None:
     for magic, program in _PROGRAMS.items():
         if start.startswith(magic):
             raise DataError(
-                f"images are read where they lie in a tar file, which a compressed one does not allow; {tar} is "
-                f"compressed. Unpack it first: {program} {tar}"
+                "images are read inside a tar file without unpacking it, which a compressed file does not allow; "
+                f"{tar} is compressed. Unpack it first: {program} {tar}"
             )
 
 
@@ -204,7 +204,7 @@ def _members(file: IO[bytes], offset: int, folder: str, passed_over: Counter[str
                 yield from _members(inner, offset + info.offset_data, inside, passed_over, depth + 1)
             elif info.isreg() and not info.issparse():
                 if info.offset_data + info.size > length:
-                    raise tarfile.ReadError(f"it is cut at byte {offset + length:,}, inside {name}")
+                    raise tarfile.ReadError(f"it is truncated at byte {offset + length:,}, inside {name}")
                 yield name, offset + info.offset_data, info.size
             elif is_image(Path(name).name):
                 passed_over["links or sparse files in a tar file"] += 1
@@ -231,7 +231,7 @@ def _check_end(file: IO[bytes], place: int, offset: int) -> None:
         raise tarfile.ReadError(f"the header at byte {offset + place:,} is damaged")
     if len(end) < 2 * tarfile.BLOCKSIZE:
         raise tarfile.ReadError(
-            f"it is cut at byte {offset + place:,}: the two blocks of zeros that end it are missing"
+            f"it is truncated at byte {offset + place:,}: the two blocks of zeros that end it are missing"
         )
     while content := file.read(2**20):
         place += len(end)

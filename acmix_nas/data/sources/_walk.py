@@ -109,7 +109,7 @@ class Walk:
             found.classes = name_classes(found.folders, str(top))
             _check_links(links, name_depth(found.folders), top)
             self._note(f"folders of {top} have no images", empty)
-        followed = "that are read already, or that the source lies in, are not followed"
+        followed = "that are already read, or that contain the source, are not followed"
         self._note(f"links in {top} to folders {followed}", ["/".join(link) for link, _ in links])
         found = self._distinct(found, top)
         for other in self._parts:
@@ -160,7 +160,9 @@ class Walk:
                     else:
                         self.passed_over[extension_of(entry.name) or "without extension"] += 1
         except OSError as error:
-            raise DataError(f"the folder {path} cannot be listed: {error}. Change its rights, or remove it.") from error
+            raise DataError(
+                f"the folder {path} cannot be listed: {error}. Change its permissions, or remove it."
+            ) from error
         return below, images
 
     def _distinct(self, found: Found, top: Path) -> Found:

@@ -149,7 +149,9 @@ def _open(file: Path) -> Any:
         return parquet.ParquetFile(file, page_checksum_verification=True)
     except (OSError, pyarrow.ArrowException) as error:
         why = " ".join(str(error).split())
-        raise DataError(f"{file} cannot be read as a Parquet file: {why}. Is it whole? Download it again.") from error
+        raise DataError(
+            f"{file} cannot be read as a Parquet file: {why}. Is it complete? Download it again."
+        ) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

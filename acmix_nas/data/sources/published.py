@@ -125,7 +125,7 @@ def _cars(root: Path, listings: Listings) -> None:
     for part, (path, folder) in parts.items():
         file = _find(root, path)
         if file is None:
-            listings.notes.append("cars_test is passed over: cars_test_annos_withlabels.mat, its labels, is not there")
+            listings.notes.append("cars_test is skipped: cars_test_annos_withlabels.mat, its labels, is not there")
             continue
         (annotations,) = read_matlab(file, "annotations")
         rows = [(str(row.fname), str(names[int(getattr(row, "class")) - 1])) for row in np.atleast_1d(annotations)]

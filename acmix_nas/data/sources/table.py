@@ -108,7 +108,7 @@ def open_source(spec: str) -> Source:
         return listings.source("table")
     for table in tables:
         if table.part and not _is_labelled(table):
-            listings.notes.append(f"{table.file.name} is passed over: it has no column of labels")
+            listings.notes.append(f"{table.file.name} is skipped: it has no column of labels")
     _add_parts(listings, of_part)
     return listings.source("table")
 
@@ -145,8 +145,8 @@ def _add_parts(listings: Listings, tables: dict[str, Table]) -> None:
         listings.add(into, folder, ((file + end, label) for file, label in rows), table.file)
     if is_few_shot:
         listings.notes.append(
-            f"{', '.join(table.file.name for table in tables.values())} have no class in common, as those of few-shot "
-            "learning; their images are taken together"
+            f"{', '.join(table.file.name for table in tables.values())} have no class in common, as in few-shot "
+            "learning; their images are merged"
         )
 
 

@@ -17,9 +17,9 @@ from acmix_nas.space.plain_yaml import read_utf8
 
 PREFIX = "wds/"
 LAYOUT = (
-    "WebDataset shards: a folder with *train*.tar and *val*.tar (or *test*.tar), or with these parts as folders of tar "
-    "files, of KEY.jpg and KEY.cls, or KEY.json with a label, and if you like a classnames.txt with a name a line; "
-    "also written wds/FOLDER"
+    "WebDataset shards: a folder with *train*.tar and *val*.tar (or *test*.tar), or with these parts as folders "
+    "of tar files, of KEY.jpg and KEY.cls, or KEY.json with a label, and optionally a classnames.txt with one "
+    "name per line; also written wds/FOLDER"
 )
 IN_JSON = ("label", "cls", "class", "class_id", "target")
 """What the class may be called in a sample's JSON file."""

@@ -140,7 +140,8 @@ class _Cells:
         record = replace(record, environment={**record.environment, **self._speed(row)})
         self.study.finish(record)
         self.study.drop_checkpoint(number)
-        log.info("%s, seed %d, %s: top1 %s in %.1f s", row, seed, record.status, record.top1, record.seconds)
+        reached = f"{record.status}: {record.metric} {record.score}"
+        log.info("%s, seed %d, %s in %.1f s", row, seed, reached, record.seconds)
         self.callbacks.end(record)
 
     def _found(self, arch: Arch, seeds: Mapping[str, int], number: int, row: str) -> TrialRecord | None:

@@ -36,11 +36,12 @@ def draw_figures(
 ) -> list[Path]:
     """Writes a study's pictures into `folder`/figures.
 
-    - accuracy-macs, accuracy-params: the trials, below the published families on the same cost axis;
-    - curves: accuracy by epoch, one curve with its band for each row or label;
+    - accuracy-macs, accuracy-params: the trials, below the published families on the same cost axis; of a metric that
+      nothing was published of the trials alone, as score-macs, score-params;
+    - curves: the score by epoch, one curve with its band for each row or label;
     - mixing, or mixing-ROW for each row that learns them: |alpha|, |beta| and log |alpha / beta| by depth;
     - hypervolume (search): how much the front spans after each trial, from the study's reference point;
-    - importance and effects (search): which choices matter for top-1, and what each of their options goes along with;
+    - importance and effects (search): which choices matter, and what each of their options goes along with;
     - mixing-front (search): |alpha| and |beta| by depth over the trials of the front;
     - intervals (ablation): differences to the baseline.
 
@@ -83,7 +84,7 @@ def _figures(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, t
     """Name -> size in inches and what draws it."""
     found: dict[str, tuple[tuple[float, float], Draw]] = {}
     for cost in ("macs", "params"):
-        found[f"accuracy-{cost}"] = families.SIZE, _bound(families.draw, header, records, cost)
+        found[f"{header.metric.noun}-{cost}"] = families.SIZE, _bound(families.draw, header, records, cost)
     found["curves"] = curves.SIZE, _bound(curves.draw, header, records)
     groups = mixing.groups(header, records)
     for name, trials in groups.items():
@@ -102,7 +103,7 @@ def _mattered(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, 
     told = mattered(header, records)
     found: dict[str, tuple[tuple[float, float], Draw]] = {}
     if told.course:
-        found["hypervolume"] = hypervolume.SIZE, _bound(hypervolume.draw, told.course, told.box)
+        found["hypervolume"] = hypervolume.SIZE, _bound(hypervolume.draw, told)
     if told.importances:
         found["importance"] = importance.size(told.importances), _bound(importance.draw, header, told)
     if told.effects:

@@ -20,20 +20,24 @@ def gains(header: StudyHeader, records: Sequence[TrialRecord]) -> Mapping[str, D
 
 def draw(figure: Any, header: StudyHeader, found: Mapping[str, Difference]) -> None:
     """One line for each row: its difference, its interval, and by its mark the verdict."""
-    axes = figure.add_subplot()
+    axes, metric = figure.add_subplot(), header.metric
     axes.axvline(0, color=BLACK, linewidth=1)
     for place, gain in enumerate(found.values()):
         marker, color = LOOKS.get(gain.verdict, ("o", GREY))
         if gain.half_width is not None:
-            ends = [100 * (gain.mean - gain.half_width), 100 * (gain.mean + gain.half_width)]
+            ends = [metric.shown(gain.mean - gain.half_width), metric.shown(gain.mean + gain.half_width)]
             axes.plot(ends, [place, place], color=color, linewidth=2)
         face = color if gain.verdict in LOOKS else "white"
-        axes.scatter([100 * gain.mean], [place], marker=marker, s=52, facecolors=face, edgecolors=color, zorder=3)
+        axes.scatter(
+            [metric.shown(gain.mean)], [place], marker=marker, s=52, facecolors=face, edgecolors=color, zorder=3
+        )
     axes.set_yticks(range(len(found)), [plain(name) for name in found], color="#222222")
     axes.set_ylim(len(found) - 0.4, -0.6)
     axes.grid(axis="x", color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.set_xlabel(f"difference to {plain(header.baseline or '')}, points of {header.split} top-1 (proxy training)")
+    unit = f"{metric.points} of ".removeprefix(" of ")
+    name = f"{unit}{header.split} {metric.title}"
+    axes.set_xlabel(f"difference to {plain(header.baseline or '')}, {name} (proxy training)")
     axes.set_title(
         "▲ better   ▼ worse   ○ nothing claimed   ━ simultaneous 95 % interval", fontsize=8.5, color=GREY, loc="left"
     )

@@ -20,10 +20,10 @@ def draw(figure: Any, header: StudyHeader, found: Sequence[Effect]) -> None:
         clear = effect.half_width is not None and abs(effect.gain) > effect.half_width
         color = BLUE if clear else GREY
         if effect.half_width is not None:
-            ends = [100 * (effect.gain + side * effect.half_width) for side in (-1, 1)]
+            ends = [header.metric.shown(effect.gain + side * effect.half_width) for side in (-1, 1)]
             axes.plot(ends, [place, place], color=color, linewidth=2)
         face = color if clear else "white"
-        axes.scatter([100 * effect.gain], [place], s=36, facecolors=face, edgecolors=color, zorder=3)
+        axes.scatter([header.metric.shown(effect.gain)], [place], s=36, facecolors=face, edgecolors=color, zorder=3)
         if place and effect.choice != shown[place - 1].choice:
             axes.axhline(place - 0.5, color=FAINT, linewidth=0.8)
     names = [f"{plain(effect.choice)} = {plain(str(effect.option))} ({effect.trials})" for effect in shown]
@@ -31,7 +31,7 @@ def draw(figure: Any, header: StudyHeader, found: Sequence[Effect]) -> None:
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.grid(axis="x", color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.set_xlabel(f"effect on mean {header.split} top-1, points")
+    axes.set_xlabel(header.metric.of_differences(f"effect on mean {header.split} {header.metric.title}"))
     axes.set_title("━ 95 % interval (Welch)   ● leaves out 0   (trials)", fontsize=8.5, color=GREY, loc="left")
 
 

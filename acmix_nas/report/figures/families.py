@@ -1,4 +1,4 @@
-"""Accuracy against a cost: the published families above, the trials of a study below, on one cost axis."""
+"""The score against a cost: the published families above, the trials of a study below, on one cost axis."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.escape import plain
 from acmix_nas.report.pareto import axis_label, complete, cost_of, front_of, score
 from acmix_nas.report.picture import BLUE, FAINT, GREEN, GREY, ORANGE, VERMILLION
-from acmix_nas.report.published import Published, published, source
+from acmix_nas.report.published import METRIC, Published, published, source
 
 SIZE = (7.0, 6.6)
 LOOKS = {
@@ -20,7 +20,14 @@ LOOKS = {
 
 
 def draw(figure: Any, header: StudyHeader, records: Sequence[TrialRecord], cost: str) -> None:
-    """Two panels, since accuracies of proxy training and of full training on ImageNet share no axis."""
+    """Two panels, since accuracies of proxy training and of full training on ImageNet share no axis.
+
+    Of a metric that nothing was published of there is only the panel of the study.
+    """
+    if header.metric.name != METRIC:
+        _draw_study(axes := figure.add_subplot(), header, records, cost)
+        _grid(axes)
+        return
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     for family in LOOKS:
         _draw_family(above, family, cost)
@@ -34,9 +41,13 @@ def draw(figure: Any, header: StudyHeader, records: Sequence[TrialRecord], cost:
     above.legend(frameon=False, fontsize=8.5, ncols=4, loc="lower right")
     _draw_study(below, header, records, cost)
     for axes in (above, below):
-        axes.grid(color=FAINT, linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.margins(x=0.05, y=0.14)
+        _grid(axes)
+
+
+def _grid(axes: Any) -> None:
+    axes.grid(color=FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.margins(x=0.05, y=0.14)
 
 
 def _value(model: Published, cost: str) -> float | None:
@@ -67,7 +78,7 @@ def _draw_study(axes: Any, header: StudyHeader, records: Sequence[TrialRecord], 
     best = {record.number for record in front_of(header, records)} if header.kind == "search" else set()
     inside = [record for record in scored if record.number not in best]
     for group, face, name in ((inside, "white", "trials"), ([r for r in scored if r.number in best], "black", "front")):
-        points = [(cost_of(record, cost), 100 * score(record)) for record in group]
+        points = [(cost_of(record, cost), header.metric.shown(score(record))) for record in group]
         if points:
             axes.scatter(
                 *zip(*points, strict=True), s=26, facecolors=face, edgecolors="black", linewidths=0.9, label=name
@@ -75,5 +86,5 @@ def _draw_study(axes: Any, header: StudyHeader, records: Sequence[TrialRecord], 
     if best:
         axes.legend(frameon=False, fontsize=8.5, loc="lower right")
     axes.set_xlabel(axis_label(cost, scored))
-    axes.set_ylabel(f"top-1, {header.split} images, %")
+    axes.set_ylabel(header.metric.of_values(f"{header.metric.title}, {header.split} images"))
     axes.set_title(f"Measured here: {plain(header.name)}, proxy training", fontsize=8.5, color=GREY, loc="left")

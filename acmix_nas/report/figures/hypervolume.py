@@ -1,16 +1,16 @@
 """The hypervolume of a search's front against its trials."""
 
-from collections.abc import Sequence
 from typing import Any
 
+from acmix_nas.report.mattered import Mattered, ideal
 from acmix_nas.report.picture import BLUE, FAINT, GREY
 
 SIZE = (7.0, 3.4)
 
 
-def draw(figure: Any, course: Sequence[float], box: str) -> None:
+def draw(figure: Any, told: Mattered) -> None:
     """A line of steps from the first trial to the last."""
-    axes = figure.add_subplot()
+    axes, course = figure.add_subplot(), told.course
     axes.step(range(1, len(course) + 1), course, where="post", color=BLUE, linewidth=1.6)
     axes.scatter([len(course)], [course[-1]], color=BLUE, s=26, zorder=3)
     end = (len(course), course[-1])
@@ -22,4 +22,4 @@ def draw(figure: Any, course: Sequence[float], box: str) -> None:
     axes.set_axisbelow(True)
     axes.set_xlabel("trials ended")
     axes.set_ylabel("hypervolume, share of the box")
-    axes.set_title(f"Reference: {box}; ideal: top-1 100 % at no cost", fontsize=8.5, color=GREY, loc="left")
+    axes.set_title(f"Reference: {told.box}; ideal: {ideal(told.metric)}", fontsize=8.5, color=GREY, loc="left")

@@ -1,4 +1,4 @@
-"""Which choices of a search matter: the share of each in the variance of top-1."""
+"""Which choices of a search matter: the share of each in the variance of the score."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,7 +29,7 @@ def draw(figure: Any, header: StudyHeader, told: Mattered) -> None:
     axes.grid(axis="x", color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.legend(loc="lower right", fontsize=8)
-    axes.set_xlabel(f"share of the variance of {header.split} top-1 (the number beside a bar)")
+    axes.set_xlabel(f"share of the variance of {header.split} {header.metric.title} (the number beside a bar)")
     axes.set_title(
         f"Of a model that predicts {max(told.explained, 0.0):.0%} of the trials' variance",
         fontsize=8.5,

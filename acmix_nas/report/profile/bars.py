@@ -6,6 +6,7 @@ from typing import Any
 
 from acmix_nas.report.escape import plain
 from acmix_nas.report.picture import BLUE, FAINT, GREY, ORANGE, STYLE
+from acmix_nas.sizes import size_text
 
 SHADES = (BLUE, ORANGE, "#a9c8de", GREY)
 """Colours of batch sizes, in turn; with the hatches they differ in grey print too."""
@@ -82,7 +83,7 @@ def _label(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _title(env: Mapping[str, Any]) -> str:
-    size = env["input_size"] if isinstance(env["input_size"], int) else "x".join(str(n) for n in env["input_size"])
+    size = size_text(env["input_size"])
     form = f"{env['form']} form, " if env.get("form") else ""
     where = f"{env['device_name']}, {env['threads']} threads"
     return f"{where}; {size} px, {env['dtype']}, {env['memory_format']}, {form}{env['mode']}"

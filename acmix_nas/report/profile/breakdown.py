@@ -24,7 +24,7 @@ def where_table(where: Mapping[str, Any], mode: str) -> Table:
     named = where["model"] + (f" ({where['impl']})" if where["impl"] else "")
     title = f"Where it goes, by {by}: {named}, batches of {where['batch_size']}"
     which = "inference passes" if mode == "inference" else "the forward pass of training"
-    note = f"Times are of {which} with a stamp at every module, which costs time itself: read them as shares."
+    note = f"Times are of {which} with a timestamp at every module. The timestamps take time: read the times as shares."
     return Table(
         name=f"by-{by}", title=title, columns=tuple(columns), rows=tuple(cells), caption=f"{title}.", notes=(note,)
     )

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from acmix_nas.sizes import size_text
+
 FORM_WORDS = {
     "paper": "paper form (the named implementation, literally)",
     "train": "train form (the fast form that a network has by itself)",
@@ -15,7 +17,7 @@ def heading(result: Mapping[str, Any]) -> str:
     """What ran, in one line."""
     env, rows = result["env"], result["rows"]
     names = list(dict.fromkeys(row["model"] for row in rows))
-    size = env["input_size"] if isinstance(env["input_size"], int) else "x".join(str(n) for n in env["input_size"])
+    size = size_text(env["input_size"])
     flags = [word for word in ("compiled", "cuda_graph", "flush_l2") if env[word]]
     form = FORM_WORDS[next((row["form"] for row in rows if row["form"]), None)]
     told = [f"{size} px", env["dtype"], env["memory_format"], env["mode"], *flags, form]

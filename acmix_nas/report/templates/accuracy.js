@@ -1,5 +1,4 @@
-// Accuracy against a cost with its front, or by row of an ablation.
-const TOP1 = `top-1 on ${study.split} images, % (proxy training)`;
+// Score against a cost with its front, or by row of an ablation.
 const costs = new Map(study.costs.map((cost) => [cost.name, cost]));
 let axis = study.kind === "ablate" ? "rows" : study.cost;
 
@@ -11,13 +10,13 @@ function drawAccuracy() {
 }
 
 function drawCosts(box) {
-  const width = fit(box, 720), height = Math.min(560, width + 60), left = 48, right = width - 16, bottom = height - 52, { unit, label: title, less } = costs.get(axis);
-  const node = canvas(box, width, height, "Accuracy against cost, one mark for each trial");
-  const x = scale(range(done.map((trial) => trial[axis] / unit), 0.06), left, right);
-  const y = scale(range(done.map((trial) => 100 * trial.top1), 0.09), bottom, 34);
-  axisY(node, y, left, right, TOP1);
+  const width = fit(box, 720), height = Math.min(560, width + 60), left = 48, right = width - 16, bottom = height - 52, cost = costs.get(axis), { label: title, less } = cost;
+  const node = canvas(box, width, height, `${study.metric.heading} against cost, one mark for each trial`);
+  const x = scale(range(done.map((trial) => inUnit(trial[axis], cost)), 0.06), left, right);
+  const y = scale(range(done.map((trial) => inUnit(trial.score)), 0.09), bottom, 34);
+  axisY(node, y, left, right, study.metric.label);
   axisX(node, x, bottom, title, width < 500 ? 4 : 6);
-  const place = (trial) => [x(trial[axis] / unit), y(100 * trial.top1)];
+  const place = (trial) => [x(inUnit(trial[axis], cost)), y(inUnit(trial.score))];
   // What a budget buys: the line goes on to the side on which a trial still keeps within it.
   const best = done.filter((trial) => trial.edge.includes(axis)).sort((a, b) => (less ? 1 : -1) * (a[axis] - b[axis]));
   if (study.kind === "search") {
@@ -41,11 +40,11 @@ function drawRows(box) {
   const rows = study.rows.map((name) => [name, done.filter((trial) => trial.label === name)]);
   const width = fit(box, 720), left = Math.min(230, 0.42 * width, 30 + 7.2 * Math.max(...rows.map(([name]) => name.length + (name === study.baseline ? 11 : 0)))), right = width - 16;
   const step = Math.max(40, Math.min(72, 420 / rows.length)), bottom = step * (rows.length - 0.4);
-  const node = canvas(box, width, bottom + 52, "Accuracy by row, one mark for each seed");
-  const x = scale(range(done.map((trial) => 100 * trial.top1), 0.06), left, right);
-  axisX(node, x, bottom, TOP1, width < 500 ? 3 : 6);
+  const node = canvas(box, width, bottom + 52, `${study.metric.heading} by row, one mark for each seed`);
+  const x = scale(range(done.map((trial) => inUnit(trial.score)), 0.06), left, right);
+  axisX(node, x, bottom, study.metric.label, width < 500 ? 3 : 6);
   rows.forEach(([name, trials], i) => {
-    const y = step * (i + 0.3), values = trials.map((trial) => 100 * trial.top1);
+    const y = step * (i + 0.3), values = trials.map((trial) => inUnit(trial.score));
     const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
     const most = Math.floor((left - 30) / 6.6), shown = name.length > most ? `${name.slice(0, most - 1)}…` : name;
     node.append(svg("line", { class: "grid", x1: left, x2: right, y1: y, y2: y }));
@@ -59,7 +58,7 @@ function drawRows(box) {
     }
     const middle = outline("diamond", x(mean), y, 6.5);
     middle.setAttribute("fill", looks.get(name).color);
-    node.append(middle, ...trials.map((trial) => mark({ ...trial }, x(100 * trial.top1), y, false, 4.5)));
+    node.append(middle, ...trials.map((trial) => mark({ ...trial }, x(inUnit(trial.score)), y, false, 4.5)));
     return undefined;
   });
 }

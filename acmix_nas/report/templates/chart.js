@@ -89,13 +89,18 @@ const looks = new Map();
 }
 const look = (trial) => looks.get(trial.label) || { shape: "circle", color: "var(--c6)", reference: false };
 
-const percent = (value, digits = 2) => (value === null ? "-" : `${(100 * value).toFixed(digits)} %`);
-const amount = (trial, cost) => `${(trial[cost.name] / cost.unit).toFixed(cost.digits)} ${cost.symbol}`;
+// Values of the metric or of a cost: in their unit, as text, and with the unit.
+const inUnit = (value, { size } = study.metric) => (size >= 1 ? value / size : value * (1 / size));
+function written(value, format) {
+  const digits = Number(format.slice(1, -1));
+  return format.endsWith("f") ? value.toFixed(digits) : String(Number(value.toPrecision(digits || 1)));
+}
+const amount = (value, metric = study.metric) => (value === null ? "-" : `${written(inUnit(value, metric), metric.format)} ${metric.unit}`.trimEnd());
 
 function describe(trial) {
   const stages = trial.stages.map((text, i) => `stage ${i + 1}: ${text}`);
-  const head = `trial ${trial.number}, ${trial.label}: ${percent(trial.top1)}`;
-  return [head, study.costs.map((cost) => `${amount(trial, cost)} ${cost.title}`).join(", "), ...stages].join("\n");
+  const head = `trial ${trial.number}, ${trial.label}: ${amount(trial.score)}`;
+  return [head, study.costs.map((cost) => `${amount(trial[cost.name], cost)} ${cost.title}`).join(", "), ...stages].join("\n");
 }
 
 const tip = document.getElementById("tip");
@@ -113,7 +118,7 @@ function lively(node, trial) {
   node.dataset.number = trial.number;
   node.setAttribute("tabindex", "-1");
   node.setAttribute("role", "button");
-  node.setAttribute("aria-label", `trial ${trial.number}, ${trial.label}: ${percent(trial.top1)}`);
+  node.setAttribute("aria-label", `trial ${trial.number}, ${trial.label}: ${amount(trial.score)}`);
   return node;
 }
 

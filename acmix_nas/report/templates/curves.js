@@ -1,13 +1,13 @@
-// Accuracy after each epoch, one curve for each trial that was trained.
+// The score after each epoch, one curve for each trial that was trained.
 function drawCurves() {
   const box = document.getElementById("curves");
   const trained = study.trials.filter((trial) => trial.scores.length && trial.shared === null);
   if (!trained.length) return box.replaceChildren(html("p", "No trial has a score yet."));
   const width = fit(box, 1180), left = 48, right = width - 90, bottom = 300, epochs = Math.max(...trained.map((trial) => trial.scores.length));
-  const node = canvas(box, width, 352, "Accuracy by epoch, one curve for each trial");
+  const node = canvas(box, width, 352, `${study.metric.heading} by epoch, one curve for each trial`);
   const x = scale(epochs > 1 ? [1, epochs] : [0.5, 1.5], left, right);
-  const y = scale(range(trained.flatMap((trial) => trial.scores).map((score) => 100 * score), 0.05), bottom, 30);
-  axisY(node, y, left, right, TOP1);
+  const y = scale(range(trained.flatMap((trial) => trial.scores).map((score) => inUnit(score)), 0.05), bottom, 30);
+  axisY(node, y, left, right, study.metric.label);
   axisX(node, x, bottom, "epoch", Math.min(epochs, width < 500 ? 5 : 12), true);
   const drawn = svg("g");
   node.append(drawn);
@@ -27,7 +27,7 @@ function drawSome(group, trials, x, y) {
 
 // Names at the ends of the curves, moved apart where they would touch.
 function nameReferences(node, trials, x, y) {
-  const ends = trials.map((trial) => ({ trial, at: y(100 * trial.scores.at(-1)) + 4 })).sort((a, b) => a.at - b.at);
+  const ends = trials.map((trial) => ({ trial, at: y(inUnit(trial.scores.at(-1))) + 4 })).sort((a, b) => a.at - b.at);
   let last = -Infinity;
   for (const { trial, at } of ends) {
     last = Math.max(at, last + 15);
@@ -38,9 +38,9 @@ function nameReferences(node, trials, x, y) {
 }
 
 function curve(trial, x, y) {
-  const d = `M${trial.scores.map((score, i) => `${x(i + 1)} ${y(100 * score)}`).join("L")}`;
+  const d = `M${trial.scores.map((score, i) => `${x(i + 1)} ${y(inUnit(score))}`).join("L")}`;
   const line = svg("path", { class: "curve", d }), group = svg("g", {}, [svg("path", { class: "catch", d }), line]);
   group.style.color = look(trial).color;
-  if (trial.scores.length === 1) group.append(mark(trial, x(1), y(100 * trial.scores[0]), true, 4));
+  if (trial.scores.length === 1) group.append(mark(trial, x(1), y(inUnit(trial.scores[0])), true, 4));
   return lively(group, trial);
 }

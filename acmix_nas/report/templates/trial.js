@@ -12,7 +12,7 @@ function logOf(trial) {
   if (trial.shared !== null) lines.push(`scores of trial ${trial.shared}: the two proxy networks are the same`);
   trial.scores.forEach((score, i) => {
     const loss = trial.losses[i] === undefined || trial.losses[i] === null ? "" : `, training loss ${trial.losses[i]}`;
-    lines.push(`epoch ${i + 1}: ${study.split} top-1 ${score.toFixed(4)}${loss}`);
+    lines.push(`epoch ${i + 1}: ${study.split} ${study.metric.title} ${study.metric.size < 1 ? score.toFixed(4) : written(inUnit(score), study.metric.format)}${loss}`);
   });
   lines.push(`${trial.status} after ${trial.seconds.toFixed(1)} s${trial.error ? `: ${trial.error}` : ""}`);
   return lines.join("\n");
@@ -49,8 +49,8 @@ function showTrial() {
   const shared = chosen.shared === null ? "" : ` (score of trial ${chosen.shared})`;
   const error = chosen.error_points === null ? "" : ` \u00b1 ${chosen.error_points.toFixed(1)} points`;
   const entries = [
-    chosen.status === "complete" ? ["top-1", percent(chosen.top1) + error + shared] : ["failed", chosen.error || "no reason recorded"],
-    ...study.costs.map((cost) => [cost.title, amount(chosen, cost)]),
+    chosen.status === "complete" ? [study.metric.title, amount(chosen.score) + error + shared] : ["failed", chosen.error || "no reason recorded"],
+    ...study.costs.map((cost) => [cost.title, amount(chosen[cost.name], cost)]),
     ...chosen.stages.map((text, i) => [`stage ${i + 1}`, text]),
     ["seeds", seeds.join(", ") || "-"],
     ["arch id", chosen.arch_id],
@@ -64,11 +64,11 @@ function showTrial() {
 function ownCurve(trial) {
   if (trial.scores.length < 2) return [];
   const box = html("div", "", { class: "chart own" }), width = fit(document.getElementById("mixing"), 470), bottom = 84, left = 40, right = width - 8;
-  const node = canvas(box, width, 122, `Accuracy of trial ${trial.number} by epoch`);
-  const x = scale([1, trial.scores.length], left, right), y = scale(range(trial.scores.map((score) => 100 * score), 0.08), bottom, 18);
-  axisY(node, y, left, right, "top-1 %", 3);
+  const node = canvas(box, width, 122, `${study.metric.heading} of trial ${trial.number} by epoch`);
+  const x = scale([1, trial.scores.length], left, right), y = scale(range(trial.scores.map((score) => inUnit(score)), 0.08), bottom, 18);
+  axisY(node, y, left, right, `${study.metric.title} ${study.metric.unit}`, 3);
   axisX(node, x, bottom, "epoch", Math.min(trial.scores.length, 8), true);
-  const d = `M${trial.scores.map((score, i) => `${x(i + 1)} ${y(100 * score)}`).join("L")}`;
+  const d = `M${trial.scores.map((score, i) => `${x(i + 1)} ${y(inUnit(score))}`).join("L")}`;
   const line = svg("path", { class: "curve chosen", d });
   line.style.color = look(trial).color;
   node.append(line);

@@ -10,11 +10,13 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
+from acmix_nas.sizes import Pair, fitted
+
 TRIES = 10
 RATIO = (3 / 4, 4 / 3)
 """Boxes are tried so often, and their sides have a ratio between these, as in Szegedy 2015, arXiv 1409.4842."""
 CENTRE = 0.875
-"""Share of an image's extent that is scored if the image is larger: 224 of 256, as in He 2016, arXiv 1512.03385."""
+"""Share of an image's height and width that is scored if it is larger: 224 of 256, as in He 2016, arXiv 1512.03385."""
 LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in brightness, ITU-R BT.601."""
 
@@ -33,20 +35,20 @@ class Shifts(NamedTuple):
     mirrored: torch.Tensor
 
 
-def draw_shifts(count: int, largest: int, generator: torch.Generator) -> Shifts:
-    """Draws a shift of up to `largest` pixels each way for each of `count` images; every second one is mirrored."""
-    top = torch.randint(0, 2 * largest + 1, (count, 1), generator=generator)
-    left = torch.randint(0, 2 * largest + 1, (count, 1), generator=generator)
+def draw_shifts(count: int, largest: Pair, generator: torch.Generator) -> Shifts:
+    """Draws a shift of up to `largest` (rows, columns) each way for each image; every second one is mirrored."""
+    top = torch.randint(0, 2 * largest[0] + 1, (count, 1), generator=generator)
+    left = torch.randint(0, 2 * largest[1] + 1, (count, 1), generator=generator)
     return Shifts(top, left, torch.rand(count, 1, generator=generator) < 0.5)
 
 
-def shift_and_flip(images: torch.Tensor, shifts: Shifts, largest: int) -> torch.Tensor:
+def shift_and_flip(images: torch.Tensor, shifts: Shifts, largest: Pair) -> torch.Tensor:
     """Moves every image, zeros coming in, and mirrors some.
 
     Args:
         images: (B, C, H, W), any dtype.
         shifts: Of `draw_shifts`.
-        largest: Largest shift in pixels, as it was there.
+        largest: Largest shift in rows and columns, as it was there.
 
     Returns:
         (B, C, H, W) of the same dtype.
@@ -54,26 +56,26 @@ def shift_and_flip(images: torch.Tensor, shifts: Shifts, largest: int) -> torch.
     count, channels, height, width = images.shape
     device = images.device
     top, left, mirrored = (part.to(device, non_blocking=True) for part in shifts)
-    if not largest:
+    if not any(largest):
         return torch.where(mirrored[:, :, None, None], images.flip(-1), images)
     rows = top + torch.arange(height, device=device)
     columns = left + torch.arange(width, device=device)
     columns = torch.where(mirrored, columns.flip(1), columns)
-    padded = F.pad(images, [largest] * 4)
+    padded = F.pad(images, [largest[1], largest[1], largest[0], largest[0]])
     each_image = torch.arange(count, device=device)[:, None, None, None]
     each_channel = torch.arange(channels, device=device)[None, :, None, None]
     return padded[each_image, each_channel, rows[:, None, :, None], columns[:, None, None, :]]
 
 
-def draw_boxes(count: int, extent: int, scale: tuple[float, float], generator: torch.Generator) -> torch.Tensor:
-    """Draws a box in each of `count` square images, as random resized crops have it.
+def draw_boxes(count: int, size: Pair, scale: tuple[float, float], generator: torch.Generator) -> torch.Tensor:
+    """Draws a box in each of `count` images, as random resized crops have it.
 
     The area is uniform in `scale`, the ratio of the sides log-uniform in `RATIO`; the first of `TRIES` boxes that fits
     is taken, the whole image if none does.
 
     Args:
         count: Number of images.
-        extent: Height and width in pixels.
+        size: Height and width of the images in pixels.
         scale: Smallest and largest share of the image's area.
         generator: Source of all randomness, on the CPU.
 
@@ -81,28 +83,39 @@ def draw_boxes(count: int, extent: int, scale: tuple[float, float], generator: t
         int64 (B, 4): top, left, height, width.
     """
     area, ratio, y, x = torch.rand(4, count, TRIES, generator=generator)
-    sides = extent * (scale[0] + (scale[1] - scale[0]) * area).sqrt()
+    sides = math.sqrt(size[0] * size[1]) * (scale[0] + (scale[1] - scale[0]) * area).sqrt()
     root = (math.log(RATIO[0]) + (math.log(RATIO[1]) - math.log(RATIO[0])) * ratio).div(2).exp()
     heights, widths = (sides / root).round().long(), (sides * root).round().long()
-    fits = (heights > 0) & (widths > 0) & (heights <= extent) & (widths <= extent)
-    tops, lefts = (y * (extent - heights + 1)).long(), (x * (extent - widths + 1)).long()
+    fits = (heights > 0) & (widths > 0) & (heights <= size[0]) & (widths <= size[1])
+    tops, lefts = (y * (size[0] - heights + 1)).long(), (x * (size[1] - widths + 1)).long()
     boxes = torch.stack([tops, lefts, heights, widths], dim=-1)
     first = boxes[torch.arange(count), fits.int().argmax(1)]
-    return torch.where(fits.any(1, keepdim=True), first, torch.tensor([0, 0, extent, extent]))
+    return torch.where(fits.any(1, keepdim=True), first, torch.tensor([0, 0, *size]))
 
 
-def centre_boxes(count: int, extent: int, size: int) -> torch.Tensor:
-    """The part of square images that is scored at `size` pixels: the inner `CENTRE`, never less than `size` pixels."""
-    side = max(round(CENTRE * extent), min(size, extent))
-    start = (extent - side) // 2
-    return torch.tensor([start, start, side, side]).expand(count, 4)
+def centre_boxes(count: int, stored: Pair, size: Pair, share: float = CENTRE) -> torch.Tensor:
+    """The middle of images that is scored at `size` pixels.
+
+    Args:
+        count: Number of images.
+        stored: Their height and width in pixels.
+        size: Height and width of what is scored. The middle has the same shape and is never smaller.
+        share: Share of the largest such middle's height and width.
+
+    Returns:
+        int64 (B, 4): top, left, height, width.
+    """
+    fit = zip(fitted(stored, size), size, strict=True)
+    height, width = (max(round(share * side), min(least, side)) for side, least in fit)
+    top, left = (stored[0] - height) // 2, (stored[1] - width) // 2
+    return torch.tensor([top, left, height, width]).expand(count, 4)
 
 
-def resample(images: torch.Tensor, boxes: torch.Tensor, size: int) -> torch.Tensor:
-    """Scales a box of each image to `size` x `size` pixels, bilinearly and without aliasing.
+def resample(images: torch.Tensor, boxes: torch.Tensor, size: Pair) -> torch.Tensor:
+    """Scales a box of each image to `size`, bilinearly and without aliasing.
 
     Both passes are matrix products with the triangle filter, so that a batch with a box for each image is one product:
-    out = Y x X^T with Y, X of shape (size, extent) for each image.
+    out = Y x X^T with Y of shape (size, H) and X of shape (size, W) for each image.
 
     Args:
         images: (B, C, H, W), any dtype.
@@ -110,15 +123,15 @@ def resample(images: torch.Tensor, boxes: torch.Tensor, size: int) -> torch.Tens
         size: Height and width of the result in pixels.
 
     Returns:
-        float32 (B, C, size, size), in channels-last memory.
+        float32 (B, C, *size), in channels-last memory.
     """
     count, channels, height, width = images.shape
     boxes = boxes.to(images.device, non_blocking=True)
-    vertical = _filter(boxes[:, 0], boxes[:, 2], height, size)
-    horizontal = _filter(boxes[:, 1], boxes[:, 3], width, size)
+    vertical = _filter(boxes[:, 0], boxes[:, 2], height, size[0])
+    horizontal = _filter(boxes[:, 1], boxes[:, 3], width, size[1])
     rows = torch.bmm(images.float().reshape(count, channels * height, width), horizontal.transpose(1, 2))
-    rows = rows.reshape(count, channels, height, size).permute(0, 2, 3, 1).reshape(count, height, size * channels)
-    return torch.bmm(vertical, rows).reshape(count, size, size, channels).permute(0, 3, 1, 2)
+    rows = rows.reshape(count, channels, height, size[1]).permute(0, 2, 3, 1).reshape(count, height, size[1] * channels)
+    return torch.bmm(vertical, rows).reshape(count, *size, channels).permute(0, 3, 1, 2)
 
 
 def draw_jitter(count: int, strength: float, generator: torch.Generator) -> torch.Tensor:
@@ -151,12 +164,12 @@ def normalise(images: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> to
     return (images.float() / 255 - mean[:, None, None]) / std[:, None, None]
 
 
-def _filter(starts: torch.Tensor, lengths: torch.Tensor, extent: int, size: int) -> torch.Tensor:
-    """Weights (B, size, extent) of a triangle filter that scales `lengths` pixels from `starts` on to `size` ones."""
+def _filter(starts: torch.Tensor, lengths: torch.Tensor, pixels: int, size: int) -> torch.Tensor:
+    """Weights (B, size, pixels) of a triangle filter that scales `lengths` pixels from `starts` on to `size` ones."""
     device = starts.device
     scale = (lengths / size)[:, None, None]
     centre = (torch.arange(size, device=device)[:, None] + 0.5) * scale
-    place = (torch.arange(extent, device=device) - starts[:, None])[:, None, :]
+    place = (torch.arange(pixels, device=device) - starts[:, None])[:, None, :]
     weights = (1 - (place + 0.5 - centre).abs() / scale.clamp(min=1)).clamp(min=0)
     weights = weights * ((place >= 0) & (place < lengths[:, None, None]))
     return weights / weights.sum(-1, keepdim=True)

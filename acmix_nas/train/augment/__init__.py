@@ -1,0 +1,1 @@
+"""Augmentation: images cropped, moved, mirrored and recoloured in batches, and what timm does to them."""
