@@ -14,7 +14,7 @@ from acmix_nas.operators import _combine
 from acmix_nas.operators._convolution import ConvolutionPath, Maps, Reduced
 from acmix_nas.operators.acmix import ACmix
 from acmix_nas.operators.attention import Weight
-from acmix_nas.operators.attention._san import Norm
+from acmix_nas.operators.attention.san import Norm
 from acmix_nas.operators.forms import Kinds, change_of, plain_parts
 
 WIDE_HEAD = 16

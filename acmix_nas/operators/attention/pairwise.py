@@ -12,8 +12,8 @@ from torch import nn
 
 from acmix_nas.operators.attention import AttentionMode, ModeCount, _gathered, _pairwise
 from acmix_nas.operators.attention._pairwise import moments, reduced_moments
-from acmix_nas.operators.attention._san import READ, SHARE, Norm, normalised, weighed, weight_channels, windows
 from acmix_nas.operators.attention._windows import Window, locations, padded, wide
+from acmix_nas.operators.attention.san import READ, SHARE, Norm, normalised, weighed, weight_channels, windows
 from acmix_nas.operators.forms import Kinds
 from acmix_nas.parts import area
 
