@@ -2,7 +2,7 @@
 
 
 class AcmixError(Exception):
-    """A mistake or a failure that is told in one message, without a traceback.
+    """A mistake or a failure that is shown as one message, without a traceback.
 
     Attributes:
         exit_code: What the command line returns: 2 for wrong usage, 1 for a failure.
@@ -34,7 +34,7 @@ class SpaceError(AcmixError, ValueError):
 
 
 class CostError(AcmixError):
-    """A cost cannot be told: a latency table is unreadable, or is that of another space."""
+    """A cost is not known: a latency table is unreadable, or is that of another space."""
 
     exit_code = 2
 

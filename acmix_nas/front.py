@@ -52,6 +52,8 @@ def front(records: Iterable[TrialRecord], objectives: Sequence[Metric]) -> list[
 def hypervolume(points: Sequence[Point], corner: float = 0.0) -> float:
     """Volume between points and the corner with all coordinates equal, by slices along the last axis.
 
+    Optuna computes the same, in a module of its own use (optuna._hypervolume); SciPy and torch do not.
+
     Args:
         points: None below the corner in anything; those that others beat change nothing.
         corner: Every coordinate of the corner.

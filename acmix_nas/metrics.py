@@ -10,12 +10,15 @@ from typing import Any, Literal, Self, TypeAlias
 
 from acmix_nas import plugins
 from acmix_nas.errors import MetricError
-from acmix_nas.fields import FLAG, TEXT, Origin, Rule, list_of, maybe, number, one_of
+from acmix_nas.fields import FLAG, Origin, Rule, list_of, maybe, number, one_of
 
 Direction: TypeAlias = Literal["maximize", "minimize"]
 """Which way is better, in Optuna's words."""
 FORMAT = re.compile(r"\.([0-9]|1[0-9])[fg]")
 """Formats that Python and the report's page both know."""
+LONGEST = 80
+NOUN = re.compile("[A-Za-z]{1,40}")
+"""Of names of files, among others."""
 NAME = re.compile(r"[A-Za-z_]\w{0,39}", re.ASCII)
 
 
@@ -35,7 +38,8 @@ class Metric:
         bounds: Least and largest possible value, each None where there is none.
         is_share: Whether a value is the share of the images that were answered rightly, so that its sampling error is
             sqrt(p (1 - p) / images).
-        compute: (outputs, targets) of a split -> the value, for a metric that the task does not know.
+        compute: Outputs of the network and targets, both of all images of a split and on the CPU -> the value; for a
+            metric that the task does not know.
 
     Raises:
         MetricError: A value is none that a metric can have.
@@ -170,13 +174,17 @@ def _matching(pattern: re.Pattern[str], text: str) -> Rule:
     return Rule(text, lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None)
 
 
+PRINTED = Rule(
+    "text of at most 80 printable characters",
+    lambda value: isinstance(value, str) and value.isprintable() and len(value) <= 80,
+)
 METRIC_NAME = _matching(NAME, "a name of letters, digits and underscores")
 METRIC_FIELDS: Mapping[str, Rule] = {
     "name": METRIC_NAME,
     "better": one_of("higher", "lower"),
-    "unit": TEXT,
+    **dict.fromkeys(("title", "unit"), PRINTED),
+    "noun": _matching(NOUN, "a word of letters"),
     **dict.fromkeys(("format", "rounded"), _matching(FORMAT, "a format as .2f or .4g")),
-    **dict.fromkeys(("title", "noun"), TEXT),
     "unit_size": number(1e-18, 1e18),
     "bounds": list_of(maybe(number()), 2, 2),
     "is_share": FLAG,
@@ -214,7 +222,7 @@ COSTS = {
 }
 """Costs of networks, by their names in `acmix_nas.record.Cost`."""
 TIMED = ("latency_ms", "throughput")
-"""Costs that a latency table tells; nothing is timed beside training."""
+"""Costs from a latency table; nothing is timed during training."""
 TOP1 = SCORES["top1"]
 
 

@@ -91,22 +91,25 @@ def build_model(
     return model
 
 
-def build_features(arch: Arch, **options: Any) -> nn.Module:
+def build_features(arch: Arch, *, feature_cls: str | None = None, **options: Any) -> nn.Module:
     """The network without its head, as timm's `features_only` gives it.
 
     Args:
         arch: The network.
+        feature_cls: "getter" keeps the network whole and gives every map as (B, C, H, W); None is the host's own way,
+            in which the maps of Swin are (B, H, W, C).
         options: As of `build_model`.
 
     Returns:
-        A module (B, in_chans, H, W) -> the map of each stage, (B, C_i, H_i, W_i), with timm's `feature_info`.
+        A module (B, in_chans, H, W) -> the map of each stage, with timm's `feature_info`.
     """
+    usual = dict(registry.load("hosts", arch.host).FEATURES)
     model: nn.Module = build_model_with_cfg(
         partial(build_model, arch),
         arch.host,
         False,
         pretrained_cfg={"architecture": arch.host},
-        feature_cfg=dict(registry.load("hosts", arch.host).FEATURES),
+        feature_cfg={"out_indices": usual["out_indices"], "feature_cls": feature_cls} if feature_cls else usual,
         features_only=True,
         **options,
     )

@@ -36,7 +36,7 @@ class Part(NamedTuple):
 
 
 class Total(NamedTuple):
-    """Sums of the numbers of some parts; each is told at `Part`."""
+    """Sums of the numbers of some parts; `Part` explains each."""
 
     params: int
     macs: int
@@ -94,7 +94,7 @@ def below(module: str, parts: Iterable[Part]) -> tuple[Part, ...]:
 
 
 def linear(module: str, inputs: int, outputs: int, pixels: int = 1, *, bias: bool = True, op: str = "other") -> Part:
-    """A linear layer applied at so many pixels, or a convolution as the linear layer of its window."""
+    """A linear layer applied at each of a number of pixels, or a convolution as the linear layer of its window."""
     macs = inputs * outputs * pixels
     return Part(module, None, op, inputs * outputs + bias * outputs, macs, macs, 0, outputs * pixels)
 

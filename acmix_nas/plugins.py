@@ -173,7 +173,7 @@ def load_value(path: str, kind: type[Value]) -> Value:
 def leave_working_folder(folder: str | None = None) -> None:
     """Takes the working folder out of where modules are found, as `python -P` does, here and in processes begun here.
 
-    `python -m`, and Ray for its workers, put it there: whoever works in a folder from elsewhere would run its code.
+    `python -m`, and Ray for its workers, put it there: a user in a folder from elsewhere would run its code.
     What PYTHONPATH names stays, and so does the folder that this package lies in.
 
     Args:
@@ -209,8 +209,8 @@ def _check_offers(folder: str, module: ModuleType) -> None:
         if not _is_kind(getattr(module, name, None), kind):
             rule = kind if kind.startswith("a ") else f"a subclass of {kind}"
             raise PluginError(
-                f"the module {module.__name__!r} is no plug-in of acmix_nas.{folder}: its {name} is missing or of "
-                f"another kind; {rule} is needed."
+                f"the module {module.__name__!r} is not a plug-in of acmix_nas.{folder}: its {name} is missing or "
+                f"of another kind; {rule} is needed."
             )
 
 
@@ -225,8 +225,8 @@ def _is_kind(found: object, kind: str) -> bool:
 
 def _refusal(name: str, found: str) -> str:
     return (
-        f"{found}, and a module runs code. If you know it, name it too: --plugin {name}, or {VARIABLE}={name} in the "
-        f'environment, or acmix_nas.plugins.allow("{name}") in Python.'
+        f"{found}, and importing a module runs its code. If you trust it, name it too: --plugin {name}, or "
+        f'{VARIABLE}={name} in the environment, or acmix_nas.plugins.allow("{name}") in Python.'
     )
 
 

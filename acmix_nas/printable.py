@@ -41,7 +41,7 @@ class PrintableFormatter(logging.Formatter):
 
 
 class PrintableRecord(logging.LogRecord):
-    """An entry of a log whose message is printable, whoever's log it is and whichever handler writes it."""
+    """An entry of a log whose message is printable, for every logger and handler."""
 
     def getMessage(self) -> str:  # noqa: N802 (logging's name)
         """The message with its arguments."""

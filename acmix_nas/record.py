@@ -44,8 +44,8 @@ class Cost:
         macs: Multiply-adds of the named formulation, literally (frozen kernels count as executed).
         macs_deploy: Multiply-adds when every layer takes its cheapest exact form.
         input_size: Side of the square image in pixels, or (height, width); equal ones become one number.
-        latency_ms: Milliseconds of a batch, where a latency table tells it.
-        throughput: Images a second, where a latency table tells it.
+        latency_ms: Milliseconds of a batch, if a latency table gives it.
+        throughput: Images a second, if a latency table gives it.
     """
 
     params: int
@@ -349,7 +349,7 @@ SETTINGS: Mapping[str, Rule] = {
 }
 """Settings that are read again; each may be left out where its study has no use for it. Others are kept as they are."""
 ASKED: Mapping[str, Rule] = {
-    "data": maybe(TEXT),
+    **dict.fromkeys(("data", "task", "metric"), maybe(TEXT)),
     "epochs": maybe(whole(1)),
     "proxy": maybe(TEXT),
     "proxy_images": maybe(whole(1)),

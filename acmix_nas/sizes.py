@@ -34,7 +34,7 @@ def each_side(size: Size, change: Callable[[int], int]) -> Size:
 def fitted(size: Size, shape: Size) -> Pair:
     """The largest size within one that has the shape of another, which is the size itself for two squares."""
     (height, width), (rows, columns) = pair(size), pair(shape)
-    return min(height, round(width * rows / columns)), min(width, round(height * columns / rows))
+    return min(height, max(1, round(width * rows / columns))), min(width, max(1, round(height * columns / rows)))
 
 
 def covers(size: Size, other: Size) -> bool:

@@ -15,28 +15,32 @@ from acmix_nas.errors import AcmixError
 
 COMMANDS = {
     "search": ("acmix_nas.cli.search:search", "Search a space of ACmix networks on a proxy task."),
-    "status": ("acmix_nas.cli.status:status", "Show how studies stand, in 40 columns."),
-    "stop": ("acmix_nas.cli.stop:stop", "Stop a study cleanly, with everything kept."),
+    "status": ("acmix_nas.cli.status:status", "Show the progress of studies, in 40 columns."),
+    "stop": ("acmix_nas.cli.stop:stop", "Stop a study after the current epoch and keep everything."),
     "finalists": (
         "acmix_nas.cli.finalists:finalists",
-        "Train the best of a study again, with fresh seeds on images it never read.",
+        "Train the best networks of a search again, with fresh seeds, and score them on images that it never read.",
     ),
     "profile": (
         "acmix_nas.cli.profile:profile",
         "Count and time a network: params, MACs, latency, throughput, memory.",
     ),
-    "ablate": ("acmix_nas.cli.ablate:ablate", "Train the rows of an ablation table with paired seeds and render it."),
-    "report": ("acmix_nas.cli.report:report", "Render a study's report again from what is stored."),
+    "latency": ("acmix_nas.cli.latency:latency", "Measure a latency table of a space on this machine."),
+    "ablate": (
+        "acmix_nas.cli.ablate:ablate",
+        "Train the rows of an ablation table with the same seeds and render the table.",
+    ),
+    "report": ("acmix_nas.cli.report:report", "Render a study's report again from its stored records."),
     "train": (
         "acmix_nas.cli.train:train",
-        "Train a network at full size with its paper's recipe, or score a checkpoint.",
+        "Train a network at full size with the recipe of its paper, or score a checkpoint.",
     ),
-    "repeat": ("acmix_nas.cli.repeat:repeat", "Train a recorded trial again and say whether it came out the same."),
+    "repeat": ("acmix_nas.cli.repeat:repeat", "Train a stored trial again and compare the scores."),
     "export": ("acmix_nas.cli.export:export", "Write a network as ONNX, as a torch.export program, or for timm."),
-    "data": ("acmix_nas.cli.data:data", "Look at images to train on, and make proxy subsets of them."),
+    "data": ("acmix_nas.cli.data:data", "Describe images to train on, and make proxy subsets."),
     "models": ("acmix_nas.cli.models:models", "List the models that timm can create."),
     "spaces": ("acmix_nas.cli.spaces:spaces", "List the search spaces, or check one."),
-    "doctor": ("acmix_nas.cli.doctor:doctor", "Show versions, devices, disk, and whether they work."),
+    "doctor": ("acmix_nas.cli.doctor:doctor", "Show versions, devices and disk, and check that they work."),
 }
 """Name -> (module:attribute, summary). Listing the commands imports none of them."""
 
@@ -86,7 +90,7 @@ def main() -> None:
         warn_on_stderr()
         code = _run()
         for name, error in output.lost.items():
-            say(f"Error: what was printed is not whole, {name} cannot be written: {error.strerror}.", err=True)
+            say(f"Error: the output is incomplete, {name} cannot be written: {error.strerror}.", err=True)
     sys.exit(code or bool(output.lost))
 
 

@@ -2,9 +2,10 @@
 
 import sys
 from collections.abc import Iterable
+from typing import Self
 
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
 from rich.status import Status
 from rich.text import Text
@@ -37,6 +38,41 @@ def text_column(template: str) -> TextColumn:
 def spinner(console: Console, text: str) -> Status:
     """A context in which a terminal shows that something is under way."""
     return console.status(Text(printable(text)))
+
+
+class DecodingBar:
+    """A progress bar for the decoding of images, shown once there is something to decode.
+
+    Args:
+        console: Where to show it.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._bar = Progress(
+            text_column("decoding images"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("images", total=None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Shows how many images are decoded, and of how many."""
+        self._bar.start()
+        self._bar.update(self._task, completed=done, total=total)
+
+    def stop(self) -> None:
+        """Takes the bar away."""
+        if self._bar.live.is_started:  # where it is not, rich prints an empty line
+            self._bar.stop()
 
 
 class _Literal(Console):

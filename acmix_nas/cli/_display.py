@@ -1,6 +1,5 @@
-"""What is seen while a study runs: live on a terminal, one line for each trial in a pipe."""
+"""What is seen while something trains: live on a terminal, a line for each trial or epoch in a pipe."""
 
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -8,100 +7,107 @@ from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
 from acmix_nas.arch import Arch
-from acmix_nas.cli._console import text_column
-from acmix_nas.executors import WorkerProgress
+from acmix_nas.cli._console import DecodingBar, progress, text_column
+from acmix_nas.executors.callbacks import ExperimentCallbacks
+from acmix_nas.experiments.fidelity import FidelityCallbacks
+from acmix_nas.experiments.monitor import TimeLeft
+from acmix_nas.experiments.training import TrainingCallbacks, epoch_line
 from acmix_nas.front import front
 from acmix_nas.metrics import COSTS, TOP1, Metric
 from acmix_nas.record import TrialRecord
 from acmix_nas.train import Progress as Training
 
+MEMORY_S = 600.0
+"""The time that is left is estimated from the speed of this many last seconds."""
 ROWS = 5
 """Networks of the front that are shown."""
 
 
-class StudyDisplay:
-    """`Callbacks` that show trials, epoch, best, front and the time left.
+class StudyDisplay(ExperimentCallbacks):
+    """Shows trials, epoch, best, front and the time left. A context: when it is left nothing moves any more.
 
     Args:
-        console: Where to show it.
-        name: Name of the study.
-        total: Number of trials in all.
-        records: Trials that ended before.
-        measures: The metric and the costs that the study optimises.
+        console: Where to show it; stderr by default.
     """
 
-    def __init__(
-        self,
-        console: Console,
-        name: str,
-        total: int,
-        records: list[TrialRecord],
-        measures: Sequence[Metric] = (TOP1, COSTS["macs"]),
-    ) -> None:
-        self._console = console
-        self._measures = measures
-        self._metric = next(item for item in measures if item.name not in COSTS)
-        self._costs = [item for item in measures if item.name in COSTS] or [COSTS["macs"]]
-        self._name = name
-        self._total = total
-        self._records = list(records)
-        self._paused: set[int] = set()
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or progress()
+        self._decoding = DecodingBar(self._console)
+        self._name = ""
+        self._measures: Sequence[Metric] = (TOP1, COSTS["macs"])
+        self._metric = TOP1
+        self._costs = [COSTS["macs"]]
+        self._records: list[TrialRecord] = []
         self._labels: dict[int, str] = {}
-        self._shown = 0
-        self._begun = 0
-        self._began = time.monotonic()
+        self._left = TimeLeft(0)
         columns = (
             text_column("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             text_column("{task.fields[note]}"),
         )
-        self._bars = Progress(*columns, console=console)
-        self._trials = self._bars.add_task("trials", total=total, completed=len(records), note="")
+        self._bars = Progress(*columns, console=self._console)
+        self._trials = self._bars.add_task("trials", total=None, note="")
         self._epochs = self._bars.add_task("step", total=None, note="")
-        self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
+        self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
-            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._decoding.stop()
+        self.finish()
+
+    def decode(self, done: int, total: int) -> None:
+        """Shows how many images are decoded, and of how many."""
+        self._decoding(done, total)
+
+    def start(self, name: str, measures: Sequence[Metric], total: int, records: Sequence[TrialRecord]) -> None:
+        """The trials begin."""
+        self._decoding.stop()
+        self._name, self._measures, self._records = name, measures, list(records)
+        self._metric = next(item for item in measures if item.name not in COSTS)
+        self._costs = [item for item in measures if item.name in COSTS] or [COSTS["macs"]]
+        self._left = TimeLeft(total, len(records))
+        self._bars.update(self._trials, total=total, completed=len(records))
         if self._console.is_terminal:
-            self._live.stop()
+            self._live.start()
+
+    def finish(self) -> None:
+        """No trial runs any more."""
+        self._live.stop()
 
     def note(self, text: str) -> None:
-        """Something beside the trials is done now."""
+        """A line about the study, or about what is done beside the trials."""
         with suppress(OSError):  # a terminal that was closed takes no more; the study goes on to a clean stop
             self._console.print(text, soft_wrap=True)
 
     def begin(self, number: int, label: str, arch: Arch) -> None:
-        """A trial begins."""
-        self._labels[number], self._shown = f"trial {number}: {label}", number
-        self._begun += number not in self._paused
-        self._paused.discard(number)
+        """A trial begins, or goes on."""
+        self._labels[number] = f"trial {number}: {label}"
+        self._left.begin(number)
         self._bars.reset(self._epochs, total=None, note=self._labels[number])
 
-    def step(self, progress: Training) -> None:
-        """An optimizer step was done."""
-        label = self._labels.get(progress.number if isinstance(progress, WorkerProgress) else self._shown, "")
+    def step(self, number: int, progress: Training) -> None:
+        """A trial did an optimizer step."""
+        label = self._labels.get(number, "")
         epoch = f", epoch {min(len(progress.scores) + 1, progress.epochs)} of {progress.epochs}"
         last = f", {_score(self._metric, progress)}" if progress.scores else ""
         others = f" (and {len(self._labels) - 1} more)" if len(self._labels) > 1 else ""
         note = label + epoch + last + others
         self._bars.update(self._epochs, completed=progress.step, total=progress.steps, note=note)
-        self._bars.update(self._trials, note=self._left())
+        self._bars.update(self._trials, note=self._time_left())
 
     def pause(self, record: TrialRecord) -> None:
         """A trial reached a rung and waits there."""
         self._labels.pop(record.number, None)
-        self._paused.add(record.number)
+        self._left.pause(record.number)
         self._update()
         reached = f"waits after epoch {len(record.scores)}  {_score(self._metric, record)}"
         self.note(f"trial {record.number}  {record.label}  {reached}")
@@ -110,7 +116,7 @@ class StudyDisplay:
         """A trial ended and is stored."""
         self._records.append(record)
         self._labels.pop(record.number, None)
-        self._paused.discard(record.number)
+        self._left.end(record.number)
         self._update()
         outcome = _outcome(self._metric, record)
         shared = "" if record.shared_with is None else f", shared with trial {record.shared_with}"
@@ -118,21 +124,14 @@ class StudyDisplay:
         facts = (f"trial {record.number}", record.label, outcome, *costs)
         self.note("  ".join((*facts, f"{record.seconds:.1f} s{shared}")))
 
-    def left_s(self) -> float | None:
-        """Seconds that the trials still to come will take, from those begun; None while that is unknown."""
-        begun = self._begun - len(self._labels) / 2
-        coming = self._total - len(self._records) - len(self._paused) - len(self._labels) / 2
-        spent_s = time.monotonic() - self._began
-        return spent_s / begun * coming if self._begun and spent_s > 1 and coming > 0 else None
-
-    def _left(self) -> str:
-        seconds = self.left_s()
+    def _time_left(self) -> str:
+        seconds = self._left.seconds()
         if seconds is None:
             return ""
         return f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"
 
     def _update(self) -> None:
-        self._bars.update(self._trials, completed=len(self._records) + len(self._paused), note=self._left())
+        self._bars.update(self._trials, completed=self._left.reached, note=self._time_left())
 
     def _render(self) -> Group:
         best = front(self._records, self._measures)
@@ -145,6 +144,96 @@ class StudyDisplay:
             amounts = (_amount(record, cost) for cost in self._costs)
             table.add_row(str(record.number), record.label, metric.stored_text(record.score or 0.0), *amounts)
         return Group(table, self._bars)
+
+
+class TrainingDisplay(TrainingCallbacks):
+    """Shows a training: a bar with the time left on a terminal, a line for each epoch everywhere."""
+
+    def __init__(self) -> None:
+        self._console = progress()
+        self._decoding = DecodingBar(self._console)
+        self._metric = TOP1
+        self._bar = Progress(
+            text_column("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+            speed_estimate_period=MEMORY_S,
+        )
+        self._steps = self._bar.add_task("steps", total=None, visible=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._decoding.stop()
+        self._bar.stop()
+
+    def decode(self, done: int, total: int) -> None:
+        """Shows how many images are decoded, and of how many."""
+        self._decoding(done, total)
+
+    def note(self, text: str) -> None:
+        """A line about the training."""
+        self._decoding.stop()
+        self._console.print(text, soft_wrap=True)
+
+    def start(self, metric: Metric) -> None:
+        """The network is there, and what it is scored by."""
+        self._decoding.stop()
+        self._metric = metric
+
+    def step(self, progress: Training) -> None:
+        """An optimizer step was done."""
+        last = f", {_score(self._metric, progress)}" if progress.scores else ""
+        epoch = f"epoch {min(len(progress.scores) + 1, progress.epochs)} of {progress.epochs}{last}, steps"
+        self._bar.start()
+        self._bar.update(self._steps, completed=progress.step, total=progress.steps, description=epoch, visible=True)
+
+    def epoch(self, progress: Training) -> None:
+        """An epoch was scored and saved."""
+        self.note(epoch_line(self._metric, progress))
+
+
+class FidelityDisplay(FidelityCallbacks):
+    """A bar for the training under way, with the time left."""
+
+    def __init__(self) -> None:
+        self._console = progress()
+        self._decoding = DecodingBar(self._console)
+        columns = (text_column("{task.description}"), BarColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=self._console, transient=True)
+        self._task = self._bar.add_task("training")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._decoding.stop()
+        self._bar.stop()
+
+    def note(self, text: str) -> None:
+        """A line about the images."""
+        self._console.print(text, soft_wrap=True)
+
+    def decode(self, done: int, total: int) -> None:
+        """Shows how many images are decoded, and of how many."""
+        self._decoding(done, total)
+
+    def begin(self, number: int, count: int, name: str) -> None:
+        """A training begins."""
+        self._decoding.stop()
+        self._bar.start()
+        self._bar.reset(self._task, description=f"training {number + 1} of {count}: {name}")
+
+    def step(self, progress: Training) -> None:
+        """It did an optimizer step."""
+        self._bar.update(self._task, completed=progress.step, total=progress.steps)
 
 
 def _amount(record: TrialRecord, cost: Metric) -> str:

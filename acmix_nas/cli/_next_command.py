@@ -1,4 +1,4 @@
-"""Commands that a user is told to run next: a shell takes each line as it stands."""
+"""Commands that a user can run next: a shell takes each line as it stands."""
 
 import os
 import shlex
@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 from click.core import ParameterSource
+
+from acmix_nas.cli._options import NAMED
 
 OUT = Path("reports")
 PLACES = (
@@ -63,6 +65,9 @@ def typed(names: Iterable[str]) -> list[str]:
             else:
                 for one in value if option.multiple else [value]:
                     words += [option.opts[0], _text(one)]
+    if "plugin" in names:  # a study remembers the dotted paths that it was given, and not that they may be imported
+        for module in dict.fromkeys(context.meta.get(NAMED, ())):
+            words += ["--plugin", module] if module not in words else []
     return words
 
 

@@ -4,8 +4,18 @@ from pathlib import Path
 
 import click
 
+from acmix_nas.plugins import is_plug_in
+
 FORMATS = ("rich", "plain", "markdown", "latex", "csv")
 PICTURES = (".svg", ".png", ".pdf")
+
+
+class ChoiceOrPath(click.Choice[str]):
+    """One of some names, or the dotted path of something in a module of the user's own."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name or the path."""
+        return value if is_plug_in(value.partition(":")[0]) else super().convert(value, param, ctx)
 
 
 def parse_batch_sizes(context: click.Context, parameter: click.Parameter, text: str) -> tuple[int, ...]:
@@ -16,7 +26,7 @@ def parse_batch_sizes(context: click.Context, parameter: click.Parameter, text: 
         sizes = ()
     if not sizes or min(sizes) < 1:
         raise click.BadParameter(
-            f"batch sizes are whole numbers from 1 up with commas between, as 1,8,32; not {text!r}."
+            f"batch sizes are whole numbers from 1 up, separated by commas, e.g. 1,8,32; not {text!r}."
         )
     return sizes
 
@@ -31,7 +41,7 @@ def parse_size(context: click.Context, parameter: click.Parameter, text: str | N
         sizes = []
     if len(sizes) not in (1, 2) or min(sizes) < 1:
         raise click.BadParameter(
-            f"an input size is a height, or a height and a width, as 224 or 224x160; not {text!r}."
+            f"an input size is a height, or a height and a width, e.g. 224 or 224x160; not {text!r}."
         )
     return sizes[0], sizes[-1]
 
@@ -58,5 +68,13 @@ def parse_amount(context: click.Context, parameter: click.Parameter, text: str |
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        raise click.BadParameter(f"a number above 0, with K, M, G or T behind it if you like, as 5G; not {text!r}.")
+        raise click.BadParameter(f"a number above 0, optionally followed by K, M, G or T, e.g. 5G; not {text!r}.")
     return value
+
+
+def parse_space(context: click.Context, parameter: click.Parameter, text: str) -> str:
+    """The name of a space that can be read: a wrong file is reported before torch is loaded, which takes seconds."""
+    from acmix_nas.space import load_space
+
+    load_space(text)
+    return text

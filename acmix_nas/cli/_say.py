@@ -18,6 +18,11 @@ def say(text: str = "", *, err: bool = False, nl: bool = True) -> None:
     click.echo(printable(text), err=err, nl=nl)
 
 
+def say_renamed(old: str, new: str) -> None:
+    """Says on stderr that an old spelling is accepted, and which one is in use now."""
+    say(f"Note: {old} is now {new}; the old spelling is still accepted.", err=True)
+
+
 def say_marked(mark: str, text: str, *, color: str) -> None:
     """Prints a line on stdout that begins with a mark of ours, in color on a terminal."""
     click.echo(click.style(mark, fg=color) + printable(text))

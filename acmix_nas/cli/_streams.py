@@ -45,7 +45,7 @@ def kept_open() -> Iterator[Output]:
         yield output
     finally:
         for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):  # closed by whoever printed last
+            with suppress(OSError, ValueError):  # closed by the last print
                 stream.flush()
         sys.stdout, sys.stderr = before
 
@@ -102,7 +102,7 @@ class _Raw(io.FileIO):
     def _lose(self, error: OSError) -> None:
         if error.errno in GONE:
             self._is_gone = True
-            log.info("nobody reads %s any more (%s): what is printed there is dropped", self._shown, error.strerror)
+            log.info("nobody reads %s any more (%s): output to it is dropped", self._shown, error.strerror)
         else:
             self._output.lost.setdefault(self._shown, error)
 

@@ -8,19 +8,28 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from acmix_nas.cli._options import command_line, json_option
+from acmix_nas.cli._options import (
+    command_line,
+    data_option,
+    device_option,
+    json_option,
+    name_modules,
+    out_option,
+    plugin_option,
+    space_option,
+)
 from acmix_nas.cli._parse import parse_size
 from acmix_nas.cli._say import say
-from acmix_nas.cli.fidelity import fidelity
 from acmix_nas.sizes import pair, size_text
 
 if TYPE_CHECKING:
     from acmix_nas.data import Description, Index
+    from acmix_nas.experiments.fidelity import Fidelity
 
 
 @click.group()
 def data() -> None:
-    """Look at images to train on, and make proxy subsets of them.
+    """Describe images to train on, and make proxy subsets.
 
     \b
     Examples:
@@ -30,25 +39,22 @@ def data() -> None:
     """
 
 
-data.add_command(fidelity)
-
-
 @data.command()
-@click.argument("source", required=False, metavar="[SOURCE]", envvar="ACMIX_DATA")
+@click.argument("source", required=False, metavar="[SOURCE]", envvar="ACMIX_DATA", callback=name_modules)
 @click.option(
     "--sample",
     type=click.IntRange(min=1),
     default=2000,
     show_default=True,
-    help="Images to decode, drawn from all splits.",
+    help="Number of images to decode, drawn from all splits.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of that draw.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draw.")
 @json_option
 def describe(source: str | None, sample: int, seed: int, as_json: bool) -> None:
     """Show classes, images of each split, sizes, formats and broken files of SOURCE.
 
-    SOURCE is what --data takes: a folder of images, tar or Parquet files, shards, a store, or a name with a prefix.
-    Without it, the embedded images.
+    SOURCE is any source that --data takes: a folder of images, tar or Parquet files, shards, a store, or a name with a
+    prefix. The default is the embedded images.
 
     \b
     Examples:
@@ -56,15 +62,14 @@ def describe(source: str | None, sample: int, seed: int, as_json: bool) -> None:
       acmix data describe ~/imagenet --sample 2000000
       acmix data describe torch/cifar10 --json
     """
-    from acmix_nas.cli._console import progress, spinner
-    from acmix_nas.cli._decoding import decoding
+    from acmix_nas.cli._console import DecodingBar, progress, spinner
     from acmix_nas.data import describe as look
     from acmix_nas.data import open_source
 
     console = progress()
     with spinner(console, "listing images"):
         opened = open_source(source)
-    with decoding(console) as on_image:
+    with DecodingBar(console) as on_image:
         found = look(opened, sample=sample, seed=seed, progress=on_image)
     if as_json:
         say(json.dumps(asdict(found)))
@@ -78,21 +83,22 @@ def describe(source: str | None, sample: int, seed: int, as_json: bool) -> None:
     "source",
     metavar="SOURCE",
     envvar="ACMIX_DATA",
-    help="Images to take from, as for `acmix data describe`. Environment: ACMIX_DATA.",
+    callback=name_modules,
+    help="Source of the images, as for `acmix data describe`. Environment: ACMIX_DATA.",
 )
 @click.option(
     "--classes",
     metavar="N|NAME|FILE",
-    help="How many classes to draw; imagenet-100, imagenette or imagewoof; or a file with a class name a line. "
-    "[default: all]",
+    help="Number of classes to draw, or imagenet-100, imagenette or imagewoof, or a file with one class name per "
+    "line. [default: all]",
 )
 @click.option(
-    "--images-per-class", type=click.IntRange(min=1), help="Images of each class to train on.  [default: all]"
+    "--images-per-class", type=click.IntRange(min=1), help="Number of training images of each class.  [default: all]"
 )
 @click.option(
     "--search-images",
     type=click.IntRange(min=1),
-    help="Images held out of the training images for search.  [default: a sixth of them, 5,000 at most]",
+    help="Number of images to hold out of the training images for the search.  [default: a sixth, 5,000 at most]",
 )
 @click.option(
     "--size",
@@ -109,15 +115,15 @@ def describe(source: str | None, sample: int, seed: int, as_json: bool) -> None:
     default=0.01,
     show_default=True,
     metavar="SHARE",
-    help="Share of the images that may be unreadable.",
+    help="Share of the images that may be broken.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the store.")
 @json_option
 def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, **asked: Any) -> None:
-    """Decode a subset once into a store, which --data takes and reads as it is.
+    """Decode a subset once into a store, which --data reads without decoding.
 
     The subset has three disjoint splits: train, search (held out of the training images) and report (the validation
-    images). Killed half-way, the same command goes on where it was.
+    images). After a kill, the same command continues where it stopped.
 
     \b
     Examples:
@@ -125,8 +131,7 @@ def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, **
       acmix data subset --data ~/imagenet --classes imagenette --size 144 --out imagenette
       acmix data subset --data ~/imagenet --classes my_classes.txt --search-images 2000 --out mine
     """
-    from acmix_nas.cli._console import progress, spinner
-    from acmix_nas.cli._decoding import decoding
+    from acmix_nas.cli._console import DecodingBar, progress, spinner
     from acmix_nas.data import open_source, plan_subset, write_store
 
     console = progress()
@@ -135,15 +140,67 @@ def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, **
     for note in plan.notes:
         console.print(f"Note: {note}.", soft_wrap=True)
     try:
-        with decoding(console) as on_image:
+        with DecodingBar(console) as on_image:
             index = write_store(plan, out, command=command_line(), allow_broken=allow_broken, progress=on_image)
     except KeyboardInterrupt:
-        console.print("interrupted; the same command goes on after the last whole chunk.")
+        console.print("interrupted; the same command continues after the last complete chunk.")
         raise
     if as_json:
         say(json.dumps({"folder": str(out), **asdict(index)}))
     else:
         _print_store(out, index)
+
+
+@data.command()
+@space_option
+@data_option
+@click.option(
+    "--archs",
+    type=click.IntRange(min=4),
+    default=16,
+    show_default=True,
+    help="Number of networks to draw and train twice.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draws and of all trainings."
+)
+@click.option("--proxy", help="Proxy of the space.  [default: gpu or cpu, by device]")
+@click.option("--epochs", type=click.IntRange(min=1), help="Epochs of the cheap training.  [default: the proxy's]")
+@click.option(
+    "--proxy-images", type=click.IntRange(min=1), help="Images of the cheap training.  [default: the proxy's]"
+)
+@click.option(
+    "--epochs-large",
+    type=click.IntRange(min=1),
+    help="Epochs of the large training.  [default: three times those of the cheap one]",
+)
+@click.option("--images-large", type=click.IntRange(min=1), help="Images of the large training.  [default: the same]")
+@out_option
+@device_option
+@plugin_option
+@json_option
+def fidelity(as_json: bool, **options: Any) -> None:
+    """Measure how well a proxy ranks the networks of a space.
+
+    The command trains a seeded sample of networks at the proxy's budget and at a larger one, and scores both on the
+    search split. It shows the rank correlation of the cheap score with the large one, beside those of parameters and
+    MACs, each with a 95 % bootstrap interval. Stored trainings are not repeated. A search on the same space, proxy and
+    images uses the result.
+
+    \b
+    Examples:
+      acmix data fidelity --space swin_t --data in100 --archs 16
+      acmix data fidelity --space swin_t --data in100 --archs 32 --epochs-large 60
+    """
+    from acmix_nas.cli._display import FidelityDisplay
+    from acmix_nas.experiments.fidelity import FidelityOptions, run
+
+    with FidelityDisplay() as display:
+        found, folder = run(FidelityOptions(**options), display)
+    if as_json:
+        say(json.dumps({"folder": str(folder), **asdict(found)}))
+    else:
+        _print_fidelity(found, str(found.space["name"]), folder)
 
 
 def _print_description(found: "Description") -> None:
@@ -184,9 +241,9 @@ def _print_store(out: Path, index: "Index") -> None:
         for name, count in counts.items():
             traits[name] = traits.get(name, 0) + count
     if traits:
-        lines.append(f"turned into upright 8-bit RGB: {_counts(traits)}")
+        lines.append(f"converted to upright 8-bit RGB: {_counts(traits)}")
     if index.broken:
-        lines.append(f"left out, as they cannot be decoded: {len(index.broken)}; index.json names them. The first:")
+        lines.append(f"left out because they cannot be decoded: {len(index.broken)}; index.json names them. The first:")
         lines += [f"  {file}: {reason}" for file, reason in index.broken[:5]]
     _say(lines)
 
@@ -197,3 +254,24 @@ def _say(lines: list[str]) -> None:
 
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+
+
+def _print_fidelity(found: "Fidelity", space: str, folder: Path) -> None:
+    from rich.table import Table
+
+    from acmix_nas.cli._console import results
+
+    cheap, large = found.cheap, found.large
+    say(
+        f"{space}, proxy {found.proxy['name']}: {found.archs} networks at {cheap['epochs']} epochs of "
+        f"{cheap['images']:,} images against {large['epochs']} of {large['images']:,}, search split, seed {found.seed}"
+    )
+    table = Table("order by", "Spearman [95 %]", "Kendall [95 %]", box=None, header_style="bold")
+    for name, agreement in found.agreements.items():
+        cells = [
+            f"{part.value:+.2f} [{part.low:+.2f}, {part.high:+.2f}]" for part in (agreement.spearman, agreement.kendall)
+        ]
+        table.add_row(name, *cells)
+    results().print(table)
+    if found.failed:
+        say(f"{found.failed} further networks failed; {folder} has their records.")

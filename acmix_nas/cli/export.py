@@ -1,23 +1,21 @@
 """`acmix export`: a network as a file that other programs run, or as a folder that timm builds it from."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from acmix_nas import registry
-from acmix_nas.cli._options import json_option, plugin_option, reports_option
+from acmix_nas.cli._options import RenamingCommand, json_option, plugin_option, reports_option
 from acmix_nas.cli._parse import parse_size
 from acmix_nas.cli._say import say
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from acmix_nas.experiments.networks import Found
-    from acmix_nas.export import Written
+    from acmix_nas.experiments.export import ExportResult
 
 
-@click.command()
+@click.command(cls=RenamingCommand, renamed={"--size": "--shapes"})
 @click.argument("arch")
 @click.option(
     "--format",
@@ -29,40 +27,44 @@ if TYPE_CHECKING:
 @click.option(
     "--form",
     type=click.Choice(["train", "merged", "paper"]),
-    help="train: as it is trained. merged: folded for inference. paper: the formulation step by step. "
+    help="train: the network as it is trained. merged: folded for inference. paper: the formulation step by step. "
     "[default: merged; train for timm]",
 )
 @click.option(
     "--weights",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Checkpoint with our names or the published ones: .safetensors, or a state dict of torch.save. "
-    "Default: fresh weights.",
+    help="Checkpoint with our parameter names or the published ones: .safetensors, or a state dict from torch.save. "
+    "Default: random weights.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of fresh weights.")
-@click.option("--num-classes", type=click.IntRange(min=0), default=1000, show_default=True, help="Classes of the head.")
-@click.option("--in-chans", type=click.IntRange(min=1), default=3, show_default=True, help="Channels of an image.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of random weights.")
+@click.option(
+    "--num-classes", type=click.IntRange(min=0), default=1000, show_default=True, help="Number of classes of the head."
+)
+@click.option(
+    "--in-chans", type=click.IntRange(min=1), default=3, show_default=True, help="Number of channels of an image."
+)
 @click.option(
     "--input-size",
     callback=parse_size,
     metavar="H[xW]",
-    help="Height and width in pixels that the network is built for; as it was trained.  [default: 224]",
+    help="Height and width in pixels that the network is built for, the size that it was trained at.  [default: 224]",
 )
 @click.option(
-    "--size",
+    "--shapes",
     type=click.Choice(["dynamic", "fixed"]),
     default="dynamic",
     show_default=True,
-    help="dynamic: images of other sizes are taken too, where the network allows. fixed: only of --input-size.",
+    help="dynamic: the file takes images of any size, if the network allows it. fixed: only images of --input-size.",
 )
-@click.option("--features-only", is_flag=True, help="The maps of all stages as outputs, instead of logits.")
-@click.option("--overwrite", is_flag=True, help="Replace what is at --out.")
+@click.option("--features-only", is_flag=True, help="Output the maps of all stages instead of the logits.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing file or folder at --out.")
 @reports_option
 @plugin_option
 @json_option
-def export(arch: str, format: str, out: Path, reports: Path, weights: Path | None, as_json: bool, **asked: Any) -> None:
-    """Write the network ARCH to --out in another format, and check it there against the network itself.
+def export(as_json: bool, **options: Any) -> None:
+    """Write the network ARCH to --out in another format and compare the file with the network.
 
-    ARCH is a timm name of ours, a study's best.yaml, or STUDY:TRIAL.
+    ARCH is one of our timm names, a study's best.yaml, or STUDY:TRIAL.
 
     \b
     Examples:
@@ -71,49 +73,24 @@ def export(arch: str, format: str, out: Path, reports: Path, weights: Path | Non
       acmix export swin_t-001:7 --format torch --out maps.pt2 --features-only
     """
     from acmix_nas.cli._console import progress, spinner
-    from acmix_nas.experiments.networks import find_arch
-    from acmix_nas.export import write
+    from acmix_nas.experiments.export import ExportOptions, run
 
-    found = find_arch(arch, reports)
-    console = progress()
-    model = _built(found, weights, asked)
-    if weights is None:
-        console.print(f"Fresh weights of seed {asked['seed']}; trained ones are given with --weights.", soft_wrap=True)
-    with spinner(console, f"writing {found.name} as {format}, and checking it"):
-        written = write(
-            model,
-            out,
-            format=format,
-            form=asked["form"],
-            features_only=asked["features_only"],
-            input_size=asked["input_size"],
-            dynamic_size=asked["size"] == "dynamic",
-            overwrite=asked["overwrite"],
-        )
-    if written.fixed_by and asked["size"] == "dynamic":
-        console.print(f"Images of one size only: {', '.join(written.fixed_by)} is not traced for any.", soft_wrap=True)
-    _print(found, written, as_json)
-
-
-def _built(found: "Found", weights: Path | None, asked: dict[str, Any]) -> "nn.Module":
-    import torch
-
-    from acmix_nas.models import build_model
-    from acmix_nas.reference import load_weights
-
-    torch.manual_seed(asked["seed"])
-    model = build_model(
-        found.arch, num_classes=asked["num_classes"], in_chans=asked["in_chans"], img_size=asked["input_size"]
-    )
-    return model.eval() if weights is None else load_weights(model.eval(), weights)
-
-
-def _print(found: "Found", written: "Written", as_json: bool) -> None:
+    asked, console = ExportOptions(**options), progress()
+    if asked.weights is None:
+        console.print(f"Fresh weights of seed {asked.seed}; trained ones are given with --weights.", soft_wrap=True)
+    with spinner(console, f"writing {asked.arch} as {asked.format}, and checking it"):
+        result = run(asked)
+    if result.written.fixed_by and asked.shapes == "dynamic":
+        modes = ", ".join(result.written.fixed_by)
+        console.print(f"Images of one size only: {modes} is not traced for any.", soft_wrap=True)
     if as_json:
-        import json
+        say(json.dumps(result.to_dict(), allow_nan=False))
+    else:
+        _print(result)
 
-        say(json.dumps({"network": found.name, "arch_id": found.arch.id, **written.to_dict()}, allow_nan=False))
-        return
+
+def _print(result: "ExportResult") -> None:
+    found, written = result.found, result.written
     lines = {
         "network": f"{found.name}, arch {found.arch.id}, {written.form} form",
         "size": f"{written.size / 1e6:.1f} MB",

@@ -1,90 +1,55 @@
-"""Latency tables on the command line: building one, and showing what one says beside what is measured."""
+"""`acmix latency`: a latency table of a space on this machine."""
 
-from collections.abc import Callable, Sequence
-from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from acmix_nas.cli._say import say
-from acmix_nas.errors import UsageError
+import click
 
-if TYPE_CHECKING:
-    from acmix_nas.cost.execution import Execution
-    from acmix_nas.cost.latency import LatencyTable
-    from acmix_nas.cost.network import Network
+from acmix_nas.cli._options import execution_options, json_option, plugin_option, space_option
+from acmix_nas.cli._parse import parse_size
 
 
-def build_file(
-    space_name: str,
-    file: Path,
-    *,
-    how: "Execution",
-    batch_sizes: Sequence[int],
-    input_size: tuple[int, int] | None,
-    progress: Callable[[str, float, float], None],
-) -> dict[str, Any]:
-    """Builds the table of a space, writes it, and returns what is said about it, in plain values."""
-    from acmix_nas.cost.latency_build import build_table
-    from acmix_nas.space import load_space
+@click.command()
+@space_option
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE", help="File to write."
+)
+@click.option(
+    "--form",
+    type=click.Choice(["paper", "train", "merged"]),
+    default="train",
+    show_default=True,
+    help="paper: the named implementation, step by step; train: the fast form that a network uses by default; "
+    "merged: folded for deployment.",
+)
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Images in a batch."
+)
+@click.option(
+    "--input-size",
+    callback=parse_size,
+    metavar="H[xW]",
+    help="Height and width of an image in pixels.  [default: the space's own]",
+)
+@execution_options
+@click.option(
+    "--features-only", is_flag=True, help="Output the maps of the stages, as for detection, without the head."
+)
+@click.option("--flush-l2", is_flag=True, help="Clear the GPU's L2 cache before every run.")
+@plugin_option
+@json_option
+def latency(as_json: bool, **options: Any) -> None:
+    """Measure every block of a space once and write a table that predicts the latency of all its networks.
 
-    space = load_space(space_name)
-    if len(batch_sizes) > 1:
-        raise UsageError(f"a latency table is for one batch size; {', '.join(map(str, batch_sizes))} are given.")
-    if not file.parent.is_dir():
-        raise UsageError(f"there is no folder {str(file.parent)!r} to write {file.name} in.")
-    table = build_table(space, how=how, batch_size=batch_sizes[0], input_size=input_size, progress=progress)
-    table.save(file)
-    assert table.check is not None
-    return {
-        "file": str(file),
-        "space": table.space,
-        "blocks": len(table.mixers_ms),
-        "rest_ms": table.rest_ms,
-        "env": dict(table.env),
-        "held_out": len(table.check.measured_ms),
-        "spearman": table.check.spearman,
-        "median_error": table.check.median_error,
-        "worst_error": table.check.worst_error,
-    }
+    The table is checked on other networks of the space, measured as a whole. `acmix search --latency-table` and `acmix
+    profile --latency-table` read it.
 
-
-def print_built(built: dict[str, Any]) -> None:
-    """Says what was written, and how far it can be believed."""
-    say(
-        f"{built['file']}: {built['blocks']} blocks of {built['space']} on {built['env']['device_name']}, "
-        f"{built['env']['threads']} threads.\n"
-        f"{built['held_out']} networks held out, measured whole against the table's sum: rank correlation "
-        f"(Spearman) {built['spearman']:.3f}, error {built['median_error']:.1%} in the median, "
-        f"{built['worst_error']:.1%} at worst."
-    )
-
-
-def load_table(file: Path, how: "Execution", batch_sizes: Sequence[int], size: tuple[int, int]) -> "LatencyTable":
-    """Reads a table that is to be shown beside a profile; warns if it is another machine's.
-
-    Raises:
-        UsageError: It was measured in another way than the profile is.
+    \b
+    Examples:
+      acmix latency --space swin_t --out swin_t.json
+      acmix latency --space swin_t --out merged.json --form merged --threads 1
     """
-    from acmix_nas.cost.environment import environment
-    from acmix_nas.cost.latency import LatencyTable
+    from acmix_nas.cli._profile import build_latency_table
+    from acmix_nas.experiments.latency import LatencyOptions
 
-    table = LatencyTable.load(file)
-    here = {**how.to_dict(), "batch size": list(batch_sizes), "input size": size}
-    there = {**table.how, "batch size": [table.batch_size], "input size": table.input_size}
-    apart = [
-        f"{name} {there.get(name)} there, {value} here" for name, value in here.items() if there.get(name) != value
-    ]
-    if apart:
-        raise UsageError(
-            f"{file} was measured in another way: {'; '.join(apart)}. Profile as it was, or build another."
-        )
-    differences = table.differences(environment(how.device))
-    if differences:
-        say(f"Warning: {file} is another machine's table: {'; '.join(differences)}.", err=True)
-    return table
-
-
-def add_told(rows: Sequence[dict[str, Any]], networks: Sequence["Network"], table: "LatencyTable") -> None:
-    """Adds what a table says of each row's network, in milliseconds; None for networks that are not ours."""
-    for row, network in zip(rows, cycle(networks), strict=False):
-        row["latency_table_ms"] = None if network.arch is None else table.latency_ms(network.arch)
+    build_latency_table(LatencyOptions(**options), as_json=as_json)

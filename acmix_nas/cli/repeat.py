@@ -1,69 +1,58 @@
 """`acmix repeat`: a recorded trial once more, from its record."""
 
 import json
-from dataclasses import asdict
-from pathlib import Path
+from typing import Any
 
 import click
 
-from acmix_nas import plugins
-from acmix_nas.cli._options import json_option, moved_data_option, out_option, plugin_option, storage_option
-from acmix_nas.cli._say import say
-from acmix_nas.errors import StudyError
-from acmix_nas.study.folder import find_folder
+from acmix_nas.cli._options import (
+    RenamingCommand,
+    json_option,
+    moved_data_option,
+    plugin_option,
+    reports_option,
+    storage_option,
+)
+from acmix_nas.cli._say import say, say_renamed
 
 
-@click.command()
-@click.argument("study")
-@click.argument("trial", type=click.IntRange(min=0))
+@click.command(cls=RenamingCommand, renamed={"--out": "--reports"})
+@click.argument("trial", metavar="STUDY:TRIAL")
+@click.argument("number", required=False, type=click.IntRange(min=0), metavar="")
 @moved_data_option
 @click.option(
-    "--device", type=click.Choice(["cpu", "cuda"]), help="Where to train.  [default: the kind of device of the record]"
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    help="Device to train on.  [default: the kind of device in the record]",
 )
-@out_option
+@reports_option
 @storage_option
 @plugin_option
 @json_option
-def repeat(
-    study: str, trial: int, data: str | None, device: str | None, out: Path, storage: str | None, as_json: bool
-) -> int:
-    """Train a recorded trial again with its seeds and say whether it came out the same.
+def repeat(trial: str, number: int | None, as_json: bool, **options: Any) -> int:
+    """Train a stored trial again with its seeds and compare the scores.
 
-    STUDY is the name of a study in --out or the path of its folder, TRIAL a number in it. The exit code is 0 if every
-    score is equal, or if the difference is one that two trainings show by chance (the 95 % interval is printed), else
-    1. Nothing is stored.
+    STUDY is the name of a study in --reports or the path of its folder, TRIAL a number in it. The exit code is 0 if
+    every score is equal, or if the difference is one that two trainings show by chance (the 95 % interval is printed),
+    else 1. Nothing is stored.
 
     \b
     Examples:
-      acmix repeat swin_t-001 7
-      acmix repeat combine-001 0 --data /data/imagenet
+      acmix repeat swin_t-001:7
+      acmix repeat combine-001:0 --data /data/imagenet
     """
-    from acmix_nas.study.study import load
+    if number is not None:
+        say_renamed("STUDY TRIAL", f"STUDY:TRIAL, here {trial}:{number}")
+        trial = f"{trial}:{number}"
+    from acmix_nas.cli._display import TrainingDisplay
+    from acmix_nas.experiments.repeat import RepeatOptions, run
 
-    header, records = load(find_folder(study, out), storage=storage)
-    found = {record.number: record for record in records}
-    if trial not in found:
-        have = f"it has {min(found)} to {max(found)}" if found else "it has none yet"
-        raise StudyError(f"the study {header.name} has no trial {trial}; {have}.")
-    record = found[trial]
-    plugins.check_named(record.arch.named, f"{header.name}:{trial}")
-
-    from acmix_nas.cli._console import progress
-    from acmix_nas.cli._decoding import decoding
-    from acmix_nas.cli._study import stepping
-    from acmix_nas.experiments.repeat import changed_environment, compare, work_of
-    from acmix_nas.experiments.repeat import repeat as run
-
-    console = progress()
-    with decoding(console) as on_image:
-        work = work_of(header, record, data=data, device=device, on_image=on_image)
-    with stepping(console, f"trial {trial}: {record.label}") as on_step:
-        again = run(record, work, on_step)
-    comparison, changed = compare(record, again, records, header.metric), changed_environment(record, again)
-    for name, (then, now) in changed.items():
-        console.print(f"{name} was {then}, is {now}", soft_wrap=True)
+    with TrainingDisplay() as display:
+        result = run(RepeatOptions(trial=trial, **options), display)
+    for name, (then, now) in result.changed.items():
+        say(f"{name} was {then}, is {now}", err=True)
     if as_json:
-        say(json.dumps({"study": header.name, "trial": trial, **asdict(comparison), "changed": changed}))
+        say(json.dumps(result.to_dict()))
     else:
-        say(f"{header.name}, trial {trial}, {record.label}: {comparison.message}")
-    return 0 if comparison.within else 1
+        say(f"{result.study}, trial {result.record.number}, {result.record.label}: {result.comparison.message}")
+    return 0 if result.comparison.within else 1

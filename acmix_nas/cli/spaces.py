@@ -6,6 +6,7 @@ import click
 
 from acmix_nas.cli._options import json_option, plugin_option
 from acmix_nas.cli._say import say
+from acmix_nas.plugins import is_plug_in
 
 
 @click.group(invoke_without_command=True)
@@ -63,8 +64,9 @@ def spaces(context: click.Context, as_json: bool) -> None:
 def check(space: str, as_json: bool) -> None:
     """Check SPACE, a name or a YAML file: every choice at full size and in every proxy.
 
-    Shows, by stage and choice, which options the proxy can tell apart. A wrong file is one error with file, line and
-    field, and exit code 2.
+    The table shows, by stage and choice, which options build different functions in the proxy; an inert choice has
+    options that build the same one. An invalid file gives one error with file, line and field, and exit code 2.
+    Modules of your own that it names are imported, and networks with them are counted, built and run.
     """
     from rich.table import Table
 
@@ -74,6 +76,10 @@ def check(space: str, as_json: bool) -> None:
     from acmix_nas.space.check import distinctions
 
     loaded = load_space(space)
+    if any(is_plug_in(name) for name in loaded.named):  # which need torch; the package's own are tested
+        from acmix_nas.experiments.plug_ins import check_space
+
+        check_space(loaded)
     found = [(proxy.name, item) for proxy in loaded.proxies.values() for item in distinctions(loaded, proxy)]
     if as_json:
         rows = [

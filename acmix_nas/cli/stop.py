@@ -5,21 +5,21 @@ from pathlib import Path
 
 import click
 
-from acmix_nas.cli._options import out_option
+from acmix_nas.cli._options import RenamingCommand, reports_option
 from acmix_nas.cli._say import say
 
 LOOK_EVERY_S = 0.5
 
 
-@click.command()
+@click.command(cls=RenamingCommand, renamed={"--out": "--reports"})
 @click.argument("study")
-@out_option
+@reports_option
 @click.option("--wait", is_flag=True, help="Return only when the study has stopped.")
-def stop(study: str, out: Path, wait: bool) -> None:
-    """Stop a study cleanly: after the running epoch, with every trial kept.
+def stop(study: str, reports: Path, wait: bool) -> None:
+    """Stop a study after the current epoch and keep every trial.
 
-    STUDY is the name of a study in --out, or the path of its folder. Works from another terminal or machine that sees
-    the folder; go on later with --resume.
+    STUDY is the name of a study in --reports, or the path of its folder. The command works from any terminal or
+    machine that can read the folder. Continue later with --resume.
 
     \b
     Examples:
@@ -28,12 +28,12 @@ def stop(study: str, out: Path, wait: bool) -> None:
     """
     from acmix_nas.study.folder import STOP, find_folder, has_study, is_at_work
 
-    folder = find_folder(study, out)
+    folder = find_folder(study, reports, "--reports")
     if not has_study(folder) or not is_at_work(folder):
-        say(f"nothing is at work on {folder}; there is nothing to stop.")
+        say(f"no process is working on {folder}; there is nothing to stop.")
         return
     (folder / STOP).touch()
-    say(f"{folder} stops after its running epoch.", err=True)
+    say(f"{folder} stops after its current epoch.", err=True)
     while wait and is_at_work(folder):
         time.sleep(LOOK_EVERY_S)
     if wait:

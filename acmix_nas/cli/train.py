@@ -1,11 +1,21 @@
 """`acmix train`: a network at full size, from the first epoch to its weights."""
 
+import json
+import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from acmix_nas.cli._options import data_option, device_option, json_option, out_option, plugin_option
+from acmix_nas.cli._next_command import command, out_words, path_word, typed
+from acmix_nas.cli._options import command_line, data_option, device_option, json_option, out_option, plugin_option
+from acmix_nas.cli._say import say
+from acmix_nas.errors import AcmixError
+
+if TYPE_CHECKING:
+    from acmix_nas.experiments.training import ScoreResult, TrainingResult
+
+INTERRUPTED = 130
 
 
 @click.command()
@@ -14,7 +24,7 @@ from acmix_nas.cli._options import data_option, device_option, json_option, out_
 @click.option(
     "--recipe",
     metavar="NAME|FILE",
-    help="pvt, resnet, san, swin, or a YAML file of your own (docs/train.md).  [default: that of the network's host]",
+    help="pvt, resnet, san, swin, or your own YAML file (docs/train.md).  [default: the recipe of the network's host]",
 )
 @click.option(
     "--epochs",
@@ -25,7 +35,7 @@ from acmix_nas.cli._options import data_option, device_option, json_option, out_
     "--batch-size",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Images in an optimizer step, over all processes; the learning rate follows.  [default: the recipe's]",
+    help="Images in an optimizer step, over all processes; the learning rate scales with it.  [default: the recipe's]",
 )
 @click.option(
     "--lr",
@@ -44,42 +54,42 @@ from acmix_nas.cli._options import data_option, device_option, json_option, out_
     "--images",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Training images, drawn evenly from the classes.  [default: all]",
+    help="Number of training images, drawn evenly from the classes.  [default: all]",
 )
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of weights, draws and image order.  [default: 0]")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of weights, image draws and image order.  [default: 0]")
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "bf16", "fp16"]),
-    help="What autocast computes in.  [default: bf16 where the processor has it, else fp32]",
+    help="Precision of autocast.  [default: bf16 if the processor has it, else fp32]",
 )
 @click.option(
     "--accumulate",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Compute a step's images in N parts, to need less memory.  [default: 1]",
+    help="Compute each step in N parts, which needs less memory.  [default: 1]",
 )
 @click.option("--compile", is_flag=True, help="Compile the network with torch.compile.")
-@click.option("--deterministic", is_flag=True, help="Let torch take deterministic algorithms only.")
-@click.option("--study", help="Name of the training and its folder.  [default: counted up, like acmix_resnet26-001]")
+@click.option("--deterministic", is_flag=True, help="Use only deterministic algorithms in torch.")
+@click.option("--study", help="Name of the training and of its folder.  [default: numbered, e.g. acmix_resnet26-001]")
 @out_option
-@click.option("--resume", is_flag=True, help="Go on after the last epoch; without --study, of the newest training.")
+@click.option("--resume", is_flag=True, help="Continue the training --study, or the newest one, from its last epoch.")
 @click.option(
     "--eval",
     "checkpoint",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="CHECKPOINT",
-    help="Score these weights on the validation images, and train nothing.",
+    help="Score these weights on the validation images, without training.",
 )
 @device_option
 @plugin_option
 @json_option
-def train(network: str, as_json: bool, **asked: Any) -> int:
-    """Train the network ARCH or MODEL at full size, and score it on the validation images after every epoch.
+def train(as_json: bool, **options: Any) -> int:
+    """Train the network ARCH or MODEL at full size and score it on the validation images after every epoch.
 
-    ARCH is a timm name of ours, a study's best.yaml, or STUDY:TRIAL; MODEL is a name of timm's own.
+    ARCH is one of our timm names, a study's best.yaml, or STUDY:TRIAL. MODEL is the name of one of timm's own models.
     The folder of the training gets log.csv, last.safetensors to resume from, best.safetensors with the weights of the
-    best epoch, train.yaml with everything that was asked, and log.txt. Ctrl-C keeps the last epoch.
-    `torchrun -m acmix_nas train ...` trains in several processes.
+    best epoch, train.yaml with all settings, and log.txt. Ctrl-C keeps the last epoch. `torchrun -m acmix_nas train
+    ...` trains in several processes.
 
     \b
     Examples:
@@ -88,7 +98,80 @@ def train(network: str, as_json: bool, **asked: Any) -> int:
       torchrun --nproc-per-node 8 -m acmix_nas train acmix_resnet50 --data ~/imagenet
       acmix train acmix_resnet50 --data ~/imagenet --eval reports/acmix_resnet50-001/best.safetensors
     """
-    from acmix_nas.cli.train_run import run
-    from acmix_nas.experiments.training_job import Asked
+    from acmix_nas.cli._display import TrainingDisplay
+    from acmix_nas.experiments.training import run, score
+    from acmix_nas.experiments.training_job import TrainingOptions
 
-    return run(Asked(network=network, **asked), as_json=as_json)
+    asked = TrainingOptions(command=command_line(), **options)
+    try:
+        with TrainingDisplay() as display:
+            if asked.checkpoint is not None:
+                _print_score(score(asked, display), as_json=as_json)
+                return 0
+            result = run(asked, display)
+    except AcmixError as error:
+        if int(os.environ.get("RANK", "0")):  # of several processes the first one says it
+            return error.exit_code
+        raise
+    _print(result, as_json=as_json)
+    return INTERRUPTED if result.interrupted else 0
+
+
+def _print(result: "TrainingResult", *, as_json: bool) -> None:
+    if not result.is_first:
+        return
+    if as_json:
+        say(json.dumps(result.to_dict(), allow_nan=False))
+    else:
+        _print_scores(result)
+    for line in _next_commands(result):
+        say(line, err=True)
+
+
+def _print_scores(result: "TrainingResult") -> None:
+    from acmix_nas.experiments.training import score_text
+
+    job, metric, progress, best = result.job, result.metric, result.progress, result.best
+    scores = progress.scores
+    if best is None:
+        say(f"{job.name}: no epoch was finished")
+        return
+    say(
+        f"{job.name}: {score_text(metric, scores[-1])} after epoch {len(scores)} of {progress.epochs}, best "
+        f"{metric.stored_text(scores[best])} after epoch {best + 1} (chosen on the images it is scored on)"
+    )
+    if progress.skipped:
+        say(f"{progress.skipped} steps changed no weight: the norm of their gradient was not finite (log.txt)")
+    say(f"written to {job.folder}: {', '.join(sorted(file.name for file in job.folder.iterdir()))}")
+
+
+def _print_score(result: "ScoreResult", *, as_json: bool) -> None:
+    from acmix_nas.experiments.training import score_text
+
+    job = result.job
+    if result.is_first:
+        value = score_text(result.metric, result.values[result.metric.name])
+        text = f"{job.network.name}, {job.options.checkpoint}: {value}"
+        say(json.dumps(result.to_dict()) if as_json else f"{text} on {result.images:,} images of {result.data}")
+
+
+def _next_commands(result: "TrainingResult") -> list[str]:
+    from acmix_nas.train.fit import BEST
+
+    job, asked = result.job, result.job.options
+    network, places = path_word(asked.network), typed(("device", "plugin"))
+    if result.interrupted:
+        words = ["train", network, "--study", job.folder.name, *out_words(asked.out), "--resume", *places]
+        again = _together(command(*words), result.processes)
+        return ["interrupted; the last finished epoch is kept. Continue with:", f"  {again}"]
+    given = {"--data": asked.data, "--recipe": asked.recipe, "--input-size": job.input_size}
+    said = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    words = ["train", network, *out_words(asked.out), *said, "--eval", str(job.folder / BEST), *places]
+    return ["next:", f"  {command(*words)}"]
+
+
+def _together(line: str, count: int) -> str:
+    """The command as `torchrun` starts it, where several processes of one machine train together."""
+    if count == 1 or os.environ.get("LOCAL_WORLD_SIZE") != str(count):
+        return line
+    return line.replace("acmix", f"torchrun --nproc-per-node {count} -m acmix_nas", 1)

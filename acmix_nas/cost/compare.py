@@ -8,7 +8,7 @@ import numpy as np
 LEVEL = 0.95
 """Confidence of an interval."""
 MARGINS = {"cpu": 0.05, "cuda": 0.01}
-"""Share of a time below which two runs are not told apart, by kind of device. On a CPU the place of weights and maps in
+"""Share of a time below which two runs count as equal, by kind of device. On a CPU the place of weights and maps in
 memory and the state of its allocator shift a ratio by up to 5 % from one process to the next (benchmarks/timing.py),
 which no repetition within a process shows."""
 LEAST_ROUNDS = 8

@@ -26,7 +26,7 @@ def count(arch_or_model: Any, input_size: Size = 224) -> Cost:
         input_size: Extent of the square image in pixels, or (height, width).
 
     Returns:
-        The cost, with the size it is told of.
+        The cost, with the size that it is for.
 
     Raises:
         AcmixError: It is neither, or a model that was merged or pruned.

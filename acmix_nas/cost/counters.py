@@ -75,7 +75,7 @@ class CrossCheck:
 
     @property
     def agree(self) -> bool | None:
-        """Whether all three agree (without `macs`, the two counters); None: it cannot be told, `reason` says why."""
+        """Whether all three agree (without `macs`, the two counters); None: it is unknown, `reason` says why."""
         if self.blind:
             return None
         counts = [self.macs_torch]
@@ -86,7 +86,7 @@ class CrossCheck:
 
     @property
     def reason(self) -> str | None:
-        """Why it cannot be told whether the counts agree; None where it can."""
+        """Why it is unknown whether the counts agree; None if it is known."""
         told = [f"{', '.join(self.blind)} may multiply and was left out"] if self.blind else []
         told += [f"{counter}'s counter failed: {error}" for counter, error in self.failures.items()]
         return "; ".join(told) or None
@@ -119,7 +119,7 @@ def cross_check(model: nn.Module, input_size: Size = 224, *, in_chans: int = 3) 
         in_chans: Channels of the image.
 
     Returns:
-        The counts, whether they agree, and if that cannot be told, why not.
+        The counts, whether they agree, and the reason if that is unknown.
     """
     failures: dict[str, str] = {}
     try:

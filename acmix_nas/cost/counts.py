@@ -33,8 +33,8 @@ def counts(network: Network, model: nn.Module, size: Pair, how: Execution, *, co
         counters: Whether the public counters are asked.
 
     Returns:
-        Plain values, told in docs/profile.md: params, macs, macs_deploy, macs_fvcore, macs_torch, macs_unseen, agree,
-        agree_reason, activations, params_by_op and macs_by_op. None for what is not known.
+        Plain values, explained in docs/profile.md: params, macs, macs_deploy, macs_fvcore, macs_torch, macs_unseen,
+        agree, agree_reason, activations, params_by_op and macs_by_op. None for what is not known.
     """
     parts = exact_parts(network, size, how)
     exact = None if parts is None else total(parts)

@@ -1,4 +1,4 @@
-"""`Execution`: how a network is run when it is timed, told in plain values that another process can repeat it from."""
+"""`Execution`: how a network is run when it is timed, in plain values from which another process can repeat it."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -29,7 +29,7 @@ def largest_fitting(batch_size: int, attempt: Callable[[int], Result], *, what: 
 
     Args:
         batch_size: Images to begin with.
-        attempt: Runs with so many images.
+        attempt: Runs with a number of images.
         what: What is run, for the message.
 
     Returns:

@@ -13,7 +13,7 @@ from acmix_nas.fields import COUNT, MAPPING, NUMBER, TEXT, Origin, list_of, mayb
 from acmix_nas.files import write_text
 
 FORMAT = 1
-FIX = "So it is no latency table; acmix profile --space SPACE --build-table FILE makes one."
+FIX = "So it is no latency table; acmix latency --space SPACE --out FILE makes one."
 MACHINE = ("device_name", "threads", "torch", "cuda")
 """What of the environment a latency depends on; a table from elsewhere is another machine's."""
 
@@ -23,13 +23,13 @@ Block = tuple[int, int, Mixer]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """How well a table tells networks that it was not made from.
+    """How well a table predicts networks that it was not built from.
 
     Attributes:
         measured_ms: Latency of each network, measured whole.
         told_ms: What the table says.
         spearman: Rank correlation of the two.
-        median_error: Median of |told - measured| / measured.
+        median_error: Median of |predicted - measured| / measured.
         worst_error: The largest of them.
     """
 

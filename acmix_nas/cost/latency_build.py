@@ -51,7 +51,7 @@ def build_table(
         how: How networks are run.
         batch_size: Images in the batch.
         input_size: (height, width) of the images in pixels; the space's own if None.
-        rounds: How often each network is timed, at most a quarter of them to warm up besides.
+        rounds: How often each network is timed, with at most a quarter of them more to warm up.
         held_out: Networks that the table is checked with.
         seed: Seed of their draw.
         progress: Told of every network.

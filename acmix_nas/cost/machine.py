@@ -69,7 +69,7 @@ def gpu_state(device: torch.device) -> dict[str, str | None]:
 def gpu_clocks(idle: dict[str, str | None], loaded: dict[str, str | None]) -> dict[str, str | bool | None]:
     """{"clocks_locked", "sm_clock_idle_mhz", "sm_clock_loaded_mhz", "sm_clock_max_mhz", "driver"} of a GPU.
 
-    No query tells whether clocks are locked; they count as locked where idling does not lower them.
+    No query says whether clocks are locked; they count as locked where idling does not lower them.
 
     Args:
         idle: `gpu_state` before the work.

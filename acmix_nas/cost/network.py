@@ -1,4 +1,4 @@
-"""`Network`: what is to be profiled, ours or timm's, told in plain values that another process can build it from."""
+"""`Network`: what is to be profiled, ours or timm's, in plain values from which another process can build it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

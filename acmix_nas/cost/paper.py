@@ -36,7 +36,7 @@ def paper_rows(network: Network, images: torch.Tensor, how: Execution) -> list[d
 
     Returns:
         Plain values, two rows for each stage and operator: stage, operator, blocks, step ("I" or "II"), params, macs,
-        params_formula, macs_formula, time_ms (None where it cannot be told), macs_ratio and time_ratio (of stage II to
+        params_formula, macs_formula, time_ms (None if it is unknown), macs_ratio and time_ratio (of stage II to
         stage I, in the rows of stage II).
     """
     assert network.arch is not None

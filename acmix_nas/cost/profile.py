@@ -50,7 +50,7 @@ def profile_rows(
         progress: Told of every step.
 
     Returns:
-        {"device", "env", "rows"}, and "where" with `by`: plain values; docs/profile.md tells the keys.
+        {"device", "env", "rows"}, and "where" with `by`: plain values; docs/profile.md explains the keys.
 
     Raises:
         UsageError: Networks that become the same one are to be compared merged; a network does not run as asked; not

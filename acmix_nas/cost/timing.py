@@ -60,7 +60,7 @@ def measure(
         runs: What to time, by name.
         clock: Of the device they run on.
         spread: Repeating ends when the interquartile range of every run is below this share of its median.
-        limit_s: Repeating ends after so many seconds for each run, all together, not counting a warm-up of at most a
+        limit_s: Repeating ends after this many seconds for each run, all together, not counting a warm-up of at most a
             third of it.
         min_repetitions: Rounds before the spread is believed; the time limit may end it after three.
         max_repetitions: Rounds at most.

@@ -24,7 +24,7 @@ class Effort:
 
     Attributes:
         spread: Repeating ends when the interquartile range over the median is below it for every row.
-        limit_s: Or after about so many seconds for each row.
+        limit_s: Or after about this many seconds for each row.
         memory: Whether peak memory is measured, on the CPU in a process of its own for each row.
         counters: Whether the public counters are asked.
     """

@@ -28,7 +28,7 @@ METHODS = ("forward", "weighed", "attend", "reduce")
 BY = ("module", "stage", "op", "paper")
 """`acmix_nas.cost.paper` answers the last."""
 DEPTH = 4
-"""Names in a module's path that are told apart."""
+"""Names in a module's path that are distinguished."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

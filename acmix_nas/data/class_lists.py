@@ -1,4 +1,4 @@
-"""Which classes a subset has: so many, a list with a name, or a list in a file."""
+"""Which classes a subset has: a number of them, a named list, or a list in a file."""
 
 from pathlib import Path
 from typing import Any
@@ -61,8 +61,8 @@ def _read_list(asked: str) -> list[str]:
     file = Path(asked)
     if not file.is_file():
         raise DataError(
-            f"--classes takes a number, one of {', '.join(list_names())}, or a file with a class name a line; there is "
-            f"no file {asked}."
+            f"--classes takes a number, one of {', '.join(list_names())}, or a file with one class name per line; "
+            f"there is no file {asked}."
         )
     if file.suffix in (".yaml", ".yml"):
         return _read_yaml(file)

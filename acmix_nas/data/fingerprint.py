@@ -1,4 +1,4 @@
-"""A fingerprint tells images apart by what is in them: the same images have the same one on every machine and disk.
+"""A fingerprint distinguishes images by their content: the same images have the same one on every machine and disk.
 
 The rule, version 2. SHA-256, its first 16 hexadecimal digits after "2:", of
 

@@ -10,7 +10,7 @@ from acmix_nas.data.source import Part
 from acmix_nas.errors import DataError
 
 HELD_OUT = 5
-"""One image of so many is held out for the report split."""
+"""One image of this many is held out for the report split."""
 HELD_OUT_MOST = 10_000
 SEED = 0
 

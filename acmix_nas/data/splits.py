@@ -20,7 +20,7 @@ from acmix_nas.errors import DataError
 from acmix_nas.sizes import Size, covers, pair, size_of, size_text
 
 SEARCH_SHARE = 6
-"""One of so many training images is held out for the search split."""
+"""One training image of this many is held out for the search split."""
 SEARCH_MOST = 5000
 
 ReadTargets: TypeAlias = Callable[[Part, Indices, torch.Tensor | StoredImages], Targets]

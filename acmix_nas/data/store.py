@@ -163,7 +163,7 @@ def _check_index(index: Index) -> None:
 
 
 def is_store(folder: Path) -> bool:
-    """Whether a folder is a store, be it half written."""
+    """Whether a folder is a store, complete or not."""
     return any(_has_format(folder / name) for name in (INDEX, PLAN))
 
 
@@ -178,7 +178,7 @@ def _has_format(file: Path) -> bool:
 def _read_json(folder: Path) -> dict[str, Any]:
     if not (folder / INDEX).is_file():
         command = _loaded(folder / PLAN).get("command", "acmix data subset")
-        raise DataError(f"the store in {folder} is half written; finish it with the same command: {command}")
+        raise DataError(f"the store in {folder} is incomplete; finish it with the same command: {command}")
     return _loaded(folder / INDEX)
 
 

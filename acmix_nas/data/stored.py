@@ -92,15 +92,16 @@ class StoredImages:
                 raise DataError(f"{self._file} cannot be read: {error}. Copy or make the store again.") from error
             if not more:
                 raise DataError(
-                    f"{self._file} was cut while it was read: image {number} ends at byte {start + len(pixels)}, the "
-                    f"file at {os.fstat(self._descriptor).st_size}. Copy or make the store again."
+                    f"{self._file} was truncated while it was read: image {number} ends at byte "
+                    f"{start + len(pixels)}, the file at {os.fstat(self._descriptor).st_size}. Copy or make the "
+                    "store again."
                 )
             done += more
         if self.checksums is not None and not self._checked[number]:
             if checksum(pixels) != self.checksums[number]:
                 raise DataError(
-                    f"{self._file} has other pixels than the store was made with: the checksum of image {number} is "
-                    "another. Copy or make the store again."
+                    f"{self._file} has other pixels than the store was made with: the checksum of image {number} "
+                    "differs. Copy or make the store again."
                 )
             self._checked[number] = True
 

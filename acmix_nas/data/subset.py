@@ -76,7 +76,7 @@ def plan_subset(
         search_images: Size of the search split; None for what `load_splits` takes.
 
     Raises:
-        DataError: The source has no such classes, or not so many images.
+        DataError: The source has no such classes, or too few images.
     """
     least = {"size": min(pair(size)), "images_per_class": images_per_class, "search_images": search_images}
     for name, value in least.items():

@@ -294,8 +294,8 @@ def _full(folder: Path, need: int | None, free: int | None) -> str:
         f"{need / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB free" if need and free is not None else "nothing is free"
     )
     return (
-        f"the disk of {folder} is full: {sizes}. Free some and run the same command again, which goes on where it was; "
-        "or choose another --out."
+        f"the disk of {folder} is full: {sizes}. Free some and run the same command again, which continues where it "
+        "stopped; or choose another --out."
     )
 
 

@@ -62,17 +62,6 @@ class Outcome:
     failed: str | None = None
 
 
-@dataclass(slots=True)
-class WorkerProgress(Progress):
-    """Progress that a worker has sent.
-
-    Attributes:
-        number: Number of the trial.
-    """
-
-    number: int = 0
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialLimits:
     """The limits of one trial; None where the user sets none.
@@ -226,11 +215,10 @@ def write_progress(progress: Progress) -> dict[str, Any]:
     }
 
 
-def read_progress(number: int, values: Mapping[str, Any]) -> WorkerProgress:
+def read_progress(values: Mapping[str, Any]) -> Progress:
     """The inverse of `write_progress`.
 
     Args:
-        number: Number of the trial.
         values: The values that a worker sent.
 
     Raises:
@@ -243,6 +231,4 @@ def read_progress(number: int, values: Mapping[str, Any]) -> WorkerProgress:
     if not all(type(amount) in (int, float) and math.isfinite(amount) for amount in amounts):
         raise ValueError(f"scores and seconds are numbers; they are {amounts}")
     step, steps, epochs = counts
-    return WorkerProgress(
-        number=number, scores=scores, step=step, steps=steps, epochs=epochs, earlier=values["earlier"]
-    )
+    return Progress(scores=scores, step=step, steps=steps, epochs=epochs, earlier=values["earlier"])

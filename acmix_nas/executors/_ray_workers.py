@@ -134,7 +134,7 @@ class RayWorker:
         elif job is None or message["number"] != job.number:
             raise AcmixError(f"{self.node} sent a message about trial {message['number']}, which it does not have")
         elif kind == "step":
-            on_step(job.number, read_progress(job.number, message["progress"]))
+            on_step(job.number, read_progress(message["progress"]))
         elif kind == "checkpoint":
             _write_checkpoint(job, message["data"])
         else:

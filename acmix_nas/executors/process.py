@@ -203,7 +203,7 @@ class _Worker:
             self.is_ready = True
             self.watched.is_training = job is not None
         elif kind == "step" and job:
-            progress = read_progress(job.number, message["progress"])
+            progress = read_progress(message["progress"])
             self.watched.earlier_s = progress.earlier
             on_step(job.number, progress)
         elif kind == "halted" and job:

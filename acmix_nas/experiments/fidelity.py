@@ -13,13 +13,15 @@ import numpy as np
 from acmix_nas.arch import Arch
 from acmix_nas.data import Splits, load_splits
 from acmix_nas.errors import StudyError, UsageError
+from acmix_nas.experiments.options import StudyOptions
 from acmix_nas.experiments.rank_correlation import Agreement, Interval, agreement
+from acmix_nas.experiments.setup import image_remarks, pick_device, pick_proxy, setting_of
 from acmix_nas.fields import COUNT, MAPPING, NUMBER, TEXT, Origin, whole
 from acmix_nas.files import write_text
 from acmix_nas.record import TrialRecord
-from acmix_nas.space import Proxy, Space
+from acmix_nas.space import Proxy, Space, load_space
 from acmix_nas.study.record_file import append_record, read_records
-from acmix_nas.train import Budget, Progress, Setting, run_trial
+from acmix_nas.train import Progress, Setting, run_trial
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,7 @@ FOLDER = "fidelity"
 RECORDS = "records.jsonl"
 CHEAP, LARGE = "cheap", "large"
 LEAST = 4
-"""Networks that an order is told of."""
+"""Least networks for a rank correlation."""
 INTERVAL = dict.fromkeys(("value", "low", "high"), NUMBER)
 AGREEMENT = dict.fromkeys(("spearman", "kendall"), MAPPING)
 LARGER = dict.fromkeys(("epochs", "images"), whole(1))
@@ -71,7 +73,7 @@ class Fidelity:
         Raises:
             StudyError: The file cannot be read, or is none.
         """
-        origin = Origin(file, StudyError, "Remove it; acmix data fidelity writes it again from what is trained.")
+        origin = Origin(file, StudyError, "Remove it; acmix data fidelity writes it again from the stored trainings.")
         values = origin.fields(origin.read(), SUMMARY)
         origin.fields({name: values["large"].get(name) for name in LARGER}, LARGER, path="large")
         pairs = origin.fields(
@@ -84,6 +86,39 @@ class Fidelity:
             parts = {part: origin.fields(each, INTERVAL, path=f"{path}.{part}") for part, each in known.items()}
             agreements[name] = Agreement(**{part: Interval(**each) for part, each in parts.items()})
         return cls(**{**values, "agreements": agreements})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FidelityOptions(StudyOptions):
+    """The options of `acmix data fidelity`; `epochs` and `proxy_images` are those of the cheap training.
+
+    Attributes:
+        space: A name of `acmix spaces`, or a YAML file.
+        archs: Networks to draw and train twice.
+        epochs_large: Epochs of the large training; None for three times the proxy's.
+        images_large: Training images of the large training; None for the proxy's.
+    """
+
+    space: str
+    archs: int = 16
+    epochs_large: int | None = None
+    images_large: int | None = None
+
+
+class FidelityCallbacks:
+    """What the caller is shown while networks are trained: nothing; a subclass overrides what it wants to see."""
+
+    def note(self, text: str) -> None:
+        """A line about the images."""
+
+    def decode(self, done: int, total: int) -> None:
+        """Shows how many images are decoded, and of how many."""
+
+    def begin(self, number: int, count: int, name: str) -> None:
+        """A training begins: its number, how many there are, its name."""
+
+    def step(self, progress: Progress) -> None:
+        """It did an optimizer step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +136,40 @@ class Trainings:
     settings: Mapping[str, Setting]
     seed: int
     folder: Path
+
+
+def run(options: FidelityOptions, callbacks: FidelityCallbacks | None = None) -> tuple[Fidelity, Path]:
+    """Measures how well a proxy ranks the networks of a space; what was trained before is not trained again.
+
+    Args:
+        options: What is asked for, by the names of the command's options.
+        callbacks: What the caller is shown while it runs.
+
+    Returns:
+        What was found, and the folder that keeps it.
+
+    Raises:
+        UsageError: The large training is not larger, or the proxy does not distinguish this many networks.
+        DataError: The images cannot be read.
+        StudyError: Fewer than four networks were trained to the end twice.
+    """
+    callbacks = callbacks or FidelityCallbacks()
+    space, device = load_space(options.space), pick_device(options.device)
+    trainings = prepare_fidelity(
+        space,
+        pick_proxy(space, options, device),
+        data=options.data,
+        out=options.out,
+        device=device,
+        seed=options.seed or 0,
+        epochs_large=options.epochs_large,
+        images_large=options.images_large,
+        progress=callbacks.decode,
+    )
+    for line in image_remarks(trainings.settings[LARGE].splits):
+        callbacks.note(line)
+    found = measure_fidelity(trainings, archs=options.archs, begin=callbacks.begin, on_step=callbacks.step)
+    return found, trainings.folder
 
 
 def prepare_fidelity(
@@ -143,20 +212,19 @@ def prepare_fidelity(
             f"the large training sees more images than the proxy's {proxy.epochs} x {len(splits.train)}; "
             f"{epochs} x {len(more.train)} is not more. Give more --epochs-large or --images-large."
         )
-
-    def setting(shrunk: Proxy, images: Splits) -> Setting:
-        return Setting(
-            proxy=shrunk,
-            budget=Budget.of_proxy(shrunk, images=len(images.train), device=device),
-            splits=images,
+    settings = {
+        label: setting_of(
+            shrunk,
+            images,
             split="search",
             input_size=space.input_size,
             device=device,
         )
-
+        for label, shrunk, images in ((CHEAP, proxy, splits), (LARGE, longer, more))
+    }
     return Trainings(
         space=space,
-        settings={CHEAP: setting(proxy, splits), LARGE: setting(longer, more)},
+        settings=settings,
         seed=seed,
         folder=_folder(out, space, splits.fingerprint),
     )
@@ -178,7 +246,7 @@ def measure_fidelity(
         on_step: Called after every optimizer step.
 
     Raises:
-        UsageError: The proxy does not tell so many networks apart.
+        UsageError: The proxy does not distinguish this many networks.
         StudyError: Fewer than four networks were trained to the end twice.
     """
     trainings.folder.mkdir(parents=True, exist_ok=True)

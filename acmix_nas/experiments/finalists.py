@@ -2,31 +2,166 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from acmix_nas import plugins
 from acmix_nas.arch import Arch
 from acmix_nas.errors import StudyError
 from acmix_nas.executors import Executor, Job
-from acmix_nas.executors.callbacks import Callbacks
+from acmix_nas.executors.callbacks import Callbacks, ExperimentCallbacks
 from acmix_nas.executors.jobs import failed_record
+from acmix_nas.experiments.options import WorkerOptions
 from acmix_nas.experiments.posterior import posterior_means
+from acmix_nas.experiments.running import StudyResult, announce
+from acmix_nas.experiments.setup import load_work_again, workers_of
 from acmix_nas.files import write_text
 from acmix_nas.front import front
+from acmix_nas.metrics import COSTS
 from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.report import render
+from acmix_nas.report.fresh import stored_finals
+from acmix_nas.report.sampling import sampling_notes
+from acmix_nas.report.table import Table
 from acmix_nas.search.run import MOST_LOST
 from acmix_nas.space.stored import space_of
-from acmix_nas.study.finals import FINALS, Candidate, load_finals, sort_fresh
-from acmix_nas.study.folder import CHECKPOINTS, FINAL, remove_empty_checkpoints
+from acmix_nas.study.finals import FINALS, Candidate, fix_list, listed_top, load_finals, sort_fresh
+from acmix_nas.study.folder import CHECKPOINTS, FINAL, find_folder, remove_empty_checkpoints
 from acmix_nas.study.record_file import append_record
 from acmix_nas.study.stop import Stop
+from acmix_nas.study.study import Study
 from acmix_nas.train import Progress, Setting
 
 log = logging.getLogger(__name__)
 
 RANDOM = 10
-"""The baseline of random search is the best of so many of the study's random networks."""
+"""The baseline of random search is the best of this many of the study's random networks."""
 REFERENCES = ("plain host", "paper")
+
+
+ASKED = "finalists"
+"""What a study keeps of how many networks and seeds were asked for."""
+USUAL = 5
+"""Networks of the front, and seeds of each, by default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalistsOptions(WorkerOptions):
+    """The options of `acmix finalists`; None stands for what was asked for before, or the default.
+
+    Attributes:
+        study: Name of the search, or the path of its folder.
+        top: Networks of the front.
+        seeds: Fresh seeds of each network, in all.
+        data: Where the search's images are now, if they have moved.
+        out: Folder of study folders.
+        device: "auto", "cpu" or "cuda".
+        storage: URL of the search's database, where that is not study.db in its folder.
+    """
+
+    study: str
+    top: int | None = None
+    seeds: int | None = None
+    data: str | None = None
+    out: Path = Path("reports")
+    device: str = "auto"
+    storage: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalistsResult(StudyResult):
+    """What came of it; `records` are those of the networks trained again.
+
+    Attributes:
+        candidates: The list that was fixed beforehand.
+        table: The table of fresh scores; None while nothing of it is complete.
+    """
+
+    candidates: Sequence[Candidate]
+    table: Table | None
+
+
+def run(options: FinalistsOptions, callbacks: ExperimentCallbacks | None = None) -> FinalistsResult:
+    """Trains the best of a search again: fresh seeds, its full budget, report images that it never read.
+
+    Args:
+        options: What is asked for, by the names of the command's options.
+        callbacks: What the caller is shown while it runs.
+
+    Raises:
+        StudyError: There is no such search, it has no complete trial, or its list was fixed with another `top`.
+        UsageError: Options contradict each other, or name what is not there.
+        DataError: The images cannot be read.
+    """
+    callbacks = callbacks or ExperimentCallbacks()
+    study = Study.open(find_folder(options.study, options.out), storage=options.storage)
+    if study.header.kind != "search":
+        raise StudyError(f"the study {study.header.name!r} is no search; only a search has finalists.")
+    workers = workers_of(options, options.device)
+    work, setting = load_work_again(study, data=options.data, device=workers.device, progress=callbacks.decode)
+    stop = Stop(study.folder, hours=options.hours)
+    with study.at_work():
+        top, seeds = _asked(study, options)
+        candidates = fix_list(study.folder, lambda: choose(study.header, study.records(), top=top), top=top)
+        plugins.check_named((name for each in candidates for name in each.arch.named), study.folder)
+        fresh = [study.header.seed + 1 + index for index in range(seeds)]
+        splits = setting.splits
+        sampling = sampling_notes(splits.to_dict()["counts"]["report"], "report", study.header.metric)
+        announce([_announcement(study, candidates, fresh), *sampling], splits, callbacks)
+        _train(study, setting, candidates, fresh, workers.make(work), callbacks, stop)
+        files = render(study.folder, study.header, study.records())
+        trained = stored_finals(study.folder, study.header)
+    return FinalistsResult(
+        study=study,
+        records=load_finals(study.folder),
+        files=[study.folder / FINALS, *files],
+        stopped=stop.reason,
+        candidates=candidates,
+        table=trained.table if trained else None,
+    )
+
+
+def _asked(study: Study, options: FinalistsOptions) -> tuple[int, int]:
+    """How many networks and seeds: what is asked for now, or was before; the study keeps it."""
+    before = study.kept(ASKED, {})
+    top = options.top or before.get("top") or listed_top(study.folder) or USUAL
+    seeds = options.seeds or before.get("seeds") or USUAL
+    study.keep(ASKED, {"top": top, "seeds": seeds})
+    return top, seeds
+
+
+def _train(
+    study: Study,
+    setting: Setting,
+    candidates: list[Candidate],
+    seeds: list[int],
+    executor: Executor,
+    callbacks: ExperimentCallbacks,
+    stop: Stop,
+) -> None:
+    header, measures = study.header, (study.header.metric, COSTS["macs"])
+    fresh = sort_fresh(load_finals(study.folder), header.settings, seed=header.seed)
+    ids = {(candidate.arch.id, seed) for candidate in candidates for seed in seeds}
+    stored = [record for record in fresh.kept if (record.arch_id, record.seeds["init"]) in ids]
+    with stop.hearing_signals():
+        callbacks.start("finalists", measures, len(ids), stored)
+        try:
+            train_finalists(
+                study.folder, candidates, setting, seeds=seeds, executor=executor, callbacks=callbacks, stop=stop
+            )
+        except KeyboardInterrupt:
+            stop.reason = stop.reason or "interrupt"
+        finally:
+            callbacks.finish()
+
+
+def _announcement(study: Study, candidates: list[Candidate], seeds: list[int]) -> str:
+    named = "\n".join(f"  {candidate.name}: {candidate.arch.id}" for candidate in candidates)
+    budget = study.header.setting("budget")
+    return (
+        f"finalists of {study.header.name}, fixed now; {len(candidates)} networks, seeds {seeds[0]} to {seeds[-1]}, "
+        f"{budget['epochs']} epochs, scores on the report split:\n{named}"
+    )
 
 
 def choose(
@@ -152,7 +287,7 @@ class _Cells:
                 self._executor.halt()
 
     def _step(self, number: int, progress: Progress) -> None:
-        self._callbacks.step(progress)
+        self._callbacks.step(number, progress)
         if self._stop.check():
             self._executor.halt()
 

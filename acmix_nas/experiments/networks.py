@@ -11,6 +11,7 @@ from acmix_nas.sizes import Size
 
 if TYPE_CHECKING:
     from acmix_nas.cost.network import Network
+    from acmix_nas.record import StudyHeader, TrialRecord
 
 
 class Found(NamedTuple):
@@ -100,16 +101,34 @@ def _of_file(path: Path) -> Found:
 
 
 def _of_trial(study: str, number: int, reports: Path) -> Found:
+    header, _, record = find_trial(study, number, reports)
+    return Found(f"{header.name}:{number}", record.arch)
+
+
+def find_trial(
+    study: str, number: int, reports: Path, *, storage: str | None = None
+) -> tuple["StudyHeader", list["TrialRecord"], "TrialRecord"]:
+    """A trial of a study, with the header and all records of the study.
+
+    Args:
+        study: Name of a study in `reports`, or the path of its folder.
+        number: Number of the trial.
+        reports: Folder of study folders.
+        storage: URL of the study's database, where that is not study.db in its folder.
+
+    Raises:
+        StudyError: There is no such study or trial.
+    """
     from acmix_nas.study.folder import find_folder
     from acmix_nas.study.study import load
 
-    header, records = load(find_folder(study, reports, "--reports"))
+    header, records = load(find_folder(study, reports, "--reports"), storage=storage)
     trials = {record.number: record for record in records}
     if number not in trials:
         have = f"it has {min(trials)} to {max(trials)}" if trials else "it has none yet"
         raise StudyError(f"the study {header.name} has no trial {number}; {have}.")
     plugins.check_named(trials[number].arch.named, f"{header.name}:{number}")
-    return Found(f"{header.name}:{number}", trials[number].arch)
+    return header, records, trials[number]
 
 
 def _unknown(name: str, names: Sequence[str]) -> UsageError:

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import stdev
@@ -10,14 +10,17 @@ from typing import Any
 
 import torch
 
-from acmix_nas.data import load_splits
-from acmix_nas.errors import DataError, RecordError, StudyError
+from acmix_nas.errors import DataError, RecordError, StudyError, UsageError
 from acmix_nas.executors import Job, Place, Work, make_executor
+from acmix_nas.experiments.networks import find_trial
+from acmix_nas.experiments.setup import setting_of
+from acmix_nas.experiments.training import TrainingCallbacks
 from acmix_nas.fields import COUNT, MAPPING, Origin
 from acmix_nas.metrics import TOP1, Metric
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.space import Proxy
-from acmix_nas.train import Budget, Progress, Setting, run_trial
+from acmix_nas.tasks import load_images
+from acmix_nas.train import Budget, Progress, run_trial
 
 TOLD = ("device_name", "threads", "acmix_nas", "torch", "timm", "cuda", "python")
 """What of the environment is compared, beside the score."""
@@ -44,6 +47,71 @@ class Comparison:
     half_width: float | None
     within: bool
     message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatOptions:
+    """The options of `acmix repeat`.
+
+    Attributes:
+        trial: "STUDY:TRIAL", where STUDY is the name of a study in `reports`, or the path of its folder.
+        data: Where its images are now, if they have moved.
+        device: "cpu" or "cuda"; None for the kind of device of the record.
+        reports: Folder of study folders.
+        storage: URL of the study's database, where that is not study.db in its folder.
+    """
+
+    trial: str
+    data: str | None = None
+    device: str | None = None
+    reports: Path = Path("reports")
+    storage: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatResult:
+    """A trial and what came of it the second time.
+
+    Attributes:
+        study: Name of its study.
+        record: As it was recorded.
+        comparison: How it came out.
+        changed: What of the environment is not as it was: name -> then, now.
+    """
+
+    study: str
+    record: TrialRecord
+    comparison: Comparison
+    changed: Mapping[str, tuple[Any, Any]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        facts = {"study": self.study, "trial": self.record.number, **asdict(self.comparison)}
+        return {**facts, "changed": dict(self.changed)}
+
+
+def run(options: RepeatOptions, callbacks: TrainingCallbacks | None = None) -> RepeatResult:
+    """Trains a recorded trial again with its seeds; nothing is stored.
+
+    Args:
+        options: What is asked for, by the names of the command's options.
+        callbacks: What the caller is shown while it runs.
+
+    Raises:
+        UsageError: `options.trial` names no trial.
+        StudyError: There is no such trial, or its device is not here.
+        DataError: The images are not those of the record.
+    """
+    study, _, number = options.trial.rpartition(":")
+    if not study or not number.isdecimal():
+        raise UsageError(f"a trial is named STUDY:TRIAL, as swin_t-001:7; {options.trial!r} is not.")
+    callbacks = callbacks or TrainingCallbacks()
+    header, records, record = find_trial(study, int(number), options.reports, storage=options.storage)
+    work = work_of(header, record, data=options.data, device=options.device, on_image=callbacks.decode)
+    callbacks.start(header.metric)
+    again = repeat(record, work, callbacks.step)
+    comparison, changed = compare(record, again, records, header.metric), changed_environment(record, again)
+    return RepeatResult(study=header.name, record=record, comparison=comparison, changed=changed)
 
 
 def work_of(
@@ -82,7 +150,8 @@ def work_of(
         {name: value for name, value in record.data.items() if name in DRAWN}, DRAWN
     )
     load = partial(
-        load_splits,
+        load_images,
+        record.task,
         source,
         input_size=proxy.input_size,
         train_images=proxy.images,
@@ -93,13 +162,15 @@ def work_of(
     )
     splits = load(progress=on_image)
     _check_data(record, splits.to_dict())
-    setting = Setting(
-        proxy=proxy,
-        budget=Budget.from_dict(record.budget, f"trial {record.number}, budget"),
-        splits=splits,
+    setting = setting_of(
+        proxy,
+        splits,
         split=record.split,
         input_size=record.cost.input_size,
         device=device,
+        budget=Budget.from_dict(record.budget, f"trial {record.number}, budget"),
+        task=record.task,
+        metric=asked.get("metric"),
     )
     return Work.of(setting, load=load, source=source)
 

@@ -1,183 +1,272 @@
-"""From what was asked to what a study holds fixed; shared by search, finalists and ablate."""
+"""From what was asked to what a study holds fixed; shared by search, finalists, ablation and fidelity."""
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from acmix_nas import __version__, plugins
-from acmix_nas.data import Splits, absolute, load_splits
+from acmix_nas.data import Splits
 from acmix_nas.errors import StudyError, UsageError
-from acmix_nas.executors import Work
+from acmix_nas.executors import Executor, Place, TrialLimits, Work, make_executor
+from acmix_nas.executors.placement import check_placement, chosen_device, place_workers, trial_limits
+from acmix_nas.experiments.options import StudyOptions, WorkerOptions
+from acmix_nas.metrics import Metric
 from acmix_nas.record import StudyHeader
+from acmix_nas.sizes import Size
 from acmix_nas.space import Proxy, Space
 from acmix_nas.space.stored import space_of
 from acmix_nas.study.creation import check_free
 from acmix_nas.study.folder import has_study, newest_name, next_name, study_folder
 from acmix_nas.study.settings import check_same
 from acmix_nas.study.study import Study
+from acmix_nas.tasks import DEFAULT, load_images, load_task, pick_metric
 from acmix_nas.train import Budget, Setting
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
+Options = TypeVar("Options", bound=StudyOptions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What a user may say of a study; None stands for the default, or, on resuming, for what the study has.
+class Workers:
+    """Who trains.
 
     Attributes:
-        out: Folder of study folders.
-        study: Name of the study.
-        resume: Whether to go on with it.
-        data: A source of images, as `acmix_nas.data.open_source` takes it; None for the embedded ones.
-        seed: Seed of draws, weights and order.
-        epochs: Passes over the training images.
-        proxy: Name of the space's proxy.
-        proxy_images: Training images.
+        device: "cpu" or "cuda".
+        executor: Name of the executor.
+        places: One for each worker.
+        limits: What a trial may take.
+        address: Where the cluster is.
+    """
+
+    device: str
+    executor: str
+    places: Sequence[Place]
+    limits: TrialLimits
+    address: str | None
+
+    def make(self, work: Work) -> Executor:
+        """The executor for some work."""
+        return make_executor(self.executor, replace(work, limits=self.limits), self.places, address=self.address)
+
+
+def workers_of(options: WorkerOptions, device: str) -> Workers:
+    """Finds the workers that were asked for, before anything is made.
+
+    Args:
+        options: What was asked.
         device: "auto", "cpu" or "cuda".
-        storage: URL of the study's database; None for SQLite in its folder.
+
+    Raises:
+        UsageError: The options contradict each other, or name what is not there.
     """
-
-    out: Path
-    study: str | None = None
-    resume: bool = False
-    data: str | None = None
-    seed: int | None = None
-    epochs: int | None = None
-    proxy: str | None = None
-    proxy_images: int | None = None
-    device: str = "auto"
-    storage: str | None = None
-
-    def remembered(self) -> dict[str, Any]:
-        """What a study keeps of this, so that it can be resumed without saying it again."""
-        kept = {"seed": self.seed, "epochs": self.epochs, "proxy": self.proxy, "proxy_images": self.proxy_images}
-        return {**kept, "data": None if self.data is None else absolute(self.data)}
+    check_placement(options.executor, ray_address=options.ray_address, gpus=options.gpus)
+    limits = trial_limits(options.trial_minutes, options.trial_memory)
+    device = pick_device(chosen_device(device, options.gpus))
+    name, places = place_workers(
+        device=device,
+        executor=options.executor,
+        workers=options.workers,
+        gpus=options.gpus,
+        workers_per_gpu=options.workers_per_gpu,
+        gpus_per_trial=options.gpus_per_trial,
+        limits=limits,
+    )
+    return Workers(device=device, executor=name, places=places, limits=limits, address=options.ray_address)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """Everything that the trials of a study need.
+def find_study(options: Options, name: str) -> tuple[Study | None, Options]:
+    """The study to resume, with what it remembers where nothing else was said; or none, if the name is free.
 
-    Attributes:
-        study: The study.
-        setting: What its trials hold fixed, the images loaded.
-        load: Loads the same images in another process.
-        source: Path of the images; None where they come with the package.
-        is_new: Whether the study was made now.
+    Args:
+        options: What was asked.
+        name: Name of the space or of the ablation table.
+
+    Raises:
+        StudyError: The study's name is taken, there is none to resume, or it is another's.
     """
+    if not options.resume:
+        if options.study:
+            check_free(options.out, options.study)
+        return None, options.located()
+    folder = options.out / (options.study or newest_name(options.out, name))
+    if not has_study(folder):  # a folder that was renamed may have any name
+        study_folder(options.out, folder.name if options.study is None else options.study)
+    study = Study.open(folder, storage=options.storage)
+    if study.header.space != name:
+        raise StudyError(f"the study {study.header.name!r} is one of {study.header.space!r}, not of {name!r}.")
+    check_version(study.header)
+    if options.seed not in (None, study.header.seed):
+        raise StudyError(
+            f"the study {study.header.name!r} has seed {study.header.seed}, not {options.seed}; leave --seed out."
+        )
+    return study, options.recalled(study.header).located()
 
-    study: Study
-    setting: Setting
-    load: Callable[[], Splits]
-    is_new: bool
-    source: str | None = None
 
-    @property
-    def work(self) -> Work:
-        """The same for executors."""
-        return Work.of(self.setting, load=self.load, source=self.source)
-
-
-def open_study(asked: Asked, space: Space, **facts: Any) -> tuple[Study, Setting]:
-    """Makes or opens the study that was asked for: the study and the setting of `prepare`, which see."""
-    prepared = prepare(asked, space, **facts)
-    return prepared.study, prepared.setting
-
-
-def prepare(
-    asked: Asked,
-    space: Space,
+def header_of(
+    options: StudyOptions,
     *,
     kind: str,
     name: str,
-    fixed: Mapping[str, Any],
-    kept: Mapping[str, Any] | Callable[[Budget], Mapping[str, Any]],
-    command: str,
-    objectives: tuple[str, ...] = ("top1", "macs"),
+    host: str,
+    split: str,
+    settings: Mapping[str, Any],
+    metric: Metric,
+    objectives: tuple[str, ...] = (),
     baseline: str | None = None,
     rows: tuple[str, ...] = (),
-    goal: Mapping[str, Any] | None = None,
-    fill: Callable[[Path], None] | None = None,
-    progress: Progress | None = None,
-) -> Prepared:
-    """Makes or opens the study that was asked for, and everything its trials need.
+) -> StudyHeader:
+    """The header of a new study.
 
     Args:
-        asked: What the user said.
-        space: Gives the proxies and the size that costs are counted at.
+        options: What was asked.
         kind: "search" or "ablate".
         name: Name of the space or of the ablation table: the default study's name begins with it.
-        fixed: Further settings; the study cannot be resumed with others.
-        kept: Further settings that the study keeps from when it was made, or a function that gives them.
-        command: The command line, for the header.
-        objectives: What a new search optimises.
+        host: Host family.
+        split: The images that scores are read on.
+        settings: What the study keeps.
+        metric: What networks are compared in.
+        objectives: What a search optimises.
         baseline: Row that an ablation compares with.
         rows: Rows of an ablation.
-        goal: How much of it is wanted, as {"trials": 12}; the study keeps it with all that was asked for.
-        fill: Puts into the folder of a new study what else it needs.
-        progress: Told how many images were decoded, of how many.
+    """
+    return StudyHeader(
+        name=options.study or next_name(options.out, name),
+        kind=kind,
+        space=name,
+        host=host,
+        split=split,
+        metric=metric,
+        objectives=objectives,
+        baseline=baseline,
+        rows=rows,
+        seed=options.seed or 0,
+        command=options.command,
+        version=__version__,
+        settings=settings,
+    )
+
+
+def load_work(
+    options: StudyOptions,
+    space: Space,
+    *,
+    split: str,
+    device: str,
+    like: StudyHeader | None = None,
+    progress: Progress | None = None,
+) -> tuple[Work, Setting]:
+    """Loads the images and fixes proxy and budget: what all trials of a study share.
+
+    Args:
+        options: What was asked.
+        space: Gives the proxies and the size that costs are counted at.
+        split: "search" or "report": the images that scores are read on.
+        device: "cpu" or "cuda".
+        like: Header of the study to resume: the fingerprint of the images is by the same rule.
+        progress: Called with the number of images that were decoded, and of all.
 
     Raises:
-        StudyError: The study's name is taken, there is none to resume, or it was made with other settings.
         DataError: The images cannot be read.
-        UsageError: There is no such proxy or device.
+        UsageError: There is no such proxy or task, or the task is not scored by the metric.
     """
-    study, asked = _find(asked, name)
-    asked = absolute_data(asked)
-    device = pick_device(asked.device)
-    proxy = pick_proxy(space, asked, device)
-    load = partial(load_asked, asked, proxy, kind == "ablate", like=study.header.settings["data"] if study else None)
+    proxy = pick_proxy(space, options, device)
+    metric_of(options)
+    load = _loading(options, proxy, split=split, like=like.settings["data"] if like else None)
     splits = load(progress=progress)
-    budget = Budget.of_proxy(proxy, images=len(splits.train), device=device)
-    settings = {"data": splits.fingerprint, "proxy": proxy.to_dict(), "budget": budget.to_dict(), **fixed}
-    is_new = study is None
-    if study is None:
-        header = StudyHeader(
-            name=asked.study or next_name(asked.out, name),
-            kind=kind,
-            space=name,
-            host=space.host,
-            split="search" if kind == "search" else "report",
-            objectives=objectives,
-            baseline=baseline,
-            rows=rows,
-            seed=asked.seed or 0,
-            command=command,
-            version=__version__,
-            settings={
-                **settings,
-                **(kept(budget) if callable(kept) else kept),
-                "asked": {**asked.remembered(), **(goal or {})},
-            },
-        )
-        study = Study.create(asked.out, header, storage=asked.storage, fill=fill)
-    else:
-        check_same(study.header, settings)
-    setting = Setting(
-        proxy=proxy,
-        budget=budget,
-        splits=splits,
-        split=study.header.split,
+    setting = setting_of(
+        proxy,
+        splits,
+        split=split,
         input_size=space.input_size,
         device=device,
+        task=options.task,
+        metric=options.metric,
     )
-    return Prepared(study=study, setting=setting, load=load, source=asked.data, is_new=is_new)
+    return Work.of(setting, load=load, source=options.data), setting
 
 
-def absolute_data(asked: Asked) -> Asked:
-    """The same, with images that are found from any folder: a worker may be in another."""
-    return asked if asked.data is None else replace(asked, data=absolute(asked.data))
+def metric_of(options: StudyOptions) -> Metric:
+    """What networks are compared in.
+
+    Raises:
+        UsageError: There is no such task, or it is not scored by the metric.
+    """
+    return pick_metric(load_task(options.task or DEFAULT), options.metric)
+
+
+def setting_of(
+    proxy: Proxy,
+    splits: Splits,
+    *,
+    split: str,
+    input_size: Size,
+    device: str,
+    budget: Budget | None = None,
+    task: str | None = None,
+    metric: str | None = None,
+) -> Setting:
+    """What trials hold fixed.
+
+    Args:
+        proxy: How networks are shrunk.
+        splits: The images.
+        split: The images that scores are read on.
+        input_size: Image extent in pixels that full networks are counted at.
+        device: "cpu" or "cuda".
+        budget: How networks are trained; by default as the proxy says.
+        task: What they learn.
+        metric: What they are compared in; the task's first metric by default.
+    """
+    return Setting(
+        proxy=proxy,
+        budget=budget or Budget.of_proxy(proxy, images=len(splits.train), device=device),
+        splits=splits,
+        split=split,
+        input_size=input_size,
+        device=device,
+        task=task or DEFAULT,
+        metric=metric,
+    )
+
+
+def settings_of(setting: Setting) -> dict[str, Any]:
+    """What of a setting the header of a study keeps; the study cannot be resumed with another."""
+    return {
+        "task": setting.task,
+        "data": setting.splits.fingerprint,
+        "proxy": setting.proxy.to_dict(),
+        "budget": setting.budget.to_dict(),
+    }
+
+
+def check_resumed(header: StudyHeader, setting: Setting, **more: Any) -> None:
+    """Refuses to go on with a study under another setting.
+
+    Args:
+        header: Of the study.
+        setting: How its networks would be trained now.
+        more: Further settings.
+
+    Raises:
+        StudyError: The message names what differs.
+    """
+    check_same(header, {**settings_of(setting), **more})
+    metric = pick_metric(load_task(setting.task), setting.metric)
+    if metric != header.metric:
+        raise StudyError(
+            f"the study {header.name!r} compares networks in {header.metric.name}, now it is {metric.name}. Leave "
+            "--metric out, or start a new --study."
+        )
 
 
 def pick_device(asked: str) -> str:
-    """The device to train on: "auto" takes CUDA where it is.
+    """The device to compute on: "auto" takes CUDA where it is.
 
     Raises:
         UsageError: CUDA was asked for and is not there.
@@ -197,111 +286,84 @@ def check_version(header: StudyHeader) -> None:
     if header.version != __version__:
         raise StudyError(
             f"the study {header.name!r} was made by acmix-nas {header.version or 'of unknown version'}, this is "
-            f"{__version__}; networks and training may differ between them. Install that version to go on, or start "
-            f"a new study with --warm-start {header.name}."
+            f"{__version__}; networks and training may differ between them. Install that version to continue, or "
+            f"start a new study with --warm-start {header.name}."
         )
 
 
-def load_asked(
-    asked: Asked, proxy: Proxy, with_report: bool, *, like: str | None = None, progress: Progress | None = None
-) -> Splits:
-    """The images of a proxy, from what was asked alone, so that another process can load the same.
-
-    Args:
-        asked: What the user said.
-        proxy: Gives size and number.
-        with_report: Whether the report split is read too.
-        like: The fingerprint that a study has; that of the images is by the same rule.
-        progress: Told how many images were decoded, of how many.
-    """
-    return load_splits(
-        asked.data,
+def _loading(options: StudyOptions, proxy: Proxy, *, split: str, like: str | None) -> Callable[..., Splits]:
+    """Loads the images of a proxy, from plain values alone, so that another process can load the same."""
+    return partial(
+        load_images,
+        options.task or DEFAULT,
+        options.data,
         input_size=proxy.input_size,
         train_images=proxy.images,
-        seed=asked.seed or 0,
-        with_report=with_report,
-        at_most=asked.proxy_images is None,
+        seed=options.seed or 0,
+        with_report=split == "report",
+        at_most=options.proxy_images is None,
         like=like,
-        progress=progress,
     )
 
 
-def _find(asked: Asked, name: str) -> tuple[Study | None, Asked]:
-    """The study to resume, with what it remembers where nothing else was said; or none, if the name is free."""
-    if not asked.resume:
-        if asked.study:
-            check_free(asked.out, asked.study)
-        return None, asked
-    folder = asked.out / (asked.study or newest_name(asked.out, name))
-    if not has_study(folder):  # a folder that was renamed may have any name
-        study_folder(asked.out, folder.name if asked.study is None else asked.study)
-    study = Study.open(folder, storage=asked.storage)
-    if study.header.space != name:
-        raise StudyError(f"the study {study.header.name!r} is one of {study.header.space!r}, not of {name!r}.")
-    check_version(study.header)
-    if asked.seed not in (None, study.header.seed):
-        raise StudyError(
-            f"the study {study.header.name!r} has seed {study.header.seed}, not {asked.seed}; leave --seed out."
-        )
-    return study, recalled(asked, study.header)
+def image_remarks(splits: Splits) -> list[str]:
+    """Lines on what a source has that is not trained on; the log gets the name of each broken image."""
+    lines = [f"Note: {note}." for note in splits.notes]
+    if splits.skipped:
+        lines.append(f"{len(splits.skipped)} images cannot be decoded and are left out; log.txt names them.")
+    for path, reason in splits.skipped:
+        log.warning("left out %s: %s", path, reason)
+    return lines
 
 
-def recalled(asked: Asked, header: StudyHeader) -> Asked:
-    """What was asked, with what the study remembers where nothing was said."""
-    stored = header.setting("asked")
-    said = {key: value for key, value in asdict(asked).items() if value is not None}
-    known = {key: stored[key] for key in asdict(asked) if stored.get(key) is not None}
-    return Asked(**{**asdict(asked), **known, **said})
-
-
-def pick_proxy(space: Space, asked: Asked, device: str) -> Proxy:
+def pick_proxy(space: Space, options: StudyOptions, device: str) -> Proxy:
     """The proxy that was asked for, or the space's own for the device, with the epochs and images that were asked for.
 
     Raises:
         UsageError: The space has no such proxy.
     """
     default = {"cuda": "gpu", "cpu": "cpu"}[device]
-    name = asked.proxy or (default if default in space.proxies else next(iter(space.proxies)))
+    name = options.proxy or (default if default in space.proxies else next(iter(space.proxies)))
     if name not in space.proxies:
         raise UsageError(f"{space.name} has the proxies {', '.join(space.proxies)}; --proxy {name!r} is none of them.")
     proxy = space.proxies[name]
-    return replace(proxy, epochs=asked.epochs or proxy.epochs, images=asked.proxy_images or proxy.images)
+    return replace(proxy, epochs=options.epochs or proxy.epochs, images=options.proxy_images or proxy.images)
 
 
-def prepare_again(
-    study: Study, *, data: str | None = None, device: str = "auto", progress: Progress | None = None
-) -> Prepared:
+def load_work_again(
+    study: Study, *, data: str | None, device: str, progress: Progress | None = None
+) -> tuple[Work, Setting]:
     """What trains a search's networks again as it did, scored on the report split.
 
     Args:
         study: The search.
         data: Where its images are, if not where they were.
-        device: "auto", "cpu" or "cuda".
-        progress: Told how many images were decoded, of how many.
+        device: "cpu" or "cuda".
+        progress: Called with the number of images that were decoded, and of all.
 
     Raises:
         StudyError: The images are others now, or another version made the study.
         DataError: The images cannot be read.
-        UsageError: There is no such device.
         PluginError: Its space names a module that the user did not name (`acmix_nas.plugins`).
     """
     header = study.header
     check_version(header)
-    asked = absolute_data(recalled(Asked(out=study.folder.parent, data=data, seed=header.seed), header))
+    options = StudyOptions(out=study.folder.parent, data=data, seed=header.seed).recalled(header).located()
     space, where = space_of(header), f"the header of the study {header.name}"
     plugins.check_named(space.named, where)
     proxy = Proxy.from_dict(header.setting("proxy"), where)
-    load = partial(load_asked, asked, proxy, True, like=header.settings.get("data"))
+    load = _loading(options, proxy, split="report", like=header.settings.get("data"))
     splits = load(progress=progress)
     budget = Budget.from_dict(header.setting("budget"), where)
-    check_same(header, {"data": splits.fingerprint, "budget": {**budget.to_dict(), "images": len(splits.train)}})
-    device = pick_device(device)
-    setting = Setting(
-        proxy=proxy,
-        budget=budget,
-        splits=splits,
+    setting = setting_of(
+        proxy,
+        splits,
         split="report",
         input_size=space.input_size,
         device=device,
+        budget=budget,
+        task=options.task,
+        metric=options.metric,
     )
-    return Prepared(study=study, setting=setting, load=load, source=asked.data, is_new=False)
+    check_resumed(header, replace(setting, budget=replace(budget, images=len(splits.train))))
+    return Work.of(setting, load=load, source=options.data), setting

@@ -35,14 +35,33 @@ REMEMBERED = {
     "seed": maybe(COUNT),
     **dict.fromkeys(("compile", "deterministic"), FLAG),
 }
-"""What `Asked.remembered` keeps."""
+"""What `TrainingOptions.remembered` keeps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What a user may say of a training; None stands for the default, or, on resuming, for what the training has.
+class TrainingOptions:
+    """The options of `acmix train`; None stands for the default, or, on resuming, for what the training has.
 
-    Its fields are the options of `acmix train`.
+    Attributes:
+        network: A timm name, a study's best.yaml, or STUDY:TRIAL.
+        data: A source of images; None for the embedded ones.
+        recipe: Name or YAML file of a recipe; None for that of the network's host.
+        epochs: Passes over the training images.
+        batch_size: Images in an optimizer step, over all processes.
+        learning_rate: Peak learning rate.
+        input_size: Height and width of the images in pixels.
+        images: Training images, drawn evenly from the classes; None for all.
+        seed: Seed of weights, draws and image order.
+        precision: "fp32", "bf16" or "fp16".
+        accumulate: Parts that a step's images are computed in.
+        compile: Whether the network is compiled with torch.compile.
+        deterministic: Whether torch takes deterministic algorithms only.
+        study: Name of the training and its folder.
+        out: Folder of study folders.
+        resume: Whether to go on after the last epoch.
+        checkpoint: Weights to score instead of training.
+        device: "auto", "cpu" or "cuda".
+        command: The command line, which train.yaml keeps.
     """
 
     network: str
@@ -63,14 +82,15 @@ class Asked:
     resume: bool = False
     checkpoint: Path | None = None
     device: str = "auto"
+    command: str = ""
 
     def remembered(self) -> dict[str, Any]:
         """What a training keeps of this, so that it can be resumed without saying it again."""
-        forgotten = ("network", "study", "out", "resume", "checkpoint", "device")
+        forgotten = ("network", "study", "out", "resume", "checkpoint", "device", "command")
         kept = {name: value for name, value in asdict(self).items() if name not in forgotten}
         return {**kept, "data": None if self.data is None else absolute(self.data)}
 
-    def completed(self, stored: Mapping[str, Any]) -> "Asked":
+    def completed(self, stored: Mapping[str, Any]) -> "TrainingOptions":
         """This, with what was said before where nothing is said now."""
         said = {item.name: getattr(self, item.name) for item in fields(self)}
         before = {
@@ -92,7 +112,7 @@ class Job:
     """A training that has been checked.
 
     Attributes:
-        asked: What the user said.
+        options: What was asked.
         network: Which network.
         name: Name of the training.
         folder: Its folder.
@@ -102,7 +122,7 @@ class Job:
         device: "cpu" or "cuda".
     """
 
-    asked: Asked
+    options: TrainingOptions
     network: Network
     name: str
     folder: Path
@@ -114,43 +134,43 @@ class Job:
     @property
     def seed(self) -> int:
         """Seed of everything."""
-        return self.asked.seed or 0
+        return self.options.seed or 0
 
 
-def check(asked: Asked, device: str) -> Job:
+def check(options: TrainingOptions, device: str) -> Job:
     """Finds out all that can be wrong.
 
     Raises:
         AcmixError: Something is; nothing was written.
     """
-    network = find_network(asked.network, asked.out)
+    network = find_network(options.network, options.out)
     base = re.sub(r"[^A-Za-z0-9._-]", "-", network.name)
-    if asked.resume:
-        name = asked.study or newest_name(asked.out, base)
-        asked = asked.completed(_stored(study_folder(asked.out, name), network))
+    if options.resume:
+        name = options.study or newest_name(options.out, base)
+        options = options.completed(_stored(study_folder(options.out, name), network))
     else:
-        name = told(asked.study or next_name(asked.out, base))
-    folder = study_folder(asked.out, name)
-    if not asked.resume and not asked.checkpoint and not _may_begin(folder, network):
+        name = told(options.study or next_name(options.out, base))
+    folder = study_folder(options.out, name)
+    if not options.resume and not options.checkpoint and not _may_begin(folder, network):
         raise StudyError(
-            f"the training {name!r} exists in {asked.out}; add --resume to go on with it, or choose another --study."
+            f"the training {name!r} exists in {options.out}; add --resume to continue it, or choose another --study."
         )
-    recipe = _recipe(asked, network)
-    embedded = {} if asked.data else EMBEDDED
-    precision = asked.precision or recipe.values.get("precision")
+    recipe = _recipe(options, network)
+    embedded = {} if options.data else EMBEDDED
+    precision = options.precision or recipe.values.get("precision")
     fallback = "bf16" if supports_bf16(torch.device(device)) else "fp32"
-    changes = {"epochs": embedded.get("epochs"), **_given(asked.changes()), "precision": precision or fallback}
+    changes = {"epochs": embedded.get("epochs"), **_given(options.changes()), "precision": precision or fallback}
     job = Job(
-        asked=asked,
+        options=options,
         network=network,
         name=name,
         folder=folder,
         recipe=recipe,
         changes=changes,
-        input_size=asked.input_size or embedded.get("input_size") or recipe.input_size or INPUT_SIZE,
+        input_size=options.input_size or embedded.get("input_size") or recipe.input_size or INPUT_SIZE,
         device=device,
     )
-    build(job, recipe.budget(images=asked.images or 1, **changes), num_classes=2, in_chans=3)
+    build(job, recipe.budget(images=options.images or 1, **changes), num_classes=2, in_chans=3)
     return job
 
 
@@ -158,9 +178,9 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _recipe(asked: Asked, network: Network) -> Recipe:
+def _recipe(options: TrainingOptions, network: Network) -> Recipe:
     host = None if network.arch is None else network.arch.host
-    name = asked.recipe or (host if host in recipe_names() else None)
+    name = options.recipe or (host if host in recipe_names() else None)
     if name is None:
         raise UsageError(
             f"{network.name} has no recipe of its own; give one with --recipe: {', '.join(recipe_names())}, or a file."
@@ -181,17 +201,17 @@ def _may_begin(folder: Path, network: Network) -> bool:
 def _stored(folder: Path, network: Network) -> Mapping[str, Any]:
     """What a training to be resumed was asked for; one that never finished an epoch begins again."""
     if not (folder / FACTS).is_file():
-        raise StudyError(f"there is no training to resume in {folder}: it has no {FACTS}. Start it anew.")
+        raise StudyError(f"there is no training to resume in {folder}: it has no {FACTS}. Start a new training.")
     facts = read_plain(folder / FACTS)
     if not isinstance(facts, Mapping) or not {"network", "asked"} <= set(facts):
         raise StudyError(
-            f"{folder / FACTS} does not say what is trained there; it has no network, or not what was asked."
+            f"{folder / FACTS} does not say what is trained there; it has no network, or not what was options."
         )
     now = network.name if network.arch is None else network.arch.id
     then = facts.get("arch_id", facts["network"])
     if then != now:
         raise StudyError(f"the training in {folder} is of {facts['network']} ({then}), not of {network.name} ({now}).")
-    origin = Origin(folder / FACTS, StudyError, "Start the training anew under another --study.")
+    origin = Origin(folder / FACTS, StudyError, "Start a new training under another --study.")
     return origin.fields(facts["asked"], REMEMBERED, optional=REMEMBERED, path="asked")
 
 

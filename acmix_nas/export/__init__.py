@@ -6,7 +6,7 @@ It offers
     write(model, path, settings) -> Written
 
 `write` compares what it wrote, read back, with the network itself and raises `ExportError` if they differ. It writes to
-`path` as it is told; `acmix_nas.export.write` gives it a temporary one, so that no unchecked file is left anywhere.
+the given `path`; `acmix_nas.export.write` passes a temporary one, so no unchecked file is left anywhere.
 """
 
 import os
@@ -77,7 +77,7 @@ def write(
 
 @contextmanager
 def _beside(target: Path) -> Iterator[Path]:
-    """A path beside another; what is still there when the block ends is removed, be it a file or a folder."""
+    """A path beside another; a file or folder that is still there when the block ends is removed."""
     path = temporary_beside(target)
     try:
         yield path

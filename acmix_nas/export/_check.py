@@ -24,7 +24,7 @@ class ExportError(AcmixError):
 
 @contextmanager
 def told(what: str) -> Iterator[None]:
-    """Inside this context a failure of a library is told in one line after `what`, as an `ExportError`."""
+    """Inside this context a failure of a library becomes one line after `what`, as an `ExportError`."""
     try:
         yield
     except AcmixError:

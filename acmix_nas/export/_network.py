@@ -96,7 +96,7 @@ def arch_of(model: nn.Module) -> Arch:
     arch = getattr(model, "arch", None)
     if not isinstance(arch, Arch):
         raise AcmixError(
-            f"{type(model).__name__} is no whole network of ours; export what build_model returns, or "
+            f"{type(model).__name__} is not a complete network of ours; export what build_model returns, or "
             "timm.create_model without features_only."
         )
     return arch
@@ -154,7 +154,7 @@ def output_names(model: nn.Module, settings: Settings) -> list[str]:
 
 
 def stage_names(count: int) -> list[str]:
-    """Names of the maps of so many stages."""
+    """Names of the maps of the stages."""
     return [f"stage{index}" for index in range(count)]
 
 

@@ -99,7 +99,7 @@ class NamedModel(NamedTuple):
 
 
 def mlp(dim: int, ratio: int, tokens: int) -> tuple[Part, Part]:
-    """The MLP of a transformer's block, for so many tokens."""
+    """The MLP of a transformer's block, for a number of tokens."""
     hidden = linear("mlp.fc1", dim, ratio * dim, tokens, op="mlp")
     return hidden, linear("mlp.fc2", ratio * dim, dim, tokens, op="mlp")
 

@@ -61,7 +61,7 @@ def _head(dim: int, num_classes: int) -> Counted:
 
 
 def site(arch: Arch, index: int, mixer: Mixer, dim: int, map_size: tuple[int, int]) -> dict[str, Any]:
-    """What a mixer is told of its place in a stage."""
+    """What a mixer knows of its place in a stage."""
     return {
         "in_channels": dim,
         "out_channels": dim,

@@ -52,7 +52,7 @@ def _head(dim: int, num_classes: int) -> Counted:
 
 
 def site(dim: int) -> dict[str, int]:
-    """Widths of the mixer in a stage of so many channels: q and k a sixteenth, v a quarter, rounded up to fit heads."""
+    """Widths of the mixer in a stage of `dim` channels: q and k a sixteenth, v a quarter, rounded up to fit heads."""
     return {"in_channels": dim, "out_channels": mid_channels(dim), "key_channels": mid_channels(dim) // 4}
 
 

@@ -124,7 +124,7 @@ class Pvt(nn.Module):
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A new head for so many classes; 0 for none.
+        """A new head for a number of classes; 0 for none.
 
         Args:
             num_classes: Classes of the head.

@@ -110,7 +110,7 @@ class San(nn.Module):
         return classifier
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A new head for so many classes; 0 for none."""
+        """A new head for a number of classes; 0 for none."""
         self.num_classes = num_classes
         self.head.reset(num_classes, global_pool)
 

@@ -39,11 +39,11 @@ class ConvolutionPath(TwoForms):
 
     Input map number part * N + head, parts in the order q, k, v; output channel depth * N + head, not head * D + depth
     as in attention: the learned weights absorb it and checkpoints rely on it (docs/operator.md). Where q and k are
-    narrower than v, D is that of the keys, v gives C / D maps at each depth, and so many outputs are made there.
+    narrower than v, D is that of the keys, v gives C / D maps at each depth, and that many outputs are computed there.
 
     fc followed by kernels is linear at each depth, so it equals one group convolution with the kernels
     sum_p kernels[o, p] * fc[p, m], exactly, at the borders too. The fast form is this one, or else fc then kernels,
-    whichever takes fewer multiply-adds (`composes`); `shift` and `groupconv` are one-hot kernels in it. Reduced keys
+    the one that takes fewer multiply-adds (`composes`); `shift` and `groupconv` are one-hot kernels in it. Reduced keys
     and values are convolved as they are (`_enlarged`).
 
     Args:

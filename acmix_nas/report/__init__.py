@@ -8,7 +8,6 @@ from acmix_nas.files import replacing, unwritable
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import ablation, best, document, page, picture, together, trials
 from acmix_nas.report.figures import drawn_forms, picture_files
-from acmix_nas.report.finals import finals_yaml
 from acmix_nas.report.fresh import Fresh, stored_finals
 from acmix_nas.report.latex import as_latex
 from acmix_nas.report.mattered import mattered
@@ -28,7 +27,7 @@ def render(
 ) -> list[Path]:
     """Renders all of a study's folder: report.html, report.md, table.tex, trials.csv, best.yaml and the rest.
 
-    Once finalists were trained again, table.tex and best.yaml are made from their fresh scores, whoever renders. All
+    Once finalists were trained again, table.tex and best.yaml use their fresh scores, whichever command renders. All
     is computed before anything is written, and each file is replaced once, in one step. The same records in the same
     folder always give the same bytes. Without a complete trial there is no best.yaml, and an old one is removed.
 
@@ -55,7 +54,7 @@ def render(
     texts["trials.jsonl"] = "".join(f"{record.to_json()}\n" for record in records)
     chosen = best.choose(header, records)
     if fresh is not None:
-        texts["best.yaml"] = finals_yaml(header, fresh.best)
+        texts["best.yaml"] = best.finals_yaml(header, fresh.best)
     elif chosen is not None:
         texts["best.yaml"] = best.best_yaml(header, records, chosen)
     pictures = picture_files(header, records, drawn_forms(folder) if figures is None else figures)
@@ -129,8 +128,8 @@ def _write(folder: Path, files: Mapping[str, str | bytes]) -> list[Path]:
 
 def _repeating(study: str, number: int, out: Path) -> str:
     """The command that trains a trial again."""
-    where = "" if out == Path("reports") else f" --out {quote(str(out))}"
-    return f"acmix repeat {quote(study)} {number}{where}"
+    where = "" if out == Path("reports") else f" --reports {quote(str(out))}"
+    return f"acmix repeat {quote(f'{study}:{number}')}{where}"
 
 
 def study_table(header: StudyHeader, records: Sequence[TrialRecord], view: View | None = None) -> Table:

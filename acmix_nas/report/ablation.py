@@ -99,8 +99,8 @@ def _notes(header: StudyHeader, found: list[Row], claims: Claims) -> list[str]:
     notes = [f"Mean and standard deviation (with n - 1) over n seeds{unit}."]
     if claims.gains:
         notes.append(
-            f"Differences to {header.baseline} are paired by seed; their intervals hold together with 95 % (seed effect"
-            f" removed, residual variance pooled, Dunnett). A verdict needs n >= {MIN_SEEDS}."
+            f"Differences to {header.baseline} are paired by seed; their 95 % intervals are simultaneous (seed "
+            f"effect removed, residual variance pooled, Dunnett). A verdict needs n >= {MIN_SEEDS}."
         )
         notes += claims.notes()
     notes += _sampling(header, found)
@@ -108,13 +108,13 @@ def _notes(header: StudyHeader, found: list[Row], claims: Claims) -> list[str]:
     if any(row.throughput for row in found) and len(batches) == 1:
         notes.append(f"img/s: the full network in float32, batches of {batches.pop()}, median.")
     if any(row.shared for row in found):
-        notes.append("† The proxy network equals that of another row: trained once, the score is shared.")
+        notes.append("† The proxy network equals that of another row: it is trained once and the score is shared.")
     reused = sorted({origin for row in found for origin in row.reused})
     if reused:
         notes.append(f"‡ Cells taken from {', '.join(reused)}, trained there with the same seeds and settings.")
     failed = [f"{row.name} ({row.failed})" for row in found if row.failed]
     if failed:
-        notes.append(f"Failed seeds: {', '.join(failed)}. Nothing is claimed of these rows.")
+        notes.append(f"Failed seeds: {', '.join(failed)}. These rows get no verdict.")
     if not any(row.trials for row in found):
         notes.append("No trial is complete.")
     return notes + [str(note) for note in header.settings.get("notes", ())]
@@ -130,6 +130,6 @@ def _sampling(header: StudyHeader, found: list[Row]) -> list[str]:
     mean = sum(means) / len(means)
     error = header.metric.shown((mean * (1 - mean) / number) ** 0.5)
     return [
-        f"An accuracy on {number:,} images has a sampling error of {error:.2f} points (standard error), which more"
-        " seeds do not lessen; all rows read the same images."
+        f"An accuracy on {number:,} images has a sampling error of {error:.2f} points (standard error), which "
+        "more seeds do not reduce; all rows read the same images."
     ]

@@ -1,13 +1,15 @@
 """best.yaml: the network a study recommends, in the form that `acmix profile` and `acmix search` read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import yaml
 
+from acmix_nas.metrics import TIMED
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import ablation, escape
+from acmix_nas.report.finals import Final
 from acmix_nas.report.pareto import complete, front_of
 from acmix_nas.report.trials import split_title
 
@@ -29,12 +31,39 @@ def best_yaml(header: StudyHeader, records: Sequence[TrialRecord], best: TrialRe
         "Count and time it: acmix profile best.yaml",
         f"Made by: {header.command}",
     ]
-    values: dict[str, Any] = {
+    cost = {name: value for name, value in asdict(best.cost).items() if value is not None}
+    return _file(head, header, best, trial=best.number, score=score, cost=cost)
+
+
+def finals_yaml(header: StudyHeader, best: Final) -> str:
+    """The file of the network with the best fresh score."""
+    record, seeds, metric = best.records[0], len(best.records), header.metric
+    head = [
+        f"The best network of study {header.name} by fresh scores: {best.name}.",
+        f"report {metric.title}, mean of {seeds} fresh seeds: {metric.stored_text(best.mean or 0.0)}",
+        "Count and time it: acmix profile best.yaml",
+    ]
+    cost = {name: value for name, value in asdict(record.cost).items() if name not in TIMED}
+    score = {metric.name: best.mean, "split": "report", "seeds": seeds}
+    return _file(head, header, record, trial=best.trial, score=score, cost=cost)
+
+
+def _file(
+    head: Sequence[str],
+    header: StudyHeader,
+    best: TrialRecord,
+    *,
+    trial: int | None,
+    score: Mapping[str, Any],
+    cost: Mapping[str, Any],
+) -> str:
+    """Comments, then the values."""
+    values = {
         "study": header.name,
-        "trial": best.number,
+        "trial": trial,
         "arch_id": best.arch_id,
         "score": score,
-        "cost": {name: value for name, value in asdict(best.cost).items() if value is not None},
+        "cost": cost,
         "arch": best.arch.to_dict(),
     }
     comments = "".join(f"# {escape.plain(line)}\n" for line in head)

@@ -1,12 +1,12 @@
 """What is claimed of the rows of an ablation, and what keeps a claim from being made."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from acmix_nas.record import StudyHeader
 from acmix_nas.report.intervals import MIN_SEEDS, Difference, best_rows, differences, seed_correlation
 from acmix_nas.report.rows import Row
-from acmix_nas.report.signs import holm, seeds_needed, sign_flip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +17,7 @@ class Claims:
         baseline: The row that others are compared with.
         claimed: Rows that something may be claimed of: no seed failed, and the scores are their own.
         gains: Row -> difference to the baseline.
-        best: Rows that cannot be told apart from the best.
+        best: Rows that cannot be distinguished from the best.
         p: Row -> Holm's p of the sign-flip test, for rows with enough seeds.
         needed: Seeds that such a p needs.
         correlation: Of two rows with the same seeds.
@@ -96,7 +96,7 @@ class Claims:
         if self.best:
             notes.append("Bold: not distinguishable from the best row (95 %).")
         else:
-            notes.append(f"Nothing is bold: that needs n >= {MIN_SEEDS} seeds.")
+            notes.append(f"Nothing is bold, which needs n >= {MIN_SEEDS} seeds.")
         if self.correlation is not None:
             notes.append(f"Rows with the same seed correlate by {self.correlation:.2f} (intraclass).")
         if self.p:
@@ -117,3 +117,53 @@ def _twins(base: Row | None, found: Sequence[Row]) -> frozenset[str]:
 def _test(scores: Mapping[str, Mapping[object, float]], baseline: str | None, row: str) -> float | None:
     base = scores[baseline or ""]
     return sign_flip([value - base[seed] for seed, value in scores[row].items() if seed in base])
+
+
+LEVEL = 0.05
+STEP = 1e-12
+"""Sums closer than this count as equal: accuracies are fractions of one number of images."""
+MOST_SUMS = 2_000_000
+
+
+def sign_flip(differences: Sequence[float]) -> float | None:
+    """Probability of a mean so far from zero if every difference could as well have the other sign.
+
+    Exact: all 2^n signs are counted, sums that are equal together (Fisher 1935).
+
+    Args:
+        differences: One for each seed.
+
+    Returns:
+        The two-sided p, at least 2 / 2^n; None where the sums are too many to count.
+    """
+    sums = Counter({0: 1})
+    for difference in differences:
+        step, grown = round(abs(difference) / STEP), Counter[int]()
+        for total, count in sums.items():
+            grown[total + step] += count
+            grown[total - step] += count
+        sums = grown
+        if len(sums) > MOST_SUMS:
+            return None
+    seen = abs(sum(round(difference / STEP) for difference in differences))
+    slack = len(differences) + 1  # each rounding is off by half a step at most
+    extreme = sum(count for total, count in sums.items() if abs(total) >= seen - slack)
+    return float(extreme / 2 ** len(differences))
+
+
+def holm(values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's adjusted p (Holm 1979): below the level, the family's error is at most the level."""
+    adjusted: dict[str, float] = {}
+    largest = 0.0
+    for rank, (name, value) in enumerate(sorted(values.items(), key=lambda item: item[1])):
+        largest = max(largest, min(1.0, (len(values) - rank) * value))
+        adjusted[name] = largest
+    return adjusted
+
+
+def seeds_needed(comparisons: int, level: float = LEVEL) -> int:
+    """Seeds below which no difference of such a family can be significant: the least n with m 2 / 2^n <= level."""
+    number = 1
+    while comparisons * 2 / 2**number > level:
+        number += 1
+    return number

@@ -16,8 +16,8 @@ PATTERNS = {
     "conv_init": "{}",
 }
 LEGEND = (
-    "Networks by stage: rule for alpha and beta, then what differs within the study"
-    " (k extent of the convolution path, a of the attention window, h heads)."
+    "Networks by stage: rule for alpha and beta, then what differs within the study (k kernel size of the "
+    "convolution path, a of the attention window, h heads)."
 )
 
 

@@ -5,10 +5,15 @@ from typing import Any
 
 from acmix_nas.errors import RecordError
 from acmix_nas.record import StudyHeader, TrialRecord
-from acmix_nas.report.gradients import gradient_fact
 from acmix_nas.report.pareto import complete
 from acmix_nas.report.sampling import sampling_fact
-from acmix_nas.sizes import size_text
+from acmix_nas.sizes import pair, size_text
+from acmix_nas.space.proxy import stage_maps
+
+BROKEN_VERSION = "0.1.0"
+LEAST_KERNEL = 7
+LEAST_MAPS = 144
+"""Maps that one group of the convolution reads: q, k and v of each head."""
 
 
 def embedded_note(header: StudyHeader) -> str:
@@ -27,12 +32,12 @@ def check_comparable(header: StudyHeader, records: Iterable[TrialRecord]) -> Non
         if record.split != header.split:
             raise RecordError(
                 f"trial {record.number} was scored on {record.split} images and study {header.name} on "
-                f"{header.split} images; one table has one split: keep them in two studies."
+                f"{header.split} images; a table has one split: keep them in two studies."
             )
         if record.metric != header.metric.name:
             raise RecordError(
                 f"the scores of trial {record.number} are {record.metric} and those of study {header.name} are "
-                f"{header.metric.name}; one table has one metric: keep them in two studies."
+                f"{header.metric.name}; a table has one metric: keep them in two studies."
             )
         _check_same(scored[0], record, "task", scored[0].task, record.task)
         _check_same(scored[0], record, "data fingerprint", *_fingerprints(scored[0], record))
@@ -71,7 +76,7 @@ def _asked_fact(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str
         wanted += sum(record.origin is not None for record in records) if wanted else 0
     if len(records) >= wanted:
         return {}
-    return {"Unfinished": f"{len(records)} of {wanted} {what} that were asked for have ended"}
+    return {"Unfinished": f"{len(records)} of {wanted} {what} have ended"}
 
 
 def _whole(value: object) -> int:
@@ -166,3 +171,39 @@ def _machine_text(environment: Mapping[str, Any]) -> str:
     threads, torch = environment.get("threads"), environment.get("torch") or nested.get("torch")
     known = [name, f"threads {threads}" if threads else "", f"torch {torch}" if torch else ""]
     return ", ".join(text for text in known if text)
+
+
+def has_broken_gradient(record: TrialRecord) -> bool:
+    """Whether a trial of acmix-nas 0.1 trained with a weight gradient that torch gets wrong on CPUs with AVX-512.
+
+    A convolution in bf16 whose kernel reaches far beyond a tiny map takes a broken kernel of oneDNN there (torch 2.14).
+    Later versions compute such convolutions in fp32. Which ones of the shipped spaces take it was measured against
+    float64: those of kernel 7 on a map of 2 x 2 pixels that read 144 maps at each depth. No record says whether its CPU
+    has AVX-512.
+    """
+    environment, proxy = record.environment, record.proxy
+    trained = (environment.get("acmix_nas"), environment.get("device"), record.budget.get("precision"))
+    input_size, patch_size = proxy.get("input_size"), proxy.get("patch_size")
+    if trained != (BROKEN_VERSION, "cpu", "bf16") or not isinstance(input_size, int) or not isinstance(patch_size, int):
+        return False
+    maps = stage_maps(input_size, max(patch_size, 1), len(record.arch.stages))
+    return any(
+        mixer.conv_impl in ("shift", "groupconv", "learnable")
+        and (mixer.conv_kernel or 0) >= LEAST_KERNEL
+        and (mixer.conv_kernel or 0) > min(pair(size))
+        and 3 * (mixer.num_heads or 0) >= LEAST_MAPS
+        for stage, size in zip(record.arch.stages, maps, strict=True)
+        for mixer in stage
+    )
+
+
+def gradient_fact(records: Iterable[TrialRecord]) -> dict[str, str]:
+    """What a report says of such trials, as name -> text; nothing if there are none."""
+    numbers = [str(record.number) for record in records if has_broken_gradient(record)]
+    if not numbers:
+        return {}
+    which = f"trial {numbers[0]} has" if len(numbers) == 1 else f"trials {', '.join(numbers)} have"
+    return {
+        "Gradients": f"{which} a stage whose convolution gradients torch 2.14 gets wrong in bf16 on CPUs with AVX-512; "
+        "acmix-nas 0.1 trained with them. Repeat before you compare."
+    }

@@ -1,12 +1,10 @@
 """Finalists as a table: what the search said, what fresh seeds say, and what may be claimed against each baseline."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import fmean, stdev
 
-import yaml
-
-from acmix_nas.metrics import TIMED, Metric
+from acmix_nas.metrics import Metric
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import escape
 from acmix_nas.report.describe import arch_text, varying
@@ -75,27 +73,6 @@ def best_final(metric: Metric, finals: Sequence[Final]) -> Final | None:
     """The network with the best fresh mean; None before any is trained."""
     trained = (final for final in finals if final.mean is not None)
     return max(trained, key=lambda final: metric.gain(final.mean or 0.0), default=None)
-
-
-def finals_yaml(header: StudyHeader, best: Final) -> str:
-    """best.yaml of the network with the best fresh score."""
-    record, seeds, metric = best.records[0], len(best.records), header.metric
-    head = [
-        f"The best network of study {header.name} by fresh scores: {best.name}.",
-        f"report {metric.title}, mean of {seeds} fresh seeds: {metric.stored_text(best.mean or 0.0)}",
-        "Count and time it: acmix profile best.yaml",
-    ]
-    cost = {name: value for name, value in asdict(record.cost).items() if name not in TIMED}
-    values = {
-        "study": header.name,
-        "trial": best.trial,
-        "arch_id": best.arch_id,
-        "score": {metric.name: best.mean, "split": "report", "seeds": seeds},
-        "cost": cost,
-        "arch": record.arch.to_dict(),
-    }
-    comments = "".join(f"# {escape.plain(line)}\n" for line in head)
-    return comments + yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=160)
 
 
 def _fresh(header: StudyHeader) -> StudyHeader:
@@ -185,17 +162,18 @@ def _notes(metric: Metric, finals: Sequence[Final], gains: Mapping[str, Mapping[
     unit = f" {metric.points}".rstrip()
     biased = [final.bias for final in finals if final.bias is not None and final.name.startswith("finalist")]
     notes = [
-        "The list was fixed before any of it was trained again. Search scores were read on search images with the "
-        "search's seed, fresh ones on report images with seeds the search never used."
+        "The list was fixed before any network was trained again. Search scores were read on search images with "
+        "the search's seed, fresh ones on report images with seeds the search never used."
     ]
     if biased:
         notes.append(
-            f"Selection bias of the finalists, search score less fresh score: {_signed(metric, fmean(biased))}{unit} "
-            "in the mean; it includes whatever the two sets of images differ by."
+            "Selection bias of the finalists, search score less fresh score: "
+            f"{_signed(metric, fmean(biased))}{unit} on average; it includes the difference between the two sets "
+            "of images."
         )
     if any(gains.values()):
         notes.append(
-            "Differences are paired by seed, with simultaneous 95 % intervals for each baseline; where an interval "
-            "holds zero, the two are not distinguishable."
+            "Differences are paired by seed, with simultaneous 95 % intervals for each baseline; if an interval "
+            "includes zero, the two are not distinguishable."
         )
     return notes

@@ -47,7 +47,7 @@ def stored_finals(folder: Path, header: StudyHeader) -> Fresh | None:
     from acmix_nas.study.finals import load_finals, load_list, sort_fresh  # loads torch, which ablations do without
 
     candidates = load_list(folder)
-    records = sort_fresh(load_finals(folder), header.settings, seed=header.seed)
+    records = sort_fresh(load_finals(folder), header.settings, seed=header.seed, metric=header.metric.name)
     for note in records.notes:
         log.warning("%s: %s", folder.name, note)
     finals = [_final(records.kept, candidate) for candidate in candidates]

@@ -90,7 +90,7 @@ def differences(
 
 
 def best_rows(scores: Scores, claimed: frozenset[str] | None = None) -> frozenset[str]:
-    """The rows of which none can be told apart from the best; with probability 0.95 the truly best one is among them.
+    """The rows that cannot be distinguished from the best; with probability 0.95 the truly best one is among them.
 
     Gupta's subset selection (Gupta 1965; Hsu 1984): a row stays unless some row beats it by more than the one-sided
     simultaneous bound of all comparisons with it. Empty below `MIN_SEEDS` seeds.

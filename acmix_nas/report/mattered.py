@@ -2,30 +2,33 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from acmix_nas.front import Point, added_hypervolume, beats, values_of
 from acmix_nas.metrics import COSTS, TOP1, Metric
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.depth import Block, Span, over_front
 from acmix_nas.report.effects import Effect, effects
-from acmix_nas.report.hypervolume import REFERENCE, course
 from acmix_nas.report.table import NOTHING, Cell, Column, Table
 
+REFERENCE = "reference"
+"""Setting of a study: objective -> its value at the reference point."""
 STEPS = 8
 """Rows of the table of hypervolumes, at most."""
 BELIEVED = 0.25
-"""Share of the trials' variance that a model must predict for its shares to be worth reading."""
+"""Share of the trials' variance that a model must predict for its shares to mean something."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mattered:
-    """What a search tells beside its front; of an ablation, of several studies, or of too few trials, less or nothing.
+    """What mattered in a search; of an ablation, of several studies, or of too few trials, less or nothing.
 
     Attributes:
         metric: What the study's scores are.
         course: Hypervolume after each ended trial, as a share of its box.
         box: The reference point, for people.
-        importances: Choice -> share of the variance of the score (`acmix_nas.search.shares`), largest first.
-        subtree: Choice -> that share and those of all choices that hang on it.
+        importances: Choice -> share of the variance of the score (`acmix_nas.search.importance.shares`), largest first.
+        subtree: Choice -> that share and those of all its children.
         explained: How much of the trials' variance the model behind the shares predicts.
         ped_anova: Choice -> Optuna's importance.
         active: Choice -> trials in which it is active.
@@ -49,7 +52,7 @@ class Mattered:
 
 
 def mattered(header: StudyHeader, records: Sequence[TrialRecord]) -> Mattered:
-    """Everything that a study tells beside its table; no network is built."""
+    """Everything that mattered in a study; no network is built."""
     if header.kind != "search":
         return Mattered(metric=header.metric)
     known = Mattered(
@@ -57,8 +60,7 @@ def mattered(header: StudyHeader, records: Sequence[TrialRecord]) -> Mattered:
     )
     if "space" not in header.settings:
         return known
-    from acmix_nas.search.importance import chosen, ped_anova
-    from acmix_nas.search.shares import shares
+    from acmix_nas.search.importance import chosen, ped_anova, shares
 
     found = chosen(header, records)
     if found is None:
@@ -75,6 +77,57 @@ def mattered(header: StudyHeader, records: Sequence[TrialRecord]) -> Mattered:
         active={name: sum(name in values for values, _ in found.trials) for name in parts.own},
         effects=effects(found, parts.own),
     )
+
+
+def course(header: StudyHeader, records: Sequence[TrialRecord]) -> tuple[float, ...]:
+    """The hypervolume after each ended trial, by number, as a share of the box from reference to ideal.
+
+    The ideal is the best score at no cost, so that a trial of a share p spans p (1 - cost / reference) of the box.
+    Images a second are taken by the time an image needs. What lies beyond the reference spans nothing.
+
+    Args:
+        header: Its settings have the reference point; without one there is no hypervolume.
+        records: The trials that ended, in any order.
+
+    Returns:
+        Shares in [0, 1] that never fall; empty without a reference, a complete trial, or a best possible score.
+    """
+    reference = header.settings.get(REFERENCE) or {}
+    if header.kind != "search" or not set(header.objectives) <= set(reference):
+        return ()
+    if header.metric.best is None or not any(record.score is not None for record in records):
+        return ()
+    front: list[Point] = []
+    volume, found = 0.0, []
+    for record in sorted(records, key=lambda record: record.number):
+        if record.score is not None:
+            volume += _add(front, _place(record, header, reference))
+        found.append(min(volume, 1.0))
+    return tuple(found)
+
+
+def _place(record: TrialRecord, header: StudyHeader, reference: Mapping[str, Any]) -> Point:
+    """A trial between the reference (0) and the ideal (1), in each objective."""
+    place = []
+    values = values_of(header.measures, record.score, record.cost)
+    for name, value in zip(header.objectives, values, strict=True):
+        limit, best = float(reference[name]), header.metric.best
+        if name not in COSTS:
+            share = (value - limit) / (best - limit) if best is not None and best != limit else 0.0
+        else:
+            less, more = (value, limit) if COSTS[name].better == "lower" else (limit, value)
+            share = 1 - less / more if more else 0.0
+        place.append(max(0.0, share))
+    return tuple(place)
+
+
+def _add(front: list[Point], at: Point) -> float:
+    """Puts a point into the front; returns the volume that it alone spans."""
+    if any(other == at or beats(other, at) for other in front):
+        return 0.0
+    gain = added_hypervolume(at, front)
+    front[:] = [other for other in front if not beats(at, other)] + [at]
+    return gain
 
 
 def tables(found: Mattered) -> dict[str, Table]:
@@ -117,8 +170,9 @@ def _course_table(found: Mattered) -> Table:
         ),
         rows=tuple((_whole(end), _number(found.course[end - 1], "{:.4f}")) for end in ends),
         notes=(
-            f"Share of the box between the study's reference point ({found.box}), stored when the study was made, and "
-            f"{ideal(found.metric)}, that the front spans. Trials count in the order of their numbers.",
+            f"Share of the box between the study's reference point ({found.box}), stored when the study was "
+            f"created, and {ideal(found.metric)} that the front covers. Trials count in the order of their "
+            "numbers.",
         ),
     )
 
@@ -140,21 +194,22 @@ def _importance_table(found: Mattered) -> Table:
         columns=(
             Column(key="choice", title="choice"),
             Column(key="importance", title="share of variance", numeric=True),
-            Column(key="subtree", title="with all that hangs on it", numeric=True),
+            Column(key="subtree", title="with its children", numeric=True),
             Column(key="ped_anova", title="Optuna's importance", numeric=True),
             Column(key="trials", title="trials with it active", numeric=True),
         ),
         rows=tuple(rows),
         notes=(
-            f"Share of variance: a choice's Shapley share in the variance of {found.metric.title} over networks drawn "
-            "evenly from the space: its own part and an even part of every interaction. What a choice decides by "
-            "itself, those that hang on it cannot take. Shares are of a Gaussian process fitted to the trials, which "
-            f"predicts {max(found.explained, 0.0):.0%} of their variance, each left out in turn"
-            + ("; that is little, so read nothing into them." if found.explained < BELIEVED else "."),
-            "Optuna's importance, as optuna-dashboard shows it, is PED-ANOVA: how differently a choice's options are "
-            "spread among the best tenth of the trials (at least five) and among all. It judges a choice within the "
-            "trials in which it is active, so one that hangs on another may take what the other decides. Shared scores "
-            "are left out.",
+            f"Share of variance: a choice's Shapley share in the variance of {found.metric.title} over networks "
+            "drawn uniformly from the space: its own part and an equal part of every interaction. Its children, "
+            "the choices that are active only with some of its options, cannot take its share. Shares are of a "
+            f"Gaussian process fitted to the trials, which predicts {max(found.explained, 0.0):.0%} of their "
+            "variance, each left out in turn"
+            + ("; this is too little, so ignore the shares." if found.explained < BELIEVED else "."),
+            "Optuna's importance, as optuna-dashboard shows it, is PED-ANOVA: the difference between the "
+            "distribution of a choice's options in the best tenth of the trials (at least five) and in all "
+            "trials. It evaluates a choice only in the trials where it is active, so a child may take the share "
+            "of its parent. Shared scores are left out.",
         ),
     )
 
@@ -174,10 +229,10 @@ def _effects_table(found: Mattered) -> Table:
         ),
         rows=tuple(_effect_cells(metric, effect) for effect in found.effects),
         notes=(
-            f"Effect: mean {metric.title} of the trials with the option, less that of the trials in which the choice "
+            f"Effect: mean {metric.title} of the trials with the option minus that of the trials where the choice "
             "has another option. Choices drawn together are confounded.",
-            f"Welch's intervals, each by itself: of {len(found.effects)}, about one in twenty leaves out 0 by chance, "
-            "and a sampler that follows the scores draws no fair sample.",
+            f"Each Welch interval stands alone: of {len(found.effects)}, about one in twenty excludes 0 by "
+            "chance, and a sampler that follows the scores does not draw a fair sample.",
         ),
     )
 
@@ -210,7 +265,8 @@ def _mixing_table(blocks: Sequence[Block]) -> Table:
         ),
         rows=tuple((_whole(b.number), _whole(b.trials), _span(b.alpha), _span(b.beta)) for b in blocks),
         notes=(
-            "Blocks of the trained network, after the last epoch; where a rule fixes both weights, none is counted.",
+            "Blocks of the trained network, after the last epoch; trials whose rule fixes both weights are not "
+            "counted.",
         ),
     )
 

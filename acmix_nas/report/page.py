@@ -4,6 +4,7 @@ import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from acmix_nas.arch import Arch, Mixer
 from acmix_nas.metrics import COSTS, Metric
 from acmix_nas.printable import printable
 from acmix_nas.record import StudyHeader, TrialRecord
-from acmix_nas.report import ablation, rails
+from acmix_nas.report import ablation
 from acmix_nas.report.describe import arch_text, stage_texts, varying
+from acmix_nas.report.effects import Effect
 from acmix_nas.report.facts import embedded_note, facts, is_embedded
 from acmix_nas.report.latex import as_latex
 from acmix_nas.report.mattered import Mattered, tables
@@ -57,7 +59,7 @@ def build(
         table: The front or the ablation table.
         svg: pareto.svg, shown where scripts are off.
         commands: Number of each trial -> the command that repeats it.
-        told: What the study tells beside its table.
+        told: What mattered in the study.
         finals: The table of a search's finalists, if it has some.
     """
     environment = Environment(
@@ -84,7 +86,7 @@ def build(
         done=len(complete(records)),
         svg=base64.b64encode(svg.encode("utf-8", "backslashreplace")).decode(),
         told=tables(told),
-        rails=rails.of(told),
+        rails=rails_of(told),
         style=_asset("style.css"),
         script=Markup("\n").join(_asset(name) for name in SCRIPTS),
         study=_script_json({**_study(header, records, shown, commands), **_charts(told), "latex": as_latex(table)}),
@@ -98,7 +100,7 @@ def _charts(told: Mattered) -> dict[str, Any]:
 
 
 def costs_of(header: StudyHeader, records: Sequence[TrialRecord]) -> tuple[str, ...]:
-    """The costs that the page shows: those a table told, if any, and those that every network has."""
+    """The costs that the page shows: those from a table, if any, and those that every network has."""
     return (*timed(header, records), *COUNTED)
 
 
@@ -216,3 +218,45 @@ def _trial(metric: Metric, record: TrialRecord, shown: frozenset[str]) -> dict[s
         "shared": record.shared_with,
         "error": record.error,
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rail:
+    """One line; places are percent of its length.
+
+    Attributes:
+        kind: "share", "open" (an interval with 0 in it, or none) or "clear".
+        left: Where its bar begins.
+        width: How long the bar is.
+        at: Where its dot is, if it has one.
+        zero: Where 0 is, if it is marked.
+    """
+
+    kind: str
+    left: float
+    width: float
+    at: float | None = None
+    zero: float | None = None
+
+
+def rails_of(told: Mattered) -> dict[str, list[Rail]]:
+    """Name of a table of `mattered.tables` -> the line of each of its rows."""
+    most = max(told.importances.values(), default=0.0)
+    shares = [Rail(kind="share", left=0, width=_rail_percent(share / most)) for share in told.importances.values()]
+    reach = max((abs(effect.gain) + (effect.half_width or 0.0) for effect in told.effects), default=0.0) or 1.0
+    return {"importance": shares, "effects": [_effect_rail(effect, reach) for effect in told.effects]}
+
+
+def _effect_rail(effect: Effect, reach: float) -> Rail:
+    half = effect.half_width or 0.0
+    return Rail(
+        kind="clear" if 0 < half < abs(effect.gain) else "open",
+        left=_rail_percent((effect.gain - half + reach) / (2 * reach)),
+        width=_rail_percent(half / reach),
+        at=_rail_percent((effect.gain + reach) / (2 * reach)),
+        zero=50.0,
+    )
+
+
+def _rail_percent(share: float) -> float:
+    return round(100 * share, 2)

@@ -33,7 +33,7 @@ def axis_of(header: StudyHeader) -> str:
 
 
 def timed(header: StudyHeader, records: Sequence[TrialRecord]) -> tuple[str, ...]:
-    """Costs that a latency table told of all trials: those the study optimises, else the latency it was limited by."""
+    """Costs of all trials from a latency table: those the study optimises, else the latency it was limited by."""
     wanted = [name for name in TIMED if name in header.objectives] or ["latency_ms"]
     return tuple(name for name in wanted if records and all(getattr(item.cost, name) is not None for item in records))
 
@@ -66,7 +66,7 @@ def score_label(header: StudyHeader) -> str:
 
 
 def axis_label(cost: str, records: Sequence[TrialRecord]) -> str:
-    """Name of a cost axis, with the input size or the batch that it is told of."""
+    """Name of a cost axis, with its input size or batch."""
     metric = COSTS[cost]
     if cost in TIMED:
         known = [record.cost for record in records if record.cost.latency_ms and record.cost.throughput]

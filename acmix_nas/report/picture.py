@@ -25,7 +25,7 @@ from acmix_nas.report.sampling import sampling_fact
 from acmix_nas.report.trials import REFERENCES
 
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00"
-"""Okabe and Ito's colours, told apart by the colour-blind."""
+"""Okabe and Ito's colours, which colour-blind readers can distinguish."""
 GREY, FAINT = "#6b7078", "#d9dbdf"
 
 STYLE: dict[Any, Any] = {

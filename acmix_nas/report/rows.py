@@ -76,8 +76,8 @@ def _row(name: str, records: list[TrialRecord]) -> Row:
     archs = {record.arch_id: record.number for record in scored.values()}
     if len(archs) > 1:
         raise RecordError(
-            f"row {name!r} holds different networks: trials {', '.join(map(str, archs.values()))}, {', '.join(archs)}; "
-            "one row is one network: give the second a name of its own."
+            f"row {name!r} holds different networks: trials {', '.join(map(str, archs.values()))}, "
+            f"{', '.join(archs)}; one row is one network: give the second another name."
         )
     failed = sum(1 for record in records if record.status == "failed" and seed_of(record) not in scored)
     shared = bool(scored) and all(record.shared_with is not None for record in scored.values())

@@ -1,4 +1,4 @@
-"""How far chance moves a share that was read on so many images, such as an accuracy."""
+"""Sampling error of a share of images, such as an accuracy."""
 
 from collections.abc import Iterable, Mapping
 from math import sqrt
@@ -46,7 +46,7 @@ def sampling_fact(metric: Metric, records: Iterable[TrialRecord]) -> dict[str, s
 
 
 def sampling_notes(images: int, split: str, metric: Metric = TOP1) -> list[str]:
-    """What is said before a study begins: nothing where so many images tell networks apart well enough.
+    """What is said before a study begins: nothing if the images are enough to distinguish networks.
 
     Args:
         images: How many images a score is read on.
@@ -57,6 +57,6 @@ def sampling_notes(images: int, split: str, metric: Metric = TOP1) -> list[str]:
     if error <= WORTH_SAYING or not metric.is_share:
         return []
     return [
-        f"scores are read on {images:,} {split} images: the standard error of an accuracy is up to {error:.1f} points, "
-        "and smaller differences are chance; a source with more images tells more"
+        f"scores are read on {images:,} {split} images: the standard error of an accuracy is up to {error:.1f} "
+        "points, and smaller differences may be chance; a source with more images is more precise"
     ]

@@ -1,4 +1,4 @@
-"""Several studies as one: which may stand side by side, and how their trials are told apart."""
+"""Several studies as one: which may be shown together, and how their trials are distinguished."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -80,7 +80,7 @@ def folder_name(names: Sequence[str]) -> str:
 
 
 def _counted(header: StudyHeader) -> tuple[str, ...]:
-    """The objectives without those that a latency table tells; MACs where no other cost is left."""
+    """The objectives without those from a latency table; MACs where no other cost is left."""
     kept = tuple(name for name in header.objectives if name not in TIMED)
     return kept if len(kept) > 1 or kept == header.objectives else (header.metric.name, "macs")
 
@@ -89,12 +89,12 @@ def _check_same(what: str, values: Sequence[tuple[str, str]]) -> None:
     for name, value in values:
         if value != values[0][1]:
             raise RecordError(
-                f"{values[0][0]} and {name} differ in {what}: {values[0][1]} and {value}; they cannot stand in one "
-                "report: render each by itself."
+                f"{values[0][0]} and {name} differ in {what}: {values[0][1]} and {value}; they cannot be in one "
+                "report: render each separately."
             )
 
 
 def _check_names(names: Sequence[str]) -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise RecordError(f"two of the studies are named {twice!r}; a study is compared with others, not with itself.")
+        raise RecordError(f"two of the studies are named {twice!r}; a study cannot be compared with itself.")

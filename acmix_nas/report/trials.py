@@ -136,7 +136,7 @@ def _notes(header: StudyHeader, records: Sequence[TrialRecord], best: Sequence[T
     if done and header.split == "search":
         notes.append(f"{split_title(header, records)}: train again with fresh seeds before comparing.")
     if any(record.shared_with is not None for record in best):
-        notes.append("A score of another trial is shared where the two proxy networks are the same.")
+        notes.append("Trials with the same proxy network share one score.")
     return [*notes, LEGEND] if best else notes
 
 

@@ -1,5 +1,6 @@
 """Makes samplers by name, and draws a search's next network as a pure function of its seed and history."""
 
+import inspect
 import random
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from acmix_nas import plugins
 from acmix_nas.arch import Arch
 from acmix_nas.errors import UsageError
 from acmix_nas.samplers.distinct import DistinctSampler
@@ -46,19 +48,36 @@ def make_sampler(
 
     Args:
         name: "hamming-gp" (see `HammingGPSampler`), or Optuna's "random", "tpe" (tree-structured Parzen estimator,
-            Bergstra 2011) or "nsga2" (Deb 2002).
+            Bergstra 2011) or "nsga2" (Deb 2002), or the dotted path of a class of the user's own, as
+            "my_lab.samplers:Mine": an `optuna.samplers.BaseSampler` whose constructor takes `seed`.
         seed: Seed; None draws one.
         space: The space whose choices the study's parameters are, if they are.
         costs: Objectives known before training, as in `HammingGPSampler`; the others do not use them.
 
     Raises:
-        UsageError: There is no sampler of this name.
+        UsageError: As `check_sampler`.
+        PluginError: As `check_sampler`.
     """
     if name == "hamming-gp":
         return HammingGPSampler(seed, space=space, costs=costs)
-    if name not in SAMPLERS:
-        raise UsageError(f"a sampler is one of {', '.join(SAMPLERS)}; it is {name!r}.")
+    check_sampler(name)
     return DistinctSampler(partial(_inner, name), seed, space=space)
+
+
+def check_sampler(name: str) -> None:
+    """Sees that a sampler can be made by its name.
+
+    Raises:
+        UsageError: There is no sampler of this name, or the user's own is no sampler or takes no seed.
+        PluginError: The user's module may not or cannot be imported (`acmix_nas.plugins`), or has no such class.
+    """
+    if ":" in name:
+        _own(name)
+    elif name not in SAMPLERS:
+        raise UsageError(
+            f"a sampler is one of {', '.join(SAMPLERS)}, or a class of your own by its dotted path, as "
+            f"my_lab.samplers:Mine; it is {name!r}."
+        )
 
 
 def draw(
@@ -181,7 +200,19 @@ def _proposed_by_optuna(
         yield values
 
 
+def _own(path: str) -> type[BaseSampler]:
+    found = plugins.load_value(path, type)
+    if not issubclass(found, BaseSampler):
+        raise UsageError(f"{path} is no optuna.samplers.BaseSampler; derive it from one.")
+    if "seed" not in inspect.signature(found).parameters:
+        raise UsageError(f"{path} takes no seed, so no search with it would repeat; give its constructor one.")
+    return found
+
+
 def _inner(name: str, seed: int) -> BaseSampler:
+    if ":" in name:
+        made: BaseSampler = _own(name)(seed=seed)  # type: ignore[call-arg]
+        return made
     if name == "random":
         return optuna.samplers.RandomSampler(seed=seed)
     if name == "nsga2":

@@ -27,7 +27,7 @@ def parse_objectives(text: str, metric: Metric = TOP1) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(","))
     known = (metric.name, *COSTS)
     if not set(names) <= set(known) or len(set(names)) < len(names):
-        raise UsageError(f"objectives are some of {', '.join(known)}, each once, with commas between; not {text!r}.")
+        raise UsageError(f"objectives are some of {', '.join(known)}, each once, separated by commas; not {text!r}.")
     if metric.name not in names:
         raise UsageError(f"a search trains networks for their {metric.name}; name it among the objectives {text!r}.")
     return names
@@ -70,7 +70,7 @@ def check_table(objectives: Sequence[str], limits: Mapping[str, float], table: L
     if needing and table is None:
         raise UsageError(
             f"{needing[0]} is read from a table, never measured beside training; name one with --latency-table. "
-            "`acmix profile --space SPACE --build-table FILE` makes it."
+            "`acmix latency --space SPACE --out FILE` makes it."
         )
 
 
@@ -86,8 +86,8 @@ def check_covers(table: LatencyTable, space: Space) -> None:
             if table.host != space.host or (stage, block, mixer) not in table.mixers_ms:
                 raise CostError(
                     f"the latency table is one of {table.space} ({table.host}); it has no block {block} of stage "
-                    f"{stage} with {mixer.to_dict()}, which {space.name} may have. Build it with acmix profile --space "
-                    f"{space.name} --build-table FILE."
+                    f"{stage} with {mixer.to_dict()}, which {space.name} may have. Build it with `acmix latency "
+                    f"--space {space.name} --out FILE`."
                 )
 
 

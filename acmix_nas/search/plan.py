@@ -13,6 +13,7 @@ from acmix_nas.errors import CostError, UsageError
 from acmix_nas.fields import Origin
 from acmix_nas.metrics import COSTS, TOP1, Metric
 from acmix_nas.record import StudyHeader
+from acmix_nas.samplers.make import check_sampler
 from acmix_nas.search.candidates import SAMPLER
 from acmix_nas.search.objectives import Prices, check_covers, check_table
 from acmix_nas.search.rungs import rungs_of
@@ -28,7 +29,7 @@ ROOM = 1.1
 DRAWN = 32
 """Networks that stand for the first ones where a space names none."""
 PRUNED_FROM = 3
-"""Epochs of the smallest budget that is pruned unless told otherwise."""
+"""Epochs of the smallest budget that is pruned by default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +58,11 @@ class Plan:
         """Refuses a plan that a new study of the space cannot begin with.
 
         Raises:
-            UsageError: An objective or a limit needs a latency table.
+            UsageError: An objective or a limit needs a latency table, or there is no such sampler.
+            PluginError: The user's own sampler cannot be imported.
             CostError: The table is unreadable, or does not know the space.
         """
+        check_sampler(self.sampler or SAMPLER)
         table = self._load()
         check_table(self.objectives or (), self.limits or {}, table)
         if table is not None:
@@ -81,7 +84,7 @@ class Plan:
         }
 
     def reference(self, space: Space, first: Mapping[str, Values]) -> dict[str, float]:
-        """The reference point that the hypervolume of a new study is told by.
+        """The reference point of the hypervolume of a new study.
 
         Args:
             space: The space.
@@ -130,7 +133,7 @@ class Plan:
 def reference(
     space: Space, first: Mapping[str, Values], objectives: Sequence[str], prices: Prices, *, metric: Metric = TOP1
 ) -> dict[str, float]:
-    """Objective -> its value at the point that hypervolumes are told by: known before any training, it never moves.
+    """Objective -> its value at the reference point of the hypervolume: known before any training, it never moves.
 
     That is the worst score, and `ROOM` times the largest cost of the first networks. Of what is to be large, images a
     second, it is the least of them divided by `ROOM`. A metric without a worst and a best value has no such point, and

@@ -88,9 +88,9 @@ class Pruning:
             if off != (rung in self._off):
                 self._off ^= {rung}
                 told.append(
-                    f"pruning after epoch {rung} is switched {'off' if off else 'on again'}: on trials that are never "
-                    f"pruned, the rank correlation with the final score is at least {bound:.2f} (95 % bound; "
-                    f"{LEAST_CORRELATION} is asked for)"
+                    f"pruning after epoch {rung} is switched {'off' if off else 'on again'}: on trials that are "
+                    f"never pruned, the rank correlation with the final score is at least {bound:.2f} (95 % "
+                    f"bound; {LEAST_CORRELATION} is required)"
                 )
         for text in told:
             log.info(text)

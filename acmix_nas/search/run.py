@@ -25,7 +25,7 @@ from acmix_nas.train.trial import shared_record
 log = logging.getLogger(__name__)
 
 MOST_LOST = 3
-"""After so many lost workers a trial has failed."""
+"""A trial that lost this many workers has failed."""
 
 
 def search(
@@ -39,7 +39,7 @@ def search(
     stop: Stop | None = None,
     prices: Prices | None = None,
 ) -> bool:
-    """Runs a study until it has so many trials, or is asked to stop.
+    """Runs a study until it has this many trials, or is asked to stop.
 
     A trial that was left running goes on from its last epoch, with its number and its seeds: with one worker the study
     then is what it would have been without the interrupt.
@@ -55,7 +55,7 @@ def search(
         prices: Exact costs of the space's networks; counted without latency by default.
 
     Returns:
-        False if every network of the space was tried before there were so many trials.
+        False if every network of the space was tried before there were this many trials.
     """
     executor = executor or SerialExecutor(setting)
     prices = prices or Prices(setting.input_size)
@@ -101,7 +101,7 @@ class _Driver:
             self._remember(record)
 
     def run(self, trials: int) -> bool:
-        """Runs until there are so many trials, nothing is left to try, or someone asks to stop."""
+        """Runs until there are enough trials, nothing is left to try, or someone asks to stop."""
         total = trials + sum(record.origin is not None for record in self._study.records())
         self._judge()
         while True:
@@ -134,7 +134,7 @@ class _Driver:
         """A trial that began and is in no worker: its driver or its worker died."""
         for trial in self._study.running():
             if trial.number not in self._jobs and not self._pruning.is_paused(trial):
-                log.info("trial %d was interrupted; it goes on from its last epoch", trial.number)
+                log.info("trial %d was interrupted; it continues from its last epoch", trial.number)
                 return self._job(trial)
         return None
 
@@ -145,7 +145,7 @@ class _Driver:
             return None
         number, until = found
         self._study.carry_on(number, until)
-        log.info("trial %d goes on to epoch %d", number, until or self._setting.budget.epochs)
+        log.info("trial %d continues to epoch %d", number, until or self._setting.budget.epochs)
         return self._job(self._study.trials()[number])
 
     def _new(self, total: int) -> Job | None:
@@ -158,7 +158,7 @@ class _Driver:
         label, values = drawn
         number = self._study.start(*encode(self._space, values), label, until=self._pruning.first_stop(label))
         job = self._job(self._study.trials()[number])
-        log.info("trial %d begins: %s, %s", number, label, job.arch.id)
+        log.info("trial %d starts: %s, %s", number, label, job.arch.id)
         return job
 
     def _job(self, trial: FrozenTrial) -> Job:
@@ -251,7 +251,7 @@ class _Driver:
         return copied_trial(trial, TrialState.COMPLETE, values_of(self._study.header.measures, score, record.cost))
 
     def _step(self, number: int, progress: Progress) -> None:
-        self._callbacks.step(progress)
+        self._callbacks.step(number, progress)
         self._halt_if_asked()
 
     def _halt_if_asked(self) -> None:

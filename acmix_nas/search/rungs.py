@@ -9,13 +9,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from acmix_nas.front import Point, hypervolume
 
 Array: TypeAlias = NDArray[Any]
 
 ETA = 3
-"""One of so many trials goes on from a rung."""
+"""One trial of this many continues from a rung."""
 PROTECTED_SHARE = 0.1
 """Share of trials that are trained to the end whatever a rung says, so that the rung can be judged."""
 LEAST_CORRELATION = 0.5
@@ -41,7 +42,7 @@ def leaders(points: Mapping[int, Point]) -> list[int]:
     """The trials that go on from a rung: the best of every `ETA`, best first.
 
     They are ranked by what they could still add to the front: first the trials that nothing beats, then those that
-    only these beat, and so on; among equals the best score, then whichever adds most hypervolume to those before it.
+    only these beat, and so on; among equals the best score, then the one that adds most hypervolume to those before it.
     With one objective this is the order of scores.
 
     Args:
@@ -76,7 +77,7 @@ def lower_bound(pairs: Sequence[tuple[float, float]]) -> float | None:
     """
     if len(pairs) < LEAST_JUDGED:
         return None
-    early, final = (_ranks(np.array(column)) for column in zip(*pairs, strict=True))
+    early, final = (rankdata(column) for column in zip(*pairs, strict=True))
     spread = early.std() * final.std()
     rho = float(((early - early.mean()) * (final - final.mean())).mean() / spread) if spread else 0.0
     z = math.atanh(min(max(rho, -0.999999), 0.999999))
@@ -99,7 +100,7 @@ def _beats(values: Array) -> Array:
 
 
 def _by_gain(values: Array, count: int) -> list[int]:
-    """Indices of `count` of a layer: the best score, then greedily whichever adds most hypervolume to those before it.
+    """Indices of `count` of a layer: the best score, then greedily the one that adds most hypervolume.
 
     A gain only falls as others are chosen, so that an old one is an upper bound (Minoux 1978).
     """
@@ -118,11 +119,3 @@ def _by_gain(values: Array, count: int) -> list[int]:
         order.append(index)
         volume += gain
     return order
-
-
-def _ranks(values: Array) -> Array:
-    """Ranks, equal values sharing the mean of theirs."""
-    _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    ranks: Array = (last - (counts - 1) / 2)[where]
-    return ranks

@@ -36,7 +36,7 @@ class Brought:
 
     def __str__(self) -> str:
         left = "; ".join(f"{count} left: {reason}" for reason, count in self.left.items())
-        return f"{self.count} trials of {self.study} are brought over{'; ' + left if left else ''}"
+        return f"{self.count} trials of {self.study} are copied{'; ' + left if left else ''}"
 
 
 def bring_over(
@@ -56,7 +56,9 @@ def bring_over(
     limits = Limits(study.header.settings.get("limits", {}))
     there = {record.arch_id for record in study.records()}
     for record in records:
-        reason = _reason_against(record, setting) or _reason_of_space(record, space, prices, limits, there)
+        reason = _reason_against(record, setting, study.header) or _reason_of_space(
+            record, space, prices, limits, there
+        )
         if reason:
             brought.left[reason] += 1
             continue
@@ -68,12 +70,14 @@ def bring_over(
     return brought
 
 
-def _reason_against(record: TrialRecord, setting: Setting) -> str | None:
+def _reason_against(record: TrialRecord, setting: Setting, header: StudyHeader) -> str | None:
     """Why a score cannot stand beside those of the new study."""
     if record.status != "complete":
         return record.status
     if record.split != setting.split:
         return f"scored on {record.split} images"
+    if (record.task, record.metric) != (setting.task, header.metric.name):
+        return f"scored by {record.metric} of {record.task}"
     here = setting.splits.like(record.data.get("fingerprint")).to_dict()
     pairs: list[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = [
         ("data", _data(record.data), _data(here)),

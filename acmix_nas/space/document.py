@@ -1,4 +1,4 @@
-"""YAML read with its line numbers, so that every mistake is told as file, line and field."""
+"""YAML read with its line numbers, so that every mistake is reported with file, line and field."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

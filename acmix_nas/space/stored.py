@@ -1,6 +1,7 @@
 """The space of a search as its header has it."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from acmix_nas.errors import AcmixError, RecordError
@@ -42,6 +43,19 @@ def space_of(header: StudyHeader) -> Space:
     except (AcmixError, LookupError, TypeError) as error:  # a choice of a stage that is not there, a mixer's odd field
         raise origin.wrong(f"no networks are built by it: {error}") from error
     return space
+
+
+def definition(space: Space) -> dict[str, Any]:
+    """What decides the networks of a space: the header of a study keeps it, and `space_of` reads it."""
+    return {
+        "host": space.host,
+        "widths": list(space.widths),
+        "depths": list(space.depths),
+        "input_size": space.input_size,
+        "conv_on": space.conv_on,
+        "fixed": [dict(fields) for fields in space.fixed],
+        "choices": {choice.name: asdict(choice) for choice in space.choices},
+    }
 
 
 _VALUE = Rule("a word or a whole number", lambda value: type(value) in (str, int))

@@ -48,9 +48,7 @@ def check_free(out: Path, name: str) -> None:
     """
     folder = study_folder(out, name)
     if has_study(folder) and not is_unborn(folder):
-        raise StudyError(
-            f"the study {name!r} exists in {out}; add --resume to go on with it, or choose another --study."
-        )
+        raise StudyError(f"the study {name!r} exists in {out}; add --resume to continue it, or choose another --study.")
 
 
 def _make_folder(folder: Path) -> bool:

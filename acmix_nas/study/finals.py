@@ -88,8 +88,8 @@ def fix_list(folder: Path, candidates: Callable[[], list[Candidate]], *, top: in
     fixed, found = _read_list(path)
     if fixed != top:
         raise StudyError(
-            f"the list in {path} was fixed with --top {fixed}, before its networks were trained; choosing again, with "
-            f"their scores known, would bias them. Say --top {fixed}, or remove {LIST} and {FINALS}."
+            f"the list in {path} was fixed with --top {fixed}, before its networks were trained; a new choice, "
+            f"with their scores known, would be biased. Use --top {fixed}, or remove {LIST} and {FINALS}."
         )
     return found
 
@@ -148,8 +148,10 @@ class FreshRecords(NamedTuple):
         )
 
 
-def sort_fresh(records: Sequence[TrialRecord], settings: Mapping[str, Any], *, seed: int | None = None) -> FreshRecords:
-    """Keeps apart what may not be averaged: another split, data, proxy or budget, a seed that is not fresh.
+def sort_fresh(
+    records: Sequence[TrialRecord], settings: Mapping[str, Any], *, seed: int | None = None, metric: str | None = None
+) -> FreshRecords:
+    """Keeps apart what may not be averaged: another split, metric, data, proxy or budget, a seed that is not fresh.
 
     Of two complete trainings of one network with one seed the first is kept.
 
@@ -157,6 +159,7 @@ def sort_fresh(records: Sequence[TrialRecord], settings: Mapping[str, Any], *, s
         records: What finals.jsonl holds, in its order.
         settings: Of the search: "data" (the fingerprint), "budget" and "proxy"; what is missing is not compared.
         seed: Seed of the search.
+        metric: Name of its metric; None if that is not compared.
     """
     kept: list[TrialRecord] = []
     refused = []
@@ -164,6 +167,8 @@ def sort_fresh(records: Sequence[TrialRecord], settings: Mapping[str, Any], *, s
     for record in records:
         cell = (record.arch_id, record.seeds.get("init"))
         reason = _difference(record, settings, seed)
+        if reason is None and metric is not None and record.metric != metric:
+            reason = f"its scores are {record.metric}, the study's {metric}"
         if reason is None and record.status == "complete" and cell in done:
             reason = "the same network was trained with this seed before"
         if reason is None:

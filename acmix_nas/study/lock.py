@@ -67,7 +67,7 @@ def _file(folder: Path, name: str) -> Iterator[FileIO]:
 
 
 def _lock(stream: FileIO, path: Path) -> bool:
-    """Locks a file; tries again for a moment, since whoever looks whether it is locked holds it just so long."""
+    """Locks a file; tries again for a moment, since a process that only checks the lock holds it that long."""
     for _ in range(TRIES):
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -84,7 +84,7 @@ def _lock(stream: FileIO, path: Path) -> bool:
 
 
 def _has_name(stream: FileIO, path: Path) -> bool:
-    """Whether the file still has that name: whoever held it has removed it meanwhile."""
+    """Whether the file still has that name: the process that held it may have removed it."""
     with suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(stream.fileno()), path.stat())
     return False

@@ -7,6 +7,9 @@ from typing import Any
 from acmix_nas.errors import StudyError
 from acmix_nas.record import StudyHeader
 
+UNSAID = {"task": "classification"}
+"""Settings of the studies of 0.1, which do not say them."""
+
 
 def check_same(header: StudyHeader, settings: Mapping[str, Any]) -> None:
     """Refuses to continue a study whose settings are no longer the same.
@@ -15,7 +18,7 @@ def check_same(header: StudyHeader, settings: Mapping[str, Any]) -> None:
         StudyError: The message names what differs.
     """
     for name, now in settings.items():
-        for path, then, here in differences(name, header.settings.get(name), now):
+        for path, then, here in differences(name, header.settings.get(name, UNSAID.get(name)), now):
             raise StudyError(
                 f"the study {header.name!r} was made with {path} = {then}, now it is {here}; results of the two "
                 "cannot be mixed in one study. Leave the option out, or start a new --study."

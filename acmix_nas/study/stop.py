@@ -23,7 +23,7 @@ class Stop:
 
     Args:
         folder: The study's folder, where `acmix stop` leaves its file; None for no such file.
-        hours: The study is stopped after so many hours.
+        hours: The study is stopped after this many hours.
     """
 
     def __init__(self, folder: Path | None = None, *, hours: float | None = None) -> None:

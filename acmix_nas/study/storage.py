@@ -25,7 +25,7 @@ Begin: TypeAlias = Callable[[optuna.storages.RDBStorage, bool], None]
 VARIABLE = "ACMIX_STORAGE"
 MOUNTS = Path("/proc/mounts")
 SHARED = re.compile(
-    r"nfs\d?|cifs|smbfs|smb\d|lustre|ceph|beegfs|gpfs|afs|glusterfs|pvfs2|orangefs"
+    r"nfs\d?|cifs|smbfs|smb\d|9p|lustre|ceph|beegfs|gpfs|afs|glusterfs|pvfs2|orangefs"
     r"|fuse\.(sshfs|ceph|ceph-fuse|glusterfs|rclone|s3fs|gcsfuse|juicefs)"
 )
 """Types of network file systems, whose locks SQLite cannot rely on (https://www.sqlite.org/faq.html#q5)."""
@@ -52,7 +52,7 @@ def make_storage(folder: Path, url: str | None, begin: Begin) -> optuna.storages
     Args:
         folder: The study's folder, which this process holds.
         url: URL of a database, remembered without its password; None for SQLite in the folder.
-        begin: Fills the storage. It is told whether a process that was killed may have filled the same one before.
+        begin: Fills the storage. Its argument says whether a killed process may have filled the same one before.
 
     Raises:
         StudyError: It cannot be reached, or would be SQLite on a network file system.

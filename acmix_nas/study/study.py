@@ -100,14 +100,14 @@ class Study:
         if not has_study(folder):
             raise StudyError(f"there is no study in {folder}: it has no {DATABASE}.{_others(folder)}")
         if is_unborn(folder):
-            raise StudyError(f"the study in {folder} was killed before it began; start it again, without --resume.")
+            raise StudyError(f"the study in {folder} was killed before it started; start it again without --resume.")
         try:
             rdb = find_storage(folder, storage)
             names, name = optuna.get_all_study_names(rdb), study_name(folder)
             if len(names) > 1 and name not in names:
                 raise StudyError(
                     f"the storage of the study in {folder} has {', '.join(names)}, and none named {name!r}; "
-                    "give the folder the name of its study again."
+                    "rename the folder to the name of its study."
                 )
             return cls(folder, rdb, names[0] if len(names) == 1 else name)
         except StudyError:

@@ -7,13 +7,14 @@ my_lab.regression:TASK.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, TypeAlias
+from os import PathLike
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import torch
 from torch import nn
 
 from acmix_nas import plugins, registry
-from acmix_nas.data import Indices, Part, Source, Splits, StoredImages, Targets
+from acmix_nas.data import Indices, Part, Source, Splits, StoredImages, Targets, load_splits
 from acmix_nas.errors import AcmixError, UsageError
 from acmix_nas.metrics import Metric, find_metric
 from acmix_nas.sizes import Pair
@@ -52,7 +53,7 @@ class Backbone:
     """A network that is still to be built.
 
     Attributes:
-        classifier: Builds it with a linear head of so many outputs: (B, C, H, W) -> (B, outputs).
+        classifier: Builds it with a linear head of this many outputs: (B, C, H, W) -> (B, outputs).
         features: Builds it without a head: (B, C, H, W) -> a list of maps (B, C_i, H_i, W_i), with timm's
             `feature_info`.
     """
@@ -86,7 +87,7 @@ class Task(ABC):
     """What networks learn: targets, head, loss and scores. It keeps nothing of a training.
 
     Attributes:
-        metrics: What `scores` tells; the first is the one that a study looks at unless it is told otherwise.
+        metrics: The metrics that `scores` returns; the first is the default of a study.
     """
 
     metrics: ClassVar[tuple[Metric, ...]]
@@ -145,7 +146,7 @@ class Task(ABC):
 
     @abstractmethod
     def scores(self, tally: torch.Tensor, images: int) -> Mapping[str, float]:
-        """The values of `metrics`, by name, from the sum of the tallies of so many images."""
+        """The values of `metrics`, by name, from the summed tallies of this many images."""
 
 
 def load_task(name: str) -> Task:
@@ -163,6 +164,11 @@ def load_task(name: str) -> Task:
         )
     task: Task = registry.load(FOLDER, name).TASK
     return task
+
+
+def load_images(task: str, source: str | PathLike[str] | None, **options: Any) -> Splits:
+    """`acmix_nas.data.load_splits` with the targets of a task, whose name another process can load it by."""
+    return load_splits(source, reads=load_task(task), **options)
 
 
 def pick_metric(task: Task, name: str | None) -> Metric:

@@ -54,7 +54,7 @@ class Budget:
         weight_decay: Of matrices and kernels; everything else has none. Decoupled in "adamw".
         label_smoothing: Share of the target spread over all classes.
         warmup: Share of the steps over which the learning rate rises.
-        steps: Ends the last epoch after so many optimizer steps in all; None for whole epochs.
+        steps: Ends the last epoch after this many optimizer steps in total; None for whole epochs.
         clip_norm: Largest norm of the gradient; None for any.
         max_shift: An image moves by up to this share of its extent; half of them are mirrored too.
         crop: Smallest and largest share of an image's area that is cut out and scaled; None for the whole image.
@@ -98,7 +98,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         if wrong := list(self._wrong()):
-            raise RecipeError(f"a training recipe cannot be so: {'; '.join(wrong)}.")
+            raise RecipeError(f"the training recipe is invalid: {'; '.join(wrong)}.")
 
     @classmethod
     def of_proxy(cls, proxy: Proxy, *, images: int, device: str) -> Self:

@@ -39,7 +39,7 @@ class Recipe:
     input_size: int | None
 
     def budget(self, *, images: int, **changes: Any) -> Budget:
-        """The recipe for so many images, with some fields changed.
+        """The recipe for a number of images, with some fields changed.
 
         The warm-up keeps its share of the epochs, and the learning rate its ratio to the batch size unless it is given.
 

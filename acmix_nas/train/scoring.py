@@ -69,7 +69,7 @@ def score(
 
 def nan_images(outputs: Any) -> torch.Tensor:
     """Number of images whose outputs hold NaN."""
-    flags = [tensor.isnan().flatten(1).any(1) for tensor in tensors_of(outputs)]
+    flags = [tensor.isnan().reshape(len(tensor), -1).any(1) for tensor in tensors_of(outputs)]
     return torch.stack(flags).any(0).sum()
 
 
@@ -87,8 +87,9 @@ def check_weights(network: nn.Module) -> None:
     wrong = [name for name, flag in zip(whole, flags, strict=True) if not flag]
     if wrong:
         raise NotFiniteError(
-            f"{len(wrong)} of {len(whole)} tensors of the weights hold NaN or infinity, the first is {wrong[0]}; a "
-            "score of them says nothing. Take another checkpoint, or train with a smaller learning rate."
+            f"{len(wrong)} of {len(whole)} tensors of the weights contain NaN or infinity, the first is "
+            f"{wrong[0]}; their score would mean nothing. Take another checkpoint, or train with a smaller "
+            "learning rate."
         )
 
 
@@ -104,8 +105,9 @@ def check_outputs(wrong: int, images: int) -> None:
     """
     if wrong:
         raise NotFiniteError(
-            f"the network's outputs hold NaN for {wrong:,} of {images:,} images; a score of them says nothing. "
-            "Its values leave the range of the precision: score it in fp32, or train with a smaller learning rate."
+            f"the network's outputs contain NaN for {wrong:,} of {images:,} images; their score would mean "
+            "nothing. Its values leave the range of the precision: score it in fp32, or train with a smaller "
+            "learning rate."
         )
 
 

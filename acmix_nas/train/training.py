@@ -340,4 +340,4 @@ def _save_if_possible(training: Training, checkpoint: Path) -> None:
     try:
         training.save(checkpoint)
     except DiskError as error:
-        log.warning("epoch %d is not kept for a resume: %s", len(training.progress.scores), error)
+        log.warning("epoch %d was not saved for --resume: %s", len(training.progress.scores), error)

@@ -152,7 +152,7 @@ def build_proxy(arch: Arch, setting: Setting, *, drop_path_rate: float = 0.0) ->
     shrunk = setting.proxy.shrink(arch)
     backbone = Backbone(
         classifier=lambda outputs: build_model(shrunk, num_classes=outputs, **options),
-        features=lambda: build_features(shrunk, **options),
+        features=lambda: build_features(shrunk, feature_cls="getter", **options),
     )
     return load_task(setting.task).build(backbone, setting.splits)
 

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,8 @@ GROUND = (
 def test_samplers_work_without_the_rest_of_the_package():
     code = f"""
 import sys
+from importlib import import_module
+from pathlib import Path
 import optuna
 from acmix_nas.samplers import HammingGPSampler, make_sampler
 from acmix_nas.space import load_space
@@ -90,3 +93,25 @@ def test_no_module_imports_private_names_of_another_module():
                 where = package.parent.joinpath(*str(node.module).split("."))
                 private = [name.name for name in node.names if name.name.startswith("_") and not where.is_dir()]
                 assert not private, f"{file}:{node.lineno} imports {private} of {node.module}"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_imports_no_other_command(command):
+    """What commands share is in cli/_*.py."""
+    file = Path(import_module(f"acmix_nas.cli.{command}").__file__ or "")
+    imports = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
+    rooms = [f"{node.module}." for node in imports if (node.module or "").startswith("acmix_nas.cli.")]
+    assert rooms
+    assert all(room.startswith("acmix_nas.cli._") for room in rooms)
+
+
+EXPERIMENTS = sorted((Path(__file__).parents[2] / "acmix_nas" / "experiments").rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)
+def test_an_experiment_knows_no_terminal(file):
+    tree = ast.parse(file.read_text())
+    names = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    names += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    assert not {name.split(".")[0] for name in names} & {"click", "rich"}
+    assert not any(name.startswith("acmix_nas.cli") for name in names)

@@ -2,17 +2,17 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from acmix_nas.cli import acmix
-from acmix_nas.cli.ablate import _with_budget
 from acmix_nas.cli.ablate import ablate as command
 from acmix_nas.errors import AcmixError, SpaceError, StudyError, UsageError
 from acmix_nas.executors import Job
-from acmix_nas.experiments.ablation import run
+from acmix_nas.experiments.ablation import AblationOptions, cells
 from acmix_nas.record import TrialRecord
 from acmix_nas.train import Progress, Setting
 
@@ -23,7 +23,7 @@ QUICK = ["--epochs", "1", "--proxy-images", "32", "--proxy", "cpu", "--device", 
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., object]:
     """Runs a command in an empty folder: its exit code and what it prints. Timing has tests of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run, "throughputs", lambda archs, **_options: dict.fromkeys(archs, 10.0))
+    monkeypatch.setattr(cells, "throughputs", lambda archs, **_options: dict.fromkeys(archs, 10.0))
 
     def called(*words: object) -> tuple[int, str]:
         capsys.readouterr()
@@ -47,7 +47,7 @@ def test_help_names_its_options() -> None:
         (["conv_on", "--host", "pvt"], SpaceError, "nothing can be compared"),
     ],
 )
-def test_a_wrong_call_is_told_before_anything_is_made(
+def test_a_wrong_call_is_refused_before_anything_is_made(
     words: list[str], kind: type[AcmixError], said: str, tmp_path: Path
 ) -> None:
     done = CliRunner().invoke(command, [*words, "--out", str(tmp_path / "out")])
@@ -57,14 +57,13 @@ def test_a_wrong_call_is_told_before_anything_is_made(
 
 
 def test_flags_win_over_the_file_and_the_file_over_defaults() -> None:
-    asked = {"proxy": None, "epochs": 2, "proxy_images": None, "seed": 1}
-    told = _with_budget(asked, {"epochs": 9, "images": 300})
-    assert told == {"proxy": None, "epochs": 2, "proxy_images": 300, "seed": 1}
+    asked = AblationOptions(table="shift", epochs=2, seed=1)
+    assert asked.with_budget({"epochs": 9, "images": 300}) == replace(asked, proxy_images=300)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("on_few_images")
-def test_a_table_of_ones_own_grows_and_is_reused(tmp_path: Path, call: Callable[..., tuple[int, str]]) -> None:
+def test_a_users_table_grows_and_is_reused(tmp_path: Path, call: Callable[..., tuple[int, str]]) -> None:
     """Rows, seeds, another study's cells, columns, forms and a refusal, in one go."""
     table = tmp_path / "mine.yaml"
     table.write_text("space: swin_t\nbase: paper\nbaseline: att\naxes: {combine: [att, conv]}\nseeds: 1\n")
@@ -91,19 +90,19 @@ def test_a_table_of_ones_own_grows_and_is_reused(tmp_path: Path, call: Callable[
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("on_few_images")
-def test_a_failed_cell_blocks_its_row_and_the_command_says_so(
+def test_a_failed_cell_leaves_its_row_without_a_claim(
     call: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = run.run_job
+    train = cells.run_job
 
     def failing(job: Job, setting: Setting, on_step: Callable[[Progress], object]) -> TrialRecord:
         fails = job.label == "image" and job.seeds["init"] == 1
         return train(job, setting, (lambda progress: 1 / 0) if fails else on_step)
 
-    monkeypatch.setattr(run, "run_job", failing)
+    monkeypatch.setattr(cells, "run_job", failing)
     code, text = call("ablate", "conv_on", *QUICK, "--seeds", 2, "--format", "json")
     assert code == 3
     table = json.loads(text)
     assert [row["verdict"] for row in table["rows"]] == ["baseline", "no claim: failed seeds"]
-    assert "Failed seeds: image (1). Nothing is claimed of these rows." in table["notes"]
+    assert "Failed seeds: image (1). These rows get no verdict." in table["notes"]
     assert Path("reports/conv_on-001/report.html").is_file()

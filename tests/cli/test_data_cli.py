@@ -55,7 +55,7 @@ def test_describe_counts_what_is_not_read(images):
     (images / "train" / "red" / "self").symlink_to(".")
     text = run("data", "describe", images)
     assert "not read: 2 .heic, 1 .txt" in text
-    assert re.search(r"note: 1 links in .*/train to folders that are read already, .*: red/self", text)
+    assert re.search(r"note: 1 links in .*/train to folders that are already read, .*: red/self", text)
     found = json.loads(run("data", "describe", images, "--json"))
     assert found["passed_over"] == {".heic": 2, ".txt": 1}
     assert len(found["notes"]) == 1
@@ -86,7 +86,7 @@ def test_a_subset_is_a_source(images, tmp_path, monkeypatch):
     words = ("data", "subset", "--data", images, "--classes", 2, "--images-per-class", 9, "--size", 8, "--out", store)
     text = run(*words, "--search-images", 10)
     assert "2 classes, 18 train, 10 search, 6 report images of 8 px" in text
-    assert "turned into upright 8-bit RGB:" in text
+    assert "converted to upright 8-bit RGB:" in text
     index = json.loads((store / "index.json").read_text())
     assert index["command"] == "acmix data subset"
     assert index["recipe"]["seed"] == 0
@@ -185,4 +185,4 @@ def test_an_interrupt_says_how_to_go_on(images, tmp_path, monkeypatch):
     monkeypatch.setattr("acmix_nas.data.write_store", interrupted)
     result = CliRunner().invoke(acmix, ["data", "subset", "--data", str(images), "--out", str(tmp_path / "store")])
     assert result.exit_code == 1  # click's own; main() makes it 130
-    assert "interrupted; the same command goes on" in result.stderr
+    assert "interrupted; the same command continues" in result.stderr

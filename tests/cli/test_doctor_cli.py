@@ -1,15 +1,13 @@
 """`acmix doctor`: what it finds here, and what it says where something is wrong."""
 
-import importlib
 import json
 
 import pytest
 import torch
 from profile_pieces import run
 
+from acmix_nas.experiments import doctor
 from acmix_nas.train import gradients
-
-doctor = importlib.import_module("acmix_nas.cli.doctor")
 
 
 def test_doctor_finds_this_machine_in_order(tmp_path):
@@ -55,17 +53,9 @@ def test_doctor_says_which_kernels_training_does_without(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_doctor_fails_with_the_fix(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "LEAST_FREE", 1e30)
-    monkeypatch.setattr(doctor, "file_system_type", lambda folder: "nfs4")
+    monkeypatch.setattr(doctor, "file_system", lambda folder: "nfs4")
     result = run("doctor", "--out", str(tmp_path))
     assert result.exit_code == 1
     assert "failed  output folder" in result.stdout
     assert "fix: free" in result.stdout
     assert "warning file system: nfs4, a network file system" in result.stdout
-
-
-def test_the_deepest_mount_holds_a_folder(tmp_path):
-    mounts = tmp_path / "mounts"
-    mounts.write_text(f"/dev/sda / ext4 rw 0 0\nserver:/x {tmp_path} nfs4 rw 0 0\nproc /proc proc rw 0 0\n")
-    assert doctor.file_system_type(tmp_path / "a", mounts) == "nfs4"
-    assert doctor.file_system_type(tmp_path.parent, mounts) == "ext4"
-    assert doctor.file_system_type(tmp_path, tmp_path / "none") is None

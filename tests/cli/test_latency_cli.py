@@ -1,4 +1,4 @@
-"""`acmix profile --build-table` and `--latency-table`, from a space file to the row of a network."""
+"""`acmix latency` and `acmix profile --latency-table`, from a space file to the row of a network."""
 
 import json
 
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
     """A space, the table that the command builds of it, and one of its networks."""
     folder = tmp_path_factory.mktemp("latency")
     (folder / "tiny.yaml").write_text(SPACE)
-    result = run("--space", folder / "tiny.yaml", "--build-table", folder / "table.json", "--json")
+    result = call("latency", "--space", folder / "tiny.yaml", "--out", folder / "table.json", "--json")
     assert result.exit_code == 0, result.output
     (folder / "said.json").write_text(result.stdout)
     space = load_space(folder / "tiny.yaml")
@@ -46,12 +46,20 @@ def folder(tmp_path_factory):
     return folder
 
 
+def call(*words):
+    return CliRunner().invoke(acmix, list(map(str, words)))
+
+
 def run(*args):
-    return CliRunner().invoke(acmix, ["profile", *map(str, args)])
+    return call("profile", *args)
 
 
 def failure(*args):
-    result = run(*args)
+    return refusal("profile", *args)
+
+
+def refusal(*words):
+    result = call(*words)
     assert isinstance(result.exception, AcmixError), result.output
     assert result.exception.exit_code == 2
     return str(result.exception)
@@ -88,7 +96,15 @@ def test_a_table_of_another_space_or_another_run_is_refused(folder):
     assert "cannot be read" in failure(folder / "best.yaml", "--latency-table", folder / "none.json")
 
 
-def test_what_does_not_go_together_is_told(folder, tmp_path):
+def test_conflicting_options_are_refused(folder, tmp_path):
+    file = tmp_path / "table.json"
+    words = ("latency", "--out", file, "--space")
+    assert "there is no space 'swin'" in refusal(*words, "swin")
+    assert "no folder" in refusal("latency", "--space", "swin_t", "--out", tmp_path / "none" / "table.json")
+    assert not file.exists()
+
+
+def test_what_0_1_called_a_profile_of_a_space_is_still_taken(folder, tmp_path):
     file = tmp_path / "table.json"
     assert "give both" in failure("--space", "swin_t")
     assert "give both" in failure("--build-table", file)
@@ -100,5 +116,7 @@ def test_what_does_not_go_together_is_told(folder, tmp_path):
     )
     assert "there is no space 'swin'" in failure("--space", "swin", "--build-table", file)
     assert "hides them" in failure("--space", folder / "tiny.yaml", "--build-table", file, "--train")
-    assert "no folder" in failure("--space", "swin_t", "--build-table", tmp_path / "none" / "table.json")
+    told = run("--space", "swin_t", "--build-table", tmp_path / "none" / "table.json")
+    assert "no folder" in str(told.exception)
+    assert "is now acmix latency --space SPACE --out FILE" in told.stderr
     assert not file.exists()

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from acmix_nas.cli import _display as display
-from acmix_nas.cli import _train_display as train_display
-from acmix_nas.cli import follow
 from acmix_nas.cli._next_command import PLACES, command, out_words, storage_words, study_words, typed
 from acmix_nas.cli.search import search
-from acmix_nas.experiments.ablation import run as ablate_run
+from acmix_nas.experiments import monitor
+from acmix_nas.experiments.ablation import cells
 from acmix_nas.search import Study
 
 TINY = Path(__file__).parent.parent / "faults" / "tiny.yaml"
@@ -30,7 +29,7 @@ def acmix(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     for name in ("ACMIX_OUT", "ACMIX_STORAGE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(ablate_run, "throughputs", lambda archs, **_: dict.fromkeys(archs, 10.0))
+    monkeypatch.setattr(cells, "throughputs", lambda archs, **_: dict.fromkeys(archs, 10.0))
 
     def run(*words: object) -> tuple[int, str, str]:
         from acmix_nas.cli import main
@@ -78,7 +77,7 @@ def test_an_interrupted_search_is_finished_by_the_line_it_prints(acmix, interrup
     space, out = tmp_path / "a space's.yaml", tmp_path / ODD
     shutil.copy(TINY, space)
     asked = ("search", "--space", space.name, "--out", ODD, "--study", "it", *QUICK, "--trial-memory", "8.5G")
-    interrupted(follow.Follower, "end")
+    interrupted(monitor.Monitor, "end")
     code, _, err = acmix(*asked, "--trials", 2, "--executor", "process")
     assert code == 130, err
     (again,) = printed(err)
@@ -127,7 +126,7 @@ def test_a_renamed_and_moved_study_is_named_as_it_is_now(acmix, tmp_path):
         assert done[0] == 0, done
     folder = tmp_path / "elsewhere" / "a new name"
     assert len(lines(folder)) == 4
-    assert "acmix repeat 'a new name' 0 --out" in (folder / "report.html").read_text().replace("\\u0027", "'")
+    assert "acmix repeat 'a new name:0' --reports" in (folder / "report.html").read_text().replace("\\u0027", "'")
     assert not list((tmp_path / "reports").iterdir())
 
 
@@ -149,7 +148,7 @@ def test_hours_are_kept_too(acmix, tmp_path):
 def test_an_interrupted_table_is_not_enlarged_by_the_line_it_prints(acmix, interrupted, tmp_path):
     table = tmp_path / "my table.yaml"
     table.write_text("space: swin_t\nbase: paper\nbaseline: att\naxes: {combine: [att, conv]}\nseeds: 3\n")
-    interrupted(follow.Follower, "end")
+    interrupted(monitor.Monitor, "end")
     code, _, err = acmix("ablate", table.name, *QUICK, "--seeds", 2, "--columns", "row,n", "--format", "csv")
     assert code == 130, err
     (again,) = printed(err)
@@ -185,9 +184,9 @@ def test_interrupted_finalists_are_finished_by_the_line_they_print(acmix, interr
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("on_few_images")
-def test_an_interrupted_training_is_finished_and_scored_by_the_lines_it_prints(acmix, interrupted, tmp_path):
+def test_an_interrupted_training_is_finished_by_the_printed_command(acmix, interrupted, tmp_path):
     asked = ["--images", 32, "--batch-size", 16, "--input-size", 32, "--device", "cpu", "--out", ODD]
-    interrupted(train_display.Display, "epoch")
+    interrupted(display.TrainingDisplay, "epoch")
     code, _, err = acmix("train", "acmix_resnet26", *asked, "--epochs", 2)
     assert code == 130, err
     (again,) = printed(err)
@@ -240,7 +239,7 @@ def test_the_default_folder_is_named_where_the_environment_has_another(monkeypat
         ["--ray-address", "auto", "--executor", "ray"],
     ],
 )
-def test_where_it_trains_is_said_again(words, monkeypatch):
+def test_placement_options_are_printed_again(words, monkeypatch):
     monkeypatch.setenv("ACMIX_OUT", "from the environment")
     asked = ["--space", "swin_t", *words]
     with search.make_context("search", list(asked)) as context:

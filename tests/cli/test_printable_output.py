@@ -105,13 +105,15 @@ CALLS = [
     ("stop", EVIL),
     ("finalists", "sent"),
     ("finalists", EVIL),
+    ("repeat", "sent:0"),
+    ("repeat", "sent:99"),
+    ("repeat", EVIL),
     ("repeat", "sent", "0"),
-    ("repeat", "sent", "99"),
     ("profile", EVIL),
     ("profile", "arch.yaml"),
     ("profile", "sent:99"),
     ("profile", "--latency-table", "table.json"),
-    ("profile", "--space", f"{NAME}.yaml", "--build-table", "x.json"),
+    ("latency", "--space", f"{NAME}.yaml", "--out", "x.json"),
     ("export", EVIL, "--format", "torch", "--out", "x"),
     ("export", "arch.yaml", "--format", "torch", "--out", "x"),
     ("train", EVIL),
@@ -146,7 +148,7 @@ CALLS = [
 
 
 @pytest.mark.parametrize("words", CALLS, ids=lambda words: re.sub(r"[^a-z_.: -]+", "?", " ".join(words)))
-def test_no_command_prints_what_a_terminal_acts_on(study, run, words):
+def test_no_command_prints_control_characters(study, run, words):
     shown, _ = run(*words)
     assert shown
     assert not ACTS.search(shown), repr(shown)
@@ -157,7 +159,7 @@ def test_every_command_is_among_them():
     assert {words[0] for words in CALLS} >= set(cli.COMMANDS) - {"models"}  # which reads nothing
 
 
-def test_no_file_of_a_report_holds_what_a_terminal_acts_on(study, run):
+def test_no_file_of_a_report_holds_control_characters(study, run):
     shown, code = run("report", "sent")
     assert code == 0, shown
     files = [file for file in study.iterdir() if file.suffix not in (".db", ".json", "")]

@@ -1,15 +1,15 @@
 """What `acmix profile` refuses and warns of, without measuring anything."""
 
-import importlib
 import subprocess
 import sys
 
 import pytest
+import torch
 from profile_pieces import failure, run
 
 from acmix_nas.cost import machine
-
-profile = importlib.import_module("acmix_nas.cli.profile")
+from acmix_nas.experiments import profile
+from acmix_nas.experiments.profile import ProfileCallbacks
 
 
 def test_an_ablation_names_its_own_networks():
@@ -23,7 +23,7 @@ def test_json_and_a_format_exclude_each_other():
 @pytest.mark.parametrize(
     ("path", "message"), [("bars.gif", "ends in .svg, .png, .pdf"), ("none/bars.svg", "no folder")]
 )
-def test_a_picture_that_cannot_be_written_is_told_at_once(path, message, tmp_path):
+def test_an_unwritable_picture_is_refused_at_once(path, message, tmp_path):
     result = run("profile", "--plot", str(tmp_path / path))
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.replace("│", " ").split())
@@ -44,7 +44,7 @@ def test_an_unknown_value_is_one_error_with_the_known_ones(option, value):
 
 
 @pytest.mark.parametrize("size", ["0", "x", "224x", "1x2x3", "-5"])
-def test_a_wrong_input_size_is_told(size):
+def test_a_wrong_input_size_is_refused(size):
     result = run("profile", f"--input-size={size}")
     assert result.exit_code == 2
     assert "a height, or a height and a width" in " ".join(result.stderr.split())
@@ -72,20 +72,44 @@ def test_an_implementation_needs_a_convolution_path():
 
 
 @pytest.mark.parametrize("sizes", ["0", "1,,2", "x", "1,-2", ""])
-def test_wrong_batch_sizes_are_told(sizes):
+def test_wrong_batch_sizes_are_refused(sizes):
     result = run("profile", "--batch-size", sizes)
     assert result.exit_code == 2
     assert "whole numbers from 1 up" in " ".join(result.stderr.split())
 
 
-def test_a_busy_gpu_is_told(monkeypatch):
-    busy = importlib.import_module("acmix_nas.cli._busy")
+def test_a_busy_gpu_is_reported(monkeypatch):
     monkeypatch.setattr(machine, "busy_cores", lambda: None)
     monkeypatch.setattr(machine, "gpu_state", lambda device: {"utilization.gpu": "35"})
-    warned = []
-    monkeypatch.setattr(busy, "_warn", warned.append)
-    assert busy.warn_when_busy("cuda") == {"busy_cores": None, "busy_gpu_percent": 35.0}
-    assert warned == ["others keep the GPU busy for 35 % of the time"]
+    callbacks = Warned()
+    assert profile.warn_when_busy("cuda", callbacks) == {"busy_cores": None, "busy_gpu_percent": 35.0}
+    assert "other processes keep the GPU busy for 35 % of the time" in callbacks.warned[0]
+
+
+class Warned(ProfileCallbacks):
+    def __init__(self):
+        self.warned = []
+
+    def warn(self, text):
+        self.warned.append(text)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("profile", "resnet18"),
+        ("latency", "--space", "swin_t", "--out", "table.json"),
+        ("train", "acmix_resnet26"),
+        ("search", "--space", "swin_t"),
+        ("ablate", "combine"),
+        ("data", "fidelity", "--space", "swin_t"),
+    ],
+)
+def test_a_gpu_that_is_not_there_is_refused_by_every_command(words, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert "--device cuda: torch sees no CUDA device here" in str(failure(*words, "--device", "cuda"))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("command", ["profile", "doctor"])

@@ -26,7 +26,7 @@ QUICKER = {
     "ablate": ["--seeds", "1", "--epochs", "1", "--proxy-images", "64"],
     "profile": ["--batch-size", "1", "--input-size", "64", "--time-limit", "0.2"],
     "train": ["--epochs", "1", "--images", "60", "--input-size", "32", "--seed", "14"],
-    "export": ["--input-size", "64"],
+    "export": ["--input-size", "64", "--shapes", "fixed"],
 }
 """The last of an option given twice counts: the same commands, with less to compute."""
 WORDS = ("--images", "--input-size", "--seed")

@@ -1,6 +1,7 @@
 """search, status, stop and finalists as a user types them."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -40,10 +41,10 @@ def studies(monkeypatch, tmp_path):
     from search_pieces import Curves, run, setting_of
     from study_pieces import SPACE, new_study
 
-    from acmix_nas.cli.search import _definition
+    from acmix_nas.space.stored import definition
 
     def make(name: str, trials: int, **settings):
-        study = new_study(tmp_path / "reports", name, space=_definition(SPACE), **settings)
+        study = new_study(tmp_path / "reports", name, space=definition(SPACE), **settings)
         run(study, Curves(setting_of(1)), trials=trials)
         study.optuna.set_user_attr("goal", trials)
         return study
@@ -60,8 +61,8 @@ def studies(monkeypatch, tmp_path):
             "--workers-per-gpu --executor --workers --storage --prune --sampler",
         ),
         ("finalists", "--top --seeds --gpus --workers --executor"),
-        ("status", "--out --json"),
-        ("stop", "--out --wait"),
+        ("status", "--reports --json"),
+        ("stop", "--reports --wait"),
     ],
 )
 def test_help_names_the_options(acmix, command, options):
@@ -103,7 +104,7 @@ def test_status_of_a_study_at_work(acmix, studies, tmp_path):
         assert "trials  2 of 9" in out
         code, _, err = acmix("stop", "busy")
         assert code == 0
-        assert "stops after its running epoch" in err
+        assert "stops after its current epoch" in err
         assert (study.folder / "stop").is_file()
 
 
@@ -134,7 +135,7 @@ def test_there_may_be_nothing_to_stop(acmix, studies):
     study = studies("idle", 1)
     code, out, _ = acmix("stop", "idle")
     assert code == 0
-    assert "nothing is at work" in out
+    assert "no process is working" in out
     assert not (study.folder / "stop").exists()
 
 
@@ -144,8 +145,8 @@ def test_there_may_be_nothing_to_stop(acmix, studies):
         (["--objectives", "macs"], "top1"),
         (["--objectives", "top1,latency_ms"], "--latency-table"),
         (["--max-latency-ms", "5"], "--latency-table"),
-        (["--max-macs", "much"], "as 5G"),
-        (["--max-macs", "-1G"], "as 5G"),
+        (["--max-macs", "much"], "e.g. 5G"),
+        (["--max-macs", "-1G"], "e.g. 5G"),
         (["--gpus", "none", "--device", "cuda"], "--gpus none"),
         (["--prune", "asha", *QUICK], "--prune asha"),
         (["--executor", "abacus"], "abacus"),
@@ -228,18 +229,18 @@ def test_a_warm_start_says_what_it_brought(acmix, tmp_path):
     words = ["search", "--space", "swin_t", "--trials", "1", "--study", "new", "--warm-start", "old", *QUICK]
     code, out, err = acmix(*words, "--json")
     assert code == 0, err
-    assert "2 trials of old are brought over" in err
+    assert "2 trials of old are copied" in err
     told = json.loads(out)
     assert [trial.get("origin") for trial in told["trials"]] == ["old:0", "old:1", None]
     code, _, err = acmix("search", "--space", "swin_t", "--trials", "1", "--study", "other", "--warm-start", "old",
                          "--epochs", "1", "--proxy-images", "30", "--proxy", "cpu")  # fmt: skip
     assert code == 0, err
-    assert "0 trials of old are brought over; 2 left: budget.images is 20 there and 30 here" in err
+    assert "0 trials of old are copied; 2 left: budget.images is 20 there and 30 here" in err
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("on_few_images")
-def test_a_database_of_ones_own_and_its_password(acmix, tmp_path):
+def test_a_database_url_and_its_password(acmix, tmp_path):
     url = f"sqlite:///{tmp_path / 'all.db'}"
     code, _, err = acmix("search", "--space", "swin_t", "--trials", "1", "--study", "far", "--storage", url, *QUICK)
     assert code == 0, err
@@ -258,3 +259,44 @@ def test_every_sampler_can_be_chosen():
 
     (option,) = (parameter for parameter in search.params if parameter.name == "sampler")
     assert tuple(option.type.choices) == SAMPLERS  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "words", [["status"], ["status", "demo"], ["stop", "demo"], ["report", "demo", "--format", "csv"]]
+)
+def test_looking_at_a_study_loads_no_torch(acmix, studies, words):
+    studies("demo", 2)
+    code = (
+        "import sys\n"
+        "from acmix_nas.cli import acmix\n"
+        f"acmix.main({words!r}, standalone_mode=False)\n"
+        "print([name for name in ('torch', 'timm', 'acmix_nas.train', 'acmix_nas.data') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert len(done.stdout.splitlines()) > 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("sampler", "gp", "'gp' is not one of"),
+        ("sampler", "that_lab.samplers:Mine", None),
+        ("executor", "threads", "'threads' is not one of"),
+        ("executor", "that_lab.executor", None),
+    ],
+)
+def test_one_of_ones_own_is_named_by_its_dotted_path(option, value, said, monkeypatch):
+    import click
+
+    from acmix_nas import plugins
+    from acmix_nas.cli.search import search
+
+    monkeypatch.setattr(plugins, "_allowed", set())
+    words = ["--space", "swin_t", f"--{option}", value]
+    if said:
+        with pytest.raises(click.BadParameter, match=said):
+            search.make_context("search", words)
+    else:
+        assert search.make_context("search", words).params[option] == value
+        assert plugins.allowed() == (value.partition(":")[0],)

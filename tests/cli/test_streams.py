@@ -54,7 +54,7 @@ def test_a_full_disk_behind_stdout_is_reported_at_the_end(tmp_path):
     done = say(tmp_path / "done", shell="> /dev/full")
     assert done.returncode == 1
     assert (tmp_path / "done").read_text() == "to the end"
-    assert b"Error: what was printed is not whole, stdout cannot be written: No space left" in done.stderr
+    assert b"Error: the output is incomplete, stdout cannot be written: No space left" in done.stderr
     assert b"Traceback" not in done.stderr
 
 
@@ -103,7 +103,7 @@ def test_the_log_notes_a_closed_pipe(caplog):
         sys.stdout.close()
         sys.stdout = before
     assert [record.getMessage() for record in caplog.records] == [
-        "nobody reads stdout any more (Broken pipe): what is printed there is dropped"
+        "nobody reads stdout any more (Broken pipe): output to it is dropped"
     ]
     assert output.lost == {}
 

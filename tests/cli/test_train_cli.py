@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from acmix_nas.cli import acmix
-from acmix_nas.cli._train_display import Display
+from acmix_nas.cli._display import TrainingDisplay
 from acmix_nas.errors import AcmixError
 from acmix_nas.experiments.networks import find_arch
 from acmix_nas.models import build_model, named_arch
@@ -135,7 +135,7 @@ def test_weights_that_hold_nan_are_not_scored(here):
     first = next(name for name, value in model.named_parameters())
     weights[first] = torch.full_like(weights[first], float("nan"))
     save_file({name: value.contiguous() for name, value in weights.items()}, "spoilt.safetensors")
-    with pytest.raises(AcmixError, match=f"hold NaN or infinity, the first is {first}"):
+    with pytest.raises(AcmixError, match=f"contain NaN or infinity, the first is {first}"):
         train("--eval", "spoilt.safetensors", "--json")
 
 
@@ -145,10 +145,10 @@ def test_what_is_interrupted_goes_on_as_if_it_had_not_been(here, whole, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Display, "epoch", interrupt)
+        patch.setattr(TrainingDisplay, "epoch", interrupt)
         cut = train("--study", "cut")
     assert cut.return_value == 130
-    assert "Go on with:\n  acmix train acmix_pvt_tiny --study cut --resume" in cut.stderr
+    assert "Continue with:\n  acmix train acmix_pvt_tiny --study cut --resume" in cut.stderr
     assert len(rows(here / "reports" / "cut")) == 1
     # What was asked is remembered.
     resumed = run(PVT, "--study", "cut", "--resume", "--device", "cpu")
@@ -170,7 +170,7 @@ def test_what_is_stopped_in_its_first_epoch_begins_again(here, whole, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Display, "step", interrupt)
+        patch.setattr(TrainingDisplay, "step", interrupt)
         cut = train("--study", "cut")
     assert cut.return_value == 130
     assert not (here / "reports" / "cut" / "last.safetensors").exists()
@@ -260,7 +260,7 @@ def test_two_processes_train_what_one_does(here):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-def test_batch_norms_on_maps_of_one_pixel_are_trained_whatever_is_left_over(here, processes):
+def test_batch_norms_on_one_pixel_maps_are_trained_with_any_last_batch(here, processes):
     words = ["train", "resnet10t", "--data", "images", "--recipe", "mine.yaml", "--images", "33", "--epochs", "1"]
     words += ["--device", "cpu", "--input-size", "32"]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if processes == 2 else []

@@ -24,7 +24,7 @@ from acmix_nas.operators.acmix import ACmix
 from acmix_nas.operators.forms import plain_parts
 from acmix_nas.train.contributions import watch_mixing
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*takes its plain form:UserWarning")]
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*uses its plain form:UserWarning")]
 
 MODES = registry.names("operators.attention")
 HOSTS = registry.names("hosts")

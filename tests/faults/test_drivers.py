@@ -181,7 +181,7 @@ def test_a_store_on_a_full_disk_goes_on_later(images, small_disk, monkeypatch):
     monkeypatch.setattr(write, "_check_space", lambda *_: None)  # the disk fills up after that was asked
     filler = fill(small_disk)
     os.truncate(filler, filler.stat().st_size - 150_000)
-    with pytest.raises(DataError, match=r"is full.*goes on where it was"):
+    with pytest.raises(DataError, match=r"is full.*continues where it stopped"):
         write_store(plan, small_disk / "store", chunk=8)
     filler.unlink()
     index = write_store(plan, small_disk / "store", chunk=8)
@@ -191,17 +191,17 @@ def test_a_store_on_a_full_disk_goes_on_later(images, small_disk, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_report_that_cannot_be_written_says_how_it_is(small_disk):
+def test_an_unwritable_report_says_what_is_stored(small_disk):
     from search_pieces import Curves, run, setting_of
     from study_pieces import new_study
 
-    from acmix_nas.cli._study import _render
+    from acmix_nas.experiments.running import render_stored
 
     study = new_study(small_disk)
     run(study, Curves(setting_of(1)), trials=2)
     filler = fill(small_disk)
-    with pytest.raises(DiskError, match=r"All 2 trials are stored; `acmix report study --out .*` writes"):
-        _render(study, study.records(), None)
+    with pytest.raises(DiskError, match=r"All 2 trials are stored; `acmix report .*/study` writes"):
+        render_stored(study, study.records(), None)
     with pytest.raises(StudyError, match=r"cannot be stored: .*full.*--resume"):
         run(study, Curves(setting_of(1)), trials=9)
     stored = len(study.records())
@@ -209,4 +209,4 @@ def test_a_report_that_cannot_be_written_says_how_it_is(small_disk):
     run(type(study).open(study.folder), Curves(setting_of(1)), trials=9)
     again = type(study).open(study.folder)
     assert stored <= len(again.records()) == 9
-    _render(again, again.records(), None)
+    render_stored(again, again.records(), None)

@@ -23,7 +23,7 @@ COMMANDS = (
     ("report", "sent"),
     ("status", "sent"),
     ("finalists", "sent"),
-    ("repeat", "sent", "0"),
+    ("repeat", "sent:0"),
     ("export", "sent:0", "--format", "torch", "--out", "x.pt2"),
     ("profile", "sent:0", "--no-memory"),
     ("ablate", "combine", "--base", "sent:0"),
@@ -69,7 +69,7 @@ def test_an_unrelated_sqlite_file_that_a_folder_names_is_not_touched(reports, tm
 
 
 @pytest.mark.parametrize("words", COMMANDS[:-1], ids=lambda words: " ".join(words[:2]))
-def test_a_password_of_the_environment_is_sent_to_no_host_that_a_file_names(reports, monkeypatch, words):
+def test_a_password_is_not_sent_to_a_host_that_a_file_names(reports, monkeypatch, words):
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
         port = server.getsockname()[1]
@@ -83,7 +83,7 @@ def test_a_password_of_the_environment_is_sent_to_no_host_that_a_file_names(repo
     assert f"127.0.0.1:{port}" in message
 
 
-def test_a_folder_that_names_a_database_without_a_password_connects_to_nothing_either(reports):
+def test_a_folder_cannot_make_a_command_connect_to_a_database(reports):
     says(reports, "postgresql+psycopg://127.0.0.1:1/db")
     assert "says that it is stored in postgresql+psycopg://127.0.0.1:1/db" in called("report", "sent")
 
@@ -135,13 +135,13 @@ def test_nothing_is_written_or_deleted_through_a_link(tmp_path, name):
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"url": 7}', '{"url": "no url"}', '{"url": "sqlite://", "more": 1}', "\udcff", "[" * 9999]
 )
-def test_what_is_no_storage_json_is_one_error(reports, text):
+def test_a_malformed_storage_json_is_one_error(reports, text):
     (reports / "sent" / ELSEWHERE).write_bytes(text.encode(errors="surrogateescape"))
     message = called("report", "sent")
     assert "storage.json" in message
 
 
-def test_what_a_folder_names_is_shown_without_what_a_terminal_acts_on(reports, tmp_path):
+def test_names_from_a_folder_are_printed_without_control_characters(reports, tmp_path):
     says(reports, "sqlite:///\x1b[2J\u202ex.db")
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

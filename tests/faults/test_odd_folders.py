@@ -15,10 +15,10 @@ from search_pieces import Curves, run, setting_of
 from study_pieces import SPACE, new_study
 
 from acmix_nas.cli import acmix
-from acmix_nas.cli.search import _definition
 from acmix_nas.errors import StudyError
 from acmix_nas.report import render
 from acmix_nas.search import Study
+from acmix_nas.space.stored import definition
 from acmix_nas.study import storage
 from acmix_nas.study.folder import at_work
 
@@ -47,7 +47,7 @@ NAMES = (
 
 def made(out: Path, trials: int = 3) -> Study:
     """A finished search."""
-    study = new_study(out, starts=trials, space=_definition(SPACE), first=dict(SPACE.first))
+    study = new_study(out, starts=trials, space=definition(SPACE), first=dict(SPACE.first))
     run(study, Curves(setting_of(1)), trials=trials)
     return study
 
@@ -58,7 +58,7 @@ def close(study: Study) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_the_database_is_in_its_folder_whatever_that_is_called(tmp_path, name):
+def test_the_database_is_in_its_folder_whatever_its_name(tmp_path, name):
     out = tmp_path / name
     study = new_study(out)
     study.start({}, {}, "x")
@@ -130,7 +130,7 @@ def test_a_study_that_cannot_be_written_can_be_looked_at(read_only):
     ],
     ids=" ".join,
 )
-def test_what_must_write_says_that_it_cannot(read_only, line, monkeypatch, capsys):
+def test_a_command_that_must_write_is_refused(read_only, line, monkeypatch, capsys):
     from acmix_nas.cli import main
 
     monkeypatch.setattr(sys, "argv", ["acmix", *line, "--out", str(read_only)])

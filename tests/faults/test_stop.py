@@ -8,7 +8,8 @@ import drivers
 import pytest
 
 import acmix_nas.experiments.finalists
-import acmix_nas.search.warm
+import acmix_nas.experiments.running
+import acmix_nas.experiments.search
 from acmix_nas.study.stop import Stop
 
 pytestmark = pytest.mark.slow
@@ -72,7 +73,7 @@ def test_a_stop_while_a_search_brings_trials_over_is_heard(images, out, acmix, m
     where = ("--data", images, "--out", out, "--study", "new", "--device", "cpu", "--epochs", 1)
     line = ("search", "--space", drivers.SPACE, *where, "--trials", 1, "--warm-start", "it")
     with monkeypatch.context() as patch:
-        stopping(patch, acmix, acmix_nas.search.warm, "bring_over", "new", out)
+        stopping(patch, acmix, acmix_nas.experiments.search, "bring_over", "new", out)
         assert acmix(*line) == 130
     assert len(_trials(out)) == 2
     assert acmix(*line, "--resume") == 0
@@ -80,10 +81,8 @@ def test_a_stop_while_a_search_brings_trials_over_is_heard(images, out, acmix, m
 
 
 def test_a_stop_while_a_study_is_announced_is_heard(images, out, acmix, monkeypatch):
-    from acmix_nas.cli import _study as study
-
     with monkeypatch.context() as patch:
-        stopping(patch, acmix, study, "_announce", "it", out)
+        stopping(patch, acmix, acmix_nas.experiments.running, "announce", "it", out)
         code = acmix("search", "--space", drivers.SPACE, "--out", out, "--study", "it", "--resume", "--trials", 4)
     assert code == 130
     assert len(drivers.lines(out)) == 2

@@ -171,9 +171,9 @@ def test_the_watch_is_a_thread_that_ends():
 )
 def test_a_summary_is_checked(wrong):
     said = write_progress(Progress(scores=[0.5], step=3, steps=9, epochs=3))
-    assert read_progress(4, said).scores == [0.5]
+    assert read_progress(said).scores == [0.5]
     with pytest.raises((ValueError, TypeError)):
-        read_progress(4, {**said, **wrong})
+        read_progress({**said, **wrong})
 
 
 def test_code_of_the_users_that_raises_or_exits_fails_its_trial(tmp_path, monkeypatch):

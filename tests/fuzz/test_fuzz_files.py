@@ -16,18 +16,17 @@ from report_records import make_arch, make_record, make_search
 from study_pieces import new_study
 
 from acmix_nas.cli import acmix
-from acmix_nas.cli.follow import read_running
-from acmix_nas.cli.search import _definition
 from acmix_nas.cost.latency import LatencyTable
 from acmix_nas.cost.network import Network
 from acmix_nas.errors import AcmixError
 from acmix_nas.experiments.fidelity import Fidelity
 from acmix_nas.experiments.repeat import work_of
-from acmix_nas.experiments.training_job import FACTS, Asked, _stored
+from acmix_nas.experiments.status import read_running
+from acmix_nas.experiments.training_job import FACTS, TrainingOptions, _stored
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import render
 from acmix_nas.space import Proxy, load_space
-from acmix_nas.space.stored import space_of
+from acmix_nas.space.stored import definition, space_of
 from acmix_nas.study.finals import Candidate, fix_list, load_list
 from acmix_nas.study.storage import find_storage
 from acmix_nas.study.study import Study
@@ -45,7 +44,7 @@ HEADER = StudyHeader(
     host="swin",
     split="search",
     settings={
-        "space": _definition(SWIN),
+        "space": definition(SWIN),
         "first": dict(SWIN.first),
         "proxy": SWIN.proxies["cpu"].to_dict(),
         "budget": BUDGET,
@@ -121,7 +120,7 @@ def read_list(file: Path) -> list[Candidate]:
 
 def read_facts(file: Path) -> object:
     stored = _stored(file.parent, Network(name="acmix_resnet26"))
-    return Asked(network="acmix_resnet26").completed(stored).changes()
+    return TrainingOptions(network="acmix_resnet26").completed(stored).changes()
 
 
 INTERVAL = {"value": 0.5, "low": 0.1, "high": 0.9}
@@ -316,7 +315,7 @@ def test_a_yaml_file_with_one_value_changed(tmp_path_factory, kind):
 @FILES
 @given(path=st.sampled_from(list(leaves(json.loads(json.dumps(HEADER.to_dict()))))), value=values)
 @example(path=("settings", "latency_table"), value={"": None})
-def test_a_study_whose_header_has_one_value_changed_is_rendered_or_refused(tmp_path_factory, path, value):
+def test_a_study_with_one_header_value_changed_is_rendered_or_refused(tmp_path_factory, path, value):
     law(lambda: _rendered(tmp_path_factory.mktemp("page"), path, value))
 
 
@@ -330,7 +329,7 @@ def _rendered(folder: Path, path: tuple[Any, ...], value: Any) -> None:
     ("name", "value"),
     [("until", "soon"), ("until", -1), ("label", 7), ("workers_lost", "x"), ("record", 3), ("record", {})],
 )
-def test_a_trial_whose_attributes_are_changed_in_its_database_is_one_error(tmp_path, monkeypatch, name, value):
+def test_a_trial_with_changed_attributes_is_one_error(tmp_path, monkeypatch, name, value):
     monkeypatch.chdir(tmp_path)
     study = new_study(tmp_path / "reports")
     number = study.start({}, {}, "random")

@@ -89,7 +89,7 @@ class Onlooker:
     def begin(self, number, label, arch) -> None:
         self.begun.append((number, label))
 
-    def step(self, progress) -> None:
+    def step(self, number, progress) -> None:
         if self.begun[-1][0] == self.interrupt_at and progress.step == 2:
             raise KeyboardInterrupt
 

@@ -11,7 +11,7 @@ from acmix_nas.cost.execution import Execution
 from acmix_nas.cost.network import Network
 from acmix_nas.cost.profile import Effort, profile_rows, throughputs
 from acmix_nas.errors import UsageError
-from acmix_nas.report.profile.notes import notes_of
+from acmix_nas.report.profile.table import notes_of
 
 CONTRACT = {
     "model", "impl", "form", "batch_size", "params", "macs", "macs_deploy", "macs_fvcore", "macs_torch",
@@ -301,7 +301,7 @@ class Attention(window.Attention):
 """
 
 
-@pytest.mark.filterwarnings("ignore:normed.Attention takes its plain form:UserWarning")
+@pytest.mark.filterwarnings("ignore:normed.Attention uses its plain form:UserWarning")
 def test_parts_that_take_their_plain_form_by_themselves_are_named(tmp_path, monkeypatch):
     (tmp_path / "profiled_lab").mkdir()
     (tmp_path / "profiled_lab" / "normed.py").write_text(NORMED, encoding="utf-8")
@@ -314,7 +314,7 @@ def test_parts_that_take_their_plain_form_by_themselves_are_named(tmp_path, monk
     assert len(first["plain_parts"]) == 8
     assert set(first["plain_parts"].values()) == {"its proj computes its weights"}
     assert (
-        "8 parts of own take their plain form, the first, layers.0.blocks.0.attn.attention, because its proj computes "
+        "8 parts of own use their plain form; the first, layers.0.blocks.0.attn.attention, because its proj computes "
         "its weights." in notes_of(result)
     )
     plain = profile_rows([own], how=Execution(form="paper"), input_size=64, effort=QUICK)

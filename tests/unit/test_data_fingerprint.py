@@ -22,13 +22,16 @@ from acmix_nas.data import load_splits, open_source
 from acmix_nas.data.fingerprint import Content, blocks_of_array, fingerprint, sample
 from acmix_nas.data.sources import _walk
 from acmix_nas.errors import DataError, StudyError
+from acmix_nas.executors import Work
 from acmix_nas.experiments.fidelity import find_fidelity, prepare_fidelity
+from acmix_nas.experiments.options import StudyOptions
 from acmix_nas.experiments.repeat import work_of
-from acmix_nas.experiments.setup import Asked, prepare
+from acmix_nas.experiments.setup import find_study, header_of, load_work, settings_of
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.facts import check_comparable
 from acmix_nas.search import Study
 from acmix_nas.search.warm import _reason_against
+from acmix_nas.study.settings import check_same
 
 IMAGE = "train/bee/3.png"
 
@@ -50,7 +53,7 @@ def test_changed_content_of_the_same_size_is_another_source(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_same_images_have_one_fingerprint_wherever_and_whenever_they_lie(tmp_path, monkeypatch, kind):
+def test_the_same_images_have_one_fingerprint_at_any_place_and_time(tmp_path, monkeypatch, kind):
     spec = KINDS[kind](tmp_path / "a")
     first = open_source(spec).fingerprint
     moved = shutil.copytree(tmp_path / "a", tmp_path / "elsewhere" / "b", copy_function=shutil.copy)
@@ -171,7 +174,7 @@ def test_classes_labels_and_shapes_count():
     assert fingerprint(("a", "b"), [blocks_of_array(images.reshape(6, 4, 1), labels)]) != first
 
 
-def test_what_cannot_be_read_is_no_end(tmp_path):
+def test_unreadable_files_do_not_end_a_fingerprint(tmp_path):
     former_trees.write_folder(tmp_path)
     os.mkfifo(tmp_path / "train" / "ant" / "pipe.png")
     (tmp_path / "train" / "ant" / "nowhere.png").symlink_to("nothing")
@@ -189,9 +192,20 @@ def former_record() -> TrialRecord:
 
 def resume(out: Path, source: Path):
     header = former_header()
-    asked = Asked(out=out, study=header.name, resume=True, data=str(source), device="cpu")
-    fixed = {name: value for name, value in header.settings.items() if name not in ("asked", "data", "proxy", "budget")}
-    return prepare(asked, SPACE, kind="search", name="swin_t", fixed=fixed, kept={}, command="")
+    return prepared(StudyOptions(out=out, study=header.name, resume=True, data=str(source)))
+
+
+def prepared(options: StudyOptions) -> Work:
+    """The study of these options, made or resumed: what its trials share."""
+    study, options = find_study(options, "swin_t")
+    work, setting = load_work(options, SPACE, split="search", device="cpu", like=study.header if study else None)
+    if study:
+        check_same(study.header, settings_of(setting))
+    else:
+        settings = {**settings_of(setting), "asked": options.remembered()}
+        header = header_of(options, kind="search", name="swin_t", host="swin", split="search", settings=settings)
+        Study.create(options.out, header)
+    return work
 
 
 def test_a_study_of_0_1_is_resumed_by_its_own_rule(tmp_path, monkeypatch):
@@ -204,10 +218,10 @@ def test_a_study_of_0_1_is_resumed_by_its_own_rule(tmp_path, monkeypatch):
     for content in (None, former_trees.plain_png(999)):
         if content:  # which the old rule does not see
             (source / IMAGE).write_bytes(content)
-        prepared = resume(tmp_path, source)
-        assert prepared.setting.splits.fingerprint == former_trees.FORMER["folder"]
-        assert prepared.setting.splits.to_dict() == former_record().data
-        assert prepared.load().fingerprint == former_trees.FORMER["folder"]  # in a worker
+        work = resume(tmp_path, source)
+        assert work.setting.splits.fingerprint == former_trees.FORMER["folder"]
+        assert work.setting.splits.to_dict() == former_record().data
+        assert work.load().fingerprint == former_trees.FORMER["folder"]  # in a worker
     (source / IMAGE).write_bytes(former_trees.plain_png(999, extent=9))
     with pytest.raises(StudyError, match=rf"data = .*{former_trees.FORMER['folder']}"):
         resume(tmp_path, source)
@@ -215,14 +229,13 @@ def test_a_study_of_0_1_is_resumed_by_its_own_rule(tmp_path, monkeypatch):
 
 def test_changed_content_does_not_go_on_in_a_study_of_today(tmp_path):
     source = former_trees.write_folder(tmp_path / "folder")
-    asked = Asked(out=tmp_path, study="study", data=str(source), device="cpu")
-    create = {"kind": "search", "name": "swin_t", "fixed": {}, "kept": {}, "command": ""}
-    made = prepare(asked, SPACE, **create)
-    assert made.study.header.settings["data"].startswith("2:")
-    prepare(replace(asked, resume=True), SPACE, **create)
+    asked = StudyOptions(out=tmp_path, study="study", data=str(source))
+    prepared(asked)
+    assert Study.open(tmp_path / "study").header.settings["data"].startswith("2:")
+    prepared(replace(asked, resume=True))
     (source / IMAGE).write_bytes(former_trees.plain_png(999))
     with pytest.raises(StudyError, match=r"data = .*2:.*, now it is .*2:"):
-        prepare(replace(asked, resume=True), SPACE, **create)
+        prepared(replace(asked, resume=True))
 
 
 def test_a_record_of_0_1_is_repeated_and_brought_by_its_own_rule(tmp_path):
@@ -250,7 +263,7 @@ def test_scores_of_0_1_are_brought_into_a_study_on_the_same_images(tmp_path):
     assert str(_reason_against(record, replace(setting, splits=splits))).startswith("data.fingerprint is")
 
 
-def test_records_of_both_rules_stand_in_one_table_where_the_images_are_the_same(tmp_path):
+def test_records_of_both_fingerprint_rules_share_a_table(tmp_path):
     splits = load_splits(
         former_trees.write_folder(tmp_path), input_size=28, train_images=None, seed=0, with_report=False
     )

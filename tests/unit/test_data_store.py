@@ -164,7 +164,7 @@ def test_an_interrupted_store_goes_on_to_the_same_bytes(tmp_path_factory, source
     for chunk in data.draw(st.lists(st.integers(0, 3), max_size=3)):
         with pytest.raises(Killed):
             write_store(plan, folder / "torn", chunk=4, progress=stop_at(chunk))
-        with pytest.raises(DataError, match=r"half written; finish it with the same command: acmix data subset"):
+        with pytest.raises(DataError, match=r"incomplete; finish it with the same command: acmix data subset"):
             open_source(folder / "torn")
         # A kill may come in the middle of a write, before it is counted.
         written = sorted((folder / "torn").glob("*.images.bin"))[-1]
@@ -316,7 +316,7 @@ def cut(folder: Path) -> None:
         ),
         (lambda folder: (folder / "report.checksums.npy").unlink(), r"no checksums of report"),
         (lambda folder: np.save(folder / "train.checksums.npy", np.zeros(30, np.uint64)), r"labels or checksums"),
-        (replace_image, r"train\.images\.bin has other pixels .* the checksum of image 7 is another\. Copy or make"),
+        (replace_image, r"train\.images\.bin has other pixels .* the checksum of image 7 differs\. Copy or make"),
     ],
 )
 def test_a_damaged_store_is_refused(tmp_path, source, damage, message):
@@ -372,7 +372,9 @@ def test_a_store_that_is_cut_while_a_training_reads_it_is_an_error(tmp_path, sou
     batches = feed.shuffled(splits.train, torch.Generator().manual_seed(0))
     assert len(next(batches).images) == 8
     os.truncate(tmp_path / "train.images.bin", 75 * 3)
-    with pytest.raises(DataError, match=r"was cut while it was read: image \d+ ends at byte \d+, the file at 225"):
+    with pytest.raises(
+        DataError, match=r"was truncated while it was read: image \d+ ends at byte \d+, the file at 225"
+    ):
         list(batches)
 
 

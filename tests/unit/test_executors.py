@@ -130,7 +130,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_trial_goes_on(tmp_path):
     class Killer(Onlooker):
         killed = False
 
-        def step(self, progress) -> None:
+        def step(self, number, progress) -> None:
             if not self.killed and len(progress.scores) == 1:
                 self.killed = True
                 os.kill(executor._workers[0]._process.pid, signal.SIGKILL)
@@ -152,7 +152,7 @@ def test_a_stop_lets_workers_finish_their_epoch(tmp_path):
     study, stop = new_study(tmp_path), Stop()
 
     class Impatient(Onlooker):
-        def step(self, progress) -> None:
+        def step(self, number, progress) -> None:
             stop.reason = "enough"
 
     executor = make_executor("process", work_of(setting), [Place(1)])
@@ -195,7 +195,7 @@ def test_workers_that_cannot_start_end_the_study_with_a_reason(tmp_path, monkeyp
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("warm_workers")
-def test_images_that_a_worker_cannot_read_are_told(tmp_path):
+def test_images_that_a_worker_cannot_read_are_reported(tmp_path):
     setting = small_setting(images=10)
     load = partial(loaded(), train_images=10**9)
     executor = make_executor("process", work_of(setting, load), [Place(1)])

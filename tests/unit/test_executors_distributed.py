@@ -62,7 +62,7 @@ def test_gpus_are_dealt_out_in_groups(monkeypatch):
     assert [(place.gpus, place.world_size) for place in places] == [(4, 4)]
 
 
-def test_what_groups_of_gpus_cannot_be_is_told(monkeypatch):
+def test_wrong_groups_of_gpus_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     with pytest.raises(UsageError, match="does not divide the 4 GPUs"):
         place_workers(**WHO, gpus_per_trial=3)
@@ -74,7 +74,7 @@ def test_what_groups_of_gpus_cannot_be_is_told(monkeypatch):
         place_workers(**{**WHO, "executor": "serial"}, gpus_per_trial=4)
 
 
-def test_job_halts_at_the_first_step_after_the_epoch_of_the_request():
+def test_a_job_halts_after_its_running_epoch():
     request = HaltRequest()
     request.check(Progress(scores=[]))
     request.is_set = True
@@ -109,7 +109,7 @@ def test_a_rank_that_is_killed_costs_at_most_the_running_epoch(tmp_path):
         killed = False
         seen: list[int]
 
-        def step(self, progress) -> None:
+        def step(self, number, progress) -> None:
             self.seen = [*getattr(self, "seen", []), len(progress.scores)]
             if not self.killed and len(progress.scores) >= 2:
                 self.killed = True
@@ -137,7 +137,7 @@ def test_ranks_stop_after_the_same_epoch_and_go_on_from_it(tmp_path):
     setting, stop, study = setting_with(4), Stop(), new_study(tmp_path)
 
     class Impatient(Onlooker):
-        def step(self, progress) -> None:
+        def step(self, number, progress) -> None:
             if progress.scores:
                 stop.reason = "enough"
 
@@ -167,7 +167,7 @@ def test_a_worker_that_is_killed_takes_its_ranks_along(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_worker_of_ranks_whose_images_are_gone_ends_the_study_with_a_reason(tmp_path):
+def test_missing_images_on_a_rank_end_the_study_with_a_reason(tmp_path):
     setting = setting_with(1)
     work = Work.of(setting, load=partial(load_splits, "/not/here", **LOAD.keywords), source=None)
     executor = make_executor("process", work, [TOGETHER])

@@ -174,7 +174,7 @@ class TestRayExecutor:
             removed = False
             seen: list[int]
 
-            def step(self, progress) -> None:
+            def step(self, number, progress) -> None:
                 self.seen = [*getattr(self, "seen", []), len(progress.scores)]
                 if not self.removed and len(progress.scores) >= 2:
                     self.removed = True
@@ -196,7 +196,7 @@ class TestRayExecutor:
         study, stop = new_study(tmp_path), Stop()
 
         class Impatient(Onlooker):
-            def step(self, progress) -> None:
+            def step(self, number, progress) -> None:
                 stop.reason = "enough"
 
         search(
@@ -293,6 +293,6 @@ def test_the_command_starts_ray_on_loopback_alone_and_says_nothing_of_it(tmp_pat
     assert addresses
     loopback = "0100007F"  # 127.0.0.1 as the kernel writes it
     assert addresses <= {loopback, f"{'0' * 16}FFFF0000{loopback}"}
-    repeated = acmix(tmp_path, "repeat", "demo", "1", OMP_NUM_THREADS="1")
+    repeated = acmix(tmp_path, "repeat", "demo:1", OMP_NUM_THREADS="1")
     assert repeated.returncode == 0, repeated.stderr
     assert "and every score before it (1 in all) the same" in repeated.stdout

@@ -11,11 +11,11 @@ from acmix_nas import files
 from acmix_nas.arch import Arch
 from acmix_nas.data import Images
 from acmix_nas.errors import SpaceError, StudyError
+from acmix_nas.experiments.ablation import cells as module
 from acmix_nas.experiments.ablation import load_ablation
-from acmix_nas.experiments.ablation import run as module
 from acmix_nas.experiments.ablation.carry import carry
+from acmix_nas.experiments.ablation.cells import ablate, check_rows
 from acmix_nas.experiments.ablation.reuse import open_source
-from acmix_nas.experiments.ablation.run import ablate, check_rows
 from acmix_nas.record import StudyHeader
 from acmix_nas.search import Study
 from acmix_nas.space import load_space
@@ -104,7 +104,7 @@ class Halting(Onlooker):
         self.halted = halted
         self.steps: list[int] = []
 
-    def step(self, progress) -> None:
+    def step(self, number, progress) -> None:
         self.steps.append(self.begun[-1][0])
         if self.begun[-1][0] == self.halted and len(progress.scores) == 1:
             raise KeyboardInterrupt
@@ -182,7 +182,7 @@ def test_rows_with_the_same_proxy_network_share_a_score(tmp_path, setting, monke
     assert second.arch != first.arch
 
 
-def test_a_row_that_cannot_be_built_is_told_before_anything_trains(tmp_path, setting, two_rows):
+def test_an_unbuildable_row_is_refused_before_training(tmp_path, setting, two_rows):
     broken = {**two_rows.rows, "odd": with_heads(two_rows.rows["full"], 5)}
     with pytest.raises(SpaceError, match=r"row 'odd' of shift cannot be built: .*5.*Leave it out"):
         check_rows(replace(two_rows, rows=broken), setting)

@@ -138,7 +138,7 @@ def test_carrying_says_what_is_lost():
     assert notes == (
         "stage 1, stage 2, stage 3, stage 4: attention window became global",
         "stage 1, stage 2, stage 3, stage 4: attn_kernel 7: global attention sees the whole map",
-        "conv_on rolled: pvt rolls no map",
+        "conv_on rolled: pvt does not roll maps",
     )
     assert fields(load_ablation("combine", base=PAPER, host="resnet").base, "attention") == [{"local"}] * 4
     five = load_ablation("combine", base=PAPER, host="san")

@@ -6,7 +6,6 @@ import pytest
 from search_pieces import IN_MEMORY, Curves, run, setting_of
 from study_pieces import SPACE, Onlooker, new_study
 
-from acmix_nas.cli.search import _definition
 from acmix_nas.errors import RecordError, StudyError
 from acmix_nas.experiments.finalists import choose, train_finalists
 from acmix_nas.experiments.posterior import LEAST, posterior_means
@@ -16,6 +15,7 @@ from acmix_nas.report.finals import Final, best_final, finals_table
 from acmix_nas.report.fresh import stored_finals
 from acmix_nas.report.intervals import Difference
 from acmix_nas.search import Stop
+from acmix_nas.space.stored import definition
 from acmix_nas.study.finals import FINALS, fix_list, load_finals, load_list
 
 
@@ -27,7 +27,7 @@ def setting():
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     made = new_study(
-        tmp_path_factory.mktemp("out"), storage=IN_MEMORY, starts=11, space=_definition(SPACE), first=dict(SPACE.first)
+        tmp_path_factory.mktemp("out"), storage=IN_MEMORY, starts=11, space=definition(SPACE), first=dict(SPACE.first)
     )
     run(made, Curves(setting_of(1)), trials=14)
     return made

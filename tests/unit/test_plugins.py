@@ -215,7 +215,7 @@ def test_what_was_loaded_is_ours(tmp_path, monkeypatch, folder, code):
     (tmp_path / name).mkdir()
     (tmp_path / name / "x.py").write_text(code + "\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(PluginError, match=f"no plug-in of acmix_nas.{folder}"):
+    with pytest.raises(PluginError, match=f"not a plug-in of acmix_nas.{folder}"):
         registry.load(folder, f"{name}.x")
 
 

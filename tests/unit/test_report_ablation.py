@@ -62,7 +62,7 @@ def test_a_failed_seed_blocks_the_claim_of_its_row_alone() -> None:
     assert rows["att"]["verdict"] == "worse"
     assert rows["half"]["failed"] == "1"
     notes = ablation.build(header, records).notes
-    assert "Failed seeds: half (1). Nothing is claimed of these rows." in notes
+    assert "Failed seeds: half (1). These rows get no verdict." in notes
 
 
 def test_a_failed_seed_of_the_baseline_blocks_all_claims() -> None:

@@ -128,7 +128,7 @@ def test_a_trial_opens_to_all_that_is_known_of_it(opened: Any, tmp_path: Path) -
     (tmp_path / "copied.yaml").write_text(network)
     assert load_arch(tmp_path / "copied.yaml") == records[4].arch
     assert f"epoch 6: search top-1 {records[4].scores[-1]:.4f}, training loss" in log
-    assert again == f"acmix repeat demo 4 --out {tmp_path / 'reports'}"
+    assert again == f"acmix repeat demo:4 --reports {tmp_path / 'reports'}"
 
 
 def test_a_trial_shows_what_both_paths_contribute(opened: Any, tmp_path: Path) -> None:

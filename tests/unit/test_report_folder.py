@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 import yaml
-from rich.console import Console
 from search_pieces import Curves, run, setting_of
 from study_pieces import SPACE, Onlooker, new_study
 
-from acmix_nas.cli import follow
-from acmix_nas.cli._study import run_study
-from acmix_nas.cli.search import _definition
 from acmix_nas.errors import AcmixError
+from acmix_nas.executors.callbacks import ExperimentCallbacks
+from acmix_nas.experiments import monitor
 from acmix_nas.experiments.finalists import choose, train_finalists
-from acmix_nas.report import View, figures, render
+from acmix_nas.experiments.running import StudyResult, run_study
+from acmix_nas.report import View, render
 from acmix_nas.search import Stop, Study
+from acmix_nas.space.stored import definition
 from acmix_nas.study.finals import FINALS, fix_list
 
 BIASED = "biased upward"
@@ -25,7 +25,7 @@ BIASED = "biased upward"
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     """The folder of a search whose finalists were trained again."""
-    made = new_study(tmp_path_factory.mktemp("reports"), starts=4, space=_definition(SPACE), first=dict(SPACE.first))
+    made = new_study(tmp_path_factory.mktemp("reports"), starts=4, space=definition(SPACE), first=dict(SPACE.first))
     run(made, Curves(setting_of(1)), trials=4)
     render(made.folder, made.header, made.records())
     assert BIASED in (made.folder / "best.yaml").read_text()
@@ -55,20 +55,16 @@ def written(monkeypatch) -> list[tuple[str, str]]:
     return found
 
 
-def go_on(study, *, trials: int, view: View | None = None) -> int:
+def go_on(study, *, trials: int, view: View | None = None) -> StudyResult:
     """What `acmix search --resume` does once the study is open."""
     setting = setting_of(1)
     stop = Stop(study.folder)
     return run_study(
         study,
         setting,
-        Console(quiet=True),
+        ExperimentCallbacks(),
         asked={"trials": trials},
         total=trials,
-        again=["search"],
-        places=[],
-        more=[],
-        as_json=True,
         run=lambda callbacks: run(study, Curves(setting), trials=trials, callbacks=callbacks, stop=stop),
         stop=stop,
         view=view,
@@ -76,8 +72,9 @@ def go_on(study, *, trials: int, view: View | None = None) -> int:
 
 
 def test_a_resumed_search_never_falls_back_to_biased_scores(study, written, monkeypatch, capsys):
-    monkeypatch.setattr(follow, "RENDERED_EVERY_S", -1.0)  # after every trial
-    assert go_on(study, trials=7) == 0
+    monkeypatch.setattr(monitor, "RENDERED_EVERY_S", -1.0)  # after every trial
+    result = go_on(study, trials=7)
+    assert (result.stopped, result.failed) == (None, [])
     best = [yaml.safe_load(content) for name, content in written if name == "best.yaml"]
     tables = [content for name, content in written if name == "table.tex"]
     assert len(best) == len(tables) == 3 + 1
@@ -116,7 +113,7 @@ def test_nothing_is_written_before_all_is_computed(study, written, monkeypatch, 
         view = View(columns=("no such",))
     else:
         forms = ("svg",)
-        monkeypatch.setattr(figures.curves, "draw", _fails)
+        monkeypatch.setattr("acmix_nas.report.figures.curves.draw", _fails)
     before = {path: path.read_bytes() for path in study.folder.glob("*") if path.suffix != ".db"}
     with pytest.raises(AcmixError):
         render(study.folder, study.header, study.records(), view, figures=forms)
@@ -125,7 +122,7 @@ def test_nothing_is_written_before_all_is_computed(study, written, monkeypatch, 
 
 
 def test_unreadable_finals_stop_no_search(study, written, monkeypatch):
-    monkeypatch.setattr(follow, "RENDERED_EVERY_S", -1.0)
+    monkeypatch.setattr(monitor, "RENDERED_EVERY_S", -1.0)
     (study.folder / FINALS).write_text("{}\n{}\n")
     with pytest.raises(AcmixError, match="All 6 trials are stored"):
         go_on(study, trials=6)

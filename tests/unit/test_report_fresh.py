@@ -28,6 +28,7 @@ FOREIGN = {
     "split": (replace(final(9), split="search"), "it was scored on search images, not on report images"),
     "seed": (final(7), "its seed is that of the search"),
     "no seed": (replace(final(9), seeds={"order": 9}), "its seed is missing"),
+    "metric": (replace(final(9), metric="mae"), "its scores are mae, the study's top1"),
     "twice": (final(8, 0.4), "the same network was trained with this seed before"),
 }
 
@@ -35,7 +36,7 @@ FOREIGN = {
 @pytest.mark.parametrize("kind", FOREIGN)
 def test_what_was_made_otherwise_is_kept_apart_with_the_reason(kind):
     foreign, reason = FOREIGN[kind]
-    found = sort_fresh([final(8), foreign], SETTINGS, seed=HEADER.seed)
+    found = sort_fresh([final(8), foreign], SETTINGS, seed=HEADER.seed, metric=HEADER.metric.name)
     assert found.kept == (final(8),)
     assert [record for record, _ in found.refused] == [foreign]
     assert reason in found.refused[0][1]

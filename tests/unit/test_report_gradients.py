@@ -7,7 +7,7 @@ from report_records import make_record
 
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.record import TrialRecord
-from acmix_nas.report.gradients import gradient_fact, has_broken_gradient
+from acmix_nas.report.facts import gradient_fact, has_broken_gradient
 
 GALLERY = Path(__file__).parent.parent.parent / "reports" / "gallery"
 

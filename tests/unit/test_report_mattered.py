@@ -17,12 +17,10 @@ from acmix_nas.record import Cost, StudyHeader, TrialRecord
 from acmix_nas.report import render, render_together
 from acmix_nas.report.depth import over_front
 from acmix_nas.report.effects import effects, half_width
-from acmix_nas.report.hypervolume import course
-from acmix_nas.report.mattered import mattered, tables
-from acmix_nas.search.importance import LEAST, Chosen, chosen, ped_anova
+from acmix_nas.report.mattered import course, mattered, tables
+from acmix_nas.search.importance import LEAST, Chosen, chosen, ped_anova, shares
 from acmix_nas.search.objectives import Prices
 from acmix_nas.search.plan import DRAWN, ROOM, Plan, reference
-from acmix_nas.search.shares import shares
 from acmix_nas.space import load_space
 
 HEADER = make_search()[0]
@@ -181,9 +179,9 @@ def test_shares_of_a_model_that_predicts_nothing_say_so() -> None:
     header, records = decided_by_one(40)
     noise = [replace(record, scores=(0.5 + 0.1 * rng.random(),)) for record in records]
     (table,) = (each for each in tables(mattered(header, noise)).values() if each.name == "importance")
-    assert "read nothing into them" in table.notes[0]
+    assert "ignore the shares" in table.notes[0]
     (table,) = (each for each in tables(mattered(header, records)).values() if each.name == "importance")
-    assert "read nothing into them" not in table.notes[0]
+    assert "ignore the shares" not in table.notes[0]
 
 
 def test_a_choice_is_judged_where_it_is_active() -> None:

@@ -4,10 +4,12 @@ The errors are those of a study of accuracies turned over, so that whatever is r
 """
 
 import csv
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
+import former_trees
 import pytest
 import yaml
 from report_records import make_ablation, make_record, make_search
@@ -21,10 +23,11 @@ from acmix_nas.metrics import Metric
 from acmix_nas.record import Cost, StudyHeader, TrialRecord
 from acmix_nas.report import View, ablation, render, render_together, study_table
 from acmix_nas.report.finals import Final, best_final, finals_table
-from acmix_nas.report.hypervolume import course
+from acmix_nas.report.mattered import course
 from acmix_nas.report.pareto import axis_label, front_of
 from acmix_nas.report.table import as_json, as_text
 from acmix_nas.report.trials import pruning_text
+from acmix_nas.space.stored import definition
 
 MAE = Metric("mae", "lower", "years", ".2f", title="MAE", bounds=(0, None))
 MISS = Metric("miss", "lower", "%", ".2f", unit_size=0.01, bounds=(0, 1))
@@ -159,9 +162,7 @@ def test_rungs_keep_the_lowest_and_finalists_are_the_same(tmp_path: Path) -> Non
 
 
 def test_finalists_come_from_the_front_of_errors(tmp_path: Path) -> None:
-    from acmix_nas.cli.search import _definition
-
-    plain = pruned_study(tmp_path, starts=11, space=_definition(SPACE), first=dict(SPACE.first), storage=IN_MEMORY)
+    plain = pruned_study(tmp_path, starts=11, space=definition(SPACE), first=dict(SPACE.first), storage=IN_MEMORY)
     run(plain, Curves(setting_of(1)), trials=14)
     header, errors = turned(plain.header, plain.records())
     there, here = choose(plain.header, plain.records(), top=3), choose(header, errors, top=3)
@@ -232,6 +233,8 @@ def test_what_was_stored_before_metrics_is_top1_of_classification() -> None:
     header, records = make_search()
     former = {name: value for name, value in header.to_dict().items() if name != "metric"}
     assert StudyHeader.from_dict(former) == header
+    stored = (json.loads((former_trees.FOLDER / f"{name}.json").read_text()) for name in ("header", "record"))
+    assert StudyHeader.from_dict(next(stored)).metric.name == TrialRecord.from_dict(next(stored)).metric == "top1"
     line = {n: v for n, v in records[0].to_dict().items() if n not in ("task", "metric", "metrics")}
     assert TrialRecord.from_dict(line) == records[0]
     assert (records[0].task, records[0].metric, dict(records[0].metrics)) == (

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acmix_nas.report.signs import holm, seeds_needed, sign_flip
+from acmix_nas.report.claims import holm, seeds_needed, sign_flip
 
 
 @given(st.lists(st.integers(-40, 40).map(lambda n: n / 2000), min_size=1, max_size=9))

@@ -41,7 +41,7 @@ def test_the_report_repeats_trials_where_they_are(tmp_path: Path) -> None:
     folder, _, records = render_together(tmp_path, two_searches())
     assert folder == tmp_path / "swin_t-001+swin_t-002"
     page = (folder / "report.html").read_text()
-    assert f"acmix repeat swin_t-002 6 --out {tmp_path}" in page
+    assert f"acmix repeat swin_t-002:6 --reports {tmp_path}" in page
     assert len(records) == 48
 
 

@@ -27,7 +27,7 @@ def essence(study):
     return [{k: v for k, v in record.to_dict().items() if k not in WITHOUT_TIME} for record in study.records()]
 
 
-def test_a_search_tries_the_first_networks_then_others_and_never_one_twice(tmp_path, setting):
+def test_a_search_trains_the_first_networks_and_no_network_twice(tmp_path, setting):
     study, onlooker = new_study(tmp_path), Onlooker()
     assert search(study, SPACE, setting, trials=6, callbacks=onlooker)
     records = study.records()
@@ -75,7 +75,7 @@ def test_another_seed_gives_other_networks(setting):
     assert draw(space, seed=0, **empty) != draw(space, seed=1, **empty)
 
 
-def test_a_small_space_is_tried_out_and_the_search_says_so(tmp_path, setting):
+def test_a_search_ends_when_the_space_is_exhausted(tmp_path, setting):
     space = tiny_space()
     assert space.size == 6
     study = new_study(tmp_path)
@@ -100,7 +100,7 @@ def test_networks_with_the_same_proxy_are_trained_once(tmp_path, setting):
 
 def test_a_failed_trial_is_stored_and_the_study_goes_on(tmp_path, setting):
     class Clumsy(Onlooker):
-        def step(self, progress):
+        def step(self, number, progress):
             if self.begun[-1][0] == 1:
                 raise RuntimeError("a bug")
 

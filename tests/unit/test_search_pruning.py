@@ -42,7 +42,7 @@ def test_most_epochs_are_saved_and_the_best_is_found(tmp_path, setting):
     assert sorted(onlooker.ended) == list(range(27))
 
 
-def test_the_storage_says_pruned_and_a_tenth_is_never(tmp_path, setting):
+def test_pruned_trials_are_pruned_in_the_storage_and_a_tenth_is_protected(tmp_path, setting):
     study = pruned_study(tmp_path, objectives=("top1",), starts=40)
     run(study, Curves(setting), trials=40, space=RANDOM)
     states = [trial.state for trial in study.trials()]

@@ -82,7 +82,7 @@ class Stopper(Onlooker):
         super().__init__()
         self.epoch, self.file, self.asked = epoch, file, False
 
-    def step(self, progress) -> None:
+    def step(self, number, progress) -> None:
         if len(progress.scores) >= self.epoch and not self.asked:
             self.asked = True
             if self.file is None:
@@ -106,7 +106,7 @@ def test_a_stop_keeps_the_running_epoch(tmp_path, by_file, monkeypatch):
     search(whole, SPACE, setting, trials=1, callbacks=Onlooker())
     again = Onlooker()
     steps = []
-    again.step = lambda progress: steps.append(len(progress.scores))  # type: ignore[method-assign]
+    again.step = lambda number, progress: steps.append(len(progress.scores))  # type: ignore[method-assign]
     (study.folder / STOP).unlink(missing_ok=True)
     search(study, SPACE, setting, trials=1, callbacks=again, stop=Stop(study.folder))
     assert steps == [2], "only the last epoch was still to be trained"
@@ -151,39 +151,35 @@ def test_more_trials_later_go_on_where_the_study_ended(tmp_path):
 
 def test_others_see_a_running_study(tmp_path, monkeypatch):
     """Its page is written again every few minutes, and `acmix status` reads what is in training."""
-    from rich.console import Console
+    from acmix_nas.executors.callbacks import Callbacks
+    from acmix_nas.experiments import monitor
+    from acmix_nas.experiments.monitor import Monitor, TimeLeft
+    from acmix_nas.experiments.status import read_running
 
-    from acmix_nas.cli import follow
-    from acmix_nas.cli._display import StudyDisplay
-    from acmix_nas.cli.follow import Follower, read_running
-
-    monkeypatch.setattr(follow, "RENDERED_EVERY_S", 0.0)
-    monkeypatch.setattr(follow, "TOLD_EVERY_S", 0.0)
+    monkeypatch.setattr(monitor, "RENDERED_EVERY_S", 0.0)
+    monkeypatch.setattr(monitor, "WRITTEN_EVERY_S", 0.0)
     study, stop = new_study(tmp_path), Stop()
-    display = StudyDisplay(Console(quiet=True), "study", 3, [])
-    follower = Follower(display, study, stop, interrupts=False)
-    search(study, SPACE, small_setting(images=32, epochs=2), trials=1, callbacks=follower, stop=stop)
+    running = Monitor(Callbacks(), study, stop, TimeLeft(3), interrupts=False)
+    search(study, SPACE, small_setting(images=32, epochs=2), trials=1, callbacks=running, stop=stop)
     assert (study.folder / "report.html").is_file()
-    follower.begin(7, "random", study.records()[0].arch)
-    follower.step(Progress(scores=[0.5], step=3, steps=9, epochs=3))
+    running.begin(7, "random", study.records()[0].arch)
+    running.step(7, Progress(scores=[0.5], step=3, steps=9, epochs=3))
     assert read_running(study.folder)["trials"] == [{"number": 7, "label": "random", "epoch": 2, "epochs": 3}]
-    follower.leave()
+    running.leave()
     assert read_running(study.folder) == {}
 
 
 def test_a_loop_that_does_not_ask_is_interrupted_after_its_epoch(tmp_path):
-    from rich.console import Console
-
-    from acmix_nas.cli._display import StudyDisplay
-    from acmix_nas.cli.follow import Follower
+    from acmix_nas.executors.callbacks import Callbacks
+    from acmix_nas.experiments.monitor import Monitor, TimeLeft
 
     study, stop = new_study(tmp_path), Stop()
-    follower = Follower(StudyDisplay(Console(quiet=True), "study", 3, []), study, stop, interrupts=True)
-    follower.begin(0, "row", SPACE.build(SPACE.first["paper"]))
+    monitor = Monitor(Callbacks(), study, stop, TimeLeft(3), interrupts=True)
+    monitor.begin(0, "row", SPACE.build(SPACE.first["paper"]))
     stop.reason = "SIGTERM"
     for step in (1, 2):
-        follower.step(Progress(scores=[0.5], step=step, steps=9, epochs=3))
+        monitor.step(0, Progress(scores=[0.5], step=step, steps=9, epochs=3))
     with pytest.raises(KeyboardInterrupt):
-        follower.step(Progress(scores=[0.5, 0.6], step=3, steps=9, epochs=3))
+        monitor.step(0, Progress(scores=[0.5, 0.6], step=3, steps=9, epochs=3))
     with pytest.raises(KeyboardInterrupt):
-        follower.begin(1, "row", SPACE.build(SPACE.first["paper"]))
+        monitor.begin(1, "row", SPACE.build(SPACE.first["paper"]))

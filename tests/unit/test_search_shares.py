@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from acmix_nas.samplers.distributions import columns_of_space, search_space_of
-from acmix_nas.search.shares import hanging, shapley, shares
+from acmix_nas.search.importance import hanging, shapley, shares
 from acmix_nas.space import Choice, load_space
 
 COMBINE = ("att", "conv", "half", "learned")

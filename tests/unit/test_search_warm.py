@@ -43,7 +43,7 @@ def test_a_larger_space_takes_everything(tmp_path, setting, other):
     larger = edited(options=("att", "conv", "half", "learned", "gated"))
     study, brought = bring(tmp_path, setting, other, larger)
     assert brought.count == 6
-    assert str(brought) == "6 trials of other are brought over"
+    assert str(brought) == "6 trials of other are copied"
     assert [r.origin for r in study.records()] == [f"other:{number}" for number in range(6)]
     assert [r.scores for r in study.records()] == [r.scores for r in other.records()]
     assert all(larger.build(larger.values(record.arch)) == record.arch for record in study.records())
@@ -82,6 +82,7 @@ def test_an_edited_choice_is_read_anew(tmp_path, setting, other):
         ({"budget": {"epochs": 3}}, "budget.epochs is 2 there and 3 here"),
         ({"proxy": {"width": 0.5}}, "proxy.width is 0.25 there and 0.5 here"),
         ({"split": "report"}, "scored on search images"),
+        ({"task": "my_lab.ages:TASK"}, "scored by top1 of classification"),
     ],
 )
 def test_what_was_trained_in_another_way_is_left(tmp_path, setting, other, change, reason):

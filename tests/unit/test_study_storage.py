@@ -146,9 +146,11 @@ def test_sqlite_on_a_network_file_system_is_refused(tmp_path, monkeypatch):
     with pytest.raises(StudyError, match=r"nfs4.*--storage"):
         Study.create(tmp_path / "far away", header())
     Study.create(tmp_path / "near", header())
+    monkeypatch.setattr(storage, "MOUNTS", tmp_path / "none")
+    assert file_system(tmp_path) is None
 
 
-@pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "lustre", "beegfs", "ceph"])
+@pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "lustre", "beegfs", "ceph", "9p"])
 def test_these_file_systems_are_shared(kind):
     assert SHARED.fullmatch(kind)
 

@@ -27,7 +27,7 @@ def test_weights_that_are_no_numbers_are_not_scored(setting, value):
     made = training(setting)
     with torch.no_grad():
         next(made.model.parameters()).view(-1)[-1] = value
-    with pytest.raises(NotFiniteError, match=r"1 of \d+ tensors of the weights hold NaN or infinity, the first is "):
+    with pytest.raises(NotFiniteError, match=r"1 of \d+ tensors of the weights contain NaN or infinity, the first is "):
         made.score()
 
 
@@ -60,7 +60,7 @@ def test_outputs_that_are_no_numbers_are_not_scored(setting):
             return self.linear(dark) + (dark - dark) / (dark > dark.median()).float()
 
     made = Training(Odd(), setting.splits, setting.budget)
-    with pytest.raises(NotFiniteError, match=r"outputs hold NaN for \d+ of \d+ images"):
+    with pytest.raises(NotFiniteError, match=r"outputs contain NaN for \d+ of \d+ images"):
         made.score()
 
 

@@ -11,7 +11,7 @@ Folder = tuple[str, ...]
 def name_depth(folders: Sequence[Folder]) -> int:
     """Which folder names the class: 1 for the one that the images lie in, 2 for the one above it.
 
-    It is the innermost, as in timm. Where all of them have one name, as in CLASS/images/*.jpg, that name tells no
+    It is the innermost, as in timm. Where all of them have one name, as in CLASS/images/*.jpg, that name says no
     classes apart and the folder above it names the class.
     """
     is_constant = len(folders) > 1 and len({folder[-1:] for folder in folders}) == 1

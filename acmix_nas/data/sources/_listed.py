@@ -151,7 +151,7 @@ def read_pairs(file: Path, *, least: int = 2, split: Callable[[str], Sequence[st
     """The words of each line of a text file.
 
     Raises:
-        DataError: A line has fewer than so many.
+        DataError: A line has fewer.
     """
     rows = [list(split(line)) for line in read_lines(file)]
     for number, row in enumerate(rows, 1):

@@ -23,7 +23,7 @@ def base_of(root: Path) -> Path:
 
 
 def find_part(root: Path, names: tuple[str, ...]) -> Path | None:
-    """The folder of the first of these names, be it in capitals."""
+    """The folder of the first of these names, in any case."""
     folders = subfolders(root)
     for name in names:
         if found := [folder for folder in folders if folder.name == name]:
@@ -61,7 +61,7 @@ def loose_images(folder: Path) -> Path | None:
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """Of the first folders inside, those with images, be it in a folder images, as Tiny ImageNet has them."""
+    """Of the first folders inside, those with images, also in a folder images, as in Tiny ImageNet."""
     return [found for found in subfolders(folder)[:_LOOKED_AT] if has_images(found) or has_images(found / "images")]
 
 

@@ -114,7 +114,7 @@ class Found:
         )
 
     def facts(self, labels: Indices | None = None) -> Iterator[str | bytes]:
-        """What acmix-nas 0.1 told these images from others by."""
+        """How acmix-nas 0.1 identified these images."""
         for tar in self.tars:
             yield f"{tar.name}\t{tar.stat().st_size}\n"
         yield np.array(self.sizes, dtype=np.int64).tobytes()
@@ -174,7 +174,7 @@ def find_tars(folder: Path, pattern: str) -> list[Path]:
 
 
 def is_tar(path: Path) -> bool:
-    """Whether a file's name is that of a tar file, be it compressed."""
+    """Whether a file's name is that of a tar file, compressed or not."""
     return path.name.endswith((".tar", *_COMPRESSED))
 
 

@@ -105,7 +105,7 @@ def open_source(spec: str) -> Source:
 
 
 def _facts(part: Files, root: Path, sizes: Sequence[int]) -> Iterator[bytes]:
-    """What acmix-nas 0.1 told images from others by: paths below the source, and sizes."""
+    """How acmix-nas 0.1 identified images: paths below the source, and sizes."""
     for name, size in zip(part.files.relative(root), sizes, strict=True):
         yield b"%s\t%d\n" % (name, size)
 

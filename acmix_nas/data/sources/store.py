@@ -15,7 +15,7 @@ LAYOUT = "a store made by `acmix data subset`"
 
 
 def matches(spec: str) -> bool:
-    """Whether a folder is a store, be it half written."""
+    """Whether a folder is a store, complete or not."""
     return is_store(Path(spec))
 
 

@@ -110,7 +110,7 @@ def _tars(root: Path, part: str) -> list[Path]:
 
 
 def _list_one(tar: Path, passed_over: Counter[str]) -> dict[str, _Part]:
-    """One file with all parts: the first folder named after a part tells the part."""
+    """One file with all parts: the first folder named after a part is the part."""
     parts: dict[str, _Part] = {}
     for member in _images(tar, passed_over):
         folders = Path(member[0]).parts[:-1]

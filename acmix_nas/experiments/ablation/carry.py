@@ -39,14 +39,14 @@ def carry(base: Arch, space: Space, widths: Sequence[int] = ()) -> tuple[Arch, t
     stages: list[tuple[Mixer, ...]] = []
     for index, mixers in enumerate(own.stages):
         if index < offset:
-            lost.append((f"stage {index + 1}", f"{base.host} has no counterpart of it, so its own mixers stand there"))
+            lost.append((f"stage {index + 1}", f"{base.host} has no counterpart of it, so its own mixers are used"))
             stages.append(mixers)
             continue
         bearer = _Bearer(space=space, stage=index, width=widths[index - offset] if widths else None)
         stages.append(bearer.carry_all(base.stages[index - offset], mixers))
         lost += [(f"stage {index + 1}", what) for what in bearer.lost]
     if base.conv_on is not None and own.conv_on is None:
-        lost.append(("", f"conv_on {base.conv_on}: {space.host} rolls no map"))
+        lost.append(("", f"conv_on {base.conv_on}: {space.host} does not roll maps"))
     conv_on = base.conv_on or space.conv_on
     return Arch.canonical(host=space.host, stages=stages, conv_on=conv_on), _sentences(lost)
 
@@ -72,7 +72,7 @@ class _Bearer:
 
     def carry(self, mixer: Mixer, own: Mixer) -> Mixer:
         if mixer.operator not in self._options("operator", "acmix"):
-            self.lose(f"operator {mixer.operator} is none of {self.space.host}'s; its own mixer stands there")
+            self.lose(f"operator {mixer.operator} is none of {self.space.host}'s; its own mixer is used")
             return own
         if mixer.operator != "acmix":
             return Mixer(operator=mixer.operator)

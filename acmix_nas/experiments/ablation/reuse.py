@@ -1,13 +1,13 @@
 """Cells of other studies that need not be trained again: everything that decides a score is the same."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from acmix_nas.arch import Arch
 from acmix_nas.errors import StudyError
 from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.study.settings import differences
+from acmix_nas.tasks import load_task, pick_metric
 from acmix_nas.train import Setting
 
 VERSIONS = ("acmix_nas", "torch", "timm", "cuda", "device_name")
@@ -41,8 +41,9 @@ def open_source(header: StudyHeader, records: Sequence[TrialRecord], setting: Se
         if different is not None:
             path, theirs, ours = different
             raise StudyError(
-                f"--reuse {header.name}: trial {record.number} has {path} = {theirs}, this table has {ours}; results "
-                "of the two cannot stand in one table. Leave it out, or train with the same options."
+                f"--reuse {header.name}: trial {record.number} has {path} = {theirs or 'nothing'}, this table has "
+                f"{ours or 'nothing'}; their results cannot be in one table. Leave it out, or train with the same "
+                "options."
             )
     return Source(header.name, trained)
 
@@ -53,11 +54,13 @@ def stored_cell(source: Source, arch: Arch, seeds: Mapping[str, int]) -> TrialRe
     return next(found, None)
 
 
-def _difference(record: TrialRecord, setting: Setting) -> tuple[str, str, str] | None:
+def _difference(record: TrialRecord, setting: Setting) -> tuple[str, str | None, str | None] | None:
     """Where a record was made otherwise than the setting says: the field, its value there, its value here."""
     environment = {name: record.environment.get(name) for name in VERSIONS}
     theirs = {
         "split": record.split,
+        "task": record.task,
+        "metric": record.metric,
         "data": record.data,
         "budget": record.budget,
         "proxy": record.proxy,
@@ -65,25 +68,12 @@ def _difference(record: TrialRecord, setting: Setting) -> tuple[str, str, str] |
     }
     ours = {
         "split": setting.split,
+        "task": setting.task,
+        "metric": pick_metric(load_task(setting.task), setting.metric).name,
         "data": setting.splits.to_dict(),
         "budget": setting.budget.to_dict(),
         "proxy": setting.proxy.to_dict(),
         "environment": {name: setting.environment.get(name) for name in VERSIONS},
     }
-    left, right = _flat("", theirs), _flat("", ours)
-    return next(
-        (
-            (path, left.get(path, "nothing"), right.get(path, "nothing"))
-            for path in [*left, *right]
-            if left.get(path) != right.get(path)
-        ),
-        None,
-    )
-
-
-def _flat(path: str, value: Any) -> dict[str, str]:
-    """JSON leaves by their path."""
-    if isinstance(value, Mapping):
-        inner = (_flat(f"{path}.{name}" if path else str(name), item) for name, item in value.items())
-        return {name: leaf for part in inner for name, leaf in part.items()}
-    return {path: json.dumps(value)}
+    found = (difference for name, value in theirs.items() for difference in differences(name, value, ours[name]))
+    return next(found, None)

@@ -11,6 +11,7 @@ from acmix_nas.arch import Arch
 from acmix_nas.errors import SpaceError
 from acmix_nas.experiments.ablation.carry import carry, own_arch
 from acmix_nas.experiments.ablation.rows import BASE, Row, read_rows
+from acmix_nas.experiments.options import StudyOptions
 from acmix_nas.files import find_space, space_names
 from acmix_nas.space import Space, load_space
 from acmix_nas.space.arch_file import load_arch
@@ -48,10 +49,39 @@ class Ablation:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class AblationOptions(StudyOptions):
+    """The options of `acmix ablate`; None stands for the default, or, on resuming, for what the study has.
+
+    Attributes:
+        table: A name in search_spaces/ablations, or the path of a YAML file.
+        base: Network that the rows change: a timm name, a best.yaml, STUDY:TRIAL, or a first network of the space.
+        host: Host or space to make the table for.
+        seeds: Seeds of each row; on resuming the total.
+        reuse: Studies whose cells may be taken.
+        columns: Columns of the rendered table; the usual ones if empty.
+        compare: "published" for the paper's numbers beside the measured ones.
+    """
+
+    table: str
+    base: str | None = None
+    host: str | None = None
+    seeds: int | None = None
+    reuse: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    compare: str | None = None
+
+    def with_budget(self, budget: Mapping[str, Any]) -> "AblationOptions":
+        """The same, with what the table's file says of "proxy", "epochs" and "images" where nothing was asked."""
+        names = {"proxy": "proxy", "epochs": "epochs", "proxy_images": "images"}
+        unsaid = {name: budget[key] for name, key in names.items() if getattr(self, name) is None and key in budget}
+        return replace(self, **unsaid)
+
+
 def load_ablation(
     name_or_path: str | os.PathLike[str], *, base: Arch | str | None = None, host: str | None = None
 ) -> Ablation:
-    """The ablation of a YAML file, docs/ablate.md tells its fields.
+    """The ablation of a YAML file; docs/ablate.md explains its fields.
 
     Args:
         name_or_path: A name in search_spaces/ablations, or the path of a file.

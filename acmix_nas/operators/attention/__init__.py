@@ -84,7 +84,7 @@ class AttentionMode(TwoForms, ABC):
     def enlargement(self, x: torch.Tensor) -> int:
         """Extent of the square over which `expand` repeats each reduced pixel of the map `x`, uncut; 0 if it does not.
 
-        A mode that tells lets the convolution path take the reduced keys and values as they are.
+        A mode that returns it lets the convolution path take the reduced keys and values as they are.
         """
         return 0
 

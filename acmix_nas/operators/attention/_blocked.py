@@ -119,7 +119,7 @@ class _Axis(NamedTuple):
         queries: (blocks, T) indices of queries.
         keys: (blocks, S) indices of pixels.
         band: (T, S), whether a key lies in the window of a query.
-        phases: Queries fall into so many classes of `i % phases`; only those of one class share dilated keys. Blocks
+        phases: Number of classes of queries, `i % phases`; only those of one class share dilated keys. Blocks
             are ordered by class.
     """
 

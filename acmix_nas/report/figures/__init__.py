@@ -1,25 +1,20 @@
-"""Pictures for a paper, each in SVG, PDF or PNG: told apart by the colour-blind and in grey print."""
+"""Pictures for a paper, each in SVG, PDF or PNG, readable for the colour-blind and in grey print.
+
+A new file here is a new picture: its function `pictures` takes a `Subject` and gives `Picture`s by name.
+"""
 
 import io
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from acmix_nas import registry
 from acmix_nas.files import replacing
 from acmix_nas.record import StudyHeader, TrialRecord
-from acmix_nas.report.escape import label
-from acmix_nas.report.figures import (
-    curves,
-    differences,
-    effects,
-    families,
-    front_mixing,
-    hypervolume,
-    importance,
-    mixing,
-)
-from acmix_nas.report.mattered import mattered
+from acmix_nas.report.mattered import Mattered, mattered
 from acmix_nas.report.pareto import complete
 from acmix_nas.report.picture import STYLE
 
@@ -27,8 +22,35 @@ FORMATS = ("svg", "pdf", "png")
 FOLDER = "figures"
 DPI = 220
 
-Draw = Callable[[Any], None]
-"""Draws on an empty matplotlib figure."""
+
+class Picture(NamedTuple):
+    """A picture that is still to be drawn.
+
+    Attributes:
+        size: Width and height in inches.
+        draw: Draws it on an empty matplotlib figure.
+    """
+
+    size: tuple[float, float]
+    draw: Callable[[Any], None]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A study that pictures are drawn of.
+
+    Attributes:
+        header: What holds for all trials.
+        records: The trials; at least one is complete.
+    """
+
+    header: StudyHeader
+    records: Sequence[TrialRecord]
+
+    @cached_property
+    def mattered(self) -> Mattered:
+        """What mattered in a search; nothing of an ablation."""
+        return mattered(self.header, self.records) if self.header.kind == "search" else Mattered()
 
 
 def draw_figures(
@@ -68,9 +90,12 @@ def picture_files(header: StudyHeader, records: Sequence[TrialRecord], formats: 
     """The same pictures as files, by path in the study's folder; nothing is written."""
     if not formats or not complete(records):
         return {}
+    subject = Subject(header, records)
+    drawers = [registry.load("report.figures", name) for name in registry.names("report.figures")]
     return {
-        f"{FOLDER}/{name}.{form}": _drawn(form, size, draw)
-        for name, (size, draw) in _figures(header, records).items()
+        f"{FOLDER}/{name}.{form}": _drawn(form, picture)
+        for drawer in drawers
+        for name, picture in drawer.pictures(subject).items()
         for form in formats
     }
 
@@ -80,51 +105,14 @@ def drawn_forms(folder: Path) -> tuple[str, ...]:
     return tuple(form for form in FORMATS if any((folder / FOLDER).glob(f"*.{form}")))
 
 
-def _figures(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, tuple[tuple[float, float], Draw]]:
-    """Name -> size in inches and what draws it."""
-    found: dict[str, tuple[tuple[float, float], Draw]] = {}
-    for cost in ("macs", "params"):
-        found[f"{header.metric.noun}-{cost}"] = families.SIZE, _bound(families.draw, header, records, cost)
-    found["curves"] = curves.SIZE, _bound(curves.draw, header, records)
-    groups = mixing.groups(header, records)
-    for name, trials in groups.items():
-        suffix = "" if len(groups) == 1 else f"-{label(name)}"
-        found[f"mixing{suffix}"] = mixing.SIZE, _bound(mixing.draw, name, trials)
-    if header.kind == "search":
-        found.update(_mattered(header, records))
-    else:
-        gains = differences.gains(header, records)
-        if gains:
-            found["intervals"] = differences.size(gains), _bound(differences.draw, header, gains)
-    return found
-
-
-def _mattered(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, tuple[tuple[float, float], Draw]]:
-    told = mattered(header, records)
-    found: dict[str, tuple[tuple[float, float], Draw]] = {}
-    if told.course:
-        found["hypervolume"] = hypervolume.SIZE, _bound(hypervolume.draw, told)
-    if told.importances:
-        found["importance"] = importance.size(told.importances), _bound(importance.draw, header, told)
-    if told.effects:
-        found["effects"] = effects.size(told.effects), _bound(effects.draw, header, told.effects)
-    if told.blocks:
-        found["mixing-front"] = front_mixing.SIZE, _bound(front_mixing.draw, told.blocks)
-    return found
-
-
-def _bound(draw: Callable[..., None], *values: Any) -> Draw:
-    return lambda figure: draw(figure, *values)
-
-
-def _drawn(form: str, size: tuple[float, float], draw: Draw) -> bytes:
+def _drawn(form: str, picture: Picture) -> bytes:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context({**STYLE, "pdf.fonttype": 42}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure = Figure(figsize=size, layout="constrained")
-        draw(figure)
+        figure = Figure(figsize=picture.size, layout="constrained")
+        picture.draw(figure)
         buffer = io.BytesIO()
         none = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None}, "png": {}}[form]
         figure.savefig(buffer, format=form, dpi=DPI, metadata=none)

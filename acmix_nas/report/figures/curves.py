@@ -6,6 +6,7 @@ from typing import Any
 
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.escape import plain
+from acmix_nas.report.figures import Picture, Subject
 from acmix_nas.report.pareto import complete, score_label
 from acmix_nas.report.picture import BLACK, BLUE, FAINT, GREEN, GREY, ORANGE, SKY, VERMILLION
 
@@ -14,6 +15,11 @@ MOST = 12
 """Curves in one picture; of more rows the ones that end best."""
 COLORS = (BLUE, VERMILLION, GREEN, ORANGE, BLACK, SKY)
 LINES = ("-", "--", "-.", ":")
+
+
+def pictures(of: Subject) -> dict[str, Picture]:
+    """One picture."""
+    return {"curves": Picture(SIZE, lambda figure: draw(figure, of.header, of.records))}
 
 
 def draw(figure: Any, header: StudyHeader, records: Sequence[TrialRecord]) -> None:
@@ -40,7 +46,7 @@ def draw(figure: Any, header: StudyHeader, records: Sequence[TrialRecord]) -> No
         if len(groups) <= MOST
         else f"; the {MOST} of {len(groups)} rows that end {'highest' if metric.better == 'higher' else 'lowest'}"
     )
-    axes.set_title(f"mean, and lowest to highest of the trials in brackets{left}", fontsize=8.5, color=GREY, loc="left")
+    axes.set_title(f"mean, lowest and highest of the trials in brackets{left}", fontsize=8.5, color=GREY, loc="left")
     axes.set_xlabel("epoch")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel(score_label(header))

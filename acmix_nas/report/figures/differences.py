@@ -6,11 +6,18 @@ from typing import Any
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.claims import Claims
 from acmix_nas.report.escape import plain
+from acmix_nas.report.figures import Picture, Subject
 from acmix_nas.report.intervals import Difference
 from acmix_nas.report.picture import BLACK, BLUE, FAINT, GREY, VERMILLION
 from acmix_nas.report.rows import rows
 
 LOOKS = {"better": ("^", BLUE), "worse": ("v", VERMILLION)}
+
+
+def pictures(of: Subject) -> dict[str, Picture]:
+    """One picture of an ablation that has differences."""
+    found = gains(of.header, of.records) if of.header.kind != "search" else {}
+    return {"intervals": Picture(size(found), lambda figure: draw(figure, of.header, found))} if found else {}
 
 
 def gains(header: StudyHeader, records: Sequence[TrialRecord]) -> Mapping[str, Difference]:
@@ -39,7 +46,7 @@ def draw(figure: Any, header: StudyHeader, found: Mapping[str, Difference]) -> N
     name = f"{unit}{header.split} {metric.title}"
     axes.set_xlabel(f"difference to {plain(header.baseline or '')}, {name} (proxy training)")
     axes.set_title(
-        "▲ better   ▼ worse   ○ nothing claimed   ━ simultaneous 95 % interval", fontsize=8.5, color=GREY, loc="left"
+        "▲ better   ▼ worse   ○ no verdict   ━ simultaneous 95 % interval", fontsize=8.5, color=GREY, loc="left"
     )
 
 

@@ -6,10 +6,17 @@ from typing import Any
 from acmix_nas.record import StudyHeader
 from acmix_nas.report.effects import Effect
 from acmix_nas.report.escape import plain
+from acmix_nas.report.figures import Picture, Subject
 from acmix_nas.report.picture import BLACK, BLUE, FAINT, GREY
 
 MOST = 40
 """Options that are drawn."""
+
+
+def pictures(of: Subject) -> dict[str, Picture]:
+    """One picture of a search with enough trials."""
+    found = of.mattered.effects
+    return {"effects": Picture(size(found), lambda figure: draw(figure, of.header, found))} if found else {}
 
 
 def draw(figure: Any, header: StudyHeader, found: Sequence[Effect]) -> None:
@@ -32,7 +39,7 @@ def draw(figure: Any, header: StudyHeader, found: Sequence[Effect]) -> None:
     axes.grid(axis="x", color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_xlabel(header.metric.of_differences(f"effect on mean {header.split} {header.metric.title}"))
-    axes.set_title("━ 95 % interval (Welch)   ● leaves out 0   (trials)", fontsize=8.5, color=GREY, loc="left")
+    axes.set_title("━ 95 % interval (Welch)   ● excludes 0   (trials)", fontsize=8.5, color=GREY, loc="left")
 
 
 def size(found: Sequence[Effect]) -> tuple[float, float]:

@@ -1,10 +1,12 @@
 """The score against a cost: the published families above, the trials of a study below, on one cost axis."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.escape import plain
+from acmix_nas.report.figures import Picture, Subject
 from acmix_nas.report.pareto import axis_label, complete, cost_of, front_of, score
 from acmix_nas.report.picture import BLUE, FAINT, GREEN, GREY, ORANGE, VERMILLION
 from acmix_nas.report.published import METRIC, Published, published, source
@@ -17,6 +19,14 @@ LOOKS = {
     "Swin": ("D", VERMILLION, ":"),
 }
 """Family -> marker, colour, line: any one of them is enough to tell it."""
+
+
+def pictures(of: Subject) -> dict[str, Picture]:
+    """One picture for each cost."""
+    return {
+        f"{of.header.metric.noun}-{cost}": Picture(SIZE, partial(draw, header=of.header, records=of.records, cost=cost))
+        for cost in ("macs", "params")
+    }
 
 
 def draw(figure: Any, header: StudyHeader, records: Sequence[TrialRecord], cost: str) -> None:

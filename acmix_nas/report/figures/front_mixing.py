@@ -4,12 +4,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from acmix_nas.report.depth import Block
+from acmix_nas.report.figures import Picture, Subject
 from acmix_nas.report.picture import BLUE, FAINT, GREY, VERMILLION
 
 SIZE = (7.0, 3.4)
 ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
 APART = 0.08
 """By how much the two weights of a block are set apart."""
+
+
+def pictures(of: Subject) -> dict[str, Picture]:
+    """One picture of a search whose front learns weights."""
+    blocks = of.mattered.blocks
+    return {"mixing-front": Picture(SIZE, lambda figure: draw(figure, blocks))} if blocks else {}
 
 
 def draw(figure: Any, blocks: Sequence[Block]) -> None:

@@ -2,10 +2,16 @@
 
 from typing import Any
 
+from acmix_nas.report.figures import Picture, Subject
 from acmix_nas.report.mattered import Mattered, ideal
 from acmix_nas.report.picture import BLUE, FAINT, GREY
 
 SIZE = (7.0, 3.4)
+
+
+def pictures(of: Subject) -> dict[str, Picture]:
+    """One picture of a search."""
+    return {"hypervolume": Picture(SIZE, lambda figure: draw(figure, of.mattered))} if of.mattered.course else {}
 
 
 def draw(figure: Any, told: Mattered) -> None:

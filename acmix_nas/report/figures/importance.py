@@ -5,6 +5,7 @@ from typing import Any
 
 from acmix_nas.record import StudyHeader
 from acmix_nas.report.escape import plain
+from acmix_nas.report.figures import Picture, Subject
 from acmix_nas.report.mattered import Mattered
 from acmix_nas.report.picture import BLUE, FAINT, GREY
 
@@ -12,12 +13,18 @@ MOST = 20
 """Choices that are drawn."""
 
 
+def pictures(of: Subject) -> dict[str, Picture]:
+    """One picture of a search with enough trials."""
+    shares = of.mattered.importances
+    return {"importance": Picture(size(shares), lambda figure: draw(figure, of.header, of.mattered))} if shares else {}
+
+
 def draw(figure: Any, header: StudyHeader, told: Mattered) -> None:
-    """Bars, largest first; behind them, lighter, with all choices that hang on a choice, and Optuna's as rings."""
+    """Bars, largest first; behind them, lighter, with the children of a choice; Optuna's as open circles."""
     axes, shown = figure.add_subplot(), dict(list(told.importances.items())[:MOST])
     places, subtree = range(len(shown)), [told.subtree[name] for name in shown]
     optuna = [told.ped_anova.get(name, 0.0) for name in shown]
-    axes.barh(places, subtree, color=BLUE, alpha=0.25, height=0.65, label="with all that hangs on it")
+    axes.barh(places, subtree, color=BLUE, alpha=0.25, height=0.65, label="with its children")
     axes.barh(places, list(shown.values()), color=BLUE, height=0.65, label="share of the variance")
     axes.plot(optuna, places, "o", color="#222222", mfc="white", markersize=5, label="Optuna's PED-ANOVA")
     axes.set_yticks(places, [plain(name) for name in shown], color="#222222")

@@ -1,13 +1,15 @@
 """|alpha|, |beta| and log |alpha / beta| by depth beside the norms of what both paths contribute; for any host."""
 
 from collections.abc import Sequence
+from functools import partial
 from math import log
 from statistics import fmean, stdev
 from typing import Any
 
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.depth import learns, starts
-from acmix_nas.report.escape import plain
+from acmix_nas.report.escape import label, plain
+from acmix_nas.report.figures import Picture, Subject
 from acmix_nas.report.pareto import complete, front_of
 from acmix_nas.report.picture import BLUE, FAINT, GREY, VERMILLION
 
@@ -22,6 +24,15 @@ NORMS = f"‖{ALPHA}·F_att‖", "‖β·F_conv‖", "log of their ratio"
 Pair = tuple[float, float]
 Band = tuple[float, float, float]
 """Mean, lower and upper end over the seeds."""
+
+
+def pictures(of: Subject) -> dict[str, Picture]:
+    """A picture for each row whose blocks learn their weights."""
+    found = groups(of.header, of.records)
+    return {
+        "mixing" if len(found) == 1 else f"mixing-{label(name)}": Picture(SIZE, partial(draw, name=name, trials=trials))
+        for name, trials in found.items()
+    }
 
 
 def groups(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, list[TrialRecord]]:
@@ -50,9 +61,9 @@ def draw(figure: Any, name: str, trials: Sequence[TrialRecord]) -> None:
         _draw_pairs(panels[:, 1], NORMS, _pairs(trials, "norms"), ())
         panels[0, 1].set_ylabel("norm on the scored images")
     band = (
-        f"band: 95 % over {len(trials)} seeds" if len(trials) > 1 else "one seed: no band, so no block is called moved"
+        f"band: 95 % over {len(trials)} seeds" if len(trials) > 1 else "one seed: no band, so no block counts as moved"
     )
-    text = f"{plain(name)}; {band}; open: not moved from its start"
+    text = f"{plain(name)}; {band}; open: not moved from its initial value"
     figure.suptitle(text, fontsize=8.5, color=GREY, x=0.01, ha="left")
     for axes in panels.flat:
         _mark_stages(trials[0], axes)
@@ -88,7 +99,7 @@ def _pairs(trials: Sequence[TrialRecord], name: str) -> list[list[Pair]]:
 
 
 def _band(values: Sequence[float]) -> Band | None:
-    """Mean and Student's 95 % interval over seeds; of one seed everything, since it tells nothing of the spread."""
+    """Mean and Student's 95 % interval over seeds; of one seed everything, since it does not show the spread."""
     if not values:
         return None
     mean = fmean(values)

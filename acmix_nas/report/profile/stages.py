@@ -39,8 +39,8 @@ def paper_table(where: Mapping[str, Any]) -> Table:
     letters = "; ".join(f"{letter}: {meaning}" for letter, meaning in SYMBOLS.items() if letter in used)
     notes = (
         f"{letters}.",
-        "Params and MACs of all the blocks of a stage, exact. Times are of the operators in networks of their own, "
-        "with a stamp at every module, which costs time itself; a dense convolution has no stage II of its own.",
+        "Params and MACs of all the blocks of a stage, exact. Times are of the operators in separate networks, "
+        "with a timestamp at every module, which takes time itself; a dense convolution has no stage II.",
     )
     cells = tuple(tuple(_cell(row, column.key) for column in COLUMNS) for row in rows)
     return Table(name="stages", title=title, columns=COLUMNS, rows=cells, caption=f"{title}.", notes=notes)

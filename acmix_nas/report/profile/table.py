@@ -5,10 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from acmix_nas.cost.compare import Ratio
-from acmix_nas.report.profile.notes import heading, notes_of
 from acmix_nas.report.table import NOTHING, Cell, Column, Table
+from acmix_nas.sizes import size_text
 
 Row = Mapping[str, Any]
+FORM_WORDS = {
+    "paper": "paper form (the named implementation, step by step)",
+    "train": "train form (the fast form that a network uses by default)",
+    "merged": "merged form (folded for deployment)",
+    None: "",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +82,7 @@ def columns_of(result: Mapping[str, Any]) -> list[Shown]:
         _numeric("params", "params (M)", 1e6, ".2f"),
         _numeric("macs", "MACs (G)", 1e9, ".3f"),
         _numeric("flops", "FLOPs (G)", 1e9, ".3f"),
-        _numeric("macs_deploy", "deploy MACs (G)", 1e9, ".3f", screen=5, printed=False),
+        _numeric("macs_deploy", "deployed MACs (G)", 1e9, ".3f", screen=5, printed=False),
         _numeric("macs_fvcore", "fvcore MACs (G)", 1e9, ".3f", screen=6, printed=False),
         _numeric("macs_torch", "torch MACs (G)", 1e9, ".3f", screen=7, printed=False),
         Shown(
@@ -119,3 +125,70 @@ def _numeric(key: str, title: str, unit: float, form: str, *, screen: int | None
     column = Column(key=key, title=title, numeric=True, printed=shown)
     text = (lambda row: "" if row.get(key) is None else str(row[key])) if form == "d" else _number(key, unit, form)
     return Shown(column=column, text=text, screen=screen)
+
+
+def heading(result: Mapping[str, Any]) -> str:
+    """What ran, in one line."""
+    env, rows = result["env"], result["rows"]
+    names = list(dict.fromkeys(row["model"] for row in rows))
+    size = size_text(env["input_size"])
+    flags = [word for word in ("compiled", "cuda_graph", "flush_l2") if env[word]]
+    form = FORM_WORDS[next((row["form"] for row in rows if row["form"]), None)]
+    told = [f"{size} px", env["dtype"], env["memory_format"], env["mode"], *flags, form]
+    if env["output"] == "features":
+        told.insert(1, "features only")
+    named = result.get("summary") or (names[0] if len(names) == 1 else "")
+    return ": ".join(filter(None, (named, ", ".join(part.replace("_", " ") for part in told if part))))
+
+
+def notes_of(result: Mapping[str, Any]) -> tuple[str, ...]:
+    """Where and how it was measured, in sentences."""
+    env, rows = result["env"], result["rows"]
+    until = f"IQR/median was below {env['target_spread']:.0%} for all, or for about {env['time_limit_s']:g} s per row"
+    notes = [
+        _where_measured(env),
+        f"Latency is the median of a batch, IQR its interquartile range; repeated until {until}. "
+        "MACs are multiply-adds of one image.",
+    ]
+    if any(row["ratio"] is not None for row in rows):
+        baseline = next(row for row in rows if row["ratio"] is None)
+        named = baseline["impl"] if len({row["model"] for row in rows}) == 1 and baseline["impl"] else baseline["model"]
+        notes.append(
+            f"Ratios are latency over that of {named}, the median over rounds that run every network once, with a "
+            f"{env['interval']:.0%} bootstrap interval; differences within {env['margin']:.0%} count as no "
+            "difference."
+        )
+    impls = {row["impl"] for row in rows if row["form"] == "train"} - {None}
+    if len(impls) > 1:
+        notes.append(
+            "In the train form, fc and kernels are one convolution if that is cheaper, for every implementation; "
+            "--form paper compares the implementations step by step."
+        )
+    reasons = dict.fromkeys((row["model"], row["agree_reason"]) for row in rows if row["agree_reason"])
+    notes += [f"It is unknown whether the counts of {model} agree: {reason}." for model, reason in reasons]
+    notes += [
+        f"{len(parts)} parts of {name} use their plain form; the first, {first}, because {parts[first]}."
+        for name, parts in {row["model"]: row.get("plain_parts") for row in rows}.items()
+        for first in list(parts or ())[:1]
+    ]
+    if env["dtype_by"]:
+        notes.append(f"{env['dtype']} by: {env['dtype_by']}.")
+    return tuple(notes)
+
+
+def _where_measured(env: Mapping[str, Any]) -> str:
+    locked = {True: "locked", False: "not locked", None: "unknown"}[env["clocks_locked"]]
+    told = [f"{env['device']}: {env['device_name']}", f"{env['threads']} threads", f"clocks {locked}"]
+    if env["governor"]:
+        told.append(f"governor {env['governor']}")
+    if env["cuda"]:
+        clocks = ", ".join(f"{env[f'sm_clock_{when}_mhz']} MHz {when}" for when in ("idle", "loaded", "max"))
+        told += [f"SM clock {clocks}", f"TF32 matmul {env['tf32_matmul']}, cuDNN {env['tf32_cudnn']}"]
+        told += [f"cudnn.benchmark {env['cudnn_benchmark']}", f"CUDA {env['cuda']}, driver {env['driver']}"]
+    if env.get("busy_cores") is not None:
+        told.append(f"other processes used {env['busy_cores']:g} of {env['cores']} cores")
+    versions = ", ".join(
+        f"{name} {env[key]}"
+        for name, key in (("torch", "torch"), ("timm", "timm"), ("acmix-nas", "acmix_nas"), ("Python", "python"))
+    )
+    return f"{', '.join(told)}; {versions}."

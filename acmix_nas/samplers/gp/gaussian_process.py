@@ -6,7 +6,6 @@ Rasmussen and Williams 2006, algorithm 2.1 and section 5.4.1; the weights are ma
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
 
 from acmix_nas.samplers.gp.kernel import Features
 from acmix_nas.samplers.gp.parameter import Array
@@ -84,6 +83,8 @@ def fit(features: Features, points: Array, targets: Array, counts: Array) -> Hyp
         return negative_log_posterior(features, x, points, targets, counts)
 
     start = np.zeros(len(features.spread) + 2)
+    from scipy.optimize import minimize  # takes a second to load, and a report of few trials fits nothing
+
     return _hyper(features, minimize(loss, start, jac=True, method="L-BFGS-B", options=LBFGS).x)
 
 

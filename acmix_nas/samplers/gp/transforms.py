@@ -2,7 +2,6 @@
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from acmix_nas.samplers.gp.parameter import Array
 
@@ -12,6 +11,8 @@ def normal_scores(values: Array) -> Array:
 
     A model of ranks is not misled by a few networks that fail to train.
     """
+    from scipy.stats import rankdata  # takes seconds to load
+
     return np.asarray(ndtri((rankdata(values) - 0.5) / len(values)))
 
 

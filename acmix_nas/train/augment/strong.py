@@ -62,7 +62,7 @@ class RandAugmented(Dataset[torch.Tensor]):
         return torch.from_numpy(changed).reshape(height, width, -1).permute(2, 0, 1)
 
     def batches(self, plans: Iterator[Plan], workers: int) -> Iterator[tuple[Plan, torch.Tensor]]:
-        """The images of each plan, made by so many processes; what comes out does not depend on how many."""
+        """The images of each plan, made by several processes; the result does not depend on their number."""
         drawn: deque[Plan] = deque()
 
         def items() -> Iterator[list[Item]]:

@@ -8,14 +8,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 from acmix_nas.arch import Arch
-from acmix_nas.cli._display import StudyDisplay
-from acmix_nas.errors import AcmixError, StudyError
-from acmix_nas.executors import WorkerProgress
-from acmix_nas.fields import COUNT, MAPPING, NUMBER, TEXT, Origin, list_of, maybe
+from acmix_nas.errors import AcmixError
+from acmix_nas.executors.callbacks import Callbacks
+from acmix_nas.experiments.status import RUNNING
 from acmix_nas.files import write_text
 from acmix_nas.record import TrialRecord
 from acmix_nas.report import View, render
@@ -25,11 +22,54 @@ from acmix_nas.train import Progress
 
 log = logging.getLogger(__name__)
 
-RUNNING = "running.json"
-TOLD_EVERY_S = 2.0
+WRITTEN_EVERY_S = 2.0
 RENDERED_EVERY_S = 180.0
-TOLD = {"pid": COUNT, "host": TEXT, "left_s": maybe(NUMBER), "trials": list_of(MAPPING)}
-TOLD_TRIAL = {"number": COUNT, "label": TEXT, "epoch": COUNT, "epochs": COUNT}
+
+
+@dataclass(slots=True)
+class TimeLeft:
+    """Estimates the time that the trials still to come will take, from those begun.
+
+    Args:
+        total: Number of trials in all.
+        ended: Those that ended before.
+    """
+
+    total: int
+    ended: int = 0
+    _begun: int = 0
+    _running: set[int] = field(default_factory=set)
+    _paused: set[int] = field(default_factory=set)
+    _began_s: float = field(default_factory=time.monotonic)
+
+    def begin(self, number: int) -> None:
+        """A trial begins, or goes on."""
+        self._begun += number not in self._paused
+        self._paused.discard(number)
+        self._running.add(number)
+
+    def pause(self, number: int) -> None:
+        """A trial waits."""
+        self._running.discard(number)
+        self._paused.add(number)
+
+    def end(self, number: int) -> None:
+        """A trial ended."""
+        self._running.discard(number)
+        self._paused.discard(number)
+        self.ended += 1
+
+    @property
+    def reached(self) -> int:
+        """Trials that ended or wait."""
+        return self.ended + len(self._paused)
+
+    def seconds(self) -> float | None:
+        """Seconds left; None while that is unknown."""
+        begun = self._begun - len(self._running) / 2
+        coming = self.total - self.reached - len(self._running) / 2
+        spent_s = time.monotonic() - self._began_s
+        return spent_s / begun * coming if self._begun and spent_s > 1 and coming > 0 else None
 
 
 @dataclass(slots=True)
@@ -43,48 +83,49 @@ class _Now:
 
 
 @dataclass(slots=True)
-class Follower:
-    """`Callbacks` that also keep others informed.
+class Monitor(Callbacks):
+    """Keeps others informed of a running study, and passes every call on.
 
     Attributes:
-        display: What the user sees.
+        callbacks: What the caller sees.
         study: The study.
         stop: Whether it was asked to stop.
+        left: The time left.
         interrupts: Whether a stop is an interrupt raised here, for a loop that does not ask itself.
         view: How the table of the page is shown.
     """
 
-    display: StudyDisplay
+    callbacks: Callbacks
     study: Study
     stop: Stop
+    left: TimeLeft
     interrupts: bool
     view: View | None = None
     _now: dict[int, _Now] = field(default_factory=dict)
-    _last: int = 0
-    _told_s: float = 0.0
+    _written_s: float = 0.0
     _rendered_s: float = field(default_factory=time.monotonic)
     _said: bool = False
     _halting_from: int | None = None
 
     def note(self, text: str) -> None:
-        """Something beside the trials is done now."""
-        self.display.note(text)
+        """A line about what is done beside the trials."""
+        self.callbacks.note(text)
 
     def begin(self, number: int, label: str, arch: Arch) -> None:
         """A trial begins, or goes on."""
         if self.interrupts and self.stop.check():
             raise KeyboardInterrupt
-        self._now[number], self._last = _Now(number, label), number
-        self.display.begin(number, label, arch)
+        self._now[number] = _Now(number, label)
+        self.left.begin(number)
+        self.callbacks.begin(number, label, arch)
 
-    def step(self, progress: Progress) -> None:
-        """An optimizer step was done."""
-        self.display.step(progress)
-        number = progress.number if isinstance(progress, WorkerProgress) else self._last
+    def step(self, number: int, progress: Progress) -> None:
+        """A trial did an optimizer step."""
+        self.callbacks.step(number, progress)
         if number in self._now:
             epoch = min(len(progress.scores) + 1, progress.epochs)
             self._now[number].epoch, self._now[number].epochs = epoch, progress.epochs
-        self._tell()
+        self._write()
         if self.stop.check():
             self._say_stopping()
             if self.interrupts:
@@ -93,12 +134,14 @@ class Follower:
     def pause(self, record: TrialRecord) -> None:
         """A trial reached a rung and waits there."""
         self._now.pop(record.number, None)
-        self.display.pause(record)
+        self.left.pause(record.number)
+        self.callbacks.pause(record)
 
     def end(self, record: TrialRecord) -> None:
         """A trial ended and is stored."""
         self._now.pop(record.number, None)
-        self.display.end(record)
+        self.left.end(record.number)
+        self.callbacks.end(record)
         if time.monotonic() - self._rendered_s > RENDERED_EVERY_S:
             self._rendered_s = time.monotonic()
             with _unless_full():  # pictures for a paper take seconds; they wait for the end
@@ -108,22 +151,22 @@ class Follower:
         """Nothing runs any more."""
         (self.study.folder / RUNNING).unlink(missing_ok=True)
 
-    def _tell(self) -> None:
+    def _write(self) -> None:
         now_s = time.monotonic()
-        if now_s - self._told_s > TOLD_EVERY_S:
-            self._told_s = now_s
+        if now_s - self._written_s > WRITTEN_EVERY_S:
+            self._written_s = now_s
             trials = [
                 {"number": now.number, "label": now.label, "epoch": now.epoch, "epochs": now.epochs}
                 for now in self._now.values()
             ]
-            facts = {"pid": os.getpid(), "host": platform.node(), "left_s": self.display.left_s(), "trials": trials}
+            facts = {"pid": os.getpid(), "host": platform.node(), "left_s": self.left.seconds(), "trials": trials}
             with _unless_full():
                 write_text(self.study.folder / RUNNING, json.dumps(facts) + "\n")
 
     def _say_stopping(self) -> None:
         if not self._said:
             self._said = True
-            self.note(f"stopping after the running epoch ({self.stop.reason}); Ctrl-C stops at once")
+            self.note(f"stopping after the current epoch ({self.stop.reason}); Ctrl-C stops at once")
 
     def _interrupt_after_epoch(self, progress: Progress) -> None:
         if self._halting_from is None:
@@ -139,15 +182,3 @@ def _unless_full() -> Iterator[None]:
         yield
     except (AcmixError, OSError) as error:
         log.warning("%s", error)
-
-
-def read_running(folder: Path) -> dict[str, Any]:
-    """What the process at work told last; nothing if it did not yet, or if what lies there is nothing that it tells."""
-    origin = Origin(folder / RUNNING, StudyError)
-    try:
-        found = origin.fields(origin.read(), TOLD, optional=TOLD)
-        for number, trial in enumerate(found.get("trials", ())):
-            origin.fields(trial, TOLD_TRIAL, path=f"trials[{number}]")
-    except StudyError:
-        return {}
-    return found

@@ -1,8 +1,10 @@
-"""Trains the cells of an ablation table: every row with the same seeds, each cell once."""
+"""The study of an ablation table: every row is trained with the same seeds, each cell once."""
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,12 +16,26 @@ from acmix_nas.cost import count
 from acmix_nas.cost.profile import throughputs
 from acmix_nas.errors import AcmixError, SpaceError, StudyError
 from acmix_nas.executors import Job
-from acmix_nas.executors.callbacks import Callbacks
+from acmix_nas.executors.callbacks import Callbacks, ExperimentCallbacks
 from acmix_nas.executors.jobs import run_job
-from acmix_nas.experiments.ablation.reuse import Source, stored_cell
-from acmix_nas.experiments.ablation.table import Ablation
+from acmix_nas.experiments.ablation.reuse import Source, open_source, stored_cell
+from acmix_nas.experiments.ablation.table import Ablation, AblationOptions
+from acmix_nas.experiments.running import StudyResult, run_study
+from acmix_nas.experiments.setup import (
+    check_resumed,
+    find_study,
+    header_of,
+    load_work,
+    metric_of,
+    pick_device,
+    settings_of,
+)
 from acmix_nas.record import TrialRecord
-from acmix_nas.study.study import Study
+from acmix_nas.report import View
+from acmix_nas.sizes import size_text
+from acmix_nas.study.folder import DATABASE, find_folder
+from acmix_nas.study.lock import LOG
+from acmix_nas.study.study import Study, load
 from acmix_nas.train import Setting
 from acmix_nas.train.trial import build_proxy, shared_record
 
@@ -33,6 +49,81 @@ TIMED_TOGETHER = 12
 """Full networks that are in memory at once while they are timed."""
 
 
+def run_table(ablation: Ablation, options: AblationOptions, callbacks: ExperimentCallbacks | None) -> StudyResult:
+    """Makes or resumes the study of a table, trains its cells and renders it; `ablation.run` with the table loaded."""
+    callbacks = callbacks or ExperimentCallbacks()
+    for note in ablation.notes:
+        callbacks.note(note)
+    device = pick_device(options.device)
+    study, options = find_study(options, ablation.name)
+    is_new, header = study is None, study.header if study else None
+    _, setting = load_work(
+        options, ablation.space, split="report", device=device, like=header, progress=callbacks.decode
+    )
+    if study is None:
+        study = _create(ablation, options, setting)
+    else:
+        check_resumed(study.header, setting)
+    seeds = options.seeds or _asked_seeds(study) or ablation.seeds
+    try:
+        check_rows(ablation, setting)
+        sources = [open_source(*load(find_folder(name, options.out)), setting) for name in options.reuse]
+    except AcmixError:
+        if is_new:
+            _discard(study)
+        raise
+    return run_study(
+        study,
+        setting,
+        callbacks,
+        asked={"seeds": seeds, **({"data": options.data} if options.data else {})},
+        total=seeds * len(ablation.rows),
+        view=View(columns=options.columns, compare=options.compare),
+        run=lambda callbacks: ablate(study, ablation, setting, seeds=seeds, callbacks=callbacks, sources=sources),
+    )
+
+
+def _create(ablation: Ablation, options: AblationOptions, setting: Setting) -> Study:
+    """A new study."""
+    settings = {
+        **settings_of(setting),
+        "rows": {name: arch.to_dict() for name, arch in ablation.rows.items()},
+        "base": ablation.base.to_dict(),
+        "notes": list(ablation.notes),
+        "asked": {**options.remembered(), "seeds": options.seeds or ablation.seeds},
+    }
+    header = header_of(
+        options,
+        kind="ablate",
+        name=ablation.name,
+        host=ablation.space.host,
+        split=setting.split,
+        metric=metric_of(options),
+        settings=settings,
+        baseline=ablation.baseline,
+        rows=tuple(ablation.rows),
+    )
+    return Study.create(options.out, header, storage=options.storage)
+
+
+def _asked_seeds(study: Study) -> int | None:
+    """Seeds that were asked for before; 0.1 kept only the number of cells."""
+    asked, goal, rows = study.asked.get("seeds"), study.kept("goal"), len(study.header.rows)
+    if isinstance(asked, int) or not isinstance(goal, int):
+        return asked
+    return goal // rows or None
+
+
+def _discard(study: Study) -> None:
+    """Takes a study without trials away again, so that its name is free for the next try."""
+    (study.folder / DATABASE).unlink()
+    log = study.folder / LOG
+    with suppress(OSError):  # other files lie there
+        if not log.stat().st_size:
+            log.unlink()
+        study.folder.rmdir()
+
+
 def ablate(
     study: Study,
     ablation: Ablation,
@@ -42,7 +133,7 @@ def ablate(
     callbacks: Callbacks,
     sources: Sequence[Source] = (),
 ) -> None:
-    """Trains every row with so many seeds: all rows with the first, then all with the second.
+    """Trains every row with each seed: all rows with the first, then all with the second.
 
     A row's images, their order and their augmentation are the same as every other row's with that seed. Cells that are
     stored are not trained again, so more seeds or rows may be asked for later. A cell that was interrupted goes on from
@@ -71,7 +162,7 @@ def ablate(
 
 def _fill(study: Study, ablation: Ablation, cells: "_Cells", seeds: int) -> None:
     for left in study.running():
-        log.info("trial %d was interrupted; it goes on from its last epoch", left.number)
+        log.info("trial %d was interrupted; it continues from its last epoch", left.number)
         cells.fill(left.number, study.header.rows[left.params["row"]], left.params["seed"])
     there = {(trial.params["row"], trial.params["seed"]) for trial in study.trials()}
     for seed in range(seeds):
@@ -111,7 +202,7 @@ def extend(study: Study, ablation: Ablation) -> None:
             )
     if header.baseline != ablation.baseline:
         raise StudyError(
-            f"the study {header.name!r} was begun with the baseline {header.baseline!r}, now it is "
+            f"the study {header.name!r} was started with the baseline {header.baseline!r}, now it is "
             f"{ablation.baseline!r}; the baseline is named beforehand: start a new --study."
         )
     new = {name: arch.to_dict() for name, arch in ablation.rows.items() if name not in stored}
@@ -136,7 +227,9 @@ class _Cells:
         self.callbacks.begin(number, f"{row}, seed {index}", arch)
         seeds = {"init": seed, "order": seed}
         job = Job(number=number, label=row, arch=arch, seeds=seeds, checkpoint=self.study.checkpoint(number))
-        record = self._found(arch, seeds, number, row) or run_job(job, self.setting, self.callbacks.step)
+        record = self._found(arch, seeds, number, row) or run_job(
+            job, self.setting, partial(self.callbacks.step, number)
+        )
         record = replace(record, environment={**record.environment, **self._speed(row)})
         self.study.finish(record)
         self.study.drop_checkpoint(number)
@@ -170,7 +263,7 @@ def _throughputs(study: Study, ablation: Ablation, setting: Setting, callbacks: 
     stored: dict[str, float] = dict(study.kept("throughputs") or {})
     missing = [name for name in ablation.rows if name not in stored]
     if missing:
-        callbacks.note(f"timing {len(missing)} full networks at {setting.input_size} px")
+        callbacks.note(f"timing {len(missing)} full networks at {size_text(setting.input_size)} px")
         size, batch_size = setting.input_size, THROUGHPUT_BATCH[setting.device]
         for start in range(0, len(missing), TIMED_TOGETHER):
             archs = {name: ablation.rows[name] for name in missing[start : start + TIMED_TOGETHER]}
