@@ -16,7 +16,6 @@ Direction: TypeAlias = Literal["maximize", "minimize"]
 """Which way is better, in Optuna's words."""
 FORMAT = re.compile(r"\.([0-9]|1[0-9])[fg]")
 """Formats that Python and the report's page both know."""
-LONGEST = 80
 NOUN = re.compile("[A-Za-z]{1,40}")
 """Of names of files, among others."""
 NAME = re.compile(r"[A-Za-z_]\w{0,39}", re.ASCII)

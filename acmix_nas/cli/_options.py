@@ -158,13 +158,13 @@ task_option = click.option(
     "--task",
     metavar="TASK",
     callback=name_modules,
-    help="What the networks learn: classification, or one of your own by its dotted path, as my_lab.regression:TASK.",
+    help="Task that the networks learn: classification, or your own by its dotted path, e.g. my_lab.regression:TASK.",
 )
 metric_option = click.option(
     "--metric",
     metavar="METRIC",
     callback=name_modules,
-    help="What they are compared in: one of the task's metrics, or one of your own by its dotted path, as "
+    help="Metric that compares the networks: one of the task's, or your own by its dotted path, e.g. "
     "my_lab.metrics:BALANCED.  [default: the task's first; for classification top1]",
 )
 _STUDY_OPTIONS = [

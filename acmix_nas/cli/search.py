@@ -49,8 +49,8 @@ _GOALS = [
         "--sampler",
         type=ChoiceOrPath(["hamming-gp", "random", "tpe", "nsga2"]),
         callback=name_modules,
-        help="Sampler that proposes networks after the random ones; also one of your own, any class derived from "
-        "Optuna's BaseSampler, by its dotted path, as my_lab.samplers:Mine.  [default: hamming-gp]",
+        help="Sampler that proposes networks after the random ones: a name, or your own subclass of Optuna's "
+        "BaseSampler by its dotted path, e.g. my_lab.samplers:Mine.  [default: hamming-gp]",
     ),
     click.option(
         "--prune",

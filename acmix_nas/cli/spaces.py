@@ -88,9 +88,9 @@ def check(space: str, as_json: bool) -> None:
         ]
         say(json.dumps({"name": loaded.name, "size": loaded.size, "choices": rows}))
         return
-    table = Table("proxy", "choice", "map", "options told apart", box=None, header_style="bold")
+    table = Table("proxy", "choice", "map", "options that differ", box=None, header_style="bold")
     for proxy, item in found:
-        told = "  ".join(" = ".join(map(str, group)) for group in item.groups)
-        table.add_row(proxy, item.choice.name, size_text(pair(item.map)), told + ("  (inert)" if item.inert else ""))
+        options = "  ".join(" = ".join(map(str, group)) for group in item.groups)
+        table.add_row(proxy, item.choice.name, size_text(pair(item.map)), options + ("  (inert)" if item.inert else ""))
     results().print(table)
     results().print(f"{loaded.name}: {loaded.size:,} distinct networks, {len(loaded.choices)} choices, no error.")

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acmix_nas.cli._next_command import command, out_words, path_word, typed
-from acmix_nas.cli._options import command_line, data_option, device_option, json_option, out_option, plugin_option
+from acmix_nas.cli._options import (
+    command_line,
+    data_option,
+    device_option,
+    json_option,
+    metric_option,
+    out_option,
+    plugin_option,
+    task_option,
+)
+from acmix_nas.cli._parse import parse_size
 from acmix_nas.cli._say import say
 from acmix_nas.errors import AcmixError
 
@@ -21,6 +31,8 @@ INTERRUPTED = 130
 @click.command()
 @click.argument("network", metavar="ARCH|MODEL")
 @data_option
+@task_option
+@metric_option
 @click.option(
     "--recipe",
     metavar="NAME|FILE",
@@ -46,8 +58,8 @@ INTERRUPTED = 130
 )
 @click.option(
     "--input-size",
-    type=click.IntRange(min=1),
-    metavar="PIXELS",
+    callback=parse_size,
+    metavar="H[xW]",
     help="Height and width of the images.  [default: the recipe's; embedded: 28]",
 )
 @click.option(
@@ -101,8 +113,10 @@ def train(as_json: bool, **options: Any) -> int:
     from acmix_nas.cli._display import TrainingDisplay
     from acmix_nas.experiments.training import run, score
     from acmix_nas.experiments.training_job import TrainingOptions
+    from acmix_nas.sizes import size_of
 
-    asked = TrainingOptions(command=command_line(), **options)
+    size = options.pop("input_size")
+    asked = TrainingOptions(command=command_line(), input_size=None if size is None else size_of(size), **options)
     try:
         with TrainingDisplay() as display:
             if asked.checkpoint is not None:
@@ -156,6 +170,7 @@ def _print_score(result: "ScoreResult", *, as_json: bool) -> None:
 
 
 def _next_commands(result: "TrainingResult") -> list[str]:
+    from acmix_nas.sizes import pair
     from acmix_nas.train.fit import BEST
 
     job, asked = result.job, result.job.options
@@ -164,7 +179,8 @@ def _next_commands(result: "TrainingResult") -> list[str]:
         words = ["train", network, "--study", job.folder.name, *out_words(asked.out), "--resume", *places]
         again = _together(command(*words), result.processes)
         return ["interrupted; the last finished epoch is kept. Continue with:", f"  {again}"]
-    given = {"--data": asked.data, "--recipe": asked.recipe, "--input-size": job.input_size}
+    size = "x".join(map(str, dict.fromkeys(pair(job.input_size))))
+    given = {"--data": asked.data, "--task": asked.task, "--recipe": asked.recipe, "--input-size": size}
     said = [word for name, value in given.items() if value is not None for word in (name, str(value))]
     words = ["train", network, *out_words(asked.out), *said, "--eval", str(job.folder / BEST), *places]
     return ["next:", f"  {command(*words)}"]

@@ -87,9 +87,9 @@ class CrossCheck:
     @property
     def reason(self) -> str | None:
         """Why it is unknown whether the counts agree; None if it is known."""
-        told = [f"{', '.join(self.blind)} may multiply and was left out"] if self.blind else []
-        told += [f"{counter}'s counter failed: {error}" for counter, error in self.failures.items()]
-        return "; ".join(told) or None
+        reasons = [f"{', '.join(self.blind)} may multiply and was left out"] if self.blind else []
+        reasons += [f"{counter}'s counter failed: {error}" for counter, error in self.failures.items()]
+        return "; ".join(reasons) or None
 
 
 class FvcoreCount(NamedTuple):

@@ -81,8 +81,8 @@ class Execution:
         """The inverse of `to_dict`."""
         return cls(**values)
 
-    def told(self) -> dict[str, Any]:
-        """What is said about it beside a number, in plain values."""
+    def facts(self) -> dict[str, Any]:
+        """What a number depends on, in plain values."""
         how = "autocast, weights in float32" if self.train else "weights converted"
         return {
             "dtype": self.dtype,

@@ -113,13 +113,15 @@ def draw(space: Space, number: int, seed: int) -> list[Arch]:
     return list(found)
 
 
-def check(told_ms: Sequence[float], measured_ms: Sequence[float]) -> Check:
+def check(predicted_ms: Sequence[float], measured_ms: Sequence[float]) -> Check:
     """Compares what a table says with what was measured."""
-    errors = [abs(told - measured) / measured for told, measured in zip(told_ms, measured_ms, strict=True)]
+    errors = [
+        abs(predicted - measured) / measured for predicted, measured in zip(predicted_ms, measured_ms, strict=True)
+    ]
     return Check(
         measured_ms=tuple(measured_ms),
-        told_ms=tuple(told_ms),
-        spearman=_spearman(told_ms, measured_ms),
+        told_ms=tuple(predicted_ms),
+        spearman=_spearman(predicted_ms, measured_ms),
         median_error=statistics.median(errors),
         worst_error=max(errors),
     )

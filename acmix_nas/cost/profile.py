@@ -62,7 +62,7 @@ def profile_rows(
     _refuse_foreign(networks, by)
     steps = Steps(progress, len(networks), len(batch_sizes), effort.limit_s, memory=effort.memory)
     idle = gpu_state(torch.device(how.device)) if how.device != "cpu" else None
-    env = {**environment(how.device), **how.told(), "form": how.form, **_said(effort, size, how.device)}
+    env = {**environment(how.device), **how.facts(), "form": how.form, **_said(effort, size, how.device)}
     subjects = []
     for network in networks:
         steps.begin_count(network.label)

@@ -118,9 +118,9 @@ def _first(step: Step, subject: Subject, size: Pair) -> tuple[float, int]:
     except Exception as error:  # networks, dtypes and the compiler fail in ways of their own
         if ran_out(error):
             raise
-        told = ", ".join(f"{key} {value}" for key, value in step.how.told().items() if value)
+        settings = ", ".join(f"{key} {value}" for key, value in step.how.facts().items() if value)
         reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
         raise UsageError(
             f"{subject.network.label} does not run on images of {size[0]} x {size[1]} pixels on {step.how.device} with "
-            f"{told}: {reason}. Leave out what it does not take."
+            f"{settings}: {reason}. Leave out what it does not take."
         ) from error

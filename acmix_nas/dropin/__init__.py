@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from acmix_nas.dropin._replace import ConversionError, carry, replacement, told
+from acmix_nas.dropin._replace import ConversionError, carry, module_text, replacement
 from acmix_nas.operators.acmix import ACmix
 
 __all__ = ["Conversion", "ConversionError", "Replacement", "convert"]
@@ -109,7 +109,7 @@ def convert(
 
 def _report(name: str, module: nn.Module, carried: tuple[str, ...]) -> Replacement:
     dropped = tuple(parameter for parameter, _ in module.named_parameters() if parameter not in carried)
-    return Replacement(name=name, was=told(module), carried=carried, dropped=dropped)
+    return Replacement(name=name, was=module_text(module), carried=carried, dropped=dropped)
 
 
 def _matching(model: nn.Module, patterns: tuple[Pattern, ...]) -> Iterator[tuple[str, nn.Module]]:

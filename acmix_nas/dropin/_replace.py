@@ -44,7 +44,7 @@ def replacement(
             return _placed(_for_convolution(module, given, fc_bias=fc_bias), module)
         return _placed(_for_attention(model, name, module, given, fc_bias=fc_bias), module)
     except (ArchError, ConversionError) as error:
-        raise ConversionError(f"{name}, {told(module)}: {error}") from error
+        raise ConversionError(f"{name}, {module_text(module)}: {error}") from error
 
 
 def _for_convolution(conv: nn.Conv2d, given: Mapping[str, Any], *, fc_bias: bool) -> acmix.ACmix:
@@ -152,7 +152,7 @@ def carry(old: nn.Module, new: nn.Module) -> tuple[str, ...]:
     return tuple(carried)
 
 
-def told(module: nn.Module) -> str:
+def module_text(module: nn.Module) -> str:
     """A module in one line."""
     return repr(module) if isinstance(module, nn.Conv2d) else type(module).__name__
 

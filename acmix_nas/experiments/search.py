@@ -28,6 +28,7 @@ from acmix_nas.space.stored import definition
 from acmix_nas.study.folder import find_folder, has_study
 from acmix_nas.study.stop import Stop
 from acmix_nas.study.study import Study, load
+from acmix_nas.tasks import DEFAULT
 from acmix_nas.train import Setting
 
 TRIALS = 12
@@ -199,7 +200,10 @@ def _aims(header: StudyHeader) -> str:
 
 def _validity(study: Study, space: Space, setting: Setting) -> str:
     """How well the proxy ranks networks, as far as `acmix data fidelity` measured it, in a line."""
-    found = find_fidelity(study.folder.parent, space, setting.proxy, setting.splits)
+    asked = (setting.task, setting.metric)  # fidelity is measured in the default task's first metric
+    found = None
+    if asked == (DEFAULT, None):
+        found = find_fidelity(study.folder.parent, space, setting.proxy, setting.splits)
     if found is None:
         return "proxy unvalidated: `acmix data fidelity` measures whether it ranks networks as longer training does"
     rank = found.agreements["proxy"].spearman

@@ -14,13 +14,15 @@ import yaml
 
 from acmix_nas import __version__
 from acmix_nas.cost.environment import environment
-from acmix_nas.data import Splits, load_splits
+from acmix_nas.data import Splits
 from acmix_nas.experiments.setup import image_remarks, pick_device
-from acmix_nas.experiments.training_job import FACTS, Job, TrainingOptions, build, check, stored_fingerprint
+from acmix_nas.experiments.training_job import FACTS, Job, TrainingOptions, backbone_of, check, stored_fingerprint
 from acmix_nas.files import write_text
 from acmix_nas.metrics import Metric
 from acmix_nas.reference import load_weights
+from acmix_nas.sizes import size_text
 from acmix_nas.study.folder import at_work
+from acmix_nas.tasks import DEFAULT, load_images, load_task
 from acmix_nas.train import Progress, Training
 from acmix_nas.train.checkpoint import trained_weights
 from acmix_nas.train.fit import LAST, fit
@@ -245,8 +247,10 @@ def _of_first(callbacks: TrainingCallbacks | None) -> TrainingCallbacks:
 
 def _prepared(job: Job, callbacks: TrainingCallbacks) -> tuple[Splits, Training]:
     """Reads the images and builds the network."""
+    task = job.options.task or DEFAULT
     with first_then_others():
-        splits = load_splits(
+        splits = load_images(
+            task,
             job.options.data,
             input_size=job.input_size,
             train_images=job.options.images,
@@ -258,7 +262,7 @@ def _prepared(job: Job, callbacks: TrainingCallbacks) -> tuple[Splits, Training]
             progress=callbacks.decode,
         )
     budget = job.recipe.budget(images=len(splits.train), **job.changes)
-    model = build(job, budget, num_classes=len(splits.classes), in_chans=splits.in_chans)
+    model = load_task(task).build(backbone_of(job, budget, in_chans=splits.in_chans), splits)
     torch.manual_seed(job.seed + rank())  # processes drop paths of their own
     training = Training(
         model,
@@ -268,6 +272,8 @@ def _prepared(job: Job, callbacks: TrainingCallbacks) -> tuple[Splits, Training]
         order_seed=job.seed,
         device=job.device,
         on_step=callbacks.step,
+        task=task,
+        metric=job.options.metric,
         key={"network": job.network.arch.id if job.network.arch else job.network.name},
     )
     return splits, training
@@ -282,7 +288,9 @@ def _facts(job: Job, splits: Splits, training: Training) -> dict[str, Any]:
         **described,
         "recipe": job.recipe.name,
         "budget": training.budget.to_dict(),
-        "input_size": job.input_size,
+        "input_size": job.input_size if isinstance(job.input_size, int) else list(job.input_size),
+        "task": job.options.task or DEFAULT,
+        "metric": training.metric.name,
         "data": splits.to_dict(),
         "split": "report",
         "seed": job.seed,
@@ -302,7 +310,7 @@ def _announcement(job: Job, splits: Splits, training: Training) -> list[str]:
     lines = [
         f"training {job.name}: {job.network.name}, recipe {job.recipe.name}, seed {job.seed}, in {job.folder}",
         f"data: {splits.name}, {len(splits.classes)} classes, {budget.images:,} training images of "
-        f"{job.input_size} px, scores on {len(splits.report or ()):,} validation images",
+        f"{size_text(job.input_size)} px, scores on {len(splits.report or ()):,} validation images",
         f"epochs {budget.epochs}, batch {budget.batch_size}, {budget.optimizer} at {budget.learning_rate:g}, "
         f"{budget.precision} on {job.device}{processes}" + (f"; going on after epoch {done}" if done else ""),
     ]

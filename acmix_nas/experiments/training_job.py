@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from acmix_nas.data import absolute
 from acmix_nas.errors import AcmixError, StudyError, UsageError
 from acmix_nas.experiments.networks import find_network
 from acmix_nas.fields import COUNT, FLAG, TEXT, Origin, maybe, number, whole
+from acmix_nas.sizes import Size, size_of, size_rule
 from acmix_nas.space.plain_yaml import read_plain
 from acmix_nas.study.folder import newest_name, next_name, study_folder
+from acmix_nas.tasks import DEFAULT, Backbone, load_task, pick_metric
 from acmix_nas.train import Budget
 from acmix_nas.train.fit import LAST
 from acmix_nas.train.network import build_network, usual_drop_path
-from acmix_nas.train.ranks import told
+from acmix_nas.train.ranks import text_of_first
 from acmix_nas.train.recipe_file import Recipe, load_recipe, recipe_names
 
 FACTS = "train.yaml"
@@ -29,8 +32,9 @@ EMBEDDED = {"epochs": 3, "input_size": 28}
 
 
 REMEMBERED = {
-    **dict.fromkeys(("data", "recipe", "precision"), maybe(TEXT)),
-    **dict.fromkeys(("epochs", "batch_size", "input_size", "images", "accumulate"), maybe(whole(1))),
+    **dict.fromkeys(("data", "task", "metric", "recipe", "precision"), maybe(TEXT)),
+    **dict.fromkeys(("epochs", "batch_size", "images", "accumulate"), maybe(whole(1))),
+    "input_size": maybe(size_rule()),
     "learning_rate": maybe(number(0)),
     "seed": maybe(COUNT),
     **dict.fromkeys(("compile", "deterministic"), FLAG),
@@ -45,11 +49,13 @@ class TrainingOptions:
     Attributes:
         network: A timm name, a study's best.yaml, or STUDY:TRIAL.
         data: A source of images; None for the embedded ones.
+        task: What the network learns, as `acmix_nas.tasks.load_task` takes it; None for classification.
+        metric: What its epochs are compared in; None for the task's first metric.
         recipe: Name or YAML file of a recipe; None for that of the network's host.
         epochs: Passes over the training images.
         batch_size: Images in an optimizer step, over all processes.
         learning_rate: Peak learning rate.
-        input_size: Height and width of the images in pixels.
+        input_size: Height and width of the images in pixels, one number for squares.
         images: Training images, drawn evenly from the classes; None for all.
         seed: Seed of weights, draws and image order.
         precision: "fp32", "bf16" or "fp16".
@@ -66,11 +72,13 @@ class TrainingOptions:
 
     network: str
     data: str | None = None
+    task: str | None = None
+    metric: str | None = None
     recipe: str | None = None
     epochs: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
-    input_size: int | None = None
+    input_size: Size | None = None
     images: int | None = None
     seed: int | None = None
     precision: str | None = None
@@ -98,6 +106,8 @@ class TrainingOptions:
             for name, value in stored.items()
             if value is not None and (said[name] is None or said[name] is False)
         }
+        if "input_size" in before:
+            before["input_size"] = size_of(before["input_size"])
         return replace(self, **before)
 
     def changes(self) -> dict[str, Any]:
@@ -118,7 +128,7 @@ class Job:
         folder: Its folder.
         recipe: How it is trained.
         changes: Fields of the recipe's budget that are other ones here.
-        input_size: Height and width of the images in pixels.
+        input_size: Height and width of the images in pixels, one number for squares.
         device: "cpu" or "cuda".
     """
 
@@ -128,7 +138,7 @@ class Job:
     folder: Path
     recipe: Recipe
     changes: Mapping[str, Any]
-    input_size: int
+    input_size: Size
     device: str
 
     @property
@@ -149,7 +159,7 @@ def check(options: TrainingOptions, device: str) -> Job:
         name = options.study or newest_name(options.out, base)
         options = options.completed(_stored(study_folder(options.out, name), network))
     else:
-        name = told(options.study or next_name(options.out, base))
+        name = text_of_first(options.study or next_name(options.out, base))
     folder = study_folder(options.out, name)
     if not options.resume and not options.checkpoint and not _may_begin(folder, network):
         raise StudyError(
@@ -170,7 +180,8 @@ def check(options: TrainingOptions, device: str) -> Job:
         input_size=options.input_size or embedded.get("input_size") or recipe.input_size or INPUT_SIZE,
         device=device,
     )
-    build(job, recipe.budget(images=options.images or 1, **changes), num_classes=2, in_chans=3)
+    backbone_of(job, recipe.budget(images=options.images or 1, **changes), in_chans=3).classifier(2)
+    pick_metric(load_task(options.task or DEFAULT), options.metric)
     return job
 
 
@@ -223,14 +234,18 @@ def stored_fingerprint(folder: Path) -> str | None:
     return mark if isinstance(mark, str) else None
 
 
-def build(job: Job, budget: Budget, *, num_classes: int, in_chans: int) -> torch.nn.Module:
-    """The network of a job, with weights of its seed."""
+def backbone_of(job: Job, budget: Budget, *, in_chans: int) -> Backbone:
+    """The network of a job, still to be built, with weights of its seed."""
     torch.manual_seed(job.seed)
-    return build_network(
+    build = partial(
+        build_network,
         job.network.name,
         job.network.arch,
-        num_classes=num_classes,
         in_chans=in_chans,
         input_size=job.input_size,
         drop_path=budget.drop_path,
+    )
+    return Backbone(
+        classifier=lambda outputs: build(num_classes=outputs),
+        features=lambda: build(num_classes=None),
     )

@@ -23,7 +23,7 @@ class ExportError(AcmixError):
 
 
 @contextmanager
-def told(what: str) -> Iterator[None]:
+def export_errors(what: str) -> Iterator[None]:
     """Inside this context a failure of a library becomes one line after `what`, as an `ExportError`."""
     try:
         yield
@@ -100,7 +100,7 @@ def largest_difference(model: nn.Module, settings: Settings, run: Callable[[torc
 def _difference(reference: nn.Module, images: torch.Tensor, run: Callable[[torch.Tensor], Outputs]) -> float:
     computed: Any = reference(images)
     expected = computed if isinstance(computed, dict) else {"logits": computed}
-    with told(f"the written file does not run images {tuple(images.shape)}"):
+    with export_errors(f"the written file does not run images {tuple(images.shape)}"):
         found = run(images)
     for name, values in expected.items():
         if name not in found or found[name].shape != values.shape:

@@ -11,7 +11,7 @@ from torch.fx.experimental import _config
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from acmix_nas.export._check import told
+from acmix_nas.export._check import export_errors
 from acmix_nas.export._network import Settings, in_form, prepared
 
 DYNAMIC_NAMES = {0: "batch", 2: "height", 3: "width"}
@@ -32,7 +32,12 @@ def captured(model: nn.Module, settings: Settings) -> ExportedProgram:
     # Height and width differ, so that neither stands for the other.
     height, width = settings.input_size
     images = torch.zeros(2, channels, height, width + 32 if settings.dynamic else width)
-    with told("torch.export does not trace the network"), in_form(ours, settings), _without_guesses(), torch.no_grad():
+    with (
+        export_errors("torch.export does not trace the network"),
+        in_form(ours, settings),
+        _without_guesses(),
+        torch.no_grad(),
+    ):
         return torch.export.export(ours, (images,), dynamic_shapes=(_dims(settings),))
 
 

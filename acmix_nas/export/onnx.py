@@ -10,7 +10,7 @@ from torch import nn
 
 from acmix_nas.errors import AcmixError
 from acmix_nas.export import _program
-from acmix_nas.export._check import Outputs, Written, largest_difference, told
+from acmix_nas.export._check import Outputs, Written, export_errors, largest_difference
 from acmix_nas.export._network import Settings, output_names
 
 FORMS = ("merged", "train", "paper")
@@ -54,7 +54,7 @@ def _check_installed() -> None:
 
 
 def _translate(program: torch.export.ExportedProgram, path: Path, names: list[str], settings: Settings) -> None:
-    with told("torch.onnx does not translate the network"), warnings.catch_warnings():
+    with export_errors("torch.onnx does not translate the network"), warnings.catch_warnings():
         # Constants are computed beforehand, and the mask of local attention has log 0.
         warnings.filterwarnings("ignore", "divide by zero encountered in log", RuntimeWarning)
         translated = torch.onnx.export(
@@ -74,7 +74,7 @@ def _checked(path: Path) -> Any:
     import onnx
 
     graph = onnx.load(path)
-    with told("onnx rejects the file"):
+    with export_errors("onnx rejects the file"):
         onnx.checker.check_model(graph, full_check=True)
     return graph
 

@@ -15,7 +15,7 @@ from torch import nn
 from acmix_nas import registry
 from acmix_nas.arch import Arch
 from acmix_nas.errors import UsageError
-from acmix_nas.export._check import ExportError, Outputs, Written, largest_difference, told
+from acmix_nas.export._check import ExportError, Outputs, Written, export_errors, largest_difference
 from acmix_nas.export._network import Settings, arch_of
 from acmix_nas.hosts import options_of
 from acmix_nas.models import named_arch, named_model
@@ -93,7 +93,7 @@ def _base(arch: Arch) -> str:
 
 
 def _difference(model: nn.Module, path: Path, settings: Settings) -> float:
-    with told("timm does not build the network again"):
+    with export_errors("timm does not build the network again"):
         built = timm.create_model(f"local-dir:{path}", pretrained=True).eval()
     again, given = built.state_dict(), model.state_dict()
     for name, value in given.items():

@@ -10,7 +10,7 @@ from acmix_nas.report.table import Table, as_markdown
 
 
 def build(
-    header: StudyHeader, records: Sequence[TrialRecord], table: Table, told: Mattered, finals: Table | None = None
+    header: StudyHeader, records: Sequence[TrialRecord], table: Table, found: Mattered, finals: Table | None = None
 ) -> str:
     """The Markdown report of either kind of study, with the table of a search's finalists if it has some."""
     made = {"Command": header.command, "acmix-nas": header.version}
@@ -22,17 +22,17 @@ def build(
         as_markdown(table),
         f"![{header.metric.noun.capitalize()} of the trials](pareto.svg)",
         *([f"## {markdown(finals.title)}", as_markdown(finals)] if finals else []),
-        *_mattered(told),
+        *_mattered(found),
         *_failures(records),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _mattered(told: Mattered) -> list[str]:
+def _mattered(found: Mattered) -> list[str]:
     """What mattered, a table for each thing that is known."""
-    if not told:
+    if not found:
         return []
-    parts = [[f"### {markdown(table.title)}", as_markdown(table)] for table in tables(told).values()]
+    parts = [[f"### {markdown(table.title)}", as_markdown(table)] for table in tables(found).values()]
     return ["## What mattered", *(text for part in parts for text in part)]
 
 

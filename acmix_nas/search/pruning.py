@@ -81,20 +81,20 @@ class Pruning:
 
     def judge(self) -> list[str]:
         """Switches rungs off that do not foretell the end, or on again; returns what changed, in words."""
-        told = []
+        messages = []
         for rung in self._rungs:
             bound = lower_bound(self._pairs(rung))
             off = bound is not None and bound < LEAST_CORRELATION
             if off != (rung in self._off):
                 self._off ^= {rung}
-                told.append(
+                messages.append(
                     f"pruning after epoch {rung} is switched {'off' if off else 'on again'}: on trials that are "
                     f"never pruned, the rank correlation with the final score is at least {bound:.2f} (95 % "
                     f"bound; {LEAST_CORRELATION} is required)"
                 )
-        for text in told:
+        for text in messages:
             log.info(text)
-        return told
+        return messages
 
     def estimates(self) -> dict[int, float]:
         """What the final score of each pruned or paused trial might be: as much above its last as others gained."""

@@ -8,31 +8,39 @@ from torch import nn
 from acmix_nas import registry
 from acmix_nas.arch import Arch
 from acmix_nas.errors import UsageError
-from acmix_nas.models import build_model
+from acmix_nas.models import build_features, build_model
+from acmix_nas.sizes import Size, size_text
 
 
 def build_network(
-    name: str, arch: Arch | None, *, num_classes: int, in_chans: int, input_size: int, drop_path: float
+    name: str,
+    arch: Arch | None,
+    *,
+    num_classes: int | None,
+    in_chans: int,
+    input_size: Size,
+    drop_path: float,
 ) -> nn.Module:
     """Builds a network at full size, with fresh weights.
 
     Args:
         name: timm name, where `arch` is None.
         arch: A network of ours.
-        num_classes: Classes of the head.
+        num_classes: Outputs of its linear head; None for the maps of its stages instead of a head.
         in_chans: Channels of an image.
-        input_size: Height and width of the images in pixels.
+        input_size: Height and width of the images in pixels, one number for squares.
         drop_path: Stochastic depth of the last block.
 
     Raises:
         UsageError: timm does not build its model so.
     """
     if arch is not None:
-        return build_model(
-            arch, num_classes=num_classes, in_chans=in_chans, img_size=input_size, drop_path_rate=drop_path
-        )
+        ours: dict[str, Any] = {"in_chans": in_chans, "img_size": input_size, "drop_path_rate": drop_path}
+        if num_classes is None:
+            return build_features(arch, feature_cls="getter", **ours)
+        return build_model(arch, num_classes=num_classes, **ours)
     options: dict[str, Any] = {
-        "num_classes": num_classes,
+        **({"features_only": True} if num_classes is None else {"num_classes": num_classes}),
         "in_chans": in_chans,
         **({"drop_path_rate": drop_path} if drop_path else {}),
     }
@@ -43,7 +51,8 @@ def build_network(
             model = timm.create_model(name, img_size=input_size, **options)
     except Exception as error:  # timm refuses in ways of its models' own
         shown = ", ".join(f"{option} {value}" for option, value in options.items())
-        raise UsageError(f"timm does not build {name} with {shown}, images of {input_size} pixels: {error}.") from error
+        size = size_text(input_size)
+        raise UsageError(f"timm does not build {name} with {shown}, images of {size} pixels: {error}.") from error
     return model
 
 

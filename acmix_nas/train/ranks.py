@@ -90,7 +90,7 @@ def any_of(is_so: bool) -> bool:
     return bool(total(torch.tensor(int(is_so), device=device)))
 
 
-def told(text: str) -> str:
+def text_of_first(text: str) -> str:
     """The text of the first process, in all of them."""
     texts = [text]
     if _together():

@@ -40,7 +40,7 @@ def asked(monkeypatch):
         )  # fmt: skip
         progress("counting", 0, 2)
         env = {
-            **profile_module.environment(how.device), **how.told(), "form": how.form, "input_size": input_size[0],
+            **profile_module.environment(how.device), **how.facts(), "form": how.form, "input_size": input_size[0],
             "target_spread": 0.05, "time_limit_s": 10.0, "interval": 0.95, "margin": 0.05,
         }  # fmt: skip
         rows = [

@@ -150,6 +150,7 @@ def test_there_may_be_nothing_to_stop(acmix, studies):
         (["--gpus", "none", "--device", "cuda"], "--gpus none"),
         (["--prune", "asha", *QUICK], "--prune asha"),
         (["--executor", "abacus"], "abacus"),
+        (["--sampler", "no_such_lab.samplers:Mine", *QUICK], "no_such_lab"),
         (["--storage", "nowhere", *QUICK], "--storage is the URL"),
         (["--executor", "serial", "--workers", "2", *QUICK], "one worker"),
         (["--executor", "serial", "--trial-minutes", "3", *QUICK], "--executor process"),

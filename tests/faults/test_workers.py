@@ -38,7 +38,7 @@ from acmix_nas.search import search
 from acmix_nas.train import Progress
 
 GIGABYTE = 1 << 30
-LIMITS = TrialLimits(seconds=6, memory=2 * GIGABYTE)
+LIMITS = TrialLimits(seconds=6, memory=3 * GIGABYTE // 2)
 
 
 def work_of(setting, limits: TrialLimits) -> Work:

@@ -99,7 +99,7 @@ def test_the_memory_format_is_that_of_weights_and_images(channels_last):
     model, images = prepare(small(), how), make_images(2, (11, 7), how)
     for tensor in (model[0].weight, images):
         assert tensor.is_contiguous(memory_format=how.memory_format)
-    assert how.told()["memory_format"] == ("channels_last" if channels_last else "contiguous")
+    assert how.facts()["memory_format"] == ("channels_last" if channels_last else "contiguous")
 
 
 def test_forms_are_one_function_and_the_paper_form_is_left_at_the_end():

@@ -116,7 +116,7 @@ def test_what_a_format_cannot_hold(asked, message, tmp_path):
 
 
 def test_a_part_of_a_network_is_not_exported(tmp_path):
-    with pytest.raises(AcmixError, match="Linear is no whole network of ours"):
+    with pytest.raises(AcmixError, match="Linear is not a complete network of ours"):
         write(nn.Linear(2, 2), tmp_path / "net", format="timm")
 
 

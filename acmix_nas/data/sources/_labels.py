@@ -1,4 +1,4 @@
-"""Class numbers and names as files have them, checked before anything is made of them."""
+"""Classes as tables of images have them: which column they are in, their numbers and names, checked."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +8,8 @@ import numpy as np
 from acmix_nas.data.draw import Indices
 from acmix_nas.errors import DataError
 
+IMAGE = ("image", "img", "jpg", "png")
+LABEL = ("label", "fine_label", "labels", "cls")
 MOST_CLASSES = 1_000_000
 """Classes are numbered without gaps, and a source has images of each; no source of images has as many."""
 
@@ -76,3 +78,19 @@ def in_words(names: tuple[str, ...] | None) -> str:
         return "class names"
     shown = f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
     return f"class numbers named {shown}" if names else "class numbers without names"
+
+
+def find_columns(columns: Sequence[str], where: str) -> tuple[str, str]:
+    """Names of the columns of images and of labels.
+
+    Raises:
+        DataError: One of them is missing.
+    """
+    image = next((name for name in IMAGE if name in columns), None)
+    label = next((name for name in LABEL if name in columns), None)
+    if image is None or label is None:
+        raise DataError(
+            f"a table of images has a column {' or '.join(IMAGE)} and a column {' or '.join(LABEL)}; {where} has "
+            f"{', '.join(columns)}. Rename them."
+        )
+    return image, label

@@ -16,9 +16,8 @@ from acmix_nas.data.fingerprint import blocks_of_files, fingerprint
 from acmix_nas.data.formats import open_image
 from acmix_nas.data.share import divided
 from acmix_nas.data.source import VALIDATION, Source, digest
-from acmix_nas.data.sources._columns import find_columns
 from acmix_nas.data.sources._identity import check_files
-from acmix_nas.data.sources._labels import in_words, number_labels, numbered, sort_names
+from acmix_nas.data.sources._labels import find_columns, in_words, number_labels, numbered, sort_names
 from acmix_nas.data.sources._names import natural
 from acmix_nas.data.sources._optional import needed
 from acmix_nas.data.sources._parts import subfolders

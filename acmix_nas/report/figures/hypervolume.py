@@ -14,9 +14,9 @@ def pictures(of: Subject) -> dict[str, Picture]:
     return {"hypervolume": Picture(SIZE, lambda figure: draw(figure, of.mattered))} if of.mattered.course else {}
 
 
-def draw(figure: Any, told: Mattered) -> None:
+def draw(figure: Any, found: Mattered) -> None:
     """A line of steps from the first trial to the last."""
-    axes, course = figure.add_subplot(), told.course
+    axes, course = figure.add_subplot(), found.course
     axes.step(range(1, len(course) + 1), course, where="post", color=BLUE, linewidth=1.6)
     axes.scatter([len(course)], [course[-1]], color=BLUE, s=26, zorder=3)
     end = (len(course), course[-1])
@@ -28,4 +28,4 @@ def draw(figure: Any, told: Mattered) -> None:
     axes.set_axisbelow(True)
     axes.set_xlabel("trials ended")
     axes.set_ylabel("hypervolume, share of the box")
-    axes.set_title(f"Reference: {told.box}; ideal: {ideal(told.metric)}", fontsize=8.5, color=GREY, loc="left")
+    axes.set_title(f"Reference: {found.box}; ideal: {ideal(found.metric)}", fontsize=8.5, color=GREY, loc="left")

@@ -19,11 +19,11 @@ def pictures(of: Subject) -> dict[str, Picture]:
     return {"importance": Picture(size(shares), lambda figure: draw(figure, of.header, of.mattered))} if shares else {}
 
 
-def draw(figure: Any, header: StudyHeader, told: Mattered) -> None:
+def draw(figure: Any, header: StudyHeader, found: Mattered) -> None:
     """Bars, largest first; behind them, lighter, with the children of a choice; Optuna's as open circles."""
-    axes, shown = figure.add_subplot(), dict(list(told.importances.items())[:MOST])
-    places, subtree = range(len(shown)), [told.subtree[name] for name in shown]
-    optuna = [told.ped_anova.get(name, 0.0) for name in shown]
+    axes, shown = figure.add_subplot(), dict(list(found.importances.items())[:MOST])
+    places, subtree = range(len(shown)), [found.subtree[name] for name in shown]
+    optuna = [found.ped_anova.get(name, 0.0) for name in shown]
     axes.barh(places, subtree, color=BLUE, alpha=0.25, height=0.65, label="with its children")
     axes.barh(places, list(shown.values()), color=BLUE, height=0.65, label="share of the variance")
     axes.plot(optuna, places, "o", color="#222222", mfc="white", markersize=5, label="Optuna's PED-ANOVA")
@@ -38,7 +38,7 @@ def draw(figure: Any, header: StudyHeader, told: Mattered) -> None:
     axes.legend(loc="lower right", fontsize=8)
     axes.set_xlabel(f"share of the variance of {header.split} {header.metric.title} (the number beside a bar)")
     axes.set_title(
-        f"Of a model that predicts {max(told.explained, 0.0):.0%} of the trials' variance",
+        f"Of a model that predicts {max(found.explained, 0.0):.0%} of the trials' variance",
         fontsize=8.5,
         color=GREY,
         loc="left",

@@ -51,13 +51,13 @@ def draw(figure: Any, name: str, trials: Sequence[TrialRecord]) -> None:
 
     An open mark has not moved from its start, as far as the seeds tell; norms have no start.
     """
-    told = all(trial.norms for trial in trials)
-    panels = figure.subplots(2, 2 if told else 1, sharex=True, squeeze=False)
+    has_norms = all(trial.norms for trial in trials)
+    panels = figure.subplots(2, 2 if has_norms else 1, sharex=True, squeeze=False)
     before = starts(trials[0])
     learned = [[] if start is None else pairs for pairs, start in zip(_pairs(trials, "mixing"), before, strict=False)]
     _draw_pairs(panels[:, 0], WEIGHTS, learned, before)
     panels[0, 0].set_ylabel("weight after training")
-    if told:
+    if has_norms:
         _draw_pairs(panels[:, 1], NORMS, _pairs(trials, "norms"), ())
         panels[0, 1].set_ylabel("norm on the scored images")
     band = (

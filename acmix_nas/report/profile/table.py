@@ -73,10 +73,10 @@ def columns_of(result: Mapping[str, Any]) -> list[Shown]:
     rows = result["rows"]
     compared = any(row["difference"] for row in rows)
     several = len({row["model"] for row in rows}) > 1
-    told = all((row["impl"] or "") in row["model"] for row in rows)
+    named = all((row["impl"] or "") in row["model"] for row in rows)
     return [
         _words("model", shown=several),
-        _words("impl", shown=not told),
+        _words("impl", shown=not named),
         _words("form", shown=False),
         Shown(column=Column(key="batch_size", title="batch", numeric=True), text=_batch),
         _numeric("params", "params (M)", 1e6, ".2f"),
@@ -134,11 +134,11 @@ def heading(result: Mapping[str, Any]) -> str:
     size = size_text(env["input_size"])
     flags = [word for word in ("compiled", "cuda_graph", "flush_l2") if env[word]]
     form = FORM_WORDS[next((row["form"] for row in rows if row["form"]), None)]
-    told = [f"{size} px", env["dtype"], env["memory_format"], env["mode"], *flags, form]
+    facts = [f"{size} px", env["dtype"], env["memory_format"], env["mode"], *flags, form]
     if env["output"] == "features":
-        told.insert(1, "features only")
+        facts.insert(1, "features only")
     named = result.get("summary") or (names[0] if len(names) == 1 else "")
-    return ": ".join(filter(None, (named, ", ".join(part.replace("_", " ") for part in told if part))))
+    return ": ".join(filter(None, (named, ", ".join(part.replace("_", " ") for part in facts if part))))
 
 
 def notes_of(result: Mapping[str, Any]) -> tuple[str, ...]:
@@ -178,17 +178,17 @@ def notes_of(result: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _where_measured(env: Mapping[str, Any]) -> str:
     locked = {True: "locked", False: "not locked", None: "unknown"}[env["clocks_locked"]]
-    told = [f"{env['device']}: {env['device_name']}", f"{env['threads']} threads", f"clocks {locked}"]
+    facts = [f"{env['device']}: {env['device_name']}", f"{env['threads']} threads", f"clocks {locked}"]
     if env["governor"]:
-        told.append(f"governor {env['governor']}")
+        facts.append(f"governor {env['governor']}")
     if env["cuda"]:
         clocks = ", ".join(f"{env[f'sm_clock_{when}_mhz']} MHz {when}" for when in ("idle", "loaded", "max"))
-        told += [f"SM clock {clocks}", f"TF32 matmul {env['tf32_matmul']}, cuDNN {env['tf32_cudnn']}"]
-        told += [f"cudnn.benchmark {env['cudnn_benchmark']}", f"CUDA {env['cuda']}, driver {env['driver']}"]
+        facts += [f"SM clock {clocks}", f"TF32 matmul {env['tf32_matmul']}, cuDNN {env['tf32_cudnn']}"]
+        facts += [f"cudnn.benchmark {env['cudnn_benchmark']}", f"CUDA {env['cuda']}, driver {env['driver']}"]
     if env.get("busy_cores") is not None:
-        told.append(f"other processes used {env['busy_cores']:g} of {env['cores']} cores")
+        facts.append(f"other processes used {env['busy_cores']:g} of {env['cores']} cores")
     versions = ", ".join(
         f"{name} {env[key]}"
         for name, key in (("torch", "torch"), ("timm", "timm"), ("acmix-nas", "acmix_nas"), ("Python", "python"))
     )
-    return f"{', '.join(told)}; {versions}."
+    return f"{', '.join(facts)}; {versions}."
