@@ -10,6 +10,7 @@ import pytest
 import acmix_nas.experiments.finalists
 import acmix_nas.experiments.running
 import acmix_nas.experiments.search
+from acmix_nas.cli import main
 from acmix_nas.study.stop import Stop
 
 pytestmark = pytest.mark.slow
@@ -39,7 +40,7 @@ def acmix(monkeypatch, capsys):
     def run(*words: object) -> int:
         monkeypatch.setattr(sys, "argv", ["acmix", *map(str, words)])
         with pytest.raises(SystemExit) as caught:
-            drivers.main()
+            main()
         return int(caught.value.code or 0)
 
     return run

@@ -82,7 +82,7 @@ def test_a_row_keeps_its_network_and_a_study_its_baseline(tmp_path, setting, two
     other = replace(two_rows, rows={**two_rows.rows, "full": load_ablation("shift").rows["learnable"]})
     with pytest.raises(StudyError, match="another network as row 'full'"):
         ablate(study, other, setting, seeds=1, callbacks=Onlooker())
-    with pytest.raises(StudyError, match="begun with the baseline 'shift', now it is 'full'"):
+    with pytest.raises(StudyError, match="started with the baseline 'shift', now it is 'full'"):
         ablate(study, replace(two_rows, baseline="full"), setting, seeds=1, callbacks=Onlooker())
     assert study.trials() == []
 

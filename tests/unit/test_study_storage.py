@@ -46,7 +46,7 @@ def test_a_renamed_folder_finds_its_study_among_others(tmp_path):
     assert essence(Study.open(moved, storage=url)) == essence(studies[0])
     kept = json.loads((moved / ELSEWHERE).read_text())
     (moved / ELSEWHERE).write_text(json.dumps({"url": kept["url"]}))  # as acmix 0.1 wrote it
-    with pytest.raises(StudyError, match=r"has far, near, and none named 'a new name'; give the folder the name"):
+    with pytest.raises(StudyError, match=r"has far, near, and none named 'a new name'; rename the folder"):
         Study.open(moved, storage=url)
 
 
@@ -58,7 +58,7 @@ def test_a_study_that_was_killed_before_its_header_is_begun_again(tmp_path, tabl
         optuna.create_study(storage=f"sqlite:///{folder / 'study.db'}", study_name="far")
     else:
         (folder / "study.db").touch()
-    with pytest.raises(StudyError, match="killed before it began; start it again"):
+    with pytest.raises(StudyError, match="killed before it started; start it again"):
         Study.open(folder)
     study = Study.create(tmp_path, header())
     assert essence(study) == []
