@@ -14,12 +14,20 @@ from torch import nn
 from acmix_nas import plugins, registry
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import AcmixError, ArchError
-from acmix_nas.hosts import NamedModel
-from acmix_nas.hosts._convnet import Float32Conv2d
-from acmix_nas.operators._form import change_of, plain_form
-from acmix_nas.operators._merge import absorbs, affine, is_affine, is_merged, merged, unsynchronised, why_unmerged
-from acmix_nas.operators._stored import stored
+from acmix_nas.hosts import HostOptions, NamedModel
+from acmix_nas.hosts.layers import Float32Conv2d
 from acmix_nas.operators.acmix import ACmix
+from acmix_nas.operators.forms import change_of, plain_form
+from acmix_nas.operators.merging import (
+    absorbs,
+    affine,
+    is_affine,
+    is_merged,
+    merged,
+    stored,
+    unsynchronised,
+    why_unmerged,
+)
 
 __all__ = ["build_model", "merge", "mixing", "model_names", "named_arch", "plain_form"]
 
@@ -69,9 +77,7 @@ def build_model(
     Raises:
         ArchError: The widths of the host do not fit the mixers.
     """
-    model: nn.Module = registry.load("hosts", arch.host).build(
-        arch,
-        _make_mixer,
+    options = HostOptions(
         num_classes=num_classes,
         in_chans=in_chans,
         img_size=img_size,
@@ -81,6 +87,7 @@ def build_model(
         drop_rate=drop_rate,
         global_pool=global_pool,
     )
+    model: nn.Module = registry.load("hosts", arch.host).build(arch, _make_mixer, options)
     return model
 
 
@@ -149,7 +156,7 @@ def mixing(model: nn.Module) -> tuple[tuple[float, float] | None, ...]:
 def merge(module: nn.Module) -> nn.Module:
     """A copy for deployment, in evaluation mode and without gradients, that computes the same with fewer steps.
 
-    In every ACmix alpha, beta, the light layer and the kernels become plain weights (`acmix_nas.operators._merge`);
+    In every ACmix alpha, beta, the light layer and the kernels become plain weights (`acmix_nas.operators.merging`);
     `gated` keeps its data-dependent pair. Batch norms that follow a convolution or an ACmix are folded into it, in the
     hosts that name these pairs (`norm_pairs`: ResNet and SAN).
 

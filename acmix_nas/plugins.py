@@ -25,7 +25,6 @@ PROTOCOLS: Mapping[str, Mapping[str, str]] = {
     "hosts": {
         "build": "a function",
         "count": "a function",
-        "options": "a function",
         "MODELS": "a mapping",
         "FEATURES": "a mapping",
     },

@@ -175,9 +175,9 @@ def stored(lines: Path) -> int:
 
 def look(seen: Soak, driver: int, trials: int, *, settled: bool) -> None:
     """Notes the driver's memory."""
-    from acmix_nas.executors._memory import resident
+    from acmix_nas.executors._memory import resident_bytes
 
-    memory = resident(driver)
+    memory = resident_bytes(driver)
     if settled and memory is not None:
         seen.memory.append((trials, memory, seen.starts))
 

@@ -7,12 +7,10 @@ from typing import Any
 from acmix_nas import registry
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import AcmixError
+from acmix_nas.hosts import HostOptions, options_of
 from acmix_nas.parts import Part, Placed
 from acmix_nas.record import Cost
 from acmix_nas.sizes import Size, size_of
-
-AS_NAMED: dict[str, Any] = {"num_classes": 1000, "in_chans": 3, "img_size": None, "patch_size": None, "width": 1.0}
-"""How an `Arch` alone is counted: as the full network, built for the image that is fed."""
 
 
 def count(arch_or_model: Any, input_size: Size = 224) -> Cost:
@@ -66,8 +64,8 @@ def _placed(arch_or_model: Any, input_size: Size) -> Iterator[Placed]:
             "Other networks are counted by torch.utils.flop_counter or fvcore."
         )
     host = registry.load("hosts", arch.host)
-    built = AS_NAMED if arch is arch_or_model else host.options(arch_or_model)
-    placed: Iterator[Placed] = host.count(arch, count_mixer, input_size=input_size, **built)
+    options = HostOptions() if arch is arch_or_model else options_of(arch_or_model)
+    placed: Iterator[Placed] = host.count(arch, count_mixer, options, input_size)
     return placed if arch is arch_or_model else _checked(list(placed), arch_or_model)
 
 

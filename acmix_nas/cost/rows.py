@@ -6,7 +6,7 @@ from acmix_nas.cost.compare import MARGINS, compare
 from acmix_nas.cost.execution import Step
 from acmix_nas.cost.memory import peak_cpu_mb, peak_cuda_mb
 from acmix_nas.cost.together import Batch, Subject
-from acmix_nas.operators._form import plain_parts
+from acmix_nas.operators.forms import plain_parts
 
 
 def make_row(subject: Subject, batch: Batch, index: int, baseline: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from acmix_nas.cost.clock import Clock, clock_for
 from acmix_nas.cost.execution import Execution, conditions, make_step
-from acmix_nas.operators._form import observing
+from acmix_nas.operators.forms import observing
 from acmix_nas.parts import OPS, Part
 
 PASSES = 7

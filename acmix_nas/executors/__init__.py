@@ -1,4 +1,4 @@
-"""Executors train the networks that the driver hands them; the driver alone talks to the storage.
+"""Executors train the networks that the driver submits; the driver alone accesses the storage.
 
 One file for each: its name is the executor's, and it has `make(work, places) -> Executor`.
 """
@@ -51,9 +51,9 @@ class Outcome:
 
     Attributes:
         job: The job.
-        record: What it reached; None if it was halted, its worker was lost, or it went beyond a limit.
-        lost: Why its worker was lost; it may be tried again.
-        failed: Why it must not be tried again: the limit that it went beyond.
+        record: Its record; None if it was halted, its worker was lost, or it went beyond a limit.
+        lost: Why its worker was lost; the job may be retried.
+        failed: The limit that it went beyond; it must not be retried.
     """
 
     job: Job
@@ -62,24 +62,13 @@ class Outcome:
     failed: str | None = None
 
 
-@dataclass(slots=True)
-class Told(Progress):
-    """Progress that a worker told of.
-
-    Attributes:
-        number: Number of the trial.
-    """
-
-    number: int = 0
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialLimits:
-    """What one trial may take; None for no limit of the user's.
+    """The limits of one trial; None where the user sets none.
 
     Attributes:
-        seconds: Time in training, that before an interrupt included.
-        memory: Bytes that its worker has in memory, without pages of files.
+        seconds: Training time, including that before an interrupt.
+        memory: Bytes of its worker in memory, without pages of files.
     """
 
     seconds: float | None = None
@@ -88,7 +77,7 @@ class TrialLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What all jobs of a study share, in values that another process can load the images from.
+    """What all jobs of a study share, in values that can be sent to another process.
 
     Attributes:
         proxy: How networks are shrunk.
@@ -97,12 +86,12 @@ class Work:
         input_size: Height and width in pixels that full networks are counted at, one number for squares.
         device: "cpu" or "cuda".
         load: Loads the images, once in each worker.
-        source: Path of the images; None where they come with the package. A node that has no such path is sent them.
+        source: Path of the images; None where they come with the package. They are sent to a node without this path.
         task: What is learned.
         metric: What scores are.
         plugins: Modules of the user's own that a worker may import (`acmix_nas.plugins`).
-        setting: The same with the images loaded, in the process that has them already.
-        limits: What a trial may take.
+        setting: The same with the images loaded, in a process that has loaded them.
+        limits: Of each trial.
         folder: The driver's working folder, where no worker looks for modules (`acmix_nas.plugins`).
     """
 
@@ -122,7 +111,7 @@ class Work:
 
     @classmethod
     def of(cls, setting: Setting, *, load: Callable[[], Splits], source: str | None) -> Self:
-        """The work of a setting whose images are loaded here, and that others load in the same way."""
+        """The work of a setting whose images are loaded here; other processes call `load`."""
         return cls(
             proxy=setting.proxy,
             budget=setting.budget,
@@ -153,19 +142,20 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a worker computes.
+    """The place of a worker.
 
     Args:
         threads: Threads of torch.
-        gpu: What CUDA_VISIBLE_DEVICES is to be; None leaves it.
-        gpus: GPUs, or the share of one, that a cluster has to find for it.
-        ranks: Processes that train each trial together, with a GPU each where there are GPUs; they share the threads.
+        gpu: Value of CUDA_VISIBLE_DEVICES; None leaves it.
+        gpus: GPUs, or the fraction of one, that a cluster must find for it.
+        world_size: Processes of torch.distributed that train each trial together; they share the threads, and have a
+            GPU each where there are GPUs.
     """
 
     threads: int
     gpu: str | None = None
     gpus: float = 0
-    ranks: int = 1
+    world_size: int = 1
 
 
 class Executor(Protocol):
@@ -174,13 +164,13 @@ class Executor(Protocol):
     workers: int
 
     def submit(self, job: Job) -> None:
-        """Takes a job, when fewer than `workers` are under way."""
+        """Takes a job while fewer than `workers` are running."""
 
     def wait(self, on_step: Callable[[int, Progress], None]) -> list[Outcome]:
-        """Waits a moment; tells of steps done, and returns the jobs that ended."""
+        """Waits a moment, calls `on_step` for the steps done, and returns the jobs that ended."""
 
     def halt(self) -> None:
-        """Lets every job under way stop after its running epoch, with its checkpoint written."""
+        """Lets every running job stop after its epoch, with its checkpoint written."""
 
     def __enter__(self) -> Self:
         """Starts the workers."""
@@ -188,11 +178,11 @@ class Executor(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Ends the workers, whatever they do."""
+        """Stops the workers, whatever they do."""
 
 
 def names() -> tuple[str, ...]:
-    """The executors there are."""
+    """The names of the executors."""
     return registry.names(FOLDER)
 
 
@@ -214,8 +204,8 @@ def make_executor(name: str, work: Work, places: Sequence[Place], *, address: st
     return executor
 
 
-def summary(progress: Progress) -> dict[str, Any]:
-    """What a worker tells of a running job."""
+def write_progress(progress: Progress) -> dict[str, Any]:
+    """The progress of a running job in plain values."""
     return {
         "scores": list(progress.scores),
         "step": progress.step,
@@ -225,15 +215,14 @@ def summary(progress: Progress) -> dict[str, Any]:
     }
 
 
-def told(number: int, values: Mapping[str, Any]) -> Told:
-    """The inverse of `summary`, of values that a worker sent.
+def read_progress(values: Mapping[str, Any]) -> Progress:
+    """The inverse of `write_progress`.
 
     Args:
-        number: Number of the trial.
-        values: What came.
+        values: The values that a worker sent.
 
     Raises:
-        ValueError: They are no such summary.
+        ValueError: They are no progress.
     """
     scores, counts = values["scores"], [values[name] for name in ("step", "steps", "epochs")]
     amounts = [*scores, values["earlier"]]
@@ -242,4 +231,4 @@ def told(number: int, values: Mapping[str, Any]) -> Told:
     if not all(type(amount) in (int, float) and math.isfinite(amount) for amount in amounts):
         raise ValueError(f"scores and seconds are numbers; they are {amounts}")
     step, steps, epochs = counts
-    return Told(number=number, scores=scores, step=step, steps=steps, epochs=epochs, earlier=values["earlier"])
+    return Progress(scores=scores, step=step, steps=steps, epochs=epochs, earlier=values["earlier"])

@@ -1,4 +1,4 @@
-"""Messages between the driver and a worker: one JSON object on a line. The driver never waits for the rest of one."""
+"""Messages between the driver and a worker: one JSON object a line. The driver never waits for the rest of a line."""
 
 import json
 import os
@@ -8,84 +8,84 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 READ_BYTES = 1 << 16
-READS = 64
-"""The driver reads so often before it turns to others: a worker may talk without an end."""
-MOST_BYTES = 64 << 20
-"""A record of 1,000 epochs and 50 blocks has 2 MB."""
+MAX_READS = 64
+"""Reads from one worker, at most, before the driver turns to the others: a worker may write without end."""
+MAX_BYTES = 64 << 20
+"""Longest line; a record of 1,000 epochs and 50 blocks has 2 MB."""
 
 
-class GarbageError(Exception):
-    """The other end said something that nobody says."""
+class ProtocolError(Exception):
+    """The other end sent bytes that are no message."""
 
 
-class Line:
+class Channel:
     """One end of a pipe.
 
     Args:
-        connection: The end; kept open with this object.
+        connection: The end; stays open as long as this object.
     """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self._read = bytearray()
+        self._buffer = bytearray()
         self._sending = threading.Lock()
 
-    def tell(self, kind: str, **facts: Any) -> None:
-        """Sends a message, whichever thread wants to; waits until all of it is under way.
+    def send(self, kind: str, **fields: Any) -> None:
+        """Sends a message from any thread; waits until all of it is written.
 
         Raises:
-            OSError: Nobody is at the other end.
+            OSError: The other end is closed.
         """
-        left = memoryview(json.dumps({"kind": kind, **facts}).encode() + b"\n")
+        left = memoryview(json.dumps({"kind": kind, **fields}).encode() + b"\n")
         with self._sending:
             while left:
                 left = left[os.write(self.connection.fileno(), left) :]
 
-    def hear(self) -> dict[str, Any]:
+    def receive(self) -> dict[str, Any]:
         """Waits for the next message.
 
         Raises:
-            EOFError: Nobody is at the other end.
-            OSError: So, too.
+            EOFError: The other end is closed.
+            OSError: The other end is closed.
         """
-        while b"\n" not in self._read:
-            self._take()
-        message: dict[str, Any] = json.loads(self._next())
+        while b"\n" not in self._buffer:
+            self._read()
+        message: dict[str, Any] = json.loads(self._next_line())
         return message
 
-    def rings(self) -> bool:
-        """Whether there is something to hear."""
-        return b"\n" in self._read or self.connection.poll()
+    def poll(self) -> bool:
+        """Whether something has arrived."""
+        return b"\n" in self._buffer or self.connection.poll()
 
-    def arrived(self) -> Iterator[bytes]:
-        """The messages that are there, whole and not yet understood.
+    def lines(self) -> Iterator[bytes]:
+        """The complete messages that have arrived, not yet parsed.
 
         Raises:
-            EOFError: Nobody is at the other end any more, and all it said was heard.
-            OSError: So, too.
-            GarbageError: A message has no end.
+            EOFError: The other end is closed, and all its messages were read.
+            OSError: The other end is closed.
+            ProtocolError: A message has no end.
         """
-        for _ in range(READS):
+        for _ in range(MAX_READS):
             if not self.connection.poll():
                 return
-            if b"\n" in self._take():  # what came before has none, and is not searched again
-                while b"\n" in self._read:
-                    yield self._next()
-            if len(self._read) > MOST_BYTES:
-                raise GarbageError(f"more than {MOST_BYTES} bytes without an end of line")
+            if b"\n" in self._read():  # what was read before has none, and is not searched again
+                while b"\n" in self._buffer:
+                    yield self._next_line()
+            if len(self._buffer) > MAX_BYTES:
+                raise ProtocolError(f"more than {MAX_BYTES} bytes without an end of line")
 
     def close(self) -> None:
-        """Hangs up."""
+        """Closes this end."""
         self.connection.close()
 
-    def _take(self) -> bytes:
+    def _read(self) -> bytes:
         read = os.read(self.connection.fileno(), READ_BYTES)
         if not read:
             raise EOFError
-        self._read += read
+        self._buffer += read
         return read
 
-    def _next(self) -> bytes:
-        line, _, rest = self._read.partition(b"\n")
-        self._read = rest
+    def _next_line(self) -> bytes:
+        line, _, rest = self._buffer.partition(b"\n")
+        self._buffer = rest
         return bytes(line)

@@ -1,19 +1,19 @@
-"""The way into a Ray cluster, and out of it: silent, bounded, and on loopback where no cluster was asked for."""
+"""Starts or joins a Ray cluster, quietly and within a time limit; without an address, on loopback alone."""
 
 import logging
-import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from typing import Any
 
 from acmix_nas.errors import StudyError, UsageError
+from acmix_nas.executors.process import environment_variables
 
 log = logging.getLogger(__name__)
 
@@ -27,27 +27,27 @@ SETTINGS = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-"""The environment of a Ray of this process's own."""
+"""The environment of a Ray that this process starts."""
 
 
 def check_installed() -> None:
-    """Sees that Ray is there, without importing it.
+    """Checks that Ray is installed, without importing it.
 
     Raises:
-        UsageError: It is not.
+        UsageError: It is not installed.
     """
     if find_spec("ray") is None:
         raise UsageError('--executor ray needs Ray, which is not installed: pip install "acmix-nas[ray]".')
 
 
 def check_address(address: str | None) -> None:
-    """Sees that somebody answers at the address of a cluster, within seconds.
+    """Checks within seconds that something listens at the address of a cluster.
 
     Args:
         address: HOST:PORT, or "auto" for the cluster that `ray start` started on this machine; None for no cluster.
 
     Raises:
-        UsageError: It is no such address, or nobody answers there.
+        UsageError: It is no such address, or nothing listens there.
     """
     if address in (None, AUTO):
         return
@@ -61,20 +61,20 @@ def check_address(address: str | None) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
     except (OSError, OverflowError) as error:
         raise UsageError(
-            f"--ray-address {address}: nobody answers there ({error}). Start the cluster with ray start --head --port "
+            f"--ray-address {address}: nothing listens there ({error}). Start the cluster with ray start --head --port "
             f"{port} on {host}, or name another."
         ) from None
 
 
 @contextmanager
 def connected(address: str | None, *, cpus: int) -> Iterator[Any]:
-    """The module `ray`, connected.
+    """The module `ray`, connected to a cluster.
 
-    A Ray that this process is connected to already is taken as it is, and left so.
+    A connection that this process already has is used and left open.
 
     Args:
-        address: As in `check_address`; None starts a Ray of this process's own, which ends with the block.
-        cpus: CPUs that it counts with, if it is started here.
+        address: As in `check_address`; None starts a Ray, which stops at the end of the block.
+        cpus: CPUs of the Ray that is started here.
 
     Raises:
         UsageError: Ray is not installed.
@@ -82,8 +82,8 @@ def connected(address: str | None, *, cpus: int) -> Iterator[Any]:
     """
     check_installed()
     with ExitStack() as stack:
-        # The driver alone talks to the storage: nothing that starts here gets its password.
-        stack.enter_context(_surroundings({STORAGE: None, **(SETTINGS if address is None else {})}))
+        # The driver alone accesses the storage: no process that starts here gets its password.
+        stack.enter_context(environment_variables({STORAGE: None, **(SETTINGS if address is None else {})}))
         stack.enter_context(_quiet())
         import ray
 
@@ -104,13 +104,13 @@ def connected(address: str | None, *, cpus: int) -> Iterator[Any]:
 def _start(ray: Any, address: str | None, cpus: int) -> None:
     silent = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address is not None:
-        _see_that_ray_answers(address)
+        _check_ray_answers(address)
     try:
         if address is None:
             ray.init(address="local", num_cpus=cpus, include_dashboard=False, _node_ip_address=LOOPBACK, **silent)
         else:
             ray.init(address=address, **silent)
-    except Exception as error:  # Ray has no one error for this
+    except Exception as error:  # Ray has no common error for this
         what = "Ray cannot be started here" if address is None else f"the Ray cluster at {address} cannot be joined"
         reason = " ".join(str(error).split())
         raise StudyError(
@@ -119,16 +119,24 @@ def _start(ray: Any, address: str | None, cpus: int) -> None:
         ) from error
     here = {node["NodeManagerAddress"] for node in ray.nodes()}
     if address is None and here != {LOOPBACK}:
-        log.warning("Ray listens on %s: it was imported before acmix could tell it otherwise", ", ".join(sorted(here)))
+        log.warning("Ray listens on %s: it was imported before acmix could set its address", ", ".join(sorted(here)))
 
 
-def _see_that_ray_answers(address: str) -> None:
-    """Asks in another process, which can be stopped: in this one, Ray waits for minutes."""
-    line = [sys.executable, "-m", "ray.scripts.scripts", "status", *([] if address == AUTO else ["--address", address])]
+def _check_ray_answers(address: str) -> None:
+    """Asks in another process, which can be stopped: in this one, Ray would wait for minutes."""
+    command = [
+        sys.executable,
+        "-m",
+        "ray.scripts.scripts",
+        "status",
+        *([] if address == AUTO else ["--address", address]),
+    ]
     try:
-        done = subprocess.run(line, capture_output=True, text=True, timeout=ANSWER_S, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S, check=False)
     except subprocess.TimeoutExpired:
-        raise StudyError(f"--ray-address {address}: what answers there is no Ray; {ANSWER_S} s were waited.") from None
+        raise StudyError(
+            f"--ray-address {address}: the server there is no Ray; it gave no answer within {ANSWER_S} s."
+        ) from None
     if done.returncode:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:]
         raise StudyError(f"--ray-address {address}: no Ray cluster is found there ({' '.join(last)}).")
@@ -136,34 +144,15 @@ def _see_that_ray_answers(address: str) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Ray's warnings are not this process's."""
+    """Suppresses Ray's warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 @contextmanager
-def _surroundings(wanted: Mapping[str, str | None]) -> Iterator[None]:
-    """The environment with other values; None for no such variable."""
-    before = {name: os.environ.get(name) for name in wanted}
-    _put(wanted)
-    try:
-        yield
-    finally:
-        _put(before)
-
-
-def _put(values: Mapping[str, str | None]) -> None:
-    for name, value in values.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
-
-
-@contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keeps the handler of SIGTERM, which Ray replaces; and what Ray starts does not end with the terminal."""
+    """Keeps the handler of SIGTERM, which Ray replaces; what Ray starts ignores SIGHUP of the terminal."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""Looks after workers beside the driver, which may be busy: ends one that takes too much or has fallen silent."""
+"""A thread that kills workers which go beyond a limit or have sent nothing for an hour, while the driver is busy."""
 
 import threading
 import time
@@ -8,61 +8,61 @@ from types import TracebackType
 from typing import Self
 
 from acmix_nas.executors import TrialLimits
-from acmix_nas.executors._memory import resident
+from acmix_nas.executors._memory import resident_bytes
 
-LOOK_EVERY_S = 0.1
-LONGEST_TURN_S = 1.0
-"""Time between two looks counts up to this: a machine that slept or a driver that was halted charges no trial."""
-SILENT_S = 3600.0
-"""A worker of which nothing is heard for so long is taken for hung."""
+CHECK_EVERY_S = 0.1
+MAX_INTERVAL_S = 1.0
+"""Time between two checks counts up to this, so that no trial is charged for a machine that slept."""
+MAX_SILENCE_S = 3600.0
+"""A worker that has sent nothing for this long is used to hang."""
 
 
 @dataclass(slots=True)
-class Watched:
-    """A worker, as far as it is watched.
+class WatchedWorker:
+    """A worker and its clocks.
 
     Attributes:
-        pid: Its process.
-        kill: Ends it at once.
-        at_work: Whether it has loaded its images and has a job.
-        earlier_s: Seconds that its trial was in training before.
-        spent_s: Seconds that it has had its job.
-        silent_s: Seconds since something was heard of it.
-        verdict: Why it was ended; None while it was not.
-        is_final: Whether its job must not be tried again.
+        pid: Process id.
+        kill: Kills it.
+        is_training: Whether it has loaded its images and has a job.
+        earlier_s: Seconds of training of its trial before this job.
+        spent_s: Seconds since it got its job.
+        silent_s: Seconds since its last message.
+        kill_reason: Why it was killed; None if it was not.
+        is_final: Whether its job must not be retried.
     """
 
     pid: int
     kill: Callable[[], None]
-    at_work: bool = False
+    is_training: bool = False
     earlier_s: float = 0.0
     spent_s: float = 0.0
     silent_s: float = 0.0
-    verdict: str | None = None
+    kill_reason: str | None = None
     is_final: bool = False
 
 
-class Watch:
-    """A thread that watches over workers.
+class Watchdog:
+    """The thread.
 
     Args:
-        limits: What a trial may take; memory that any worker may have, if it is given.
+        limits: Of each trial; that of memory holds for every worker.
     """
 
     def __init__(self, limits: TrialLimits) -> None:
         self._limits = limits
-        self._watched: list[Watched] = []
+        self._watched: list[WatchedWorker] = []
         self._lock = threading.Lock()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
-    def add(self, watched: Watched) -> None:
-        """Begins to watch a worker."""
+    def add(self, watched: WatchedWorker) -> None:
+        """Starts to watch a worker."""
         with self._lock:
             self._watched.append(watched)
 
-    def remove(self, watched: Watched) -> None:
-        """Ceases to, before its process number may go to another."""
+    def remove(self, watched: WatchedWorker) -> None:
+        """Stops watching a worker, before its process id may be used again."""
         with self._lock:
             self._watched.remove(watched)
 
@@ -73,38 +73,38 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
+        self._stopped.set()
         self._thread.join()
 
     def _run(self) -> None:
         before_s = time.monotonic()
-        while not self._over.wait(LOOK_EVERY_S):
+        while not self._stopped.wait(CHECK_EVERY_S):
             now_s = time.monotonic()
-            turn_s, before_s = min(now_s - before_s, LONGEST_TURN_S), now_s
+            interval_s, before_s = min(now_s - before_s, MAX_INTERVAL_S), now_s
             with self._lock:
                 for watched in self._watched:
-                    self._look(watched, turn_s)
+                    self._check(watched, interval_s)
 
-    def _look(self, watched: Watched, turn_s: float) -> None:
-        if watched.verdict is not None:
+    def _check(self, watched: WatchedWorker, interval_s: float) -> None:
+        if watched.kill_reason is not None:
             return
-        watched.silent_s += turn_s
-        if watched.at_work:
-            watched.spent_s += turn_s
-        self._judge(watched)
-        if watched.verdict is not None:
+        watched.silent_s += interval_s
+        if watched.is_training:
+            watched.spent_s += interval_s
+        self._find_reason(watched)
+        if watched.kill_reason is not None:
             watched.kill()
 
-    def _judge(self, watched: Watched) -> None:
+    def _find_reason(self, watched: WatchedWorker) -> None:
         memory, seconds = self._limits.memory, self._limits.seconds
-        taken = None if memory is None else resident(watched.pid)
-        if memory is not None and taken is not None and taken > memory:
-            watched.is_final = watched.at_work
-            watched.verdict = (
-                f"the worker took {taken / 1e9:.2f} GB of memory, more than its {memory / 1e9:.2f} GB (--trial-memory)"
+        used = None if memory is None else resident_bytes(watched.pid)
+        if memory is not None and used is not None and used > memory:
+            watched.is_final = watched.is_training
+            watched.kill_reason = (
+                f"the worker used {used / 1e9:.2f} GB of memory, more than its {memory / 1e9:.2f} GB (--trial-memory)"
             )
-        elif seconds is not None and watched.at_work and watched.earlier_s + watched.spent_s > seconds:
+        elif seconds is not None and watched.is_training and watched.earlier_s + watched.spent_s > seconds:
             watched.is_final = True
-            watched.verdict = f"the trial took longer than its {seconds / 60:g} minutes (--trial-minutes)"
-        elif watched.silent_s > SILENT_S and watched.at_work:
-            watched.verdict = f"the worker said nothing for {SILENT_S / 60:g} minutes"
+            watched.kill_reason = f"the trial took longer than its {seconds / 60:g} minutes (--trial-minutes)"
+        elif watched.silent_s > MAX_SILENCE_S and watched.is_training:
+            watched.kill_reason = f"the worker sent nothing for {MAX_SILENCE_S / 60:g} minutes"

@@ -1,4 +1,4 @@
-"""What a worker does with a job, in whichever process it is."""
+"""Trains a job; the same code in every executor."""
 
 import logging
 from collections.abc import Callable
@@ -17,32 +17,32 @@ log = logging.getLogger(__name__)
 
 
 class Halted(KeyboardInterrupt):
-    """A job stopped after an epoch because it was asked to; nothing of the epoch is lost."""
+    """A job was halted at the end of an epoch; the epoch is kept."""
 
 
-class Halting:
-    """Stops a job at the first step after the epoch in which that was asked for, in all processes that train it."""
+class HaltRequest:
+    """Halts a job after the epoch in which `is_set` becomes true, in all ranks that train it."""
 
     def __init__(self) -> None:
-        self.asked = False
-        self._was_asked = False
+        self.is_set = False
+        self._was_set = False
         self._epoch: int | None = None
 
     def check(self, progress: Progress) -> None:
-        """Called after every step.
+        """Must be called after every step.
 
         Raises:
-            Halted: An epoch ended since it was asked for.
+            Halted: An epoch has ended since it was set.
         """
         epoch = len(progress.scores)
-        if epoch != self._epoch and any_of(self._was_asked):
+        if epoch != self._epoch and any_of(self._was_set):
             raise Halted
-        self._epoch, self._was_asked = epoch, self.asked
+        self._epoch, self._was_set = epoch, self.is_set
 
 
 def run_job(job: Job, setting: Setting, on_step: Callable[[Progress], None]) -> TrialRecord:
-    """Trains the network of a job; a checkpoint that cannot be used is thrown away."""
-    with suppress(OSError):  # a full disk: then no epoch is kept, and the log says so
+    """Trains the network of a job; an unusable checkpoint is deleted."""
+    with suppress(OSError):  # on a full disk no epoch is kept, and the log says so
         job.checkpoint.parent.mkdir(exist_ok=True)
     for _ in range(2):
         try:
@@ -63,13 +63,13 @@ def run_job(job: Job, setting: Setting, on_step: Callable[[Progress], None]) -> 
 
 
 def failed_record(job: Job, setting: Setting, error: str, *, reached: TrialRecord | None = None) -> TrialRecord:
-    """The record of a job that no worker could finish.
+    """The record of a job that failed.
 
     Args:
         job: The job.
-        setting: What its study holds fixed.
+        setting: That of its study.
         error: Why it failed.
-        reached: What is known of its trial from before.
+        reached: The last record of its trial.
     """
     if reached is not None:
         return replace(reached, status="failed", error=error, shared_with=None)

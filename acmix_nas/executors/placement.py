@@ -1,4 +1,4 @@
-"""Who trains: which executor, and a place with threads or a GPU for each of its workers."""
+"""Chooses the executor, and a place with threads or a GPU for each of its workers."""
 
 import os
 
@@ -7,7 +7,7 @@ import torch
 from acmix_nas.cost.machine import cores
 from acmix_nas.errors import UsageError
 from acmix_nas.executors import Place, TrialLimits
-from acmix_nas.executors._memory import resident
+from acmix_nas.executors._memory import resident_bytes
 from acmix_nas.executors._ray_cluster import check_address, check_installed
 from acmix_nas.executors.serial import check as check_serial
 
@@ -17,16 +17,16 @@ RAY = "ray"
 NO_LIMITS = TrialLimits()
 
 
-def check_crew(executor: str | None, *, ray_address: str | None, gpus: str | None) -> None:
-    """Finds out, before a study is made, whether its workers can be had at all.
+def check_placement(executor: str | None, *, ray_address: str | None, gpus: str | None) -> None:
+    """Checks, before a study is made, that its workers can be placed at all.
 
     Args:
-        executor: What the user chose.
+        executor: The user's choice.
         ray_address: Where a Ray cluster is.
-        gpus: As in `crew`.
+        gpus: As in `place_workers`.
 
     Raises:
-        UsageError: The options contradict each other, Ray is not installed, or nobody answers at its address.
+        UsageError: The options contradict each other, Ray is not installed, or nothing listens at its address.
     """
     if executor != RAY:
         if ray_address is not None:
@@ -38,7 +38,7 @@ def check_crew(executor: str | None, *, ray_address: str | None, gpus: str | Non
     check_address(ray_address)
 
 
-def crew(
+def place_workers(
     *,
     device: str,
     executor: str | None,
@@ -52,13 +52,13 @@ def crew(
 
     Args:
         device: "cpu" or "cuda", where the study trains.
-        executor: What the user chose; None takes serial for one worker and process for more.
+        executor: The user's choice; None takes serial for one worker and process for more.
         workers: Processes on a CPU, which share its threads; 1 if None. With Ray also the workers on GPUs; if None, as
             many as this machine's GPUs have room for.
         gpus: "all", "none", or the numbers of some of the visible GPUs; all if None.
         workers_per_gpu: Processes on each GPU.
         gpus_per_trial: GPUs that train each trial together.
-        limits: What a trial may take; one worker is a process then, so that it can be ended.
+        limits: Of each trial; with limits even one worker is a process, so that it can be killed.
 
     Raises:
         UsageError: The options do not fit the device or each other, or name a GPU that is not there.
@@ -77,7 +77,7 @@ def crew(
     else:
         places = _on_gpus(workers, gpus, workers_per_gpu)
     first = places[0]
-    is_enough = len(places) == first.ranks == 1 and limits == NO_LIMITS and first.gpu in (None, *_visible()[:1])
+    is_enough = len(places) == first.world_size == 1 and limits == NO_LIMITS and first.gpu in (None, *_visible()[:1])
     name = executor or ("serial" if is_enough else "process")
     if name == "serial":
         check_serial(places, limits)
@@ -85,22 +85,22 @@ def crew(
 
 
 def _on_cpu(workers: int | None, gpus: str | None, gpus_per_trial: int) -> list[Place]:
-    asked = [f"--gpus {gpus}"] if gpus not in (None, NO_GPU) else []
-    asked += [f"--gpus-per-trial {gpus_per_trial}"] if gpus_per_trial > 1 else []
-    if asked:
-        raise UsageError(f"{' '.join(asked)}: this study trains on the CPU; choose --device cuda, or --workers.")
+    given = [f"--gpus {gpus}"] if gpus not in (None, NO_GPU) else []
+    given += [f"--gpus-per-trial {gpus_per_trial}"] if gpus_per_trial > 1 else []
+    if given:
+        raise UsageError(f"{' '.join(given)}: this study trains on the CPU; choose --device cuda, or --workers.")
     count = workers or 1
     return [Place(threads=max(1, torch.get_num_threads() // count)) for _ in range(count)]
 
 
 def _on_cluster(workers: int | None, workers_per_gpu: int, gpus_per_trial: int) -> list[Place]:
     here = max(1, torch.cuda.device_count() * workers_per_gpu // gpus_per_trial)
-    place = Place(threads=max(1, cores() // here), gpus=gpus_per_trial / workers_per_gpu, ranks=gpus_per_trial)
+    place = Place(threads=max(1, cores() // here), gpus=gpus_per_trial / workers_per_gpu, world_size=gpus_per_trial)
     return [place] * (workers or here)
 
 
 def _on_groups(workers: int | None, gpus: str | None, size: int) -> list[Place]:
-    """A worker for each so many GPUs."""
+    """A worker for each `size` GPUs."""
     chosen = _chosen_gpus(workers, gpus)
     if len(chosen) % size:
         raise UsageError(
@@ -108,7 +108,7 @@ def _on_groups(workers: int | None, gpus: str | None, size: int) -> list[Place]:
             f"--gpus {','.join(map(str, range(size)))}."
         )
     groups = [chosen[start : start + size] for start in range(0, len(chosen), size)]
-    return [Place(max(1, cores() // len(groups)), ",".join(group), ranks=size) for group in groups]
+    return [Place(max(1, cores() // len(groups)), ",".join(group), world_size=size) for group in groups]
 
 
 def _on_gpus(workers: int | None, gpus: str | None, workers_per_gpu: int) -> list[Place]:
@@ -118,20 +118,20 @@ def _on_gpus(workers: int | None, gpus: str | None, workers_per_gpu: int) -> lis
     return [Place(threads, gpu) for gpu in chosen for _ in range(workers_per_gpu)]
 
 
-def limits_asked(minutes: float | None, memory: float | None) -> TrialLimits:
-    """What `--trial-minutes` and `--trial-memory` mean.
+def trial_limits(minutes: float | None, memory: float | None) -> TrialLimits:
+    """The limits of `--trial-minutes` and `--trial-memory`.
 
     Raises:
-        UsageError: The system does not say what memory a process has.
+        UsageError: The system has no /proc to read the memory of a process from.
     """
-    if memory is not None and resident(os.getpid()) is None:
+    if memory is not None and resident_bytes(os.getpid()) is None:
         raise UsageError("--trial-memory needs Linux, whose /proc says what memory a process has; leave it out.")
     seconds = None if minutes is None else 60 * minutes
     return TrialLimits(seconds=seconds, memory=None if memory is None else round(memory))
 
 
-def device_asked(device: str, gpus: str | None) -> str:
-    """The device that `--device` and `--gpus` mean together.
+def chosen_device(device: str, gpus: str | None) -> str:
+    """The device by `--device` and `--gpus`.
 
     Raises:
         UsageError: They contradict each other.
@@ -148,7 +148,7 @@ def _chosen_gpus(workers: int | None, gpus: str | None) -> list[str]:
 
 
 def _visible() -> list[str]:
-    """What this process may see, as CUDA_VISIBLE_DEVICES names it."""
+    """The GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them."""
     named = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
     return named[: torch.cuda.device_count()] or [str(index) for index in range(torch.cuda.device_count())]
 

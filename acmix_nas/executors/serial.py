@@ -1,4 +1,4 @@
-"""Trains in this process, one network at a time."""
+"""The executor `serial`: trains in this process, one network at a time."""
 
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -8,40 +8,40 @@ import torch
 
 from acmix_nas.errors import UsageError
 from acmix_nas.executors import Job, Outcome, Place, TrialLimits, Work
-from acmix_nas.executors.jobs import Halted, Halting, run_job
+from acmix_nas.executors.jobs import Halted, HaltRequest, run_job
 from acmix_nas.train import Progress, Setting
 
 
-def make(work: Work, places: Sequence[Place]) -> "Serial":
+def make(work: Work, places: Sequence[Place]) -> "SerialExecutor":
     """The executor, for one place.
 
     Raises:
         UsageError: As `check`.
     """
     check(places, work.limits)
-    return Serial(work.setting or work.made(), places[0])
+    return SerialExecutor(work.setting or work.made(), places[0])
 
 
 def check(places: Sequence[Place], limits: TrialLimits) -> None:
-    """Sees whether this process is enough.
+    """Checks that this process is enough.
 
     Raises:
-        UsageError: There are more places than one, or trials are limited: nobody watches over this process.
+        UsageError: There are more places than one, or trials are limited: no watchdog watches this process.
     """
     if limits != TrialLimits():
-        raise UsageError("--trial-minutes and --trial-memory need workers to watch over; choose --executor process.")
+        raise UsageError("--trial-minutes and --trial-memory need a worker process; choose --executor process.")
     if len(places) != 1:
         raise UsageError(f"the executor serial has one worker, not {len(places)}; choose --executor process.")
-    if places[0].ranks != 1:
+    if places[0].world_size != 1:
         raise UsageError("the executor serial is one process, on one GPU; for several choose --executor process.")
 
 
-class Serial:
+class SerialExecutor:
     """The executor of one process.
 
     Args:
         setting: What all jobs share.
-        place: Its threads; as torch has them if None.
+        place: Its threads; those of torch if None.
     """
 
     workers = 1
@@ -50,19 +50,19 @@ class Serial:
         self._setting = setting
         self._threads = place.threads if place else torch.get_num_threads()
         self._queue: list[Job] = []
-        self._halting = Halting()
+        self._halt_request = HaltRequest()
 
     def submit(self, job: Job) -> None:
-        """Takes a job."""
+        """Queues a job."""
         self._queue.append(job)
 
     def wait(self, on_step: Callable[[int, Progress], None]) -> list[Outcome]:
-        """Trains the job that was submitted."""
+        """Trains the submitted job."""
         job = self._queue.pop()
 
         def step(progress: Progress) -> None:
             on_step(job.number, progress)
-            self._halting.check(progress)
+            self._halt_request.check(progress)
 
         try:
             return [Outcome(job=job, record=run_job(job, self._setting, step))]
@@ -71,7 +71,7 @@ class Serial:
 
     def halt(self) -> None:
         """Lets the job stop after its running epoch."""
-        self._halting.asked = True
+        self._halt_request.is_set = True
 
     def __enter__(self) -> Self:
         torch.set_num_threads(self._threads)
@@ -80,4 +80,4 @@ class Serial:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing is left to end."""
+        """There is nothing to stop."""

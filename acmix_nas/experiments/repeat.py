@@ -191,7 +191,7 @@ def repeat(record: TrialRecord, work: Work, on_step: Callable[[Progress], None] 
 
 def _repeat_together(record: TrialRecord, work: Work, on_step: Callable[[Progress], None]) -> TrialRecord:
     count = _processes(record)
-    place = Place(threads=count * torch.get_num_threads(), ranks=count)
+    place = Place(threads=count * torch.get_num_threads(), world_size=count)
     with tempfile.TemporaryDirectory() as folder, make_executor("process", work, [place]) as executor:
         executor.submit(
             Job(

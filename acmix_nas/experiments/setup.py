@@ -12,7 +12,7 @@ from acmix_nas import __version__, plugins
 from acmix_nas.data import Splits
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.executors import Executor, Place, TrialLimits, Work, make_executor
-from acmix_nas.executors.placement import check_crew, crew, device_asked, limits_asked
+from acmix_nas.executors.placement import check_placement, chosen_device, place_workers, trial_limits
 from acmix_nas.experiments.options import StudyOptions, WorkerOptions
 from acmix_nas.metrics import Metric
 from acmix_nas.record import StudyHeader
@@ -65,10 +65,10 @@ def workers_of(options: WorkerOptions, device: str) -> Workers:
     Raises:
         UsageError: The options contradict each other, or name what is not there.
     """
-    check_crew(options.executor, ray_address=options.ray_address, gpus=options.gpus)
-    limits = limits_asked(options.trial_minutes, options.trial_memory)
-    device = pick_device(device_asked(device, options.gpus))
-    name, places = crew(
+    check_placement(options.executor, ray_address=options.ray_address, gpus=options.gpus)
+    limits = trial_limits(options.trial_minutes, options.trial_memory)
+    device = pick_device(chosen_device(device, options.gpus))
+    name, places = place_workers(
         device=device,
         executor=options.executor,
         workers=options.workers,

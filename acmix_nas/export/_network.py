@@ -11,8 +11,9 @@ from torch import nn
 from acmix_nas import registry
 from acmix_nas.arch import Arch
 from acmix_nas.errors import AcmixError, UsageError
+from acmix_nas.hosts import options_of
 from acmix_nas.models import merge, plain_form
-from acmix_nas.operators._stored import stored
+from acmix_nas.operators.merging import stored
 from acmix_nas.sizes import pair
 
 SYMBOLIC = ("global", "local", "pairwise", "patchwise", "window")
@@ -67,7 +68,7 @@ def settings_for(
     """
     arch = arch_of(model)
     least = max(info["reduction"] for info in stages(model)) + 1
-    size = pair(input_size or registry.load("hosts", arch.host).options(model)["img_size"] or USUAL_SIZE)
+    size = pair(input_size or options_of(model).img_size or USUAL_SIZE)
     fixed_by = _fixed_by(arch) if dynamic else ()
     if dynamic and not fixed_by:
         size = (max(size[0], least), max(size[1], least))

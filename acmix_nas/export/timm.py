@@ -17,8 +17,10 @@ from acmix_nas.arch import Arch
 from acmix_nas.errors import UsageError
 from acmix_nas.export._check import ExportError, Outputs, Written, export_errors, largest_difference
 from acmix_nas.export._network import Settings, arch_of
+from acmix_nas.hosts import options_of
 from acmix_nas.models import named_arch, named_model
-from acmix_nas.operators._stored import stored
+from acmix_nas.operators.merging import stored
+from acmix_nas.sizes import pair
 
 FORMS = ("train",)
 
@@ -65,16 +67,17 @@ def _config(model: nn.Module) -> dict[str, Any]:
     """The config.json of timm: the named model that it starts from, its arguments, and its images."""
     arch = arch_of(model)
     name = _base(arch)
-    options = registry.load("hosts", arch.host).options(model)
-    arguments = {key: value for key, value in options.items() if key != "num_classes" and value is not None}
+    options = options_of(model)
+    sizes = {name: getattr(options, name) for name in ("in_chans", "img_size", "patch_size", "width")}
+    arguments = {name: value for name, value in sizes.items() if value is not None}
     if arch != named_arch(name):
         arguments["arch"] = arch.to_dict()
     images = dict(named_model(name).cfg)
-    size = options["img_size"] or images["input_size"][1:]
-    images |= {"input_size": [options["in_chans"], *size], "num_classes": options["num_classes"], "pool_size": None}
+    size = pair(options.img_size or images["input_size"][1:])
+    images |= {"input_size": [options.in_chans, *size], "num_classes": options.num_classes, "pool_size": None}
     return {
         "architecture": name,
-        "num_classes": options["num_classes"],
+        "num_classes": options.num_classes,
         "num_features": model.num_features,
         "model_args": arguments,
         "pretrained_cfg": images,

@@ -4,17 +4,18 @@ Each public file here is a host named by its file. It offers
 
     MODELS                            timm name -> `NamedModel`
     FEATURES                          keyword arguments of timm's feature extraction
-    build(arch, make_mixer, *, num_classes, in_chans, img_size, patch_size, width, drop_path_rate, drop_rate,
-          global_pool) -> torch.nn.Module
-    count(arch, count_mixer, *, input_size, num_classes, in_chans, img_size, patch_size, width)
-        -> Iterator[acmix_nas.parts.Placed], all parts of the network, blocks of one kind counted once
-    options(model) -> the last five of those for a model as it is now
+    build(arch, make_mixer, options) -> torch.nn.Module
+    count(arch, count_mixer, options, input_size) -> Iterator[acmix_nas.parts.Placed]: all parts of the network, blocks
+                                      of one kind counted once
 
-`make_mixer(mixer, **site)` and `count_mixer(mixer, input_map=..., **site)` are `build` and `count` of the mixer's
-operator; `acmix_nas.operators` explains the sites. A model has `mixers()`, its mixing modules, first to last.
+`options` are `HostOptions`. A model has `arch`, `num_classes`, `in_chans`, `img_size`, `patch_size` and `width` as they
+are now, for `options_of`, and `mixers()`, its mixing modules, first to last. `make_mixer(mixer, **site)` and
+`count_mixer(mixer, input_map=..., **site)` are `build` and `count` of the mixer's operator; `acmix_nas.operators` lists
+the sites.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from acmix_nas.arch import Arch
@@ -32,6 +33,38 @@ UNDECAYED = ("alpha", "beta", "alpha_logit", "relative_position_bias_table")
 """Last names of the parameters of mixers that never get weight decay, whatever the host."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostOptions:
+    """What a host needs beside an arch to build a network.
+
+    Attributes:
+        num_classes: Classes of the head; 0 for none.
+        in_chans: Channels of the image.
+        img_size: Height and width in pixels that the network is built for; the host's own if None. Without effect where
+            nothing in the network depends on it.
+        patch_size: Extent of a patch, or downsampling of the stem, in pixels; the paper's if None.
+        width: Multiplier of all widths, for proxies.
+        drop_path_rate: Stochastic depth of the last block, in [0, 1]; it grows from 0 at the first block.
+        drop_rate: Dropout before the classifier, in [0, 1].
+        global_pool: Pooling of the head, by its timm name.
+    """
+
+    num_classes: int = 1000
+    in_chans: int = 3
+    img_size: Size | None = None
+    patch_size: Any = None  # a Size; hosts that take no pair say int
+    width: float = 1.0
+    drop_path_rate: float = 0.0
+    drop_rate: float = 0.0
+    global_pool: str = "avg"
+
+
+def options_of(model: Any) -> HostOptions:
+    """The options that change what a model costs, as they are now."""
+    names = ("num_classes", "in_chans", "img_size", "patch_size", "width")
+    return HostOptions(**{name: getattr(model, name) for name in names})
+
+
 class NamedModel(NamedTuple):
     """A network that timm knows by name.
 
@@ -46,6 +79,23 @@ class NamedModel(NamedTuple):
     arch: Callable[[], Arch]
     drop_path_rate: float
     cfg: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, summary: str, arch: Callable[[], Arch], drop_path_rate: float = 0.0, **cfg: Any) -> "NamedModel":
+        """A network for ImageNet at 224 pixels.
+
+        Args:
+            summary: One line about it.
+            arch: Builds its description.
+            drop_path_rate: Stochastic depth of its recipe.
+            cfg: What its default_cfg has beside, as first_conv, classifier and crop_pct.
+        """
+        from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+        usual = {"input_size": (3, 224, 224), "num_classes": 1000, "pool_size": (7, 7), "interpolation": "bicubic"}
+        return cls(
+            summary, arch, drop_path_rate, usual | {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD} | cfg
+        )
 
 
 def mlp(dim: int, ratio: int, tokens: int) -> tuple[Part, Part]:

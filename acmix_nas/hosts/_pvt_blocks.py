@@ -11,7 +11,7 @@ from timm.models._features_fx import register_notrace_function
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from acmix_nas.hosts._patches import is_symbolic, patches
+from acmix_nas.hosts.layers import is_symbolic, patches
 
 NORM_EPS = 1e-6
 
@@ -137,15 +137,3 @@ def to_map(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 def _apart(x: torch.Tensor) -> torch.Tensor:
     """Some of the tokens, in memory of their own; while sizes are symbols it is not asked whether they are already."""
     return x.clone(memory_format=torch.contiguous_format) if is_symbolic(x) else x.contiguous()
-
-
-def init_transformer(module: nn.Module, name: str = "", *, needs_reset: bool) -> None:
-    """Draws as PVT. Children come first: a mixer's own `init_weights` has the last word on its layers."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif (init := getattr(module, "init_weights", None)) is not None:
-        init()
-    elif needs_reset and (reset := getattr(module, "reset_parameters", None)) is not None:
-        reset()

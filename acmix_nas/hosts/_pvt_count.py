@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 from acmix_nas.arch import MAP_WIDE_ATTENTION, Arch, Mixer
-from acmix_nas.hosts import CountMixer, map_sizes, mlp, scaled
+from acmix_nas.hosts import CountMixer, HostOptions, map_sizes, mlp, scaled
 from acmix_nas.parts import Counted, Part, Placed, area, below, linear, norm
 from acmix_nas.sizes import Size
 
@@ -15,44 +15,23 @@ SR_RATIOS = (8, 4, 2, 1)
 PATCH_SIZE = 4
 
 
-def count(
-    arch: Arch,
-    count_mixer: CountMixer,
-    *,
-    input_size: Size,
-    num_classes: int,
-    in_chans: int,
-    img_size: Size | None,
-    patch_size: int | None,
-    width: float,
-) -> Iterator[Placed]:
-    """The parts of the network; builds nothing.
-
-    Args:
-        arch: The network.
-        count_mixer: Counts a block's mixing module.
-        input_size: Height and width of the image that is fed, in pixels.
-        num_classes: Classes of the head.
-        in_chans: Channels of the image.
-        img_size: Height and width that the network is built for; those of `input_size` if None.
-        patch_size: Extent of a patch in pixels; the paper's if None.
-        width: Multiplier of all widths.
-    """
-    dims = scaled(WIDTHS, width, len(arch.stages))
-    patch = patch_size or PATCH_SIZE
-    built_maps = map_sizes(img_size or input_size, patch, len(dims))
+def count(arch: Arch, count_mixer: CountMixer, options: HostOptions, input_size: Size) -> Iterator[Placed]:
+    """The parts of the network, by arithmetic; see `acmix_nas.hosts`."""
+    dims = scaled(WIDTHS, options.width, len(arch.stages))
+    patch = options.patch_size or PATCH_SIZE
+    built_maps = map_sizes(options.img_size or input_size, patch, len(dims))
     input_maps = map_sizes(input_size, patch, len(dims))
     if has_token(arch):
         yield Placed("", None, _token(dims[-1]))
     for i, stage in enumerate(arch.stages):
-        window = 4 * dims[i - 1] if i else patch**2 * in_chans
+        window = 4 * dims[i - 1] if i else patch**2 * options.in_chans
         token = i == len(dims) - 1 and has_token(arch)
         yield Placed(f"stages.{i}", i, _embedding(window, dims[i], input_maps[i], built_maps[i], token))
         for j, mixer in enumerate(stage):
             place = site(arch, i, mixer, dims[i], built_maps[i])
             block = _block(count_mixer, mixer, MLP_RATIOS[i], input_maps[i], token, **place)
             yield Placed(f"stages.{i}.blocks.{j}", i, block)
-    yield Placed("", None, _head(dims[-1], num_classes))
+    yield Placed("", None, _head(dims[-1], options.num_classes))
 
 
 @cache

@@ -5,7 +5,7 @@ from functools import cache
 
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import ArchError
-from acmix_nas.hosts import CountMixer, map_sizes, scaled
+from acmix_nas.hosts import CountMixer, HostOptions, map_sizes, scaled
 from acmix_nas.parts import Counted, Placed, area, below, linear, norm
 from acmix_nas.sizes import Size, pair
 
@@ -15,41 +15,20 @@ STEM_KERNEL = 7
 PATCH_SIZE = 4
 
 
-def count(
-    arch: Arch,
-    count_mixer: CountMixer,
-    *,
-    input_size: Size,
-    num_classes: int,
-    in_chans: int,
-    img_size: Size | None,
-    patch_size: int | None,
-    width: float,
-) -> Iterator[Placed]:
-    """The parts of the network; builds nothing.
-
-    Args:
-        arch: The network.
-        count_mixer: Counts a block's mixing module.
-        input_size: Height and width of the image that is fed, in pixels.
-        num_classes: Classes of the head.
-        in_chans: Channels of the image.
-        img_size: Without effect: the network is built for any image.
-        patch_size: Downsampling of the stem; the paper's if None.
-        width: Multiplier of all widths.
-    """
-    planes = scaled(WIDTHS, width, len(arch.stages))
-    stem_stride, pool_stride = stem_strides(patch_size)
+def count(arch: Arch, count_mixer: CountMixer, options: HostOptions, input_size: Size) -> Iterator[Placed]:
+    """The parts of the network, by arithmetic; see `acmix_nas.hosts`."""
+    planes = scaled(WIDTHS, options.width, len(arch.stages))
+    stem_stride, pool_stride = stem_strides(options.patch_size)
     maps = map_sizes(input_size, stem_stride * pool_stride, len(planes))
     inputs = planes[0]
-    yield Placed("", None, _stem(in_chans, inputs, area(pair(input_size), stem_stride)))
+    yield Placed("", None, _stem(options.in_chans, inputs, area(pair(input_size), stem_stride)))
     for i, stage in enumerate(arch.stages):
         for j, mixer in enumerate(stage):
             input_map, stride = (maps[i - 1], 2) if i and not j else (maps[i], 1)
             block = _block(count_mixer, mixer, inputs, planes[i], input_map, stride)
             yield Placed(f"layer{i + 1}.{j}", i, block)
             inputs = EXPANSION * planes[i]
-    yield Placed("", None, _head(inputs, num_classes))
+    yield Placed("", None, _head(inputs, options.num_classes))
 
 
 @cache

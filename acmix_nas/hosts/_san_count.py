@@ -6,7 +6,7 @@ from math import ceil
 
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import ArchError
-from acmix_nas.hosts import CountMixer, map_sizes, scaled
+from acmix_nas.hosts import CountMixer, HostOptions, map_sizes, scaled
 from acmix_nas.parts import Counted, Placed, area, below, linear, norm
 from acmix_nas.sizes import Size, pair
 
@@ -16,37 +16,16 @@ KEYS_UNIT = 4
 """Channels of q and k are a multiple of the paper's four heads, whatever the width."""
 
 
-def count(
-    arch: Arch,
-    count_mixer: CountMixer,
-    *,
-    input_size: Size,
-    num_classes: int,
-    in_chans: int,
-    img_size: Size | None,
-    patch_size: int | None,
-    width: float,
-) -> Iterator[Placed]:
-    """The parts of the network; builds nothing.
-
-    Args:
-        arch: The network.
-        count_mixer: Counts a block's mixing module.
-        input_size: Height and width of the image that is fed, in pixels.
-        num_classes: Classes of the head.
-        in_chans: Channels of the image.
-        img_size: Without effect: the network is built for any image.
-        patch_size: Downsampling before the first blocks; the paper's if None.
-        width: Multiplier of all widths.
-    """
-    dims = scaled(WIDTHS, width, len(arch.stages))
-    maps = map_sizes(input_size, checked_patch(patch_size or PATCH_SIZE), len(dims))
-    yield Placed("stem", None, _stem(in_chans, dims[0], area(pair(input_size))))
+def count(arch: Arch, count_mixer: CountMixer, options: HostOptions, input_size: Size) -> Iterator[Placed]:
+    """The parts of the network, by arithmetic; see `acmix_nas.hosts`."""
+    dims = scaled(WIDTHS, options.width, len(arch.stages))
+    maps = map_sizes(input_size, checked_patch(options.patch_size or PATCH_SIZE), len(dims))
+    yield Placed("stem", None, _stem(options.in_chans, dims[0], area(pair(input_size))))
     for i, stage in enumerate(arch.stages):
         yield Placed(f"stages.{i}", i, _stage(dims[max(i - 1, 0)], dims[i], area(maps[i])))
         for j, mixer in enumerate(stage):
             yield Placed(f"stages.{i}.blocks.{j}", i, _block(count_mixer, mixer, dims[i], maps[i]))
-    yield Placed("head", None, _head(dims[-1], num_classes))
+    yield Placed("head", None, _head(dims[-1], options.num_classes))
 
 
 @cache

@@ -12,8 +12,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from acmix_nas.arch import Arch, Mixer
-from acmix_nas.hosts._patches import is_symbolic
 from acmix_nas.hosts._swin_count import MLP_RATIO
+from acmix_nas.hosts.layers import is_symbolic
 
 
 class MakeMixer(Protocol):

@@ -6,7 +6,7 @@ from math import ceil
 
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import ArchError
-from acmix_nas.hosts import CountMixer, mlp
+from acmix_nas.hosts import CountMixer, HostOptions, mlp
 from acmix_nas.parts import Counted, Placed, area, below, linear, norm
 from acmix_nas.sizes import Size, pair
 
@@ -15,41 +15,20 @@ PATCH_SIZE = 4
 MLP_RATIO = 4
 
 
-def count(
-    arch: Arch,
-    count_mixer: CountMixer,
-    *,
-    input_size: Size,
-    num_classes: int,
-    in_chans: int,
-    img_size: Size | None,
-    patch_size: Size | None,
-    width: float,
-) -> Iterator[Placed]:
-    """The parts of the network; builds nothing.
-
-    Args:
-        arch: The network.
-        count_mixer: Counts a block's mixing module.
-        input_size: Height and width of the image that is fed, in pixels.
-        num_classes: Classes of the head.
-        in_chans: Channels of the image.
-        img_size: Height and width that the network is built for; those of `input_size` if None.
-        patch_size: Extent of a patch in pixels; the paper's if None.
-        width: Multiplier of all widths.
-    """
-    dims = dims_of(arch, width)
-    patch = pair(patch_size or PATCH_SIZE)
-    built_maps = map_sizes(pair(img_size or input_size), patch, len(dims))
+def count(arch: Arch, count_mixer: CountMixer, options: HostOptions, input_size: Size) -> Iterator[Placed]:
+    """The parts of the network, by arithmetic; see `acmix_nas.hosts`."""
+    dims = dims_of(arch, options.width)
+    patch = pair(options.patch_size or PATCH_SIZE)
+    built_maps = map_sizes(pair(options.img_size or input_size), patch, len(dims))
     input_maps = map_sizes(pair(input_size), patch, len(dims))
-    yield Placed("patch_embed", None, _embedding(in_chans * patch[0] * patch[1], dims[0], input_maps[0]))
+    yield Placed("patch_embed", None, _embedding(options.in_chans * patch[0] * patch[1], dims[0], input_maps[0]))
     for i, stage in enumerate(arch.stages):
         if i:
             yield Placed(f"layers.{i}.downsample", i, _merging(dims[i - 1], dims[i], input_maps[i]))
         for j, mixer in enumerate(stage):
             block = _block(count_mixer, mixer, dims[i], input_maps[i], built_maps[i], j % 2 == 1, arch.conv_on)
             yield Placed(f"layers.{i}.blocks.{j}", i, block)
-    yield Placed("", None, _head(dims[-1], num_classes))
+    yield Placed("", None, _head(dims[-1], options.num_classes))
 
 
 @cache

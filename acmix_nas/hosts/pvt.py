@@ -5,12 +5,11 @@ it sees the reduced keys and values nearest-upsampled, and ends in a bias. The c
 convolved; where no block of that stage attends over the whole map there is none, and the head reads the map's mean.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers.drop import calculate_drop_path_rates
 from timm.models import named_apply
 from timm.models._features import feature_take_indices
@@ -18,11 +17,12 @@ from torch import nn
 
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import ArchError
-from acmix_nas.hosts import UNDECAYED, MakeMixer, NamedModel, map_sizes, scaled
-from acmix_nas.hosts._pvt_blocks import NORM_EPS, Block, Stage, init_transformer
+from acmix_nas.hosts import UNDECAYED, HostOptions, MakeMixer, NamedModel, map_sizes, scaled
+from acmix_nas.hosts._pvt_blocks import NORM_EPS, Block, Stage
 from acmix_nas.hosts._pvt_count import MLP_RATIOS, PATCH_SIZE, WIDTHS, has_token, reads_token, site
 from acmix_nas.hosts._pvt_count import count as count
-from acmix_nas.sizes import Size, pair
+from acmix_nas.hosts.layers import init_transformer
+from acmix_nas.sizes import pair
 
 IMG_SIZE = 224
 HEADS = (1, 2, 5, 8)
@@ -39,50 +39,31 @@ class Pvt(nn.Module):
     Args:
         arch: The network.
         make_mixer: Builds a block's mixing module.
-        num_classes: Classes of the head; 0 for none.
-        in_chans: Channels of the image.
-        img_size: Height and width in pixels that its positions are learned for; 224 if None.
-        patch_size: Extent of a patch in pixels; the paper's if None.
-        width: Multiplier of all widths.
-        drop_path_rate: Stochastic depth of the last block, in [0, 1]; it grows from 0.
-        drop_rate: Dropout before the classifier.
-        global_pool: What the head reads: "avg" for the class token if there is one, else the map's mean; "" for all.
+        options: Its positions are learned for `img_size`, 224 if None; `global_pool` "avg" reads the class token if
+            there is one, else the map's mean, and "" all tokens.
     """
 
     arch: Arch
     stages: Any
     global_pool: str
 
-    def __init__(
-        self,
-        arch: Arch,
-        make_mixer: MakeMixer,
-        *,
-        num_classes: int,
-        in_chans: int,
-        img_size: Size | None,
-        patch_size: int | None,
-        width: float,
-        drop_path_rate: float,
-        drop_rate: float = 0.0,
-        global_pool: str = "avg",
-    ) -> None:
+    def __init__(self, arch: Arch, make_mixer: MakeMixer, options: HostOptions) -> None:
         super().__init__()
-        img_size, patch_size = img_size or IMG_SIZE, patch_size or PATCH_SIZE
-        dims = scaled(WIDTHS, width, len(arch.stages))
+        img_size, patch_size = options.img_size or IMG_SIZE, options.patch_size or PATCH_SIZE
+        dims = scaled(WIDTHS, options.width, len(arch.stages))
         self.arch = arch
-        self.width = width
+        self.width = options.width
         self.img_size = pair(img_size)
         self.patch_size = patch_size
-        self.in_chans = in_chans
+        self.in_chans = options.in_chans
         self.num_prefix_tokens = int(has_token(arch))
-        self._build_stages(make_mixer, dims, drop_path_rate)
+        self._build_stages(make_mixer, dims, options.drop_path_rate)
         self.cls_token = nn.Parameter(torch.empty(1, 1, dims[-1])) if self.num_prefix_tokens else None
         self.norm: nn.Module = nn.LayerNorm(dims[-1], NORM_EPS)
         self.num_features = self.head_hidden_size = dims[-1]
-        self.head_drop = nn.Dropout(drop_rate)
-        pool = "token" if global_pool == "avg" and self.num_prefix_tokens else global_pool
-        self.reset_classifier(num_classes, pool)
+        self.head_drop = nn.Dropout(options.drop_rate)
+        pool = "token" if options.global_pool == "avg" and self.num_prefix_tokens else options.global_pool
+        self.reset_classifier(options.num_classes, pool)
         self.init_weights(needs_reset=False)
 
     def _build_stages(self, make_mixer: MakeMixer, dims: list[int], drop_path_rate: float) -> None:
@@ -239,17 +220,6 @@ class Pvt(nn.Module):
 build = Pvt
 
 
-def options(model: Pvt) -> dict[str, Any]:
-    """What `count` needs to know of a model beside its arch."""
-    return {
-        "num_classes": model.num_classes,
-        "in_chans": model.in_chans,
-        "img_size": model.img_size,
-        "patch_size": model.patch_size,
-        "width": model.width,
-    }
-
-
 def _arch(*, depths: Sequence[int]) -> Arch:
     """The paper's setting: 64 channels a head, kernel 3, `full` kernels that start as shifts, both weights learned."""
     mixers = [
@@ -261,23 +231,14 @@ def _arch(*, depths: Sequence[int]) -> Arch:
     return Arch(host="pvt", stages=tuple((mixer,) * depth for mixer, depth in zip(mixers, depths, strict=True)))
 
 
-def _model(summary: str, depths: Sequence[int]) -> NamedModel:
-    cfg = {
-        "input_size": (3, IMG_SIZE, IMG_SIZE),
-        "num_classes": 1000,
-        "pool_size": (7, 7),
-        "crop_pct": 0.9,
-        "interpolation": "bicubic",
-        "mean": IMAGENET_DEFAULT_MEAN,
-        "std": IMAGENET_DEFAULT_STD,
-        "first_conv": "stages.0.patch_embed.proj",
-        "classifier": "head",
-    }
-    arch: Callable[[], Arch] = partial(_arch, depths=depths)
-    return NamedModel(summary, arch, 0.1, cfg)
-
+CFG: dict[str, Any] = {"first_conv": "stages.0.patch_embed.proj", "classifier": "head", "crop_pct": 0.9}
+"""Of timm's default_cfg."""
 
 MODELS = {
-    "acmix_pvt_tiny": _model("PVT-Tiny with ACmix in every block", (2, 2, 2, 2)),
-    "acmix_pvt_small": _model("PVT-Small with ACmix in every block", (3, 4, 6, 3)),
+    "acmix_pvt_tiny": NamedModel.of(
+        "PVT-Tiny with ACmix in every block", partial(_arch, depths=(2, 2, 2, 2)), 0.1, **CFG
+    ),
+    "acmix_pvt_small": NamedModel.of(
+        "PVT-Small with ACmix in every block", partial(_arch, depths=(3, 4, 6, 3)), 0.1, **CFG
+    ),
 }

@@ -5,11 +5,10 @@ arXiv 1906.05909), whose network it is with `combine="att"` everywhere; with ope
 Names of parameters are timm's and torchvision's, the mixer's below `layerI.J.conv2`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers.classifier import create_classifier
 from timm.layers.drop import DropPath, calculate_drop_path_rates
 from timm.models import named_apply
@@ -17,11 +16,10 @@ from timm.models.resnet import Bottleneck, ResNet
 from torch import nn
 
 from acmix_nas.arch import Arch, Mixer
-from acmix_nas.hosts import UNDECAYED, MakeMixer, NamedModel, scaled
-from acmix_nas.hosts._convnet import Float32Conv2d, init_convnet
+from acmix_nas.hosts import UNDECAYED, HostOptions, MakeMixer, NamedModel, scaled
 from acmix_nas.hosts._resnet_count import PATCH_SIZE, STEM_KERNEL, WIDTHS, needs_projection, stem_strides
 from acmix_nas.hosts._resnet_count import count as count
-from acmix_nas.sizes import Size
+from acmix_nas.hosts.layers import Float32Conv2d, init_convnet
 
 FEATURES = {"out_indices": (0, 1, 2, 3, 4)}
 
@@ -36,48 +34,32 @@ class ACmixResNet(ResNet):
     Args:
         arch: The network.
         make_mixer: Builds a block's mixing module.
-        num_classes: Classes of the head; 0 for none.
-        in_chans: Channels of the image.
-        img_size: Without effect: nothing in it depends on the size.
-        patch_size: Downsampling of the stem: 4 for stride and max-pool (if None too), 2 for the stride, 1 for none.
-        width: Multiplier of all widths.
-        drop_path_rate: Stochastic depth of the last block, in [0, 1]; it grows from 0.
-        drop_rate: Dropout before the classifier.
-        global_pool: Pooling of the head.
+        options: `img_size` has no effect; `patch_size` is the downsampling of the stem: 4 for stride and max-pool
+            (if None too), 2 for the stride, 1 for none.
     """
 
     arch: Arch
     conv1: Any
     maxpool: Any
 
-    def __init__(
-        self,
-        arch: Arch,
-        make_mixer: MakeMixer,
-        *,
-        num_classes: int,
-        in_chans: int,
-        img_size: Size | None,
-        patch_size: int | None,
-        width: float,
-        drop_path_rate: float,
-        drop_rate: float = 0.0,
-        global_pool: str = "avg",
-    ) -> None:
+    def __init__(self, arch: Arch, make_mixer: MakeMixer, options: HostOptions) -> None:
         nn.Module.__init__(self)
-        patch_size = patch_size or PATCH_SIZE
-        planes = scaled(WIDTHS, width, len(arch.stages))
+        patch_size = options.patch_size or PATCH_SIZE
+        planes = scaled(WIDTHS, options.width, len(arch.stages))
         self.arch = arch
-        self.width = width
+        self.width = options.width
         self.patch_size = patch_size
-        self.num_classes = num_classes
-        self.in_chans = in_chans
-        self.drop_rate = drop_rate
+        self.num_classes = options.num_classes
+        self.in_chans = options.in_chans
+        self.img_size = None
+        self.drop_rate = options.drop_rate
         self.grad_checkpointing = False
         self._build_stem(planes[0])
-        self._build_stages(make_mixer, planes, drop_path_rate)
+        self._build_stages(make_mixer, planes, options.drop_path_rate)
         self.num_features = planes[-1] * Bottleneck.expansion
-        self.global_pool, self.fc = create_classifier(self.num_features, num_classes, pool_type=global_pool)
+        self.global_pool, self.fc = create_classifier(
+            self.num_features, options.num_classes, pool_type=options.global_pool
+        )
         self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
         self.init_weights(needs_reset=False)
 
@@ -162,17 +144,6 @@ def _projection(inputs: int, outputs: int, stride: int) -> nn.Module:
 build = ACmixResNet
 
 
-def options(model: ACmixResNet) -> dict[str, Any]:
-    """What `count` needs to know of a model beside its arch."""
-    return {
-        "num_classes": model.num_classes,
-        "in_chans": model.in_chans,
-        "img_size": None,
-        "patch_size": model.patch_size,
-        "width": model.width,
-    }
-
-
 def _arch(*, depths: Sequence[int]) -> Arch:
     """The paper's setting: window 7, 4 heads, kernel 3, `full` kernels that start as shifts, both weights learned."""
     mixer = Mixer(
@@ -187,24 +158,12 @@ def _arch(*, depths: Sequence[int]) -> Arch:
     return Arch(host="resnet", stages=tuple((mixer,) * depth for depth in depths))
 
 
-def _model(summary: str, depths: Sequence[int]) -> NamedModel:
-    cfg = {
-        "input_size": (3, 224, 224),
-        "num_classes": 1000,
-        "pool_size": (7, 7),
-        "crop_pct": 0.875,
-        "interpolation": "bicubic",
-        "mean": IMAGENET_DEFAULT_MEAN,
-        "std": IMAGENET_DEFAULT_STD,
-        "first_conv": "conv1",
-        "classifier": "fc",
-    }
-    arch: Callable[[], Arch] = partial(_arch, depths=depths)
-    return NamedModel(summary, arch, 0.0, cfg)
-
+CFG: dict[str, Any] = {"first_conv": "conv1", "classifier": "fc", "crop_pct": 0.875}
+"""Of timm's default_cfg."""
 
 MODELS = {
-    "acmix_resnet26": _model("ResNet-26 with ACmix in every bottleneck", (1, 2, 4, 1)),
-    "acmix_resnet38": _model("ResNet-38 with ACmix in every bottleneck", (2, 3, 5, 2)),
-    "acmix_resnet50": _model("ResNet-50 with ACmix in every bottleneck", (3, 4, 6, 3)),
+    f"acmix_resnet{layers}": NamedModel.of(
+        f"ResNet-{layers} with ACmix in every bottleneck", partial(_arch, depths=depths), **CFG
+    )
+    for layers, depths in ((26, (1, 2, 4, 1)), (38, (2, 3, 5, 2)), (50, (3, 4, 6, 3)))
 }

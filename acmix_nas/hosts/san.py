@@ -4,12 +4,11 @@ With `combine="att"` in every block it is SAN, patchwise or pairwise. The ACmix 
 its published sizes: the first stage stays SAN's, the others add the convolution path before the second norm.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers.classifier import ClassifierHead
 from timm.layers.drop import DropPath, calculate_drop_path_rates
 from timm.models import named_apply
@@ -19,11 +18,10 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from acmix_nas.arch import Arch, Mixer
-from acmix_nas.hosts import UNDECAYED, MakeMixer, NamedModel, scaled
-from acmix_nas.hosts._convnet import Float32Conv2d, init_convnet, without_autocast
+from acmix_nas.hosts import UNDECAYED, HostOptions, MakeMixer, NamedModel, scaled
 from acmix_nas.hosts._san_count import PATCH_SIZE, WIDTHS, checked_patch, mid_channels, site
 from acmix_nas.hosts._san_count import count as count
-from acmix_nas.sizes import Size
+from acmix_nas.hosts.layers import Float32Conv2d, init_convnet, without_autocast
 
 FEATURES = {"flatten_sequential": True, "out_indices": (0, 1, 2, 3, 4)}
 
@@ -37,44 +35,26 @@ class San(nn.Module):
     Args:
         arch: The network.
         make_mixer: Builds a block's mixing module.
-        num_classes: Classes of the head; 0 for none.
-        in_chans: Channels of the image.
-        img_size: Without effect: nothing in it depends on the size.
-        patch_size: Downsampling before the first blocks: 2 for the paper's max-pool, 1 for none; the paper's if None.
-        width: Multiplier of all widths.
-        drop_path_rate: Stochastic depth of the last block, in [0, 1]; it grows from 0.
-        drop_rate: Dropout before the classifier.
-        global_pool: Pooling of the head.
+        options: `img_size` has no effect; `patch_size` is the downsampling before the first blocks: 2 for the paper's
+            max-pool (if None too), 1 for none.
     """
 
     arch: Arch
     stages: Any
     head: Any
 
-    def __init__(
-        self,
-        arch: Arch,
-        make_mixer: MakeMixer,
-        *,
-        num_classes: int,
-        in_chans: int,
-        img_size: Size | None,
-        patch_size: int | None,
-        width: float,
-        drop_path_rate: float,
-        drop_rate: float = 0.0,
-        global_pool: str = "avg",
-    ) -> None:
+    def __init__(self, arch: Arch, make_mixer: MakeMixer, options: HostOptions) -> None:
         super().__init__()
-        patch_size = patch_size or PATCH_SIZE
-        dims = scaled(WIDTHS, width, len(arch.stages))
-        rates: Any = calculate_drop_path_rates(drop_path_rate, list(arch.depths), stagewise=True)
+        patch_size = options.patch_size or PATCH_SIZE
+        dims = scaled(WIDTHS, options.width, len(arch.stages))
+        rates: Any = calculate_drop_path_rates(options.drop_path_rate, list(arch.depths), stagewise=True)
         self.arch = arch
-        self.width = width
+        self.width = options.width
         self.patch_size = checked_patch(patch_size)
-        self.num_classes = num_classes
-        self.in_chans = in_chans
-        first = Float32Conv2d(in_chans, dims[0], 1, bias=False, keeps=True)
+        self.num_classes = options.num_classes
+        self.in_chans = options.in_chans
+        self.img_size = None
+        first = Float32Conv2d(options.in_chans, dims[0], 1, bias=False, keeps=True)
         self.stem = nn.Sequential(first, nn.BatchNorm2d(dims[0]), nn.ReLU())
         stages = []
         for i, mixers in enumerate(arch.stages):
@@ -85,7 +65,7 @@ class San(nn.Module):
             {"num_chs": dim, "reduction": patch_size * 2**i, "module": f"stages.{i}"} for i, dim in enumerate(dims)
         ]
         self.num_features = dims[-1]
-        self.head = ClassifierHead(dims[-1], num_classes, global_pool, drop_rate)
+        self.head = ClassifierHead(dims[-1], options.num_classes, options.global_pool, options.drop_rate)
         self.head_hidden_size = self.head.num_features
         self.init_weights(needs_reset=False)
 
@@ -236,17 +216,6 @@ class Block(nn.Module):
 build = San
 
 
-def options(model: San) -> dict[str, Any]:
-    """What `count` needs to know of a model beside its arch."""
-    return {
-        "num_classes": model.num_classes,
-        "in_chans": model.in_chans,
-        "img_size": None,
-        "patch_size": model.patch_size,
-        "width": model.width,
-    }
-
-
 def _arch(*, depths: Sequence[int]) -> Arch:
     """Patchwise attention over 3 x 3, then 7 x 7; from the second stage on kernel 3 and both weights learned."""
     att = Mixer(attention="patchwise", attn_kernel=3, combine="att")
@@ -254,24 +223,12 @@ def _arch(*, depths: Sequence[int]) -> Arch:
     return Arch(host="san", stages=tuple(((both if i else att),) * depth for i, depth in enumerate(depths)))
 
 
-def _model(summary: str, depths: Sequence[int]) -> NamedModel:
-    cfg = {
-        "input_size": (3, 224, 224),
-        "num_classes": 1000,
-        "pool_size": (7, 7),
-        "crop_pct": 0.875,
-        "interpolation": "bilinear",
-        "mean": IMAGENET_DEFAULT_MEAN,
-        "std": IMAGENET_DEFAULT_STD,
-        "first_conv": "stem.0",
-        "classifier": "head.fc",
-    }
-    arch: Callable[[], Arch] = partial(_arch, depths=depths)
-    return NamedModel(summary, arch, 0.0, cfg)
-
+CFG: dict[str, Any] = {"first_conv": "stem.0", "classifier": "head.fc", "crop_pct": 0.875, "interpolation": "bilinear"}
+"""Of timm's default_cfg."""
 
 MODELS = {
-    "acmix_san10": _model("SAN-10 with ACmix after the first stage", (2, 1, 2, 4, 1)),
-    "acmix_san15": _model("SAN-15 with ACmix after the first stage", (3, 2, 3, 5, 2)),
-    "acmix_san19": _model("SAN-19 with ACmix after the first stage", (3, 3, 4, 6, 3)),
+    f"acmix_san{blocks}": NamedModel.of(
+        f"SAN-{blocks} with ACmix after the first stage", partial(_arch, depths=depths), **CFG
+    )
+    for blocks, depths in ((10, (2, 1, 2, 4, 1)), (15, (3, 2, 3, 5, 2)), (19, (3, 3, 4, 6, 3)))
 }

@@ -3,11 +3,10 @@
 With `combine="att"` in every block it is timm's Swin. Maps are channels-last tensors (B, H, W, C) between blocks.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers.classifier import ClassifierHead
 from timm.layers.drop import calculate_drop_path_rates
 from timm.layers.helpers import to_2tuple
@@ -18,11 +17,11 @@ from torch import nn
 
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import ArchError
-from acmix_nas.hosts import UNDECAYED, NamedModel
-from acmix_nas.hosts._patches import patches
+from acmix_nas.hosts import UNDECAYED, HostOptions, NamedModel
 from acmix_nas.hosts._swin_blocks import Block, MakeMixer, Stage
 from acmix_nas.hosts._swin_count import PATCH_SIZE, dims_of, map_sizes
 from acmix_nas.hosts._swin_count import count as count
+from acmix_nas.hosts.layers import init_transformer, patches
 from acmix_nas.sizes import Size
 
 IMG_SIZE = 224
@@ -40,14 +39,7 @@ class Swin(SwinTransformer):
     Args:
         arch: The network.
         make_mixer: Builds a block's mixing module.
-        num_classes: Classes of the head; 0 for none.
-        in_chans: Channels of the image.
-        img_size: Height and width in pixels that it is built for; 224 if None.
-        patch_size: Extent of a patch in pixels; the paper's if None.
-        width: Multiplier of all widths.
-        drop_path_rate: Stochastic depth of the last block, in [0, 1]; it grows from 0.
-        drop_rate: Dropout before the classifier.
-        global_pool: Pooling of the head.
+        options: `img_size` is 224 if None; `patch_size` is the paper's if None.
     """
 
     arch: Arch
@@ -55,35 +47,30 @@ class Swin(SwinTransformer):
     layers: Any
     head: Any
 
-    def __init__(
-        self,
-        arch: Arch,
-        make_mixer: MakeMixer,
-        *,
-        num_classes: int,
-        in_chans: int,
-        img_size: Size | None,
-        patch_size: Size | None,
-        width: float,
-        drop_path_rate: float,
-        drop_rate: float = 0.0,
-        global_pool: str = "avg",
-    ) -> None:
+    def __init__(self, arch: Arch, make_mixer: MakeMixer, options: HostOptions) -> None:
         nn.Module.__init__(self)
-        img_size, patch_size = img_size or IMG_SIZE, patch_size or PATCH_SIZE
-        dims = dims_of(arch, width)
+        img_size, patch_size = options.img_size or IMG_SIZE, options.patch_size or PATCH_SIZE
+        dims = dims_of(arch, options.width)
         self.arch = arch
-        self.width = width
-        self.in_chans = in_chans
+        self.width = options.width
+        self.in_chans = options.in_chans
         self.embed_dim = dims[0]
         self.dynamic_img_size = True
         self.output_fmt = "NHWC"
         self.patch_embed = patches(
-            in_chans, dims[0], img_size=to_2tuple(img_size), patch_size=to_2tuple(patch_size), norm_layer=nn.LayerNorm
+            options.in_chans,
+            dims[0],
+            img_size=to_2tuple(img_size),
+            patch_size=to_2tuple(patch_size),
+            norm_layer=nn.LayerNorm,
         )
-        self._build_stages(make_mixer, dims, drop_path_rate)
-        self._build_head(dims[-1], num_classes, global_pool, drop_rate)
+        self._note_sizes()
+        self._build_stages(make_mixer, dims, options.drop_path_rate)
+        self._build_head(dims[-1], options.num_classes, options.global_pool, options.drop_rate)
         self.init_weights(needs_reset=False)
+
+    def _note_sizes(self) -> None:
+        self.img_size, self.patch_size = self.patch_embed.img_size, self.patch_embed.patch_size
 
     def _build_stages(self, make_mixer: MakeMixer, dims: list[int], drop_path_rate: float) -> None:
         maps = map_sizes(self.patch_embed.img_size, self.patch_embed.patch_size, len(dims))
@@ -119,7 +106,7 @@ class Swin(SwinTransformer):
         """
         if mode:
             raise ArchError(f"weight initialisation of Swin has no mode {mode!r}; leave it empty.")
-        named_apply(partial(_init_weights, needs_reset=needs_reset), self)
+        named_apply(partial(init_transformer, needs_reset=needs_reset), self)
 
     def mixers(self) -> list[nn.Module]:
         """The mixing modules of all blocks, first to last."""
@@ -154,6 +141,7 @@ class Swin(SwinTransformer):
         img_size = None if img_size is None else to_2tuple(img_size)
         patch_size = None if patch_size is None else to_2tuple(patch_size)
         self.patch_embed.set_input_size(img_size=img_size, patch_size=patch_size)
+        self._note_sizes()
         for i, info in enumerate(self.feature_info):
             info["reduction"] = max(self.patch_embed.patch_size) * 2**i
         maps = map_sizes(self.patch_embed.img_size, self.patch_embed.patch_size, len(self.layers))
@@ -163,29 +151,6 @@ class Swin(SwinTransformer):
 
 
 build = Swin
-
-
-def options(model: Swin) -> dict[str, Any]:
-    """What `count` needs to know of a model beside its arch."""
-    return {
-        "num_classes": model.num_classes,
-        "in_chans": model.in_chans,
-        "img_size": model.patch_embed.img_size,
-        "patch_size": model.patch_embed.patch_size,
-        "width": model.width,
-    }
-
-
-def _init_weights(module: nn.Module, name: str = "", *, needs_reset: bool) -> None:
-    """Timm's rule for Swin. Children come first: a mixer's own `init_weights` has the last word on its layers."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif (init := getattr(module, "init_weights", None)) is not None:
-        init()
-    elif needs_reset and (reset := getattr(module, "reset_parameters", None)) is not None:
-        reset()
 
 
 def _arch(*, depths: Sequence[int]) -> Arch:
@@ -206,23 +171,14 @@ def _arch(*, depths: Sequence[int]) -> Arch:
     return Arch(host="swin", stages=stages, conv_on="rolled")
 
 
-def _model(summary: str, depths: Sequence[int], drop_path_rate: float) -> NamedModel:
-    cfg = {
-        "input_size": (3, IMG_SIZE, IMG_SIZE),
-        "num_classes": 1000,
-        "pool_size": (7, 7),
-        "crop_pct": 0.9,
-        "interpolation": "bicubic",
-        "mean": IMAGENET_DEFAULT_MEAN,
-        "std": IMAGENET_DEFAULT_STD,
-        "first_conv": "patch_embed.proj",
-        "classifier": "head.fc",
-    }
-    arch: Callable[[], Arch] = partial(_arch, depths=depths)
-    return NamedModel(summary, arch, drop_path_rate, cfg)
-
+CFG: dict[str, Any] = {"first_conv": "patch_embed.proj", "classifier": "head.fc", "crop_pct": 0.9}
+"""Of timm's default_cfg."""
 
 MODELS = {
-    "acmix_swin_tiny_patch4_window7_224": _model("Swin-T with ACmix in every block", (2, 2, 6, 2), 0.2),
-    "acmix_swin_small_patch4_window7_224": _model("Swin-S with ACmix in every block", (2, 2, 18, 2), 0.3),
+    "acmix_swin_tiny_patch4_window7_224": NamedModel.of(
+        "Swin-T with ACmix in every block", partial(_arch, depths=(2, 2, 6, 2)), 0.2, **CFG
+    ),
+    "acmix_swin_small_patch4_window7_224": NamedModel.of(
+        "Swin-S with ACmix in every block", partial(_arch, depths=(2, 2, 18, 2)), 0.3, **CFG
+    ),
 }

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from acmix_nas import registry
 from acmix_nas.arch import FROZEN_IMPL, Mixer
-from acmix_nas.errors import ArchError
 from acmix_nas.operators import _combine
+from acmix_nas.operators._checks import check_head_width
 from acmix_nas.operators._enlarged import small_extent
 from acmix_nas.operators.attention import ModeCount
 from acmix_nas.parts import Part, area
@@ -173,21 +173,3 @@ def _ratio(site: _Site, reduced: tuple[int, int]) -> int:
     ratio = site.input_map[0] // reduced[0]
     fills = (ratio * reduced[0], ratio * reduced[1]) == site.input_map
     return ratio if fills and site.stride == 1 else 0
-
-
-def check_head_width(keys: int, channels: int, num_heads: int) -> None:
-    """Whether the convolution path can cut q, k and v into maps of one depth.
-
-    Args:
-        keys: Channels of q and k.
-        channels: Channels of v.
-        num_heads: Heads that q and k are cut into.
-
-    Raises:
-        ArchError: It cannot.
-    """
-    if keys % num_heads or channels % (keys // num_heads):
-        raise ArchError(
-            f"num_heads divides the {keys} channels of q and k, and the head width the {channels} of v; "
-            f"it is {num_heads}."
-        )

@@ -35,3 +35,21 @@ def check_option(name: str, value: object, options: tuple[str, ...]) -> None:
     """The value is one of the options."""
     if value not in options:
         raise ArchError(f"{name} is one of {', '.join(options)}; it is {value!r}.")
+
+
+def check_head_width(keys: int, channels: int, num_heads: int) -> None:
+    """The convolution path can cut q, k and v into maps of one depth.
+
+    Args:
+        keys: Channels of q and k.
+        channels: Channels of v.
+        num_heads: Heads that q and k are cut into.
+
+    Raises:
+        ArchError: It cannot.
+    """
+    if keys % num_heads or channels % (keys // num_heads):
+        raise ArchError(
+            f"num_heads divides the {keys} channels of q and k, and the head width the {channels} of v; "
+            f"it is {num_heads}."
+        )

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from acmix_nas.operators import _enlarged, _shift
-from acmix_nas.operators._form import Kinds, TwoForms
 from acmix_nas.operators.attention import Weight
+from acmix_nas.operators.forms import Kinds, TwoForms
 
 
 class Reduced(NamedTuple):

@@ -1,4 +1,4 @@
-"""Second derivatives: fused kernels and walks have none, the plain form has."""
+"""Second derivatives: fused kernels and row-wise operators have none, the plain form has."""
 
 from typing import Any, NoReturn
 

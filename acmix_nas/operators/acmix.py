@@ -14,12 +14,11 @@ from torch import nn
 from acmix_nas import registry
 from acmix_nas.arch import COMBINE, Mixer
 from acmix_nas.operators import _combine
-from acmix_nas.operators._acmix_count import check_head_width
 from acmix_nas.operators._acmix_count import count as count
-from acmix_nas.operators._checks import check_convolution, check_extents, check_heads, check_option
+from acmix_nas.operators._checks import check_convolution, check_extents, check_head_width, check_heads, check_option
 from acmix_nas.operators._convolution import ConvolutionPath, Maps, Reduced
-from acmix_nas.operators._form import Kinds, TwoForms, change_of
 from acmix_nas.operators.attention import AttentionMode, MapMode, TokenMode, Weight
+from acmix_nas.operators.forms import Kinds, TwoForms, change_of
 
 _Weights = tuple[Weight, Weight] | None
 """alpha and beta for all images; None where each path is computed unweighed and `combine` weighs them."""
@@ -109,7 +108,7 @@ class ACmix(TwoForms):
         keys = _key_channels(mode, out_channels, site)
         self.widths = [keys, keys, out_channels]
         self.qkv = nn.Linear(in_channels, sum(self.widths))
-        self.mixed: nn.Linear | None = None  # what the light layer makes of x at once; `_merge` may know it
+        self.mixed: nn.Linear | None = None  # what the light layer makes of x at once; `merging` may set it
         self.attention = None if mode is None else _attention(mode, out_channels, described, site)
         self.convolution = None if combine == "att" else _convolution(keys, out_channels, described, site)
         self.combine = _combine.build(combine, in_channels, out_channels)
@@ -284,21 +283,13 @@ def build(
     *,
     in_channels: int,
     out_channels: int,
-    stride: int = 1,
-    dilation: int = 1,
-    fc_bias: bool = False,
     map_size: tuple[int, int] | None = None,
     shifted: bool = False,
     conv_on: str | None = None,
-    key_channels: int | None = None,
-    sr_ratio: int = 1,
-    class_token: bool = False,
-    kernel_bias: bool = False,
+    **site: Any,
 ) -> ACmix:
     """The operator that a mixer describes, at its place in a host (`acmix_nas.operators` lists the arguments)."""
-    site: dict[str, Any] = {"stride": stride, "dilation": dilation, "fc_bias": fc_bias, "kernel_bias": kernel_bias}
-    site |= {"key_channels": key_channels, "sr_ratio": sr_ratio, "class_token": class_token}
-    operator = ACmix._hosted(mixer, in_channels, out_channels, site)
+    operator = ACmix._hosted(mixer, in_channels, out_channels, {"stride": 1, "dilation": 1, "fc_bias": False} | site)
     operator.set_input_size(map_size, shifted=shifted)
     operator.conv_on = conv_on or operator.conv_on
     return operator

@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 from acmix_nas.executors import Executor, Job, Outcome
 from acmix_nas.executors.callbacks import Callbacks
 from acmix_nas.executors.jobs import failed_record
-from acmix_nas.executors.serial import Serial
+from acmix_nas.executors.serial import SerialExecutor
 from acmix_nas.front import values_of
 from acmix_nas.record import TrialRecord
 from acmix_nas.samplers.make import decode, encode
@@ -57,7 +57,7 @@ def search(
     Returns:
         False if every network of the space was tried before there were this many trials.
     """
-    executor = executor or Serial(setting)
+    executor = executor or SerialExecutor(setting)
     prices = prices or Prices(setting.input_size)
     with study.held():
         study.sweep_checkpoints()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import acmix_nas
 from acmix_nas.cli import COMMANDS
 
 HEAVY = ("torch", "optuna", "timm", "fvcore", "numpy", "matplotlib")
@@ -42,8 +43,6 @@ def test_a_public_model_name_registers_the_timm_names(touch):
 
 
 def test_every_public_name_is_there():
-    import acmix_nas
-
     assert all(getattr(acmix_nas, name) is not None for name in acmix_nas.__all__)
     assert set(acmix_nas.__all__) <= set(dir(acmix_nas))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
@@ -84,6 +83,16 @@ print(sorted(ours - {{*{GROUND!r}, "samplers"}}), [name for name in ("torch", "t
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[] []"
+
+
+def test_no_module_imports_private_names_of_another_module():
+    package = Path(acmix_nas.__file__).parent
+    for file in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("acmix_nas"):
+                where = package.parent.joinpath(*str(node.module).split("."))
+                private = [name.name for name in node.names if name.name.startswith("_") and not where.is_dir()]
+                assert not private, f"{file}:{node.lineno} imports {private} of {node.module}"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -19,9 +19,9 @@ from acmix_nas.errors import DerivativeError
 from acmix_nas.export._network import prepared, settings_for
 from acmix_nas.models import build_model, merge, named_arch, plain_form
 from acmix_nas.operators import _form
-from acmix_nas.operators._form import plain_parts
 from acmix_nas.operators._shift import ShiftKernels
 from acmix_nas.operators.acmix import ACmix
+from acmix_nas.operators.forms import plain_parts
 from acmix_nas.train.contributions import watch_mixing
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*uses its plain form:UserWarning")]

@@ -26,13 +26,13 @@ from acmix_nas.executors import (
     _watchdog,
     make_executor,
     process,
-    summary,
-    told,
+    read_progress,
+    write_progress,
 )
-from acmix_nas.executors._channel import Line
-from acmix_nas.executors._memory import fair_share, resident
-from acmix_nas.executors._watchdog import LONGEST_TURN_S, SILENT_S, Watch, Watched
-from acmix_nas.executors.placement import crew, limits_asked
+from acmix_nas.executors._channel import Channel
+from acmix_nas.executors._memory import fair_share, resident_bytes
+from acmix_nas.executors._watchdog import MAX_INTERVAL_S, MAX_SILENCE_S, Watchdog, WatchedWorker
+from acmix_nas.executors.placement import place_workers, trial_limits
 from acmix_nas.report import render
 from acmix_nas.search import search
 from acmix_nas.train import Progress
@@ -57,7 +57,7 @@ def work_of(setting, limits: TrialLimits) -> Work:
 @pytest.mark.slow
 @pytest.mark.usefixtures("warm_workers")
 def test_each_fault_costs_one_trial_at_most(tmp_path, monkeypatch):
-    monkeypatch.setattr(process, "worker_main", bad_workers.work)
+    monkeypatch.setattr(process, "run_worker", bad_workers.work)
     setting, study = small_setting(images=10), new_study(tmp_path)
     executor, callbacks = make_executor("process", work_of(setting, LIMITS), [Place(1)]), Onlooker()
     search(study, SPACE, setting, trials=len(bad_workers.FAULTS), callbacks=callbacks, executor=executor)
@@ -97,68 +97,70 @@ def test_a_trial_over_a_limit_fails_and_keeps_its_scores(tmp_path):
 
 def test_limits_choose_workers_that_can_be_ended():
     who = {"device": "cpu", "workers": None, "gpus": None, "workers_per_gpu": 1}
-    assert crew(executor=None, limits=TrialLimits(seconds=60), **who)[0] == "process"
-    assert limits_asked(2, 8e9) == TrialLimits(seconds=120, memory=8_000_000_000)
+    assert place_workers(executor=None, limits=TrialLimits(seconds=60), **who)[0] == "process"
+    assert trial_limits(2, 8e9) == TrialLimits(seconds=120, memory=8_000_000_000)
     with pytest.raises(UsageError, match="--executor process"):
         make_executor("serial", work_of(small_setting(images=10), LIMITS), [Place(1)])
 
 
-def look(monkeypatch: pytest.MonkeyPatch, watched: Watched, limits: TrialLimits, *, turn_s: float, looks: int) -> None:
+def look(
+    monkeypatch: pytest.MonkeyPatch, watched: WatchedWorker, limits: TrialLimits, *, turn_s: float, looks: int
+) -> None:
     """Watches over a worker until it is ended, or was looked at so often; a look comes `turn_s` after the last."""
     enough, seen = threading.Event(), itertools.count()
 
     def monotonic() -> float:
         number = next(seen)  # the first is read before the first look
-        if watched.verdict is not None or number > looks:
+        if watched.kill_reason is not None or number > looks:
             enough.set()
         return number * turn_s
 
-    monkeypatch.setattr(_watchdog, "LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(_watchdog, "CHECK_EVERY_S", 0.001)
     monkeypatch.setattr(_watchdog, "time", SimpleNamespace(monotonic=monotonic))
-    with Watch(limits) as watch:
+    with Watchdog(limits) as watch:
         watch.add(watched)
         assert enough.wait(60)
 
 
 def test_the_watch_counts_only_time_that_it_was_awake(monkeypatch):
     killed = []
-    watched = Watched(pid=1, kill=lambda: killed.append(watched.spent_s), at_work=True, earlier_s=50.0)
-    look(monkeypatch, watched, TrialLimits(seconds=60), turn_s=1000 * LONGEST_TURN_S, looks=99)
-    assert killed == [11 * LONGEST_TURN_S], "ended once, when 50 s and what it was seen to take were over 60 s"
+    watched = WatchedWorker(pid=1, kill=lambda: killed.append(watched.spent_s), is_training=True, earlier_s=50.0)
+    look(monkeypatch, watched, TrialLimits(seconds=60), turn_s=1000 * MAX_INTERVAL_S, looks=99)
+    assert killed == [11 * MAX_INTERVAL_S], "ended once, when 50 s and what it was seen to take were over 60 s"
     assert watched.is_final
 
 
 def test_a_silent_worker_is_ended_and_its_trial_retried(monkeypatch):
-    watched = Watched(pid=1, kill=lambda: None, at_work=True, silent_s=SILENT_S)
+    watched = WatchedWorker(pid=1, kill=lambda: None, is_training=True, silent_s=MAX_SILENCE_S)
     look(monkeypatch, watched, TrialLimits(), turn_s=0.1, looks=99)
-    assert "said nothing" in (watched.verdict or "")
+    assert "sent nothing" in (watched.kill_reason or "")
     assert not watched.is_final
 
 
 def test_a_worker_that_has_no_trial_is_not_timed(monkeypatch):
-    watched = Watched(pid=1, kill=lambda: None, silent_s=2 * SILENT_S)
+    watched = WatchedWorker(pid=1, kill=lambda: None, silent_s=2 * MAX_SILENCE_S)
     look(monkeypatch, watched, TrialLimits(seconds=0.1), turn_s=1.0, looks=9)
-    assert watched.verdict is None
-    assert watched.silent_s > 2 * SILENT_S
+    assert watched.kill_reason is None
+    assert watched.silent_s > 2 * MAX_SILENCE_S
 
 
 def test_memory_is_what_a_process_filled():
     size = 64 << 20
-    before = resident(os.getpid())
+    before = resident_bytes(os.getpid())
     with mmap.mmap(-1, size) as held:  # pages of its own: an object may find room in what was freed before
         held.write(b"\1" * size)
-        after = resident(os.getpid())
+        after = resident_bytes(os.getpid())
     assert before is not None
     assert after is not None
     assert after - before > 0.9 * size
-    assert resident(2**22 + 1) is None
+    assert resident_bytes(2**22 + 1) is None
     assert 2 * fair_share(2) <= fair_share(1) + 2
 
 
 def test_the_watch_is_a_thread_that_ends():
     gone = threading.Event()
-    with Watch(TrialLimits(seconds=0.0)) as watch:
-        watch.add(Watched(pid=1, kill=gone.set, at_work=True))
+    with Watchdog(TrialLimits(seconds=0.0)) as watch:
+        watch.add(WatchedWorker(pid=1, kill=gone.set, is_training=True))
         assert gone.wait(10)
     assert not watch._thread.is_alive()
 
@@ -168,10 +170,10 @@ def test_the_watch_is_a_thread_that_ends():
     [{"scores": ["0.5"]}, {"scores": [float("nan")]}, {"step": -1}, {"steps": 1.5}, {"epochs": None}, {"earlier": "x"}],
 )
 def test_a_summary_is_checked(wrong):
-    said = summary(Progress(scores=[0.5], step=3, steps=9, epochs=3))
-    assert told(4, said).scores == [0.5]
+    said = write_progress(Progress(scores=[0.5], step=3, steps=9, epochs=3))
+    assert read_progress(said).scores == [0.5]
     with pytest.raises((ValueError, TypeError)):
-        told(4, {**said, **wrong})
+        read_progress({**said, **wrong})
 
 
 def test_code_of_the_users_that_raises_or_exits_fails_its_trial(tmp_path, monkeypatch):
@@ -196,22 +198,22 @@ def test_code_of_the_users_that_raises_or_exits_fails_its_trial(tmp_path, monkey
 def test_a_line_is_read_without_waiting_for_its_end():
     ours, theirs = multiprocessing.Pipe()
     with ours, theirs:
-        line, other = Line(ours), Line(theirs)
+        channel, other = Channel(ours), Channel(theirs)
         os.write(theirs.fileno(), b'{"kind": "st')
-        assert list(line.arrived()) == []
+        assert list(channel.lines()) == []
         os.write(theirs.fileno(), b'ep"}\n{"kind": "two"}\n{')
-        assert [json.loads(text)["kind"] for text in line.arrived()] == ["step", "two"]
-        line.tell("job", number=1)
-        assert other.hear() == {"kind": "job", "number": 1}
+        assert [json.loads(text)["kind"] for text in channel.lines()] == ["step", "two"]
+        channel.send("job", number=1)
+        assert other.receive() == {"kind": "job", "number": 1}
         theirs.close()
         with pytest.raises((EOFError, OSError)):
-            list(line.arrived())
+            list(channel.lines())
 
 
 def test_a_line_without_an_end_is_refused(monkeypatch):
-    monkeypatch.setattr(_channel, "MOST_BYTES", 1000)
+    monkeypatch.setattr(_channel, "MAX_BYTES", 1000)
     ours, theirs = multiprocessing.Pipe()
     with ours, theirs:
         os.write(theirs.fileno(), b"x" * 1001)
-        with pytest.raises(_channel.GarbageError, match="1000 bytes"):
-            list(Line(ours).arrived())
+        with pytest.raises(_channel.ProtocolError, match="1000 bytes"):
+            list(Channel(ours).lines())

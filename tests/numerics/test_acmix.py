@@ -11,7 +11,7 @@ from torch import nn
 
 from acmix_nas.arch import COMBINE, CONV_IMPL, Mixer
 from acmix_nas.operators.acmix import ACmix, build
-from acmix_nas.operators.attention.local import _reflected
+from acmix_nas.operators.attention._windows import reflected
 
 BATCH, IN, HEADS, DEPTH = 2, 7, 3, 5
 OUT = HEADS * DEPTH
@@ -155,7 +155,7 @@ def test_groupconv_is_shift_whatever_the_weights():
 @given(extent=st.integers(1, 9), padding=st.integers(0, 20))
 def test_reflection_is_that_of_numpy(extent, padding):
     expected = np.pad(np.arange(extent), padding, mode="reflect")
-    assert _reflected(extent, padding, torch.device("cpu")).tolist() == expected.tolist()
+    assert reflected(extent, padding, torch.device("cpu")).tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("attention", ["local", "window"])

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 from acmix_nas.models import merge, plain_form
 from acmix_nas.operators.acmix import build
 from acmix_nas.operators.attention import _pairwise, _patchwise
-from acmix_nas.operators.attention._walk import Window
+from acmix_nas.operators.attention._windows import Window
 
 MODES = ["patchwise", "pairwise"]
 FEW, MANY = 24, 136

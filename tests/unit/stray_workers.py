@@ -13,7 +13,7 @@ def silent_death(connection, shared, place) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def stillborn(connection, shared, place) -> None:
+def failed_start(connection, shared, place) -> None:
     """Ends before it is ready."""
     os._exit(7)
 

@@ -15,7 +15,7 @@ from acmix_nas.data import load_splits
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.executors import Job, Place, Work, make_executor, names, process
 from acmix_nas.executors._worker import read_job, write_job
-from acmix_nas.executors.placement import crew, device_asked
+from acmix_nas.executors.placement import chosen_device, place_workers
 from acmix_nas.search import Stop, search
 from acmix_nas.search.run import MOST_LOST
 
@@ -62,24 +62,24 @@ def test_a_lost_worker_costs_one_more_try_and_three_cost_the_trial(tmp_path):
 
 
 def test_who_trains_where():
-    assert crew(device="cpu", executor=None, workers=None, gpus=None, workers_per_gpu=1) == (
+    assert place_workers(device="cpu", executor=None, workers=None, gpus=None, workers_per_gpu=1) == (
         "serial",
         [Place(torch.get_num_threads())],
     )
-    name, places = crew(device="cpu", executor=None, workers=3, gpus="none", workers_per_gpu=1)
+    name, places = place_workers(device="cpu", executor=None, workers=3, gpus="none", workers_per_gpu=1)
     assert (name, len(places)) == ("process", 3)
     assert sum(place.threads for place in places) <= max(3, torch.get_num_threads())
     with pytest.raises(UsageError, match="--gpus 0"):
-        crew(device="cpu", executor=None, workers=None, gpus="0", workers_per_gpu=1)
-    assert device_asked("auto", "none") == "cpu"
+        place_workers(device="cpu", executor=None, workers=None, gpus="0", workers_per_gpu=1)
+    assert chosen_device("auto", "none") == "cpu"
     with pytest.raises(UsageError, match="none"):
-        device_asked("cuda", "none")
+        chosen_device("cuda", "none")
 
 
 def test_each_gpu_gets_a_worker_of_its_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-ab,6")
-    ask = partial(crew, device="cuda", executor=None, workers=None)
+    ask = partial(place_workers, device="cuda", executor=None, workers=None)
     name, places = ask(gpus=None, workers_per_gpu=1)
     assert (name, [place.gpu for place in places]) == ("process", ["4", "GPU-ab", "6"])
     assert [place.gpu for place in ask(gpus="2,0", workers_per_gpu=2)[1]] == ["6", "6", "4", "4"]
@@ -91,7 +91,7 @@ def test_each_gpu_gets_a_worker_of_its_own(monkeypatch):
         with pytest.raises(UsageError, match="--gpus"):
             ask(gpus=wrong, workers_per_gpu=1)
     with pytest.raises(UsageError, match="--workers is for CPUs"):
-        crew(device="cuda", executor=None, workers=2, gpus=None, workers_per_gpu=1)
+        place_workers(device="cuda", executor=None, workers=2, gpus=None, workers_per_gpu=1)
 
 
 @pytest.mark.slow
@@ -125,7 +125,7 @@ def test_two_workers_train_what_one_does_and_leave_no_checkpoint(tmp_path):
 @pytest.mark.usefixtures("warm_workers")
 def test_a_worker_that_is_killed_is_replaced_and_its_trial_goes_on(tmp_path):
     setting = setting_with(small_setting(images=IMAGES, epochs=3))
-    executor = process.Processes(work_of(setting), [Place(1)])
+    executor = process.ProcessExecutor(work_of(setting), [Place(1)])
 
     class Killer(Onlooker):
         killed = False
@@ -173,7 +173,7 @@ def test_a_stop_lets_workers_finish_their_epoch(tmp_path):
     ],
 )
 def test_a_bad_worker_fails_its_trial_and_not_the_study(tmp_path, monkeypatch, main, reason):
-    monkeypatch.setattr(process, "worker_main", main)
+    monkeypatch.setattr(process, "run_worker", main)
     setting = small_setting(images=10)
     study = new_study(tmp_path)
     executor = make_executor("process", work_of(setting), [Place(1)])
@@ -186,7 +186,7 @@ def test_a_bad_worker_fails_its_trial_and_not_the_study(tmp_path, monkeypatch, m
 @pytest.mark.slow
 @pytest.mark.usefixtures("warm_workers")
 def test_workers_that_cannot_start_end_the_study_with_a_reason(tmp_path, monkeypatch):
-    monkeypatch.setattr(process, "worker_main", stray_workers.stillborn)
+    monkeypatch.setattr(process, "run_worker", stray_workers.failed_start)
     setting = small_setting(images=10)
     executor = make_executor("process", work_of(setting), [Place(1)])
     with pytest.raises(StudyError, match="code 7"):

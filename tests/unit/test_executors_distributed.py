@@ -17,15 +17,15 @@ from acmix_nas.data import load_splits
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.executors import Place, TrialLimits, Work, make_executor
 from acmix_nas.executors._memory import _children
-from acmix_nas.executors.jobs import Halted, Halting
-from acmix_nas.executors.placement import crew
+from acmix_nas.executors.jobs import Halted, HaltRequest
+from acmix_nas.executors.placement import place_workers
 from acmix_nas.experiments.repeat import compare, repeat, work_of
 from acmix_nas.search import Stop, search
 from acmix_nas.train import Progress
 
 IMAGES = 48
 LOAD = partial(load_splits, None, input_size=28, train_images=IMAGES, seed=0, with_report=False, at_most=True)
-TOGETHER = Place(2, ranks=2)
+TOGETHER = Place(2, world_size=2)
 WHO = {"device": "cuda", "executor": None, "workers": None, "gpus": None, "workers_per_gpu": 1}
 
 
@@ -54,34 +54,34 @@ def workers_of(pid: int) -> list[int]:
 def test_gpus_are_dealt_out_in_groups(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    name, places = crew(**WHO, gpus_per_trial=2)
-    assert (name, [(place.gpu, place.ranks) for place in places]) == ("process", [("0,1", 2), ("2,3", 2)])
-    name, places = crew(**{**WHO, "gpus": "1,3"}, gpus_per_trial=2)
-    assert (name, [(place.gpu, place.ranks) for place in places]) == ("process", [("1,3", 2)])
-    name, places = crew(**{**WHO, "executor": "ray"}, gpus_per_trial=4)
-    assert [(place.gpus, place.ranks) for place in places] == [(4, 4)]
+    name, places = place_workers(**WHO, gpus_per_trial=2)
+    assert (name, [(place.gpu, place.world_size) for place in places]) == ("process", [("0,1", 2), ("2,3", 2)])
+    name, places = place_workers(**{**WHO, "gpus": "1,3"}, gpus_per_trial=2)
+    assert (name, [(place.gpu, place.world_size) for place in places]) == ("process", [("1,3", 2)])
+    name, places = place_workers(**{**WHO, "executor": "ray"}, gpus_per_trial=4)
+    assert [(place.gpus, place.world_size) for place in places] == [(4, 4)]
 
 
 def test_wrong_groups_of_gpus_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     with pytest.raises(UsageError, match="does not divide the 4 GPUs"):
-        crew(**WHO, gpus_per_trial=3)
+        place_workers(**WHO, gpus_per_trial=3)
     with pytest.raises(UsageError, match="--workers-per-gpu 2 parts"):
-        crew(**{**WHO, "workers_per_gpu": 2}, gpus_per_trial=2)
+        place_workers(**{**WHO, "workers_per_gpu": 2}, gpus_per_trial=2)
     with pytest.raises(UsageError, match="--gpus-per-trial 2: this study trains on the CPU"):
-        crew(**{**WHO, "device": "cpu"}, gpus_per_trial=2)
+        place_workers(**{**WHO, "device": "cpu"}, gpus_per_trial=2)
     with pytest.raises(UsageError, match="--executor process"):
-        crew(**{**WHO, "executor": "serial"}, gpus_per_trial=4)
+        place_workers(**{**WHO, "executor": "serial"}, gpus_per_trial=4)
 
 
 def test_a_job_halts_after_its_running_epoch():
-    halting = Halting()
-    halting.check(Progress(scores=[]))
-    halting.asked = True
-    halting.check(Progress(scores=[]))
-    halting.check(Progress(scores=[]))
+    request = HaltRequest()
+    request.check(Progress(scores=[]))
+    request.is_set = True
+    request.check(Progress(scores=[]))
+    request.check(Progress(scores=[]))
     with pytest.raises(Halted):
-        halting.check(Progress(scores=[0.1]))
+        request.check(Progress(scores=[0.1]))
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from acmix_nas.data import load_splits
 from acmix_nas.errors import DataError, StudyError, UsageError
 from acmix_nas.executors import Place, Work, _ray_cluster, make_executor
 from acmix_nas.executors._node_folder import NodeFolder, arrays_of, facts_of, load_kept, load_same
-from acmix_nas.executors.placement import check_crew, crew
+from acmix_nas.executors.placement import check_placement, place_workers
 from acmix_nas.search import Stop, search
 
 IMAGES, SCORED = 24, 30
@@ -56,19 +56,19 @@ def comparable(study) -> list[dict]:
     return [{name: value for name, value in row.items() if name != "environment"} for row in essence(study)]
 
 
-def test_options_ray_cannot_follow_are_refused_before_a_study_is_made(monkeypatch):
-    check = partial(check_crew, gpus=None)
+def test_options_that_ray_cannot_follow_are_refused_before_a_study_is_made(monkeypatch):
+    check = partial(check_placement, gpus=None)
     with pytest.raises(UsageError, match="--executor ray"):
         check("process", ray_address="host:6379")
     for address in ("ray://host:10001", "host", "host:port"):
         with pytest.raises(UsageError, match="HOST:PORT"):
             check("ray", ray_address=address)
     begun_s = time.monotonic()
-    with pytest.raises(UsageError, match="nobody answers there"):
+    with pytest.raises(UsageError, match="nothing listens there"):
         check("ray", ray_address="127.0.0.1:9")
     assert time.monotonic() - begun_s < 2 * _ray_cluster.CONNECT_S
     with pytest.raises(UsageError, match="Ray chooses"):
-        check_crew("ray", ray_address=None, gpus="0")
+        check_placement("ray", ray_address=None, gpus="0")
     monkeypatch.setattr(_ray_cluster, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r'pip install "acmix-nas\[ray\]"') as missing:
         check("ray", ray_address=None)
@@ -76,10 +76,10 @@ def test_options_ray_cannot_follow_are_refused_before_a_study_is_made(monkeypatc
 
 
 def test_ray_reserves_what_a_worker_needs(monkeypatch):
-    name, places = crew(device="cpu", executor="ray", workers=3, gpus=None, workers_per_gpu=1)
+    name, places = place_workers(device="cpu", executor="ray", workers=3, gpus=None, workers_per_gpu=1)
     assert (name, [place.gpus for place in places]) == ("ray", [0, 0, 0])
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    ask = partial(crew, device="cuda", executor="ray", gpus=None)
+    ask = partial(place_workers, device="cuda", executor="ray", gpus=None)
     assert [place.gpus for place in ask(workers=None, workers_per_gpu=2)[1]] == [0.5] * 4
     assert [place.gpus for place in ask(workers=5, workers_per_gpu=1)[1]] == [1] * 5
 
@@ -137,7 +137,7 @@ def cluster():
 
 @pytest.mark.ray
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-class TestOnRay:
+class TestRayExecutor:
     """With a real Ray, started once."""
 
     def test_one_worker_gives_the_trials_of_every_executor(self, cluster, tmp_path):
@@ -156,7 +156,7 @@ class TestOnRay:
 
     def test_two_ranks_on_a_node_train_what_one_process_does(self, cluster, tmp_path):
         setting, records = setting_with(2), []
-        for name, place in (("serial", Place(1)), ("ray", Place(2, ranks=2))):
+        for name, place in (("serial", Place(1)), ("ray", Place(2, world_size=2))):
             study = new_study(tmp_path, name)
             executor = make_executor(name, work_of(setting), [place])
             search(study, SPACE, setting, trials=1, callbacks=Onlooker(), executor=executor)
@@ -228,7 +228,7 @@ class TestOnRay:
         assert "ACMIX_STORAGE" in done.stderr
         assert "s3cret" not in done.stderr
 
-    def test_resources_no_node_has_are_reported(self, cluster, tmp_path):
+    def test_placement_that_no_node_can_hold_is_refused(self, cluster, tmp_path):
         setting = setting_with(1)
         executor = make_executor("ray", work_of(setting), [Place(500)])
         with pytest.raises(StudyError, match="no node of the Ray cluster has 500 CPUs"):

@@ -8,10 +8,10 @@ from torch.export import Dim
 
 from acmix_nas import registry
 from acmix_nas.export._program import _without_guesses
-from acmix_nas.operators._merge import merged
 from acmix_nas.operators.acmix import ACmix
 from acmix_nas.operators.attention import _gathered, _pairwise, _patchwise
-from acmix_nas.operators.attention._walk import Window, queries
+from acmix_nas.operators.attention._windows import Window, queries
+from acmix_nas.operators.merging import merged
 
 
 def gathers(graph):

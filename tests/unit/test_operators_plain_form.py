@@ -9,9 +9,9 @@ from torch import nn
 from acmix_nas.arch import Mixer
 from acmix_nas.cost.counters import macs_fvcore, macs_torch
 from acmix_nas.models import plain_form
-from acmix_nas.operators._form import TwoForms
 from acmix_nas.operators.acmix import ACmix
 from acmix_nas.operators.acmix import count as count_acmix
+from acmix_nas.operators.forms import TwoForms
 from acmix_nas.parts import total
 
 

@@ -29,13 +29,15 @@ class Attention(local.Attention):
         raise ValueError("no window here")
 """,
     "empty.py": "",
-    "host.py": "from acmix_nas.hosts.resnet import FEATURES, MODELS, build, count, options\n",
+    "host.py": "from acmix_nas.hosts.resnet import FEATURES, MODELS, build, count\n",
     "headless.py": """
-from acmix_nas.hosts import resnet
-from acmix_nas.hosts.resnet import FEATURES, MODELS, count, options
+from dataclasses import replace
 
-def build(arch, make_mixer, *, num_classes, **site):
-    return resnet.build(arch, make_mixer, num_classes=num_classes + 1, **site)
+from acmix_nas.hosts import resnet
+from acmix_nas.hosts.resnet import FEATURES, MODELS, count
+
+def build(arch, make_mixer, options):
+    return resnet.build(arch, make_mixer, replace(options, num_classes=options.num_classes + 1))
 """,
     "data.py": '''
 """Squares and discs, drawn."""

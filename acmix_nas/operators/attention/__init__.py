@@ -4,7 +4,7 @@ A mode's file offers
 
     Attention(channels, num_heads, kernel_size, *, stride=1, dilation=1)   an `AttentionMode`
     count(*, channels, num_heads, kernel_size, input_map, stride=1, dilation=1, map_size=None, shifted=False)
-        -> ModeCount
+        -> ModeCount; it may collect the arguments that it does not use as **_
     FORMULAS, its parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`; may be left out
 
 `Attention.SITE` names what else of the site (`acmix_nas.operators`) both take as keyword arguments: "key_channels" if
@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from acmix_nas.operators._form import TwoForms
+from acmix_nas.operators.forms import TwoForms
 
 Weight = torch.Tensor | float
 """alpha or beta: a number, one learned weight (1,), or one for each channel (C,)."""

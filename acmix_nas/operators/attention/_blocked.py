@@ -10,12 +10,13 @@ Shapes: B batch, H W map, h w its map at stride, N heads, D head_dim, C = N * D 
 """
 
 from math import gcd
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 
 from acmix_nas.operators._second import fused_attention
+from acmix_nas.operators.attention._windows import folded, is_symbolic
 
 BLOCK = 7
 """Extent of a block in queries, at most: at 7 gathering keys and masked-out logits cost about the same."""
@@ -38,7 +39,7 @@ def attend(
     """softmax(d^-0.5 * q . k) v over the reflected window of each query, (B, h, w, C)."""
     geometry = (kernel_size, stride, dilation)
     _, height, width, _ = k_BHWC.shape
-    if not _is_symbolic(height, width) and height * width <= SMALL:
+    if not is_symbolic(height, width) and height * width <= SMALL:
         return _attend_at_once(q_BhwC, k_BHWC, v_BHWC, num_heads, geometry)
     down, across = _axis(height, *geometry, k_BHWC.device), _axis(width, *geometry, k_BHWC.device)
     mask_TS = _band(down, across, q_BhwC)
@@ -47,16 +48,6 @@ def attend(
         return _attend_in_blocks(q_BhwC, k_BHWC, v_BHWC, num_heads, down, across, mask_TS)
     portions = zip(*(torch.split(x, images) for x in (q_BhwC, k_BHWC, v_BHWC)), strict=True)
     return torch.cat([_attend_in_blocks(q, k, v, num_heads, down, across, mask_TS) for q, k, v in portions])
-
-
-def folded(index: torch.Tensor, extent: int) -> torch.Tensor:
-    """Indices beyond an axis, as numpy.pad with mode "reflect": folded as often as needed; extent 1 repeats."""
-    at_least: Any = torch.sym_max if _is_symbolic(extent) else max
-    period: Any = at_least(2 * (extent - 1), 1)
-    if _is_symbolic(extent):
-        period = torch.full((), period, dtype=index.dtype, device=index.device)  # ONNX has no remainder by a symbol
-    index = index % period
-    return torch.minimum(index, period - index)
 
 
 def _attend_at_once(
@@ -96,10 +87,10 @@ def _attend_in_blocks(
     blocks = (down.queries.shape[0], across.queries.shape[0], down.queries.shape[1], across.queries.shape[1])
     y_BbcTTC = y_XNTD.transpose(1, 2).reshape(k_BHWC.shape[0], *blocks, k_BHWC.shape[3])
     y_BbTcTC = y_BbcTTC.transpose(2, 3)
-    if _is_symbolic(*k_BHWC.shape):
+    if is_symbolic(*k_BHWC.shape):
         y_BbTcTC = y_BbTcTC.clone(memory_format=torch.contiguous_format)  # strides then depend on no guess about sizes
     y_BhwC = _in_order(y_BbTcTC.flatten(3, 4).flatten(1, 2), down.phases, across.phases)
-    if _is_symbolic(*k_BHWC.shape):  # not known: without it the map that is left has an extent that compares with none
+    if is_symbolic(*k_BHWC.shape):  # not known: without it the map that is left has an extent that compares with none
         torch._check(y_BhwC.shape[1] >= q_BhwC.shape[1])
         torch._check(y_BhwC.shape[2] >= q_BhwC.shape[2])
     return y_BhwC[:, : q_BhwC.shape[1], : q_BhwC.shape[2]]
@@ -115,14 +106,10 @@ def _band(down: "_Axis", across: "_Axis", like: torch.Tensor) -> torch.Tensor:
 def _portion(k_BHWC: torch.Tensor, down: "_Axis", across: "_Axis") -> int | None:
     """Images that are attended at once, in equal portions; None for all, as while sizes are symbols."""
     batch, height, width, channels = k_BHWC.shape
-    if _is_symbolic(batch, height, width):
+    if is_symbolic(batch, height, width):
         return None
     at_most = max(GATHERED // (down.keys.numel() * across.keys.numel() * channels), 1)
     return None if batch <= at_most else -(-batch // -(-batch // at_most))
-
-
-def _is_symbolic(*extents: int) -> bool:
-    return any(isinstance(extent, torch.SymInt) for extent in extents)
 
 
 class _Axis(NamedTuple):
@@ -148,7 +135,7 @@ def _axis(extent: int, kernel_size: int, stride: int, dilation: int, device: tor
     phases, step = dilation // gcd(dilation, stride), stride // gcd(dilation, stride)
     in_phase = (queries + phases - 1) // phases
     blocks = (in_phase + BLOCK - 1) // BLOCK
-    size = BLOCK if _is_symbolic(extent) else -(-in_phase // blocks)
+    size = BLOCK if is_symbolic(extent) else -(-in_phase // blocks)
     phase = torch.arange(phases, device=device)[:, None, None]
     first = size * torch.arange(blocks, device=device)[:, None]
     place, offset = torch.arange(size, device=device), torch.arange(step * (size - 1) + kernel_size, device=device)

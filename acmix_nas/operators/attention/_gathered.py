@@ -1,6 +1,6 @@
 """SAN's two modes as a few gathers, for programs that `torch.export` traces.
 
-They compute what `_patchwise` and `_pairwise` do. A walk through the places holds least at once, but takes hundreds of
+They compute what `_patchwise` and `_pairwise` do. Those hold least memory at once, row by row, but take hundreds of
 steps, each with extents that are long terms of the image's: tracing and translating them takes minutes. Here a step
 takes all places or a row of them.
 Shapes: B batch, H W padded map, h w map of queries, k kernel_size, C channels of v, D of the differences, R of k and of
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import torch
 import torch.nn.functional as F
 
-from acmix_nas.operators.attention._walk import Window, queries, wide
+from acmix_nas.operators.attention._windows import Window, queries, wide
 
 
 def is_traced() -> bool:

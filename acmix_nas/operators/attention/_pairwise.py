@@ -1,4 +1,4 @@
-"""Pairwise attention, walked through row by row of the window, forward and backward.
+"""Pairwise attention, row by row of the windows, forward and backward.
 
 Keys k come negated, so that a difference is a sum: q + k_j.
 Softmax runs along: a sum so far is scaled down when a larger logit comes. What a row makes is computed again in the
@@ -15,7 +15,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from acmix_nas.operators.attention._walk import Moments, Tensors, Walk, Window, places, shared, wide
+from acmix_nas.operators.attention._rowwise import RowwiseOperator, Tensors
+from acmix_nas.operators.attention._windows import Moments, Window, places, shared, wide
 
 
 def moments(q_BhwD: torch.Tensor, k_BHWD: torch.Tensor, window: Window) -> Moments:
@@ -64,7 +65,7 @@ def _multiply_back(window: Window, inputs: Tensors, _kept: Tensors, grads: Tenso
     return gq_BhwD, gk_BHWD, *map(torch.zeros_like, floor_D)
 
 
-products = Walk(
+products = RowwiseOperator(
     "pairwise_products",
     _multiply,
     _multiply_back,
@@ -124,7 +125,7 @@ def _as_weighed(window: Window, q: torch.Tensor, k: torch.Tensor, v: torch.Tenso
     return v.new_empty(*q.shape[:3], v.shape[-1]), wide(v).new_empty(*q.shape[:3], len(layers[-1]))
 
 
-weighing = Walk("pairwise_weighing", _weigh, _weigh_back, like=_as_weighed, keeps=True)
+weighing = RowwiseOperator("pairwise_weighing", _weigh, _weigh_back, like=_as_weighed, keeps=True)
 """The sum over a window of v_j, weighed by the softmax of gamma: (B, h, w, C). Channel c takes channel c mod X.
 
 gamma = relu(relu(q + k_j) @ weight.T + bias) @ last.T + last_bias. Inputs: q (B, h, w, D), k (B, H, W, D),

@@ -1,4 +1,4 @@
-"""Both ends of patchwise attention's phi, walked through row by row of the window, forward and backward.
+"""Both ends of patchwise attention's phi, row by row of the windows, forward and backward.
 
 What a row makes is computed again in the backward pass, so nothing of a window's size is kept or held.
 Shapes: B batch, H W padded map, h w map of queries, k kernel_size, R channels of k, C of v, G of the result of the
@@ -7,7 +7,8 @@ first layer, X = C or C / 8 weights at each place, S = C / X, N = B * h * w.
 
 import torch
 
-from acmix_nas.operators.attention._walk import Moments, Tensors, Walk, Window, places, queries, row, shared, wide
+from acmix_nas.operators.attention._rowwise import RowwiseOperator, Tensors
+from acmix_nas.operators.attention._windows import Moments, Window, places, queries, row, shared, wide
 
 
 def moments(x_BHWR: torch.Tensor, window: Window) -> Moments:
@@ -58,7 +59,7 @@ def _reduce_back(window: Window, inputs: Tensors, _kept: Tensors, grads: Tensors
     return gk_BHWR.to(k_BHWR.dtype), gscale, gshift, gweight
 
 
-reduction = Walk(
+reduction = RowwiseOperator(
     "patchwise_reduction",
     _reduce,
     _reduce_back,
@@ -96,7 +97,7 @@ def _weigh_back(window: Window, inputs: Tensors, _kept: Tensors, grads: Tensors)
     return ghidden_BhwG, gv_BHWSX.flatten(3).to(v_BHWC.dtype), torch.stack(gweights).view(weight_kkGX.shape)
 
 
-weighing = Walk(
+weighing = RowwiseOperator(
     "patchwise_weighing",
     _weigh,
     _weigh_back,

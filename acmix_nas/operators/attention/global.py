@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from acmix_nas.operators._form import Kinds
 from acmix_nas.operators._second import fused_attention
 from acmix_nas.operators.attention import ModeCount, TokenMode, Weight, scaled_linear
+from acmix_nas.operators.attention._windows import is_symbolic
+from acmix_nas.operators.forms import Kinds
 from acmix_nas.parts import area
 
 NORM_EPS = 1e-6
@@ -77,7 +78,7 @@ class Attention(TokenMode):
 
     def enlargement(self, x: torch.Tensor) -> int:
         """sr_ratio, where it divides the map; a size that is still a symbol is not asked."""
-        symbolic = isinstance(x.shape[1], torch.SymInt) or isinstance(x.shape[2], torch.SymInt)
+        symbolic = is_symbolic(x.shape[1], x.shape[2])
         if self.reduction is None or symbolic or x.shape[1] % self.sr_ratio or x.shape[2] % self.sr_ratio:
             return 0
         return self.sr_ratio
@@ -115,14 +116,11 @@ def count(
     *,
     channels: int,
     num_heads: int,
-    kernel_size: int | None,
     input_map: tuple[int, int],
     stride: int = 1,
-    dilation: int = 1,
-    map_size: tuple[int, int] | None = None,
-    shifted: bool = False,
     sr_ratio: int = 1,
     class_token: bool = False,
+    **_: object,
 ) -> ModeCount:
     """Cost of `Attention`: 2 C for each pair of query and key, proj, and the reduction."""
     reduced = (-(-input_map[0] // sr_ratio), -(-input_map[1] // sr_ratio)) if sr_ratio > 1 else None

@@ -8,6 +8,7 @@ from torch import nn
 
 from acmix_nas.errors import ArchError
 from acmix_nas.operators.attention import AttentionMode, ModeCount, _blocked
+from acmix_nas.operators.attention._windows import locations, reflected
 from acmix_nas.parts import area
 
 FORMULAS = ("2 d", "2 k_a^2 C hw + 2 d HW")
@@ -47,7 +48,7 @@ class Attention(AttentionMode):
         return self._attend_plainly(q, k, v) if self.in_plain_form() else self._attend_in_blocks(q, k, v)
 
     def _attend_in_blocks(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        p_HWC = self.position(_locations(k.shape[1], k.shape[2], k)).repeat(1, 1, self.num_heads)
+        p_HWC = self.position(locations(k.shape[1], k.shape[2], k)).repeat(1, 1, self.num_heads)
         geometry = {"kernel_size": self.kernel_size, "stride": self.stride, "dilation": self.dilation}
         return _blocked.attend(q, k - p_HWC, v, num_heads=self.num_heads, **geometry)
 
@@ -55,7 +56,7 @@ class Attention(AttentionMode):
         """Both products elementwise, then summed: over the depth, and over the window."""
         heads = (self.num_heads, q.shape[-1] // self.num_heads)
         q_BhwND1 = torch.unflatten(q, -1, heads).unsqueeze(-1)
-        p_HW1D = self.position(_locations(k.shape[1], k.shape[2], k)).unsqueeze(-2)
+        p_HW1D = self.position(locations(k.shape[1], k.shape[2], k)).unsqueeze(-2)
         k_BhwNDK = self._windows(torch.unflatten(k, -1, heads) - p_HW1D)
         v_BhwNDK = self._windows(torch.unflatten(v, -1, heads))
         weights_BhwN1K = (self.scale * q_BhwND1 * k_BhwNDK).sum(-2, keepdim=True).softmax(-1)
@@ -66,22 +67,14 @@ class Attention(AttentionMode):
         """The reflected window of each query, (B, h, w, N, D, K)."""
         span = self.dilation * (self.kernel_size - 1) + 1
         for dim in (1, 2):
-            index = _reflected(x_BHWND.shape[dim], span // 2, x_BHWND.device)
+            index = reflected(x_BHWND.shape[dim], span // 2, x_BHWND.device)
             x_BHWND = x_BHWND.index_select(dim, index)
         windows = x_BHWND.unfold(1, span, self.stride).unfold(2, span, self.stride)
         return windows[..., :: self.dilation, :: self.dilation].flatten(-2)
 
 
 def count(
-    *,
-    channels: int,
-    num_heads: int,
-    kernel_size: int,
-    input_map: tuple[int, int],
-    stride: int = 1,
-    dilation: int = 1,
-    map_size: tuple[int, int] | None = None,
-    shifted: bool = False,
+    *, channels: int, num_heads: int, kernel_size: int, input_map: tuple[int, int], stride: int = 1, **_: object
 ) -> ModeCount:
     """Cost of `Attention`: 2 C K for each query, elementwise, and 2 d for each pixel's position."""
     queries, pixels, head_dim = area(input_map, stride), area(input_map), channels // num_heads
@@ -89,20 +82,3 @@ def count(
     position = 2 * head_dim
     macs = attended + position * pixels
     return ModeCount(position, macs, head_dim * pixels, input_map, unseen_macs=attended)
-
-
-def _locations(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
-    """(H, W, 2): the column, then the row, each from -1 to 1."""
-    columns, rows = _from_minus_one_to_one(width, like), _from_minus_one_to_one(height, like)
-    return torch.stack((columns.expand(height, width), rows.unsqueeze(-1).expand(height, width)), -1)
-
-
-def _from_minus_one_to_one(extent: int, like: torch.Tensor) -> torch.Tensor:
-    """As linspace, which torch.export cannot trace with an extent that is a symbol; -1 for extent 1."""
-    index = torch.arange(extent, device=like.device).to(torch.promote_types(like.dtype, torch.float32))
-    return (2 * index / index[-1:].clamp(min=1) - 1).to(like.dtype)
-
-
-def _reflected(extent: int, padding: int, device: torch.device) -> torch.Tensor:
-    """Indices of a padded axis, as numpy.pad with mode "reflect"."""
-    return _blocked.folded(torch.arange(-padding, extent + padding, device=device), extent)

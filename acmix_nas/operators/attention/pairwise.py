@@ -10,12 +10,11 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from acmix_nas.operators._form import Kinds
 from acmix_nas.operators.attention import AttentionMode, ModeCount, _gathered, _pairwise
 from acmix_nas.operators.attention._pairwise import moments, reduced_moments
-from acmix_nas.operators.attention._san import READ, SHARE, Norm, normalised, weighed, weight_channels, windows
-from acmix_nas.operators.attention._walk import Window, padded, wide
-from acmix_nas.operators.attention.local import _locations
+from acmix_nas.operators.attention._windows import Window, locations, padded, wide
+from acmix_nas.operators.attention.san import READ, SHARE, Norm, normalised, weighed, weight_channels, windows
+from acmix_nas.operators.forms import Kinds
 from acmix_nas.parts import area
 
 FORMULAS = ("(R + 2) (R + 2) + (G + 2) R + G + 4", "((R + 2) R + R G + C) k_a^2 hw + 4 HW")
@@ -106,21 +105,18 @@ class Attention(AttentionMode):
         return weighed(windows(v, self.window), weights_BhwKG.transpose(-1, -2))
 
     def _positions(self, k: torch.Tensor) -> torch.Tensor:
-        p_HW2: torch.Tensor = self.position(_locations(k.shape[1], k.shape[2], k))
+        p_HW2: torch.Tensor = self.position(locations(k.shape[1], k.shape[2], k))
         return p_HW2.expand(*k.shape[:3], 2)
 
 
 def count(
     *,
     channels: int,
-    num_heads: int,
     kernel_size: int,
     input_map: tuple[int, int],
     stride: int = 1,
-    dilation: int = 1,
-    map_size: tuple[int, int] | None = None,
-    shifted: bool = False,
     key_channels: int | None = None,
+    **_: object,
 ) -> ModeCount:
     """Cost of `Attention`: gamma for each pair, the weighed sum for each query, 4 for each pixel's position."""
     places, groups, keys = kernel_size**2, channels // SHARE, key_channels or channels

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from acmix_nas.operators._form import Kinds
 from acmix_nas.operators.attention import AttentionMode, ModeCount, _gathered, _patchwise
 from acmix_nas.operators.attention._patchwise import moments
-from acmix_nas.operators.attention._san import READ, SHARE, Norm, normalised, weighed, weight_channels, windows
-from acmix_nas.operators.attention._walk import Moments, Window, padded, wide
+from acmix_nas.operators.attention._windows import Moments, Window, padded, wide
+from acmix_nas.operators.attention.san import READ, SHARE, Norm, normalised, weighed, weight_channels, windows
+from acmix_nas.operators.forms import Kinds
 from acmix_nas.parts import area
 
 FORMULAS = ("(k_a^2 + 1) R (G + 2) + (k_a^2 G + k_a^2 + 2) G", "((k_a^2 + 1) R G + k_a^2 G^2 + k_a^2 C) hw")
@@ -118,14 +118,11 @@ class Attention(AttentionMode):
 def count(
     *,
     channels: int,
-    num_heads: int,
     kernel_size: int,
     input_map: tuple[int, int],
     stride: int = 1,
-    dilation: int = 1,
-    map_size: tuple[int, int] | None = None,
-    shifted: bool = False,
     key_channels: int | None = None,
+    **_: object,
 ) -> ModeCount:
     """Cost of `Attention`: both layers of phi and the weighed sum for each query."""
     places, groups = kernel_size**2, channels // SHARE

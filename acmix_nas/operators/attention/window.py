@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from acmix_nas.operators._form import Kinds
 from acmix_nas.operators._second import fused_attention
 from acmix_nas.operators.attention import MapMode, ModeCount, Weight, scaled_linear
+from acmix_nas.operators.attention._windows import is_symbolic
+from acmix_nas.operators.forms import Kinds
 from acmix_nas.parts import area
 
 MASKED = -100.0
@@ -99,7 +100,7 @@ class Attention(MapMode):
             x = torch.roll(x, (-self.shift_size[0], -self.shift_size[1]), (1, 2))
         height, width = x.shape[1], x.shape[2]
         rows, columns = self._padded(height, width)
-        if _is_symbolic(rows, columns):
+        if is_symbolic(rows, columns):
             torch._check(rows >= height)  # so that cropping is known to give the old size
             torch._check(columns >= width)
         elif (rows, columns) == (height, width):
@@ -207,7 +208,7 @@ class Attention(MapMode):
     def _is_known(self, x_BHWC: torch.Tensor) -> bool:
         """Whether it is the padded map that the mode was placed on."""
         size = (x_BHWC.shape[1], x_BHWC.shape[2])
-        return self.map_size is not None and not _is_symbolic(*size) and size == self._padded(*self.map_size)
+        return self.map_size is not None and not is_symbolic(*size) and size == self._padded(*self.map_size)
 
     def _mask(self, size: tuple[int, int], like: torch.Tensor) -> torch.Tensor:
         """(n, 1, T, T): MASKED between pixels of one window that come from opposite edges of the image."""
@@ -233,9 +234,8 @@ def count(
     kernel_size: int,
     input_map: tuple[int, int],
     stride: int = 1,
-    dilation: int = 1,
     map_size: tuple[int, int] | None = None,
-    shifted: bool = False,
+    **_: object,
 ) -> ModeCount:
     """Cost of `Attention`: 2 C T for each pixel of the padded map, and proj."""
     rows, columns = (min(kernel_size, extent) for extent in map_size or (kernel_size, kernel_size))
@@ -244,10 +244,6 @@ def count(
     params = _table_length((rows, columns)) * num_heads + channels**2 + channels
     macs = 2 * channels * tokens * pixels + channels**2 * queries
     return ModeCount(params, macs, (num_heads * tokens + channels) * pixels + channels * queries, arranged)
-
-
-def _is_symbolic(*extents: int) -> bool:
-    return any(isinstance(extent, torch.SymInt) for extent in extents)
 
 
 def _table_length(window_size: tuple[int, int]) -> int:

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from acmix_nas.errors import ArchError
-from acmix_nas.operators._form import Kinds
-from acmix_nas.operators.attention._walk import Moments, Window, padded, wide
+from acmix_nas.operators.attention._windows import Moments, Window, padded, wide
+from acmix_nas.operators.forms import Kinds
 
 SHARE = 8
 """Channels of v that share a weight."""

@@ -6,13 +6,16 @@ from typing import Any, ClassVar, TypeGuard
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from acmix_nas.operators import _combine
 from acmix_nas.operators._convolution import ConvolutionPath, Maps, Reduced
-from acmix_nas.operators._form import Kinds, change_of, plain_parts
 from acmix_nas.operators.acmix import ACmix
 from acmix_nas.operators.attention import Weight
-from acmix_nas.operators.attention._san import Norm
+from acmix_nas.operators.attention.san import Norm
+from acmix_nas.operators.forms import Kinds, change_of, plain_parts
 
 WIDE_HEAD = 16
 """Head width in channels from which `rides` holds."""
@@ -123,12 +126,15 @@ class Merged(_combine.Combination):
         self._mixing = mixing
 
     def mixing(self) -> _combine.Mixing | None:
+        """(alpha, beta) before they were folded."""
         return self._mixing
 
     def weights(self) -> tuple[Weight, Weight]:
+        """The factors of both paths that are left."""
         return 1.0 if self.alpha is None else self.alpha, 1.0
 
     def forward(self, att: torch.Tensor, conv: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Adds both paths (B, h, w, C)."""
         return att + conv if self.alpha is None else torch.addcmul(conv, self.alpha, att)
 
 
@@ -233,3 +239,34 @@ def _fold_weight_branch(attention: nn.Module | None) -> None:
     layer.weight.mul_(scale[:, None])
     layer.bias = nn.Parameter(shift)
     attention.norm2 = nn.Identity()
+
+
+@torch.no_grad()
+def stored(module: nn.Module) -> nn.Module:
+    """A copy in evaluation mode in which every computed weight is an ordinary parameter.
+
+    What is computed by `torch.nn.utils.parametrize`, by `torch.nn.utils.prune`, or by the older `weight_norm` and
+    `spectral_norm` is known; other hooks go with the copy.
+
+    Args:
+        module: Any module; it is not changed.
+    """
+    copied = copy.deepcopy(module, _results(module)).eval()
+    for part in copied.modules():
+        if parametrize.is_parametrized(part):
+            for name in list(part.parametrizations):  # type: ignore[arg-type]  # a ModuleDict
+                parametrize.remove_parametrizations(part, name, leave_parametrized=True)
+        for hook in list(part._forward_pre_hooks.values()):
+            if isinstance(hook, prune.BasePruningMethod):
+                prune.remove(part, hook._tensor_name)  # type: ignore[no-untyped-call]
+            elif isinstance(hook, WeightNorm):
+                remove_weight_norm(part, hook.name)
+            elif isinstance(hook, SpectralNorm):
+                remove_spectral_norm(part, hook.name)
+    return copied
+
+
+def _results(module: nn.Module) -> dict[int, torch.Tensor]:
+    """Copies of what hooks have computed, which autograd's graph keeps `copy.deepcopy` from copying."""
+    values = [value for part in module.modules() for value in vars(part).values() if isinstance(value, torch.Tensor)]
+    return {id(value): value.detach().clone() for value in values if not value.is_leaf}
