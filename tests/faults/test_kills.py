@@ -8,7 +8,7 @@ import kills
 import pytest
 from kill_jobs import JOBS, Ended, files, run_whole, take_up
 
-SAMPLED = 3
+SAMPLED = 4
 
 
 @pytest.fixture(scope="module")
