@@ -18,7 +18,7 @@ from acmix_nas.cost.where import module_times
 from acmix_nas.errors import DerivativeError
 from acmix_nas.export._network import prepared, settings_for
 from acmix_nas.models import build_model, merge, named_arch, plain_form
-from acmix_nas.operators import _form
+from acmix_nas.operators import forms
 from acmix_nas.operators._shift import ShiftKernels
 from acmix_nas.operators.acmix import ACmix
 from acmix_nas.operators.forms import plain_parts
@@ -482,7 +482,7 @@ def test_an_export_checks_the_fast_form(host):
 
 
 def test_it_is_said_once(monkeypatch):
-    monkeypatch.setattr(_form, "_said", set())
+    monkeypatch.setattr(forms, "_said", set())
     model, x = nn.Sequential(bare("window"), ACmix(24, num_heads=3, attention="window")), torch.randn(1, 8, 5, 4)
     for operator in model:
         operator.attention.proj.register_forward_hook(lambda *_: None)

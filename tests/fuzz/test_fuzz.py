@@ -18,6 +18,7 @@ from acmix_nas.arch import Arch
 from acmix_nas.cost.latency import LatencyTable
 from acmix_nas.data import open_source, plan_subset, write_store
 from acmix_nas.data.store import SPLITS, open_split, read_index
+from acmix_nas.metrics import TOP1
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import render
 from acmix_nas.report.sampling import sampling_fact
@@ -102,7 +103,7 @@ def test_a_record_with_one_value_changed(path, value):
     record = law(lambda: TrialRecord.from_json(line))
     if record is not None:
         assert TrialRecord.from_json(record.to_json()) == record
-        law(lambda: (sort_fresh([record, record], FRESH, seed=1), sampling_fact([record])))
+        law(lambda: (sort_fresh([record, record], FRESH, seed=1), sampling_fact(TOP1, [record])))
 
 
 @given(line=st.text(max_size=40), cut=st.integers(0, len(json.dumps(RECORD))))
@@ -231,7 +232,7 @@ def usual(tmp_path_factory) -> set[str]:
 
 
 def tags(folder: Path, name: str) -> set[str]:
-    header = StudyHeader(**{**HEADER, "name": name, "command": name, "space": name})
+    header = StudyHeader.from_dict({**HEADER, "name": name, "command": name, "space": name})
     records = [make_record(0), make_record(1, status="failed", error=name, label=name, scores=())]
     folder.mkdir(exist_ok=True)
     render(folder, header, records)

@@ -28,13 +28,13 @@ def start(target: Callable[..., None], *values: Any) -> BaseProcess:
 
 
 def begin() -> None:
-    """Starts the server, if it does not run."""
-    before = os.environ.get("PYTHONPATH")
+    """Starts the server, if it does not run; no setting of the test that happens to start it reaches later ones."""
+    before = dict(os.environ)
+    for name in [name for name in before if name.startswith("ACMIX_")]:
+        del os.environ[name]
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # Python 3.11 does not tell the server where modules are
     try:
         forkserver.ensure_running()
     finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
+        os.environ.clear()
+        os.environ.update(before)

@@ -27,6 +27,7 @@ from acmix_nas.experiments.fidelity import find_fidelity, prepare_fidelity
 from acmix_nas.experiments.options import StudyOptions
 from acmix_nas.experiments.repeat import work_of
 from acmix_nas.experiments.setup import find_study, header_of, load_work, settings_of
+from acmix_nas.metrics import TOP1
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.facts import check_comparable
 from acmix_nas.search import Study
@@ -203,7 +204,9 @@ def prepared(options: StudyOptions) -> Work:
         check_same(study.header, settings_of(setting))
     else:
         settings = {**settings_of(setting), "asked": options.remembered()}
-        header = header_of(options, kind="search", name="swin_t", host="swin", split="search", settings=settings)
+        header = header_of(
+            options, kind="search", name="swin_t", host="swin", split="search", settings=settings, metric=TOP1
+        )
         Study.create(options.out, header)
     return work
 
@@ -257,10 +260,12 @@ def test_scores_of_0_1_are_brought_into_a_study_on_the_same_images(tmp_path):
     record = former_record()
     splits = load_splits(source, input_size=28, train_images=None, seed=0, with_report=False)
     setting = replace(small_setting(), splits=splits)
-    assert not str(_reason_against(record, setting)).startswith("data")
+    assert not str(_reason_against(record, setting, former_header())).startswith("data")
     (source / IMAGE).write_bytes(former_trees.plain_png(999, extent=9))
     splits = load_splits(source, input_size=28, train_images=None, seed=0, with_report=False)
-    assert str(_reason_against(record, replace(setting, splits=splits))).startswith("data.fingerprint is")
+    assert str(_reason_against(record, replace(setting, splits=splits), former_header())).startswith(
+        "data.fingerprint is"
+    )
 
 
 def test_records_of_both_fingerprint_rules_share_a_table(tmp_path):

@@ -167,9 +167,9 @@ def test_a_stop_lets_workers_finish_their_epoch(tmp_path):
     ("main", "reason"),
     [
         (stray_workers.silent_death, "signal 9"),
-        (stray_workers.babble, "no sense"),
+        (stray_workers.babble, "malformed message"),
         (stray_workers.impostor, "trial 99"),
-        (stray_workers.half_a_record, "no sense"),
+        (stray_workers.half_a_record, "malformed message"),
     ],
 )
 def test_a_bad_worker_fails_its_trial_and_not_the_study(tmp_path, monkeypatch, main, reason):

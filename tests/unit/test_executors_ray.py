@@ -19,6 +19,7 @@ from acmix_nas.errors import DataError, StudyError, UsageError
 from acmix_nas.executors import Place, Work, _ray_cluster, make_executor
 from acmix_nas.executors._node_folder import NodeFolder, arrays_of, facts_of, load_kept, load_same
 from acmix_nas.executors.placement import check_placement, place_workers
+from acmix_nas.executors.process import environment_variables
 from acmix_nas.search import Stop, search
 
 IMAGES, SCORED = 24, 30
@@ -123,7 +124,7 @@ def test_other_images_under_the_same_path_are_refused():
 @pytest.fixture(scope="module")
 def cluster():
     """A Ray of two nodes on this machine; the second has what tests ask for."""
-    with _ray_cluster._surroundings(_ray_cluster.SETTINGS), _ray_cluster._quiet():
+    with environment_variables(_ray_cluster.SETTINGS), _ray_cluster._quiet():
         import ray
         from ray.cluster_utils import Cluster
 
@@ -248,7 +249,7 @@ def test_non_ray_server_at_address_is_reported_within_timeout(monkeypatch):
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         _ray_cluster.check_address(address)
         with pytest.raises(StudyError, match="is no Ray"):
-            _ray_cluster._see_that_ray_answers(address)
+            _ray_cluster._check_ray_answers(address)
 
 
 WATCHED = """

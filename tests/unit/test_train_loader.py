@@ -12,6 +12,7 @@ from study_pieces import small_setting
 from acmix_nas.data import Images
 from acmix_nas.data.draw import seeded
 from acmix_nas.tasks.classification import TASK, Mixup
+from acmix_nas.train import batch as batch_module
 from acmix_nas.train import loader as loader_module
 from acmix_nas.train.augment import strong
 from acmix_nas.train.augment.strong import Erasing, RandAugmented, posterized
@@ -76,10 +77,10 @@ def test_processes_share_every_batch_without_overlap(setting, monkeypatch, world
     splits = larger(setting.splits)
     budget = replace(setting.budget, images=13, batch_size=6, crop=(0.3, 1.0), jitter=0.4)
     alone = batches(splits, budget)
-    monkeypatch.setattr(loader_module, "world", lambda: world)
+    monkeypatch.setattr(batch_module, "world", lambda: world)
     shares = []
     for number in range(world):
-        monkeypatch.setattr(loader_module, "rank", lambda number=number: number)
+        monkeypatch.setattr(batch_module, "rank", lambda number=number: number)
         shares.append(batches(splits, budget))
     for whole, *parts in zip(alone, *shares, strict=True):
         assert sum(part.counted for part in parts) == whole.whole == len(whole.images)
