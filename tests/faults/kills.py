@@ -59,7 +59,7 @@ class Writes:
     Attributes:
         folder: The folder.
         before: Called with the number of the write that comes.
-        torn: Called when data is about to be made safe: file, and its length when it was opened.
+        torn: Called when data is about to be made safe: file, and its length when it was opened or last made safe.
     """
 
     folder: Path
@@ -122,6 +122,8 @@ class Writes:
                 self._busy = False
                 self._come()
             sync(stream)
+            if str(path) in self._lengths:  # what was made safe is not lost by a kill at the next time
+                self._lengths[str(path)] = path.stat().st_size
 
         return synced
 
