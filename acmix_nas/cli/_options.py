@@ -49,24 +49,21 @@ device_option = click.option(
     help="Device to compute on; auto uses CUDA if there is a GPU.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout instead of tables.")
-out_option = click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    envvar="ACMIX_OUT",
-    default=Path("reports"),
-    show_default=True,
-    help="Folder that the study folders are written to. Environment: ACMIX_OUT.",
-)
 
-reports_option = click.option(
-    "--reports",
-    type=click.Path(file_okay=False, path_type=Path),
-    envvar="ACMIX_OUT",
-    default=Path("reports"),
-    show_default=True,
-    help="Folder that contains the study folders, to find a STUDY by its name. Environment: ACMIX_OUT.",
-)
 
+def _folder_option(name: str, text: str) -> Callable[[Command], Command]:
+    return click.option(
+        name,
+        type=click.Path(file_okay=False, path_type=Path),
+        envvar="ACMIX_OUT",
+        default=Path("reports"),
+        show_default=True,
+        help=f"{text} Environment: ACMIX_OUT.",
+    )
+
+
+out_option = _folder_option("--out", "Folder that the study folders are written to.")
+reports_option = _folder_option("--reports", "Folder that contains the study folders, to find a STUDY by its name.")
 space_option = click.option(
     "--space",
     required=True,
