@@ -86,6 +86,8 @@ def test_commands_run_in_the_order_of_the_page(chain, request, tmp_path, few_ima
             words += ["--trials", "3"]
         done = run(*words)
         assert done.returncode == 0, (line, done.stdout, done.stderr)
+        if chain == FROM_THE_WHEEL[0]:
+            assert "not ImageNet" in done.stderr
 
 
 def run_the_wheel(installed: Path, folder: Path, env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:

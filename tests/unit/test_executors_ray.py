@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import warm_commands
 from search_pieces import essence
 from study_pieces import SPACE, Onlooker, new_study, small_setting
 
@@ -217,14 +218,14 @@ class TestRayExecutor:
         search(alone, SPACE, setting, trials=2, callbacks=Onlooker())
         assert [record.scores for record in study.records()] == [record.scores for record in alone.records()]
 
-    def test_the_command_joins_a_cluster_by_its_address(self, cluster, tmp_path):
+    def test_the_command_joins_a_cluster_by_its_address(self, cluster, on_few_images, tmp_path):
         words = ["--executor", "ray", "--ray-address", cluster.address, "--trials", "1", "--proxy-images", "16"]
         done = acmix(tmp_path, "search", "--space", "swin_t", *QUICK, *words, **_ray_cluster.SETTINGS)
         assert done.returncode == 0, done.stderr
         assert "1 of 1 trials complete" in done.stdout
         assert not list((tmp_path / "reports" / "demo").glob("checkpoints"))
         url = "postgresql+psycopg://me:s3cret@host/db"
-        done = acmix(tmp_path, "search", "--space", "swin_t", *words, "--storage", url)
+        done = warm_commands.run("search", "--space", "swin_t", *words, "--storage", url, cwd=tmp_path)
         assert done.returncode == 2
         assert "ACMIX_STORAGE" in done.stderr
         assert "s3cret" not in done.stderr
@@ -282,7 +283,7 @@ main()
 
 
 @pytest.mark.ray
-def test_the_command_starts_ray_on_loopback_alone_and_says_nothing_of_it(tmp_path):
+def test_the_command_starts_ray_on_loopback_alone_and_says_nothing_of_it(on_few_images, tmp_path):
     script = tmp_path / "watched.py"
     script.write_text(WATCHED)
     words = ["search", "--space", "swin_t", "--executor", "ray", "--workers", "2", "--trials", "2", *QUICK]
@@ -294,6 +295,6 @@ def test_the_command_starts_ray_on_loopback_alone_and_says_nothing_of_it(tmp_pat
     assert addresses
     loopback = "0100007F"  # 127.0.0.1 as the kernel writes it
     assert addresses <= {loopback, f"{'0' * 16}FFFF0000{loopback}"}
-    repeated = acmix(tmp_path, "repeat", "demo:1", OMP_NUM_THREADS="1")
+    repeated = warm_commands.run("repeat", "demo:1", cwd=tmp_path)
     assert repeated.returncode == 0, repeated.stderr
     assert "and every score before it (1 in all) the same" in repeated.stdout

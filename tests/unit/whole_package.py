@@ -6,7 +6,14 @@ from importlib import import_module
 
 import acmix_nas
 
-LATE = ("alembic.command", "fvcore.nn", "matplotlib.backends.backend_svg", "sqlalchemy.dialects.sqlite")
+LATE = (
+    "alembic.command",
+    "fvcore.nn",
+    "matplotlib.backends.backend_svg",
+    "matplotlib.figure",
+    "optuna.storages._rdb.models",
+    "sqlalchemy.dialects.sqlite",
+)
 
 for info in pkgutil.walk_packages(acmix_nas.__path__, "acmix_nas."):
     if not info.name.endswith(("__main__", "make_fashion_mnist")):
