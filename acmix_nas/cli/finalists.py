@@ -7,6 +7,7 @@ import click
 
 from acmix_nas.cli._next_command import PLACES, command, storage_words, study_words, typed
 from acmix_nas.cli._options import (
+    COUNT,
     check_hidden,
     device_option,
     json_option,
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("study", metavar="STUDY")
-@click.option(
-    "--top", type=click.IntRange(min=1), help="Number of networks from the front.  [default: 5, or as before]"
-)
+@click.option("--top", type=COUNT, help="Number of networks from the front.  [default: 5, or as before]")
 @click.option(
     "--seeds",
     type=click.IntRange(1, 1000),

@@ -1,40 +1,28 @@
 """`acmix latency`: a latency table of a space on this machine."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from acmix_nas.cli._options import execution_options, json_option, plugin_option, space_option
-from acmix_nas.cli._parse import parse_size
+from acmix_nas.cli._options import (
+    COUNT,
+    FILE,
+    execution_options,
+    form_option,
+    json_option,
+    plugin_option,
+    size_option,
+    space_option,
+)
 
 
 @click.command()
 @space_option
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE", help="File to write."
-)
-@click.option(
-    "--form",
-    type=click.Choice(["paper", "train", "merged"]),
-    default="train",
-    show_default=True,
-    help="paper: the named implementation, step by step; train: the fast form that a network uses by default; "
-    "merged: folded for deployment.",
-)
-@click.option(
-    "--batch-size", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Images in a batch."
-)
-@click.option(
-    "--input-size",
-    callback=parse_size,
-    metavar="H[xW]",
-    help="Height and width of an image in pixels.  [default: the space's own]",
-)
+@click.option("--out", type=FILE, required=True, metavar="FILE", help="File to write.")
+@form_option(default="train")
+@click.option("--batch-size", type=COUNT, default=1, metavar="N", help="Images in a batch.")
+@size_option("Height and width of an image in pixels.  [default: the space's own]")
 @execution_options
-@click.option(
-    "--features-only", is_flag=True, help="Output the maps of the stages, as for detection, without the head."
-)
 @click.option("--flush-l2", is_flag=True, help="Clear the GPU's L2 cache before every run.")
 @plugin_option
 @json_option

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from acmix_nas.cli._options import (
+    SEED,
     RenamingCommand,
     json_option,
     moved_data_option,
@@ -18,7 +19,7 @@ from acmix_nas.cli._say import say, say_renamed
 
 @click.command(cls=RenamingCommand, renamed={"--out": "--reports"})
 @click.argument("trial", metavar="STUDY:TRIAL")
-@click.argument("number", required=False, type=click.IntRange(min=0), metavar="")
+@click.argument("number", required=False, type=SEED, metavar="")
 @moved_data_option
 @click.option(
     "--device",

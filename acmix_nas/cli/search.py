@@ -1,26 +1,27 @@
 """`acmix search`: a study over a space, from the first trial to its report."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from acmix_nas.cli._next_command import PLACES, path_word, storage_words, typed
 from acmix_nas.cli._options import (
+    COUNT,
+    STORED_FILE,
+    ChoiceOrPath,
     check_hidden,
     kept_command_line,
     name_modules,
+    parse_amount,
     plugin_option,
     space_option,
     study_options,
+    together,
     worker_options,
 )
-from acmix_nas.cli._parse import ChoiceOrPath, parse_amount
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-_GOALS = [
+_goal_options = together(
     click.option(
         "--objectives",
         metavar="LIST",
@@ -41,7 +42,7 @@ _GOALS = [
     ),
     click.option(
         "--latency-table",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=STORED_FILE,
         metavar="FILE",
         help="Latencies of the space's blocks, measured with `acmix latency --space SPACE --out FILE`.",
     ),
@@ -63,20 +64,14 @@ _GOALS = [
         metavar="STUDY",
         help="Copy the trials that another study trained on the same images with the same budget. Repeatable.",
     ),
-]
-
-
-def _goal_options(command: Command) -> Command:
-    for option in reversed(_GOALS):
-        command = option(command)
-    return command
+)
 
 
 @click.command()
 @space_option
 @click.option(
     "--trials",
-    type=click.IntRange(min=1),
+    type=COUNT,
     help="Number of networks to train; with --resume the total.  [default: 12; with --resume as before]",
 )
 @click.option(

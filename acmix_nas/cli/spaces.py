@@ -23,9 +23,7 @@ def spaces(context: click.Context, as_json: bool) -> None:
     """
     if context.invoked_subcommand:
         return
-    from rich.table import Table
-
-    from acmix_nas.cli._console import results
+    from acmix_nas.cli._console import plain_table, results
     from acmix_nas.files import space_names
     from acmix_nas.space import load_space
 
@@ -44,16 +42,10 @@ def spaces(context: click.Context, as_json: bool) -> None:
         ]
         say(json.dumps(rows))
         return
-    table = Table("space", "host", "networks", "choices", "proxies", "summary", box=None, header_style="bold")
+    table = plain_table("space", "host", "networks", "choices", "proxies", "summary")
     for space in found:
-        table.add_row(
-            space.name,
-            space.host,
-            f"{space.size:.3g}",
-            str(len(space.choices)),
-            ", ".join(space.proxies),
-            space.summary,
-        )
+        numbers = f"{space.size:.3g}", str(len(space.choices))
+        table.add_row(space.name, space.host, *numbers, ", ".join(space.proxies), space.summary)
     results().print(table)
 
 
@@ -68,9 +60,7 @@ def check(space: str, as_json: bool) -> None:
     options that build the same one. An invalid file gives one error with file, line and field, and exit code 2.
     Modules of your own that it names are imported, and networks with them are counted, built and run.
     """
-    from rich.table import Table
-
-    from acmix_nas.cli._console import results
+    from acmix_nas.cli._console import plain_table, results
     from acmix_nas.sizes import pair, size_text
     from acmix_nas.space import load_space
     from acmix_nas.space.check import distinctions
@@ -88,7 +78,7 @@ def check(space: str, as_json: bool) -> None:
         ]
         say(json.dumps({"name": loaded.name, "size": loaded.size, "choices": rows}))
         return
-    table = Table("proxy", "choice", "map", "options that differ", box=None, header_style="bold")
+    table = plain_table("proxy", "choice", "map", "options that differ")
     for proxy, item in found:
         options = "  ".join(" = ".join(map(str, group)) for group in item.groups)
         table.add_row(proxy, item.choice.name, size_text(pair(item.map)), options + ("  (inert)" if item.inert else ""))

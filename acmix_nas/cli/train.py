@@ -2,13 +2,16 @@
 
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from acmix_nas.cli._next_command import command, out_words, path_word, typed
 from acmix_nas.cli._options import (
+    COUNT,
+    POSITIVE,
+    SEED,
+    STORED_FILE,
     command_line,
     data_option,
     device_option,
@@ -16,9 +19,9 @@ from acmix_nas.cli._options import (
     metric_option,
     out_option,
     plugin_option,
+    size_option,
     task_option,
 )
-from acmix_nas.cli._parse import parse_size
 from acmix_nas.cli._say import say
 from acmix_nas.errors import AcmixError
 
@@ -38,47 +41,33 @@ INTERRUPTED = 130
     metavar="NAME|FILE",
     help="pvt, resnet, san, swin, or your own YAML file (docs/train.md).  [default: the recipe of the network's host]",
 )
-@click.option(
-    "--epochs",
-    type=click.IntRange(min=1),
-    help="Passes over the training images.  [default: the recipe's; embedded: 3]",
-)
+@click.option("--epochs", type=COUNT, help="Passes over the training images.  [default: the recipe's; embedded: 3]")
 @click.option(
     "--batch-size",
-    type=click.IntRange(min=1),
+    type=COUNT,
     metavar="N",
     help="Images in an optimizer step, over all processes; the learning rate scales with it.  [default: the recipe's]",
 )
 @click.option(
-    "--lr",
-    "learning_rate",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="RATE",
-    help="Peak learning rate.  [default: the recipe's]",
+    "--lr", "learning_rate", type=POSITIVE, metavar="RATE", help="Peak learning rate.  [default: the recipe's]"
 )
-@click.option(
-    "--input-size",
-    callback=parse_size,
-    metavar="H[xW]",
-    help="Height and width of the images.  [default: the recipe's; embedded: 28]",
+@size_option(
+    "Height and width of the images.  [default: the recipe's; embedded: 28]",
 )
 @click.option(
     "--images",
-    type=click.IntRange(min=1),
+    type=COUNT,
     metavar="N",
     help="Number of training images, drawn evenly from the classes.  [default: all]",
 )
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of weights, image draws and image order.  [default: 0]")
+@click.option("--seed", type=SEED, help="Seed of weights, image draws and image order.  [default: 0]")
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "bf16", "fp16"]),
     help="Precision of autocast.  [default: bf16 if the processor has it, else fp32]",
 )
 @click.option(
-    "--accumulate",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Compute each step in N parts, which needs less memory.  [default: 1]",
+    "--accumulate", type=COUNT, metavar="N", help="Compute each step in N parts, which needs less memory.  [default: 1]"
 )
 @click.option("--compile", is_flag=True, help="Compile the network with torch.compile.")
 @click.option("--deterministic", is_flag=True, help="Use only deterministic algorithms in torch.")
@@ -88,7 +77,7 @@ INTERRUPTED = 130
 @click.option(
     "--eval",
     "checkpoint",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=STORED_FILE,
     metavar="CHECKPOINT",
     help="Score these weights on the validation images, without training.",
 )
