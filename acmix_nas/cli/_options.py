@@ -14,8 +14,6 @@ from acmix_nas.errors import UsageError
 
 NAMED = "acmix_nas.named"
 """Modules that the running command's options name by dotted paths, in the meta data of its context."""
-COUNT = click.IntRange(min=1)
-SEED = click.IntRange(min=0)
 POSITIVE = click.FloatRange(min=0, min_open=True)
 FILE = click.Path(dir_okay=False, path_type=Path)
 STORED_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -128,7 +126,7 @@ def _parse_space(context: click.Context, parameter: click.Parameter, text: str) 
     return text
 
 
-def source_option(text: str, *names: str) -> Option:
+def source(text: str, *names: str) -> Option:
     """--data, the images."""
     return click.option(
         "--data",
@@ -140,12 +138,22 @@ def source_option(text: str, *names: str) -> Option:
     )
 
 
-def size_option(text: str, name: str = "--input-size", **attributes: Any) -> Option:
+def count(name: str, text: str, **attributes: Any) -> Option:
+    """A whole number from 1 up."""
+    return click.option(name, type=click.IntRange(min=1), help=text, **attributes)
+
+
+def seed(text: str, **attributes: Any) -> Option:
+    """--seed, a whole number from 0 up."""
+    return click.option("--seed", type=click.IntRange(min=0), help=text, **attributes)
+
+
+def size(text: str, name: str = "--input-size", **attributes: Any) -> Option:
     """Height and width in pixels."""
     return click.option(name, callback=parse_size, metavar="H[xW]", help=text, **attributes)
 
 
-def form_option(default_text: str = "", **attributes: Any) -> Option:
+def form(default_text: str = "", **attributes: Any) -> Option:
     """--form of what is timed."""
     return click.option(
         "--form",
@@ -166,28 +174,28 @@ def _folder_option(name: str, text: str) -> Option:
     )
 
 
-out_option = _folder_option("--out", "Folder that the study folders are written to.")
-reports_option = _folder_option("--reports", "Folder that contains the study folders, to find a STUDY by its name.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout instead of tables.")
-device_option = click.option(
+out = _folder_option("--out", "Folder that the study folders are written to.")
+reports = _folder_option("--reports", "Folder that contains the study folders, to find a STUDY by its name.")
+json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout instead of tables.")
+device = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     help="Device to compute on; auto uses CUDA if there is a GPU.",
 )
-space_option = click.option(
+space = click.option(
     "--space",
     required=True,
     metavar="NAME|FILE",
     callback=_parse_space,
     help="Name from `acmix spaces`, or a YAML file.",
 )
-data_option = source_option(
+data = source(
     "Images: a folder with train/CLASS/* and val/CLASS/*, a store from `acmix data subset`, or another source that "
     "`acmix data describe` can read. Default: the embedded Fashion-MNIST subset."
 )
-moved_data_option = source_option("New location of the study's images, if they have moved.")
-plugin_option = click.option(
+moved_data = source("New location of the study's images, if they have moved.")
+plugin = click.option(
     "--plugin",
     multiple=True,
     expose_value=False,
@@ -197,28 +205,28 @@ plugin_option = click.option(
     help="Dotted path of your own module on PYTHONPATH, e.g. my_lab.attention, which the files, spaces and records "
     "of this command may import. Repeatable. Environment: ACMIX_PLUGINS, separated by commas.",
 )
-storage_option = click.option(
+storage = click.option(
     "--storage",
     metavar="URL",
     envvar="ACMIX_STORAGE",
     help="URL of the study's database, if it is not study.db in its folder. No other database is opened without it. "
     "Environment: ACMIX_STORAGE.",
 )
-proxy_option = click.option("--proxy", help="Proxy of the space.  [default: gpu or cpu, by device]")
-task_option = click.option(
+proxy = click.option("--proxy", help="Proxy of the space.  [default: gpu or cpu, by device]")
+task = click.option(
     "--task",
     metavar="TASK",
     callback=name_modules,
     help="Task that the networks learn: classification, or your own by its dotted path, e.g. my_lab.regression:TASK.",
 )
-metric_option = click.option(
+metric = click.option(
     "--metric",
     metavar="METRIC",
     callback=name_modules,
     help="Metric that compares the networks: one of the task's, or your own by its dotted path, e.g. "
     "my_lab.metrics:BALANCED.  [default: the task's first; for classification top1]",
 )
-execution_options = together(
+execution = together(
     click.option(
         "--dtype",
         type=click.Choice(["float32", "bfloat16", "float16"]),
@@ -227,33 +235,29 @@ execution_options = together(
         "uses it.",
     ),
     click.option("--channels-last/--no-channels-last", default=True, help="Memory format."),
-    click.option("--threads", type=COUNT, help="Number of CPU threads.  [default: torch's choice]"),
-    device_option,
+    count("--threads", "Number of CPU threads.  [default: torch's choice]"),
+    device,
     click.option(
         "--features-only", is_flag=True, help="Output the maps of the stages, as for detection, without the head."
     ),
 )
 """How networks are run."""
-study_options = together(
-    data_option,
-    task_option,
-    metric_option,
-    click.option("--epochs", type=COUNT, help="Passes over the training images.  [default: the proxy's]"),
-    click.option("--seed", type=SEED, help="Seed of image draws, weights and image order.  [default: 0]"),
-    proxy_option,
-    click.option(
-        "--proxy-images",
-        type=COUNT,
-        help="Number of training images, drawn evenly from the classes.  [default: the proxy's]",
-    ),
+study = together(
+    data,
+    task,
+    metric,
+    count("--epochs", "Passes over the training images.  [default: the proxy's]"),
+    seed("Seed of image draws, weights and image order.  [default: 0]"),
+    proxy,
+    count("--proxy-images", "Number of training images, drawn evenly from the classes.  [default: the proxy's]"),
     click.option("--study", help="Name of the study and of its folder.  [default: numbered, e.g. swin_t-001]"),
-    out_option,
+    out,
     click.option("--resume", is_flag=True, help="Continue the study --study, or the newest one."),
-    device_option,
-    json_option,
+    device,
+    json,
 )
 """Of every command that trains networks in a study."""
-worker_options = together(
+workers = together(
     click.option("--hours", type=POSITIVE, help="Stop after this many hours."),
     click.option(
         "--executor",
@@ -262,11 +266,9 @@ worker_options = together(
         help="Where networks train: in this process (serial), in other processes, or on a Ray cluster.  [default: by "
         "the number of workers]",
     ),
-    click.option(
+    count(
         "--workers",
-        type=COUNT,
-        help="Number of processes that train on the CPU and share its threads; with --executor ray, on the whole "
-        "cluster.",
+        "Number of processes that train on the CPU and share its threads; with --executor ray, on the whole cluster.",
     ),
     click.option(
         "--ray-address",
@@ -278,13 +280,8 @@ worker_options = together(
         metavar="all|none|LIST",
         help="GPUs to train on, e.g. 0,1, with one process on each.  [default: all]",
     ),
-    click.option("--workers-per-gpu", type=COUNT, default=1, help="Number of processes on each GPU."),
-    click.option(
-        "--gpus-per-trial",
-        type=COUNT,
-        default=1,
-        help="Number of GPUs that train one trial together (DistributedDataParallel).",
-    ),
+    count("--workers-per-gpu", "Number of processes on each GPU.", default=1),
+    count("--gpus-per-trial", "Number of GPUs that train one trial together (DistributedDataParallel).", default=1),
     click.option(
         "--trial-minutes",
         type=POSITIVE,

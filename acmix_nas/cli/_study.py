@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from acmix_nas.cli import _options
 from acmix_nas.cli._next_command import command, out_words, path_word, storage_words, study_words
-from acmix_nas.cli._options import together
 from acmix_nas.cli._say import say
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ FAILED_TRIALS = 3
 INTERRUPTED = 130
 Command = Callable[..., Any]
 
-_view_options = together(
+_view_options = _options.together(
     click.option(
         "--columns",
         metavar="A,B,C",

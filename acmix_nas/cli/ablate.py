@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from acmix_nas.cli import _options
 from acmix_nas.cli._next_command import path_word, typed
-from acmix_nas.cli._options import kept_command_line, plugin_option, study_options
 from acmix_nas.cli._study import print_study, view_options
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     help="Reuse cells that this study trained with the same network, data, budget, seeds and versions. Repeatable.",
 )
 @view_options
-@plugin_option
-@study_options
+@_options.plugin
+@_options.study
 def ablate(view: "View", as_json: bool, **options: Any) -> int:
     """Train the rows of an ablation table with the same seeds and render the table.
 
@@ -57,7 +57,7 @@ def ablate(view: "View", as_json: bool, **options: Any) -> int:
     from acmix_nas.cli._display import StudyDisplay
     from acmix_nas.experiments.ablation import AblationOptions, run
 
-    asked = AblationOptions(command=kept_command_line(), columns=view.columns, compare=view.compare, **options)
+    asked = AblationOptions(command=_options.kept_command_line(), columns=view.columns, compare=view.compare, **options)
     with StudyDisplay() as display:
         result = run(asked, display)
     return print_study(

@@ -9,21 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from acmix_nas.cli._options import (
-    COUNT,
-    SEED,
-    command_line,
-    data_option,
-    device_option,
-    json_option,
-    name_modules,
-    out_option,
-    plugin_option,
-    proxy_option,
-    size_option,
-    source_option,
-    space_option,
-)
+from acmix_nas.cli import _options
 from acmix_nas.cli._say import say
 from acmix_nas.sizes import pair, size_text
 
@@ -45,10 +31,10 @@ def data() -> None:
 
 
 @data.command()
-@click.argument("source", required=False, metavar="[SOURCE]", envvar="ACMIX_DATA", callback=name_modules)
-@click.option("--sample", type=COUNT, default=2000, help="Number of images to decode, drawn from all splits.")
-@click.option("--seed", type=SEED, default=0, help="Seed of the draw.")
-@json_option
+@click.argument("source", required=False, metavar="[SOURCE]", envvar="ACMIX_DATA", callback=_options.name_modules)
+@_options.count("--sample", "Number of images to decode, drawn from all splits.", default=2000)
+@_options.seed("Seed of the draw.", default=0)
+@_options.json
 def describe(source: str | None, sample: int, seed: int, as_json: bool) -> None:
     """Show classes, images of each split, sizes, formats and broken files of SOURCE.
 
@@ -77,21 +63,20 @@ def describe(source: str | None, sample: int, seed: int, as_json: bool) -> None:
 
 
 @data.command()
-@source_option("Source of the images, as for `acmix data describe`.", "source")
+@_options.source("Source of the images, as for `acmix data describe`.", "source")
 @click.option(
     "--classes",
     metavar="N|NAME|FILE",
     help="Number of classes to draw, or imagenet-100, imagenette or imagewoof, or a file with one class name per "
     "line. [default: all]",
 )
-@click.option("--images-per-class", type=COUNT, help="Number of training images of each class.  [default: all]")
-@click.option(
+@_options.count("--images-per-class", "Number of training images of each class.  [default: all]")
+@_options.count(
     "--search-images",
-    type=COUNT,
-    help="Number of images to hold out of the training images for the search.  [default: a sixth, 5,000 at most]",
+    "Number of images to hold out of the training images for the search.  [default: a sixth, 5,000 at most]",
 )
-@size_option("Height and width of the images in pixels.", "--size", default="144")
-@click.option("--seed", type=SEED, default=0, help="Seed of the draws.")
+@_options.size("Height and width of the images in pixels.", "--size", default="144")
+@_options.seed("Seed of the draws.", default=0)
 @click.option(
     "--allow-broken",
     type=click.FloatRange(0, 1),
@@ -100,7 +85,7 @@ def describe(source: str | None, sample: int, seed: int, as_json: bool) -> None:
     help="Share of the images that may be broken.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the store.")
-@json_option
+@_options.json
 def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, **asked: Any) -> None:
     """Decode a subset once into a store, which --data reads without decoding.
 
@@ -123,7 +108,9 @@ def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, **
         console.print(f"Note: {note}.", soft_wrap=True)
     try:
         with DecodingBar(console) as on_image:
-            index = write_store(plan, out, command=command_line(), allow_broken=allow_broken, progress=on_image)
+            index = write_store(
+                plan, out, command=_options.command_line(), allow_broken=allow_broken, progress=on_image
+            )
     except KeyboardInterrupt:
         console.print("interrupted; the same command continues after the last complete chunk.")
         raise
@@ -134,21 +121,19 @@ def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, **
 
 
 @data.command()
-@space_option
-@data_option
+@_options.space
+@_options.data
 @click.option("--archs", type=click.IntRange(min=4), default=16, help="Number of networks to draw and train twice.")
-@click.option("--seed", type=SEED, default=0, help="Seed of the draws and of all trainings.")
-@proxy_option
-@click.option("--epochs", type=COUNT, help="Epochs of the cheap training.  [default: the proxy's]")
-@click.option("--proxy-images", type=COUNT, help="Images of the cheap training.  [default: the proxy's]")
-@click.option(
-    "--epochs-large", type=COUNT, help="Epochs of the large training.  [default: three times those of the cheap one]"
-)
-@click.option("--images-large", type=COUNT, help="Images of the large training.  [default: the same]")
-@out_option
-@device_option
-@plugin_option
-@json_option
+@_options.seed("Seed of the draws and of all trainings.", default=0)
+@_options.proxy
+@_options.count("--epochs", "Epochs of the cheap training.  [default: the proxy's]")
+@_options.count("--proxy-images", "Images of the cheap training.  [default: the proxy's]")
+@_options.count("--epochs-large", "Epochs of the large training.  [default: three times those of the cheap one]")
+@_options.count("--images-large", "Images of the large training.  [default: the same]")
+@_options.out
+@_options.device
+@_options.plugin
+@_options.json
 def fidelity(as_json: bool, **options: Any) -> None:
     """Measure how well a proxy ranks the networks of a space.
 

@@ -4,28 +4,19 @@ from typing import Any
 
 import click
 
-from acmix_nas.cli._options import (
-    COUNT,
-    FILE,
-    execution_options,
-    form_option,
-    json_option,
-    plugin_option,
-    size_option,
-    space_option,
-)
+from acmix_nas.cli import _options
 
 
 @click.command()
-@space_option
-@click.option("--out", type=FILE, required=True, metavar="FILE", help="File to write.")
-@form_option(default="train")
-@click.option("--batch-size", type=COUNT, default=1, metavar="N", help="Images in a batch.")
-@size_option("Height and width of an image in pixels.  [default: the space's own]")
-@execution_options
+@_options.space
+@click.option("--out", type=_options.FILE, required=True, metavar="FILE", help="File to write.")
+@_options.form(default="train")
+@_options.count("--batch-size", "Images in a batch.", default=1, metavar="N")
+@_options.size("Height and width of an image in pixels.  [default: the space's own]")
+@_options.execution
 @click.option("--flush-l2", is_flag=True, help="Clear the GPU's L2 cache before every run.")
-@plugin_option
-@json_option
+@_options.plugin
+@_options.json
 def latency(as_json: bool, **options: Any) -> None:
     """Measure every block of a space once and write a table that predicts the latency of all its networks.
 

@@ -4,12 +4,12 @@ import json
 
 import click
 
-from acmix_nas.cli._options import json_option
+from acmix_nas.cli import _options
 from acmix_nas.cli._say import say
 
 
 @click.command()
-@json_option
+@_options.json
 def models(as_json: bool) -> None:
     """List the models that timm can create, with parameters and multiply-adds at 224 x 224.
 

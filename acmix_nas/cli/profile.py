@@ -7,16 +7,7 @@ from typing import Any
 import click
 
 from acmix_nas.arch import CONV_IMPL
-from acmix_nas.cli._options import (
-    FILE,
-    POSITIVE,
-    execution_options,
-    form_option,
-    json_option,
-    plugin_option,
-    reports_option,
-    size_option,
-)
+from acmix_nas.cli import _options
 from acmix_nas.cli._say import say, say_renamed
 from acmix_nas.errors import UsageError
 
@@ -59,7 +50,7 @@ def parse_plot(context: click.Context, parameter: click.Parameter, text: str | N
     help="Implementation of ACmix's convolution path. Give several, or all, to compare them. Default: the network's "
     "own.",
 )
-@form_option("  [default: paper with --impl or --ablation, else train]")
+@_options.form("  [default: paper with --impl or --ablation, else train]")
 @click.option(
     "--batch-size",
     "batch_sizes",
@@ -68,8 +59,8 @@ def parse_plot(context: click.Context, parameter: click.Parameter, text: str | N
     metavar="N[,N...]",
     help="Images in a batch; halved until the batch fits into memory.",
 )
-@size_option("Height and width of an image in pixels.  [default: 224, or the ablation's own]")
-@execution_options
+@_options.size("Height and width of an image in pixels.  [default: 224, or the ablation's own]")
+@_options.execution
 @click.option(
     "--train", is_flag=True, help="Time forward and backward instead of inference, without an optimizer step."
 )
@@ -87,7 +78,7 @@ def parse_plot(context: click.Context, parameter: click.Parameter, text: str | N
 @click.option(
     "--time-limit",
     "limit_s",
-    type=POSITIVE,
+    type=_options.POSITIVE,
     default=10.0,
     metavar="SECONDS",
     help="Stop repeating after about this long for each row.",
@@ -106,15 +97,23 @@ def parse_plot(context: click.Context, parameter: click.Parameter, text: str | N
     type=click.Choice(["rich", "plain", "markdown", "latex", "csv"]),
     help="Format of the tables on stdout.  [default: rich on a terminal, plain in a pipe]",
 )
-@click.option("--latency-table", type=FILE, metavar="FILE", help="Also show the latency that this table predicts.")
-@click.option("--space", hidden=True)
-@click.option("--build-table", type=FILE, hidden=True)
 @click.option(
-    "--plot", callback=parse_plot, metavar="FILE", help="Also draw the latencies as a bar chart: .svg, .png or .pdf."
+    "--latency-table",
+    type=_options.FILE,
+    metavar="FILE",
+    help="Also show the latency that this table predicts.",
 )
-@reports_option
-@plugin_option
-@json_option
+@click.option("--space", hidden=True)
+@click.option("--build-table", type=_options.FILE, hidden=True)
+@click.option(
+    "--plot",
+    callback=parse_plot,
+    metavar="FILE",
+    help="Also draw the latencies as a bar chart: .svg, .png or .pdf.",
+)
+@_options.reports
+@_options.plugin
+@_options.json
 def profile(form_at: str | None, as_json: bool, space: str | None, build_table: Path | None, **options: Any) -> None:
     """Count and time MODELs: timm names, ours or timm's own, a study's best.yaml, or STUDY:TRIAL.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from acmix_nas.cli._options import json_option, out_option, storage_option
+from acmix_nas.cli import _options
 from acmix_nas.cli._say import say
 from acmix_nas.cli._study import print_table, study_facts, view_options
 from acmix_nas.errors import DiskError
@@ -35,9 +35,9 @@ def parse_formats(context: click.Context, parameter: click.Parameter, text: str 
     help="Also write figures for a paper to figures/, in these formats.",
 )
 @click.option("--open", "opens", is_flag=True, help="Open report.html in the browser.")
-@out_option
-@storage_option
-@json_option
+@_options.out
+@_options.storage
+@_options.json
 def report(
     studies: tuple[str, ...],
     view: "View",

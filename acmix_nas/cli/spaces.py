@@ -4,13 +4,13 @@ import json
 
 import click
 
-from acmix_nas.cli._options import json_option, plugin_option
+from acmix_nas.cli import _options
 from acmix_nas.cli._say import say
 from acmix_nas.plugins import is_plug_in
 
 
 @click.group(invoke_without_command=True)
-@json_option
+@_options.json
 @click.pass_context
 def spaces(context: click.Context, as_json: bool) -> None:
     """List the search spaces, or check one.
@@ -51,8 +51,8 @@ def spaces(context: click.Context, as_json: bool) -> None:
 
 @spaces.command()
 @click.argument("space", metavar="SPACE")
-@plugin_option
-@json_option
+@_options.plugin
+@_options.json
 def check(space: str, as_json: bool) -> None:
     """Check SPACE, a name or a YAML file: every choice at full size and in every proxy.
 

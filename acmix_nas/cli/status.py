@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from acmix_nas.cli._options import RenamingCommand, json_option, reports_option, storage_option
+from acmix_nas.cli import _options
 from acmix_nas.cli._say import say, time_text
 
 if TYPE_CHECKING:
@@ -16,11 +16,11 @@ WIDTH = 40
 """Columns that everything fits in."""
 
 
-@click.command(cls=RenamingCommand, renamed={"--out": "--reports"})
+@click.command(cls=_options.RenamingCommand, renamed={"--out": "--reports"})
 @click.argument("study", required=False)
-@reports_option
-@storage_option
-@json_option
+@_options.reports
+@_options.storage
+@_options.json
 def status(study: str | None, reports: Path, storage: str | None, as_json: bool) -> None:
     """Show the progress of a study, or of all studies in --reports.
 
