@@ -9,7 +9,7 @@ import acmix_nas
 LATE = ("alembic.command", "fvcore.nn", "matplotlib.backends.backend_svg", "sqlalchemy.dialects.sqlite")
 
 for info in pkgutil.walk_packages(acmix_nas.__path__, "acmix_nas."):
-    if not info.name.endswith(("__main__", "make_fashion_mnist")):
+    if not info.name.endswith("__main__"):
         with suppress(ImportError):  # an optional library is not there
             import_module(info.name)
 for name in LATE:
