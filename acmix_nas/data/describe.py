@@ -87,9 +87,8 @@ def describe(source: Source, *, sample: int = SAMPLE, seed: int = 0, progress: P
         seed: Seed of the draw.
         progress: Called with (images done, images in all).
     """
-    parts = {"train": source.train, "validation": source.validation}
-    if source.search is not None:
-        parts = {"train": source.train, "search": source.search, "validation": source.validation}
+    named = {"train": source.train, "search": source.search, "validation": source.validation}
+    parts = {name: part for name, part in named.items() if part is not None}
     drawn = _draw([len(part.labels) for part in parts.values()], sample, seed)
     total, done = sum(map(len, drawn)), 0
     seen, broken = [], []

@@ -1,6 +1,7 @@
 """The three disjoint splits of a source: train, search (held out of the training images) and report."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from math import prod
 from os import PathLike
 from typing import Protocol, TypeAlias
@@ -135,17 +136,17 @@ def _classes(part: Part, chosen: Indices, _images: torch.Tensor | StoredImages) 
     return torch.from_numpy(part.labels[chosen])
 
 
+@dataclass(slots=True)
 class _Reader:
     """Reads images of parts: decodes them, or takes pixels as they are."""
 
-    def __init__(self, input_size: Size, targets: ReadTargets, total: int, progress: Progress | None) -> None:
-        self.input_size = input_size
-        self.targets = targets
-        self.total = total
-        self.done = 0
-        self.progress = progress
-        self.skipped: list[tuple[str, str]] = []
-        self.notes: dict[str, None] = {}
+    input_size: Size
+    targets: ReadTargets
+    total: int
+    progress: Progress | None
+    done: int = 0
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    notes: dict[str, None] = field(default_factory=dict)
 
     def read(self, part: Part, chosen: Indices) -> Images:
         if isinstance(part, Pixels):

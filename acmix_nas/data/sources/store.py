@@ -13,7 +13,7 @@ acmix-nas 0.1, of version 1, have no checksums.
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import isfinite, prod
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from acmix_nas.data.pixels import Moments, Pixels
 from acmix_nas.data.source import Source, digest
 from acmix_nas.data.stored import Checksums, StoredImages
 from acmix_nas.errors import DataError
-from acmix_nas.sizes import Size, pair, size_of
+from acmix_nas.fields import COUNT, MAPPING, NUMBER, TEXT, Origin, list_of, whole
+from acmix_nas.sizes import Size, pair, size_of, size_rule
 
 LAYOUT = "a store made by `acmix data subset`"
 FORMAT = "acmix-store"
@@ -37,6 +38,17 @@ INDEX = "index.json"
 PLAN = "plan.json"
 SPLITS = ("train", "search", "report")
 MOST, MOST_PIXELS = 10**12, 10**5
+RULES = {
+    **dict.fromkeys(("fingerprint", "former", "command"), TEXT),
+    "classes": list_of(TEXT, 2),
+    "size": size_rule(most=MOST_PIXELS),
+    "moments": list_of(list_of(NUMBER, 3, 3), 2, 2),
+    "broken": list_of(list_of(TEXT, 2, 2)),
+    "notes": list_of(TEXT),
+    **dict.fromkeys(("images", "recipe", "traits", "versions"), MAPPING),
+    "version": COUNT,
+}
+"""The fields of index.json."""
 
 
 def matches(spec: str | Path) -> bool:
@@ -130,18 +142,15 @@ def read_index(folder: Path) -> Index:
             f"this acmix reads stores of version {READ[0]} to {READ[-1]}; {folder} has version "
             f"{content.get('version')}. Make it again with: {content.get('command', 'acmix data subset')}"
         )
-    try:
-        content.setdefault("former", content["fingerprint"])
-        values = {name: content[name] for name in Index.__dataclass_fields__}
-        mean, std = values["moments"]
-        values["moments"] = (tuple(mean), tuple(std))
-        values["size"] = size_of(values["size"])
-        values["broken"] = tuple((file, reason) for file, reason in values["broken"])
-        index = Index(**{**values, "classes": tuple(values["classes"]), "notes": tuple(values["notes"])})
-        _check_index(index)
-        lengths = {f"{split}.images.bin": index.images[split] * 3 * prod(pair(index.size)) for split in SPLITS}
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise DataError(f"{folder / INDEX} is damaged: {error!r}. Make the store again.") from error
+    content.setdefault("former", content.get("fingerprint"))
+    origin = Origin(f"{folder / INDEX} is damaged", DataError, "Make the store again.")
+    values = origin.fields({name: content[name] for name in RULES if name in content}, RULES)
+    counts = origin.fields(values["images"], dict.fromkeys(SPLITS, whole(1, MOST)), path="images")
+    mean, std = values["moments"]
+    values |= {name: tuple(values[name]) for name in ("classes", "notes")}
+    values |= {"size": size_of(values["size"]), "moments": (tuple(mean), tuple(std))}
+    index = Index(**{**values, "broken": tuple((file, reason) for file, reason in values["broken"])})
+    lengths = {f"{split}.images.bin": count * 3 * prod(pair(index.size)) for split, count in counts.items()}
     for name, length in lengths.items():
         found = (folder / name).stat().st_size if (folder / name).is_file() else None
         if found != length:
@@ -180,28 +189,6 @@ def _load(folder: Path, split: str, what: str, count: int, dtype: npt.DTypeLike)
     if shape != (count,) or has != dtype:
         raise DataError(f"{folder} has {what} of another split than {split}. Copy or make the store again.")
     return found
-
-
-def _check_index(index: Index) -> None:
-    """Raises a ValueError for values that no store has."""
-    words = [
-        index.fingerprint,
-        index.former,
-        index.command,
-        *index.classes,
-        *index.notes,
-        *(word for pair in index.broken for word in pair),
-    ]
-    counts = [*pair(index.size), *(index.images[split] for split in SPLITS)]
-    moments = [value for triple in index.moments for value in triple]
-    if not all(isinstance(word, str) for word in words) or len(index.classes) < 2:
-        raise ValueError("names that are no text, or fewer than two classes")
-    if not all(type(count) is int and 0 < count < MOST for count in counts) or max(pair(index.size)) > MOST_PIXELS:
-        raise ValueError(f"sizes {counts}")
-    if [len(triple) for triple in index.moments] != [3, 3] or not all(isfinite(value) for value in moments):
-        raise ValueError(f"moments {index.moments}")
-    if not all(isinstance(value, dict) for value in (index.recipe, index.traits, index.versions)):
-        raise ValueError("a recipe, traits or versions that are no mapping")
 
 
 def _has_format(file: Path) -> bool:
