@@ -173,12 +173,12 @@ def check_classes(train: Sequence[str], validation: Sequence[str], where: str) -
     """
     if unknown := sorted(set(validation) - set(train)):
         raise DataError(
-            f"each class of {where} needs training images; {len(unknown)} have none: {listed(unknown)}. Add them to "
+            f"each class of {where} needs training images; {len(unknown)} have none: {first_few(unknown)}. Add them to "
             "its train part or remove them."
         )
 
 
-def listed(names: Sequence[str], most: int = 5) -> str:
+def first_few(names: Sequence[str], most: int = 5) -> str:
     """The first of some names, for messages."""
     return f"{', '.join(names[:most])}{', ...' if len(names) > most else ''}"
 

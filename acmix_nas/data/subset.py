@@ -9,7 +9,7 @@ import yaml
 from timm.data.imagenet_info import ImageNetInfo
 
 from acmix_nas.data.draw import Indices, draw_balanced, draw_classes, draw_held_out, draw_per_class
-from acmix_nas.data.source import Part, Source, listed
+from acmix_nas.data.source import Part, Source, first_few
 from acmix_nas.data.splits import held_out_size
 from acmix_nas.errors import DataError, SpaceError
 from acmix_nas.sizes import Size, pair, size_of
@@ -174,8 +174,8 @@ def choose_classes(asked: str | None, classes: tuple[str, ...], seed: int) -> In
     wanted, number_of = _read_list(asked), _numbers(classes)
     if missing := [name for name in wanted if name not in number_of]:
         raise DataError(
-            f"the source has each class of {asked}; {len(missing)} of {len(wanted)} are missing: {listed(missing)}. "
-            f"Its classes are {listed(classes)}."
+            f"the source has each class of {asked}; {len(missing)} of {len(wanted)} are missing: {first_few(missing)}. "
+            f"Its classes are {first_few(classes)}."
         )
     chosen = np.unique([number_of[name] for name in wanted])
     if len(chosen) < 2:

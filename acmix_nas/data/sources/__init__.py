@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 
 from acmix_nas import registry
-from acmix_nas.data.source import Source, listed
+from acmix_nas.data.source import Source, first_few
 from acmix_nas.data.sources._looks import looks_like
 from acmix_nas.errors import AcmixError, DataError
 from acmix_nas.plugins import is_plug_in, load_value
@@ -78,6 +78,6 @@ def _nothing(spec: str, kinds: list[ModuleType]) -> str:
     if path.is_file():
         return f"{rule}The file {spec} is none of them. {looks_like(path)}".rstrip()
     found = sorted(entry.name + "/" * entry.is_dir() for entry in path.iterdir())
-    shown = listed(found, 8) or "nothing"
+    shown = first_few(found, 8) or "nothing"
     look = looks_like(path) or "Move or link the images into one of these layouts."
     return f"{rule}{spec} has {shown}. {look}"

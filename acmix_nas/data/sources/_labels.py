@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from acmix_nas.data.draw import Indices
-from acmix_nas.data.source import listed
+from acmix_nas.data.source import first_few
 from acmix_nas.errors import DataError
 
 IMAGE = ("image", "img", "jpg", "png")
@@ -97,7 +97,7 @@ def in_words(names: tuple[str, ...] | None) -> str:
     """What the labels of a table are: class numbers with these names, or class names themselves where it is None."""
     if names is None:
         return "class names"
-    return f"class numbers named {listed(names)}" if names else "class numbers without names"
+    return f"class numbers named {first_few(names)}" if names else "class numbers without names"
 
 
 def find_columns(columns: Sequence[str], where: str) -> tuple[str, str]:

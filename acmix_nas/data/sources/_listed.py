@@ -85,7 +85,7 @@ class Listing:
         """The number of a class."""
         return self.known.setdefault(name, len(self.known))
 
-    def source(self, kind: str, spec: str | Path) -> Source:
+    def source(self, kind: str, spec: str | Path, *, former: str = "") -> Source:
         """The source, with a share held out where there are no validation images.
 
         Raises:
@@ -113,6 +113,7 @@ class Listing:
             train=rest,
             validation=held_out,
             fingerprint=fingerprint(classes, [part.content(self.root) for part in self.parts.values()]),
+            former=former,
             passed_over=self.passed_over,
             notes=(*self.notes, *notes),
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from acmix_nas.data.formats import EXTENSIONS, extension_of, is_image
-from acmix_nas.data.source import listed
+from acmix_nas.data.source import first_few
 from acmix_nas.data.sources._files import Files, Identity, identity, in_order
 from acmix_nas.data.sources._listed import Listing
 from acmix_nas.data.sources._parts import Folder, name_classes, name_depth
@@ -134,7 +134,7 @@ class Walk(Listing):
 
     def _note(self, what: str, names: Sequence[str]) -> None:
         if names:
-            self.notes.append(f"{len(names)} {what}: {listed(names, 3)}")
+            self.notes.append(f"{len(names)} {what}: {first_few(names, 3)}")
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

@@ -1,7 +1,6 @@
 """A folder of labelled images: `train/CLASS/*` and a validation folder of the same shape, as ImageNet is laid out."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from acmix_nas.data.source import VALIDATION, Source, check_classes, digest
@@ -34,7 +33,7 @@ def open_source(spec: str) -> Source:
     classes = walk.walk("train", parts.train)
     check_classes(classes, walk.walk("validation", parts.validation), str(parts.validation))
     walk.notes += parts.notes
-    return replace(walk.source("folder", spec), former=digest(_facts(walk)))
+    return walk.source("folder", spec, former=digest(_facts(walk)))
 
 
 def _facts(walk: Walk) -> Iterator[bytes]:

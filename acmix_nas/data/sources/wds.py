@@ -10,7 +10,7 @@ import numpy as np
 
 from acmix_nas.data.fingerprint import fingerprint
 from acmix_nas.data.formats import EXTENSIONS
-from acmix_nas.data.source import VALIDATION, Source, digest, listed
+from acmix_nas.data.source import VALIDATION, Source, digest, first_few
 from acmix_nas.data.sources._files import check_files
 from acmix_nas.data.sources._labels import check_number, settle
 from acmix_nas.data.sources._listed import read_text
@@ -152,7 +152,7 @@ def _check_fields(fields: list[str], where: str) -> None:
     if unclear:
         raise DataError(
             f"a key has no dots, and what follows its first dot is the field, as jpg or cls; {where} has the fields "
-            f"{listed(unclear)}. Rename the files in the shard."
+            f"{first_few(unclear)}. Rename the files in the shard."
         )
     for what, several in (
         ("image", [name for name in fields if f".{name}" in EXTENSIONS]),
