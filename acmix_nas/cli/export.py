@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @click.option("--num-classes", type=click.IntRange(min=0), default=1000, help="Number of classes of the head.")
 @_options.count("--in-chans", "Number of channels of an image.", default=3)
 @_options.size(
-    "Height and width in pixels that the network is built for, the size that it was trained at.  [default: 224]",
+    "Height and width in pixels that the network is built for, the size that it was trained at.  [default: 224]"
 )
 @click.option(
     "--shapes",

@@ -36,9 +36,7 @@ INTERRUPTED = 130
 @click.option(
     "--lr", "learning_rate", type=_options.POSITIVE, metavar="RATE", help="Peak learning rate.  [default: the recipe's]"
 )
-@_options.size(
-    "Height and width of the images.  [default: the recipe's; embedded: 28]",
-)
+@_options.size("Height and width of the images.  [default: the recipe's; embedded: 28]")
 @_options.count("--images", "Number of training images, drawn evenly from the classes.  [default: all]", metavar="N")
 @_options.seed("Seed of weights, image draws and image order.  [default: 0]")
 @click.option(
