@@ -14,35 +14,24 @@ from acmix_nas.cli._streams import kept_open
 from acmix_nas.errors import AcmixError
 
 COMMANDS = {
-    "search": ("acmix_nas.cli.search:search", "Search a space of ACmix networks on a proxy task."),
-    "status": ("acmix_nas.cli.status:status", "Show the progress of studies, in 40 columns."),
-    "stop": ("acmix_nas.cli.stop:stop", "Stop a study after the current epoch and keep everything."),
-    "finalists": (
-        "acmix_nas.cli.finalists:finalists",
-        "Train the best networks of a search again, with fresh seeds, and score them on images that it never read.",
-    ),
-    "profile": (
-        "acmix_nas.cli.profile:profile",
-        "Count and time a network: params, MACs, latency, throughput, memory.",
-    ),
-    "latency": ("acmix_nas.cli.latency:latency", "Measure a latency table of a space on this machine."),
-    "ablate": (
-        "acmix_nas.cli.ablate:ablate",
-        "Train the rows of an ablation table with the same seeds and render the table.",
-    ),
-    "report": ("acmix_nas.cli.report:report", "Render a study's report again from its stored records."),
-    "train": (
-        "acmix_nas.cli.train:train",
-        "Train a network at full size with the recipe of its paper, or score a checkpoint.",
-    ),
-    "repeat": ("acmix_nas.cli.repeat:repeat", "Train a stored trial again and compare the scores."),
-    "export": ("acmix_nas.cli.export:export", "Write a network as ONNX, as a torch.export program, or for timm."),
-    "data": ("acmix_nas.cli.data:data", "Describe images to train on, and make proxy subsets."),
-    "models": ("acmix_nas.cli.models:models", "List the models that timm can create."),
-    "spaces": ("acmix_nas.cli.spaces:spaces", "List the search spaces, or check one."),
-    "doctor": ("acmix_nas.cli.doctor:doctor", "Show versions, devices and disk, and check that they work."),
+    "search": "Search a space of ACmix networks on a proxy task.",
+    "status": "Show the progress of studies, in 40 columns.",
+    "stop": "Stop a study after the current epoch and keep everything.",
+    "finalists": "Train the best networks of a search again, with fresh seeds, and score them on images that it never "
+    "read.",
+    "profile": "Count and time a network: params, MACs, latency, throughput, memory.",
+    "latency": "Measure a latency table of a space on this machine.",
+    "ablate": "Train the rows of an ablation table with the same seeds and render the table.",
+    "report": "Render a study's report again from its stored records.",
+    "train": "Train a network at full size with the recipe of its paper, or score a checkpoint.",
+    "repeat": "Train a stored trial again and compare the scores.",
+    "export": "Write a network as ONNX, as a torch.export program, or for timm.",
+    "data": "Describe images to train on, and make proxy subsets.",
+    "models": "List the models that timm can create.",
+    "spaces": "List the search spaces, or check one.",
+    "doctor": "Show versions, devices and disk, and check that they work.",
 }
-"""Name -> (module:attribute, summary). Listing the commands imports none of them."""
+"""Name -> summary. The command has the name of its file; listing the commands imports none of them."""
 
 
 class LazyGroup(click.Group):
@@ -56,18 +45,17 @@ class LazyGroup(click.Group):
         """The command of that name, imported now."""
         if cmd_name not in COMMANDS:
             return None
-        module, attribute = COMMANDS[cmd_name][0].split(":")
-        command = getattr(import_module(module), attribute)
+        command = getattr(import_module(f"acmix_nas.cli.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes names and summaries without importing a command."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+            formatter.write_dl([*COMMANDS.items()])
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__, prog_name="acmix")
 @click.pass_context
 def acmix(context: click.Context) -> None:
@@ -86,12 +74,12 @@ def main() -> None:
     """Runs the command line; a mistake of the user's is one message and an exit code."""
     plugins.leave_working_folder()
     sys.excepthook = _say_traceback
-    with kept_open() as output:
+    with kept_open() as lost:
         warn_on_stderr()
         code = _run()
-        for name, error in output.lost.items():
+        for name, error in lost.items():
             say(f"Error: the output is incomplete, {name} cannot be written: {error.strerror}.", err=True)
-    sys.exit(code or bool(output.lost))
+    sys.exit(code or bool(lost))
 
 
 def _run() -> int:

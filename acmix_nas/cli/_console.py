@@ -2,12 +2,13 @@
 
 import sys
 from collections.abc import Iterable
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
 from rich.status import Status
+from rich.table import Table
 from rich.text import Text
 
 from acmix_nas.printable import printable
@@ -24,6 +25,11 @@ def results() -> Console:
 def progress() -> Console:
     """The console of progress, log and warnings."""
     return _Literal(stderr=True)
+
+
+def plain_table(*columns: str, **attributes: Any) -> Table:
+    """A table without lines."""
+    return Table(*columns, box=None, header_style="bold", **attributes)
 
 
 def text_column(template: str) -> TextColumn:

@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TimeRemainingColumn
 
 from acmix_nas.arch import Arch
-from acmix_nas.cli._console import DecodingBar, progress, text_column
+from acmix_nas.cli._console import DecodingBar, plain_table, progress, text_column
+from acmix_nas.cli._say import time_text
 from acmix_nas.executors.callbacks import ExperimentCallbacks
 from acmix_nas.experiments.fidelity import FidelityCallbacks
 from acmix_nas.experiments.monitor import TimeLeft
@@ -27,16 +26,43 @@ ROWS = 5
 """Networks of the front that are shown."""
 
 
-class StudyDisplay(ExperimentCallbacks):
-    """Shows trials, epoch, best, front and the time left. A context: when it is left nothing moves any more.
+class _Display:
+    """A console, and the bar of images that are decoded. A context: when it is left nothing moves any more."""
+
+    def __init__(self, *columns: ProgressColumn, console: Console | None = None, **bar: Any) -> None:
+        self._console = console or progress()
+        self._decoding = DecodingBar(self._console)
+        self._bar = Progress(text_column("{task.description}"), BarColumn(), *columns, console=self._console, **bar)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._decoding.stop()
+        self.finish()
+
+    def finish(self) -> None:
+        """Nothing trains any more."""
+        self._bar.stop()
+
+    def decode(self, done: int, total: int) -> None:
+        """Shows how many images are decoded, and of how many."""
+        self._decoding(done, total)
+
+    def note(self, text: str) -> None:
+        """A line about what is done."""
+        self._console.print(text, soft_wrap=True)
+
+
+class StudyDisplay(_Display, ExperimentCallbacks):
+    """Shows trials, epoch, best, front and the time left.
 
     Args:
         console: Where to show it; stderr by default.
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or progress()
-        self._decoding = DecodingBar(self._console)
+        super().__init__(MofNCompleteColumn(), text_column("{task.fields[note]}"), console=console)
         self._name = ""
         self._measures: Sequence[Metric] = (TOP1, COSTS["macs"])
         self._metric = TOP1
@@ -44,29 +70,9 @@ class StudyDisplay(ExperimentCallbacks):
         self._records: list[TrialRecord] = []
         self._labels: dict[int, str] = {}
         self._left = TimeLeft(0)
-        columns = (
-            text_column("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            text_column("{task.fields[note]}"),
-        )
-        self._bars = Progress(*columns, console=self._console)
-        self._trials = self._bars.add_task("trials", total=None, note="")
-        self._epochs = self._bars.add_task("step", total=None, note="")
+        self._trials = self._bar.add_task("trials", total=None, note="")
+        self._epochs = self._bar.add_task("step", total=None, note="")
         self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=4, transient=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._decoding.stop()
-        self.finish()
-
-    def decode(self, done: int, total: int) -> None:
-        """Shows how many images are decoded, and of how many."""
-        self._decoding(done, total)
 
     def start(self, name: str, measures: Sequence[Metric], total: int, records: Sequence[TrialRecord]) -> None:
         """The trials begin."""
@@ -75,7 +81,7 @@ class StudyDisplay(ExperimentCallbacks):
         self._metric = next(item for item in measures if item.name not in COSTS)
         self._costs = [item for item in measures if item.name in COSTS] or [COSTS["macs"]]
         self._left = TimeLeft(total, len(records))
-        self._bars.update(self._trials, total=total, completed=len(records))
+        self._bar.update(self._trials, total=total, completed=len(records))
         if self._console.is_terminal:
             self._live.start()
 
@@ -86,13 +92,13 @@ class StudyDisplay(ExperimentCallbacks):
     def note(self, text: str) -> None:
         """A line about the study, or about what is done beside the trials."""
         with suppress(OSError):  # a terminal that was closed takes no more; the study goes on to a clean stop
-            self._console.print(text, soft_wrap=True)
+            super().note(text)
 
     def begin(self, number: int, label: str, arch: Arch) -> None:
         """A trial begins, or goes on."""
         self._labels[number] = f"trial {number}: {label}"
         self._left.begin(number)
-        self._bars.reset(self._epochs, total=None, note=self._labels[number])
+        self._bar.reset(self._epochs, total=None, note=self._labels[number])
 
     def step(self, number: int, progress: Training) -> None:
         """A trial did an optimizer step."""
@@ -101,8 +107,8 @@ class StudyDisplay(ExperimentCallbacks):
         last = f", {_score(self._metric, progress)}" if progress.scores else ""
         others = f" (and {len(self._labels) - 1} more)" if len(self._labels) > 1 else ""
         note = label + epoch + last + others
-        self._bars.update(self._epochs, completed=progress.step, total=progress.steps, note=note)
-        self._bars.update(self._trials, note=self._time_left())
+        self._bar.update(self._epochs, completed=progress.step, total=progress.steps, note=note)
+        self._bar.update(self._trials, note=self._time_left())
 
     def pause(self, record: TrialRecord) -> None:
         """A trial reached a rung and waits there."""
@@ -126,62 +132,44 @@ class StudyDisplay(ExperimentCallbacks):
 
     def _time_left(self) -> str:
         seconds = self._left.seconds()
-        if seconds is None:
-            return ""
-        return f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"
+        return "" if seconds is None else f"{time_text(seconds)} left"
 
     def _update(self) -> None:
-        self._bars.update(self._trials, completed=self._left.reached, note=self._time_left())
+        self._bar.update(self._trials, completed=self._left.reached, note=self._time_left())
 
     def _render(self) -> Group:
         best = front(self._records, self._measures)
         metric = self._metric
         title = self._name + (f", best {_score(metric, best[0])} by trial {best[0].number}" if best else "")
         costs = (cost.title for cost in self._costs)
-        table = Table("front", "label", metric.title, *costs, box=None, header_style="bold", title=title)
+        table = plain_table("front", "label", metric.title, *costs, title=title)
         table.title_justify = "left"
         for record in best[:ROWS]:
             amounts = (_amount(record, cost) for cost in self._costs)
             table.add_row(str(record.number), record.label, metric.stored_text(record.score or 0.0), *amounts)
-        return Group(table, self._bars)
+        return Group(table, self._bar)
 
 
-class TrainingDisplay(TrainingCallbacks):
+class TrainingDisplay(_Display, TrainingCallbacks):
     """Shows a training: a bar with the time left on a terminal, a line for each epoch everywhere."""
 
     def __init__(self) -> None:
-        self._console = progress()
-        self._decoding = DecodingBar(self._console)
-        self._metric = TOP1
-        self._bar = Progress(
-            text_column("{task.description}"),
-            BarColumn(),
+        console = progress()
+        super().__init__(
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            console=self._console,
+            console=console,
             transient=True,
-            disable=not self._console.is_terminal,
+            disable=not console.is_terminal,
             speed_estimate_period=MEMORY_S,
         )
+        self._metric = TOP1
         self._steps = self._bar.add_task("steps", total=None, visible=False)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._decoding.stop()
-        self._bar.stop()
-
-    def decode(self, done: int, total: int) -> None:
-        """Shows how many images are decoded, and of how many."""
-        self._decoding(done, total)
 
     def note(self, text: str) -> None:
         """A line about the training."""
         self._decoding.stop()
-        self._console.print(text, soft_wrap=True)
+        super().note(text)
 
     def start(self, metric: Metric) -> None:
         """The network is there, and what it is scored by."""
@@ -200,30 +188,12 @@ class TrainingDisplay(TrainingCallbacks):
         self.note(epoch_line(self._metric, progress))
 
 
-class FidelityDisplay(FidelityCallbacks):
+class FidelityDisplay(_Display, FidelityCallbacks):
     """A bar for the training under way, with the time left."""
 
     def __init__(self) -> None:
-        self._console = progress()
-        self._decoding = DecodingBar(self._console)
-        columns = (text_column("{task.description}"), BarColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=self._console, transient=True)
+        super().__init__(TimeRemainingColumn(), transient=True)
         self._task = self._bar.add_task("training")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._decoding.stop()
-        self._bar.stop()
-
-    def note(self, text: str) -> None:
-        """A line about the images."""
-        self._console.print(text, soft_wrap=True)
-
-    def decode(self, done: int, total: int) -> None:
-        """Shows how many images are decoded, and of how many."""
-        self._decoding(done, total)
 
     def begin(self, number: int, count: int, name: str) -> None:
         """A training begins."""

@@ -64,7 +64,7 @@ def typed(names: Iterable[str]) -> list[str]:
                 words.append(option.opts[0])
             else:
                 for one in value if option.multiple else [value]:
-                    words += [option.opts[0], _text(one)]
+                    words += [option.opts[0], repr(one) if isinstance(one, float) else str(one)]
     if "plugin" in names:  # a study remembers the dotted paths that it was given, and not that they may be imported
         for module in dict.fromkeys(context.meta.get(NAMED, ())):
             words += ["--plugin", module] if module not in words else []
@@ -77,8 +77,3 @@ def storage_words() -> list[str]:
 
     words = typed(("storage",))
     return words if all(without_password(word) == word for word in words) else []
-
-
-def _text(value: Any) -> str:
-    """A value as its option reads it."""
-    return repr(value) if isinstance(value, float) else str(value)

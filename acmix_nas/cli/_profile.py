@@ -13,12 +13,11 @@ from acmix_nas.cli._say import say
 from acmix_nas.experiments.latency import LatencyOptions, run
 from acmix_nas.experiments.profile import ProfileCallbacks
 from acmix_nas.report import escape
-from acmix_nas.report import table as tables
-from acmix_nas.report.latex import as_latex
 from acmix_nas.report.profile.breakdown import where_table
 from acmix_nas.report.profile.stages import paper_table
 from acmix_nas.report.profile.table import Shown, columns_of, main_table
-from acmix_nas.report.table import Table
+from acmix_nas.report.table import Table, as_rich
+from acmix_nas.report.view import FORMS
 
 
 class ProfileDisplay(ProfileCallbacks):
@@ -77,7 +76,11 @@ def print_result(result: Mapping[str, Any], form_at: str | None) -> None:
         say(_rendered(main_table(result, screen), form_at))
     for lines in result.get("where", ()):
         table = paper_table(lines) if lines["by"] == "paper" else where_table(lines, result["env"]["mode"])
-        _print_one(table, form_at)
+        say()
+        if form_at == "rich":
+            _console.results().print(as_rich(table))
+        else:
+            say(_rendered(table, form_at))
 
 
 def _print_rich(result: Mapping[str, Any], shown: Sequence[Shown]) -> None:
@@ -86,7 +89,7 @@ def _print_rich(result: Mapping[str, Any], shown: Sequence[Shown]) -> None:
     unbounded = console.options.update(max_width=10_000)
     screen = [each for each in shown if each.screen is not None]
     while True:
-        rich = tables.as_rich(replace(main_table(result, screen), title="", notes=()))
+        rich = as_rich(replace(main_table(result, screen), title="", notes=()))
         spare = max((each for each in screen if each.screen), key=lambda each: each.screen or 0, default=None)
         if spare is None or console.measure(rich, options=unbounded).maximum <= console.width:
             break
@@ -96,19 +99,9 @@ def _print_rich(result: Mapping[str, Any], shown: Sequence[Shown]) -> None:
     if left_out:
         note = f"No room here for: {', '.join(reversed(left_out))}; --format csv and --json have them."
         table = replace(table, notes=(*table.notes, note))
-    console.print(tables.as_rich(table))
-
-
-def _print_one(table: Table, form_at: str) -> None:
-    say()
-    if form_at == "rich":
-        _console.results().print(tables.as_rich(table))
-    else:
-        say(_rendered(table, form_at))
+    console.print(as_rich(table))
 
 
 def _rendered(table: Table, form_at: str) -> str:
-    if form_at == "markdown":
-        return f"{escape.markdown(table.title)}\n\n{tables.as_markdown(table)}"
-    render = {"plain": tables.as_text, "latex": as_latex, "csv": tables.as_csv}[form_at]
-    return render(table).rstrip("\n")
+    title = f"{escape.markdown(table.title)}\n\n" if form_at == "markdown" else ""
+    return title + FORMS[form_at](table).rstrip("\n")

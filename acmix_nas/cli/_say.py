@@ -28,6 +28,11 @@ def say_marked(mark: str, text: str, *, color: str) -> None:
     click.echo(click.style(mark, fg=color) + printable(text))
 
 
+def time_text(seconds: float) -> str:
+    """A time that is estimated."""
+    return f"about {seconds / 60:.0f} min" if seconds > 90 else f"about {seconds:.0f} s"
+
+
 def warn_on_stderr() -> None:
     """Lets warnings of Python, and those of the log that no file takes, go to stderr as Python does, but printable."""
     handler = logging.StreamHandler()

@@ -9,7 +9,6 @@ import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 log = logging.getLogger(__name__)
@@ -21,28 +20,20 @@ PLAIN = {"±": "+-", "\N{MINUS SIGN}": "-", "×": "x", "·": "*", "…": "...", 
 ERRORS = "acmix.plain"
 
 
-@dataclass(slots=True)
-class Output:
-    """What became of the output.
-
-    Attributes:
-        lost: Name of a stream -> why something that was printed there is nowhere, beside that nobody reads it.
-    """
-
-    lost: dict[str, OSError] = field(default_factory=dict)
-
-
 @contextmanager
-def kept_open() -> Iterator[Output]:
+def kept_open() -> Iterator[dict[str, OSError]]:
     """Lets a command print to streams that are closed, full, or have another encoding, and go on.
 
     What nobody reads any more is dropped, and the log says so. A character that the encoding lacks is shown plainly.
+
+    Yields:
+        Name of a stream -> why something that was printed there is nowhere, beside that nobody reads it.
     """
     _open_the_closed()
-    output, before = Output(), (sys.stdout, sys.stderr)
-    sys.stdout, sys.stderr = _forgiving(sys.stdout, "stdout", output), _forgiving(sys.stderr, "stderr", output)
+    lost, before = dict[str, OSError](), (sys.stdout, sys.stderr)
+    sys.stdout, sys.stderr = _forgiving(sys.stdout, "stdout", lost), _forgiving(sys.stderr, "stderr", lost)
     try:
-        yield output
+        yield lost
     finally:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):  # closed by the last print
@@ -62,11 +53,11 @@ def _open_the_closed() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 (the stream stays)
 
 
-def _forgiving(stream: TextIO, name: str, output: Output) -> TextIO:
+def _forgiving(stream: TextIO, name: str, lost: dict[str, OSError]) -> TextIO:
     """The stream on the same file; one without a file, as a test's, stays as it is."""
     try:
         stream.flush()
-        raw = _Raw(stream.fileno(), name, output)
+        raw = _Raw(stream.fileno(), name, lost)
     except (OSError, ValueError, AttributeError):
         return stream
     return io.TextIOWrapper(
@@ -80,10 +71,10 @@ def _forgiving(stream: TextIO, name: str, output: Output) -> TextIO:
 class _Raw(io.FileIO):
     """A file that swallows what it cannot take."""
 
-    def __init__(self, number: int, name: str, output: Output) -> None:
+    def __init__(self, number: int, name: str, lost: dict[str, OSError]) -> None:
         super().__init__(number, "wb", closefd=False)
         self._shown = name
-        self._output = output
+        self._lost = lost
         self._is_gone = False
 
     def write(self, data: Any, /) -> int:
@@ -104,7 +95,7 @@ class _Raw(io.FileIO):
             self._is_gone = True
             log.info("nobody reads %s any more (%s): output to it is dropped", self._shown, error.strerror)
         else:
-            self._output.lost.setdefault(self._shown, error)
+            self._lost.setdefault(self._shown, error)
 
 
 def _plain(error: UnicodeError) -> tuple[str | bytes, int]:

@@ -5,10 +5,11 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from acmix_nas.cli import _options
 from acmix_nas.cli._next_command import command, out_words, path_word, storage_words, study_words
 from acmix_nas.cli._say import say
 
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 
 FAILED_TRIALS = 3
 INTERRUPTED = 130
-Command = TypeVar("Command", bound=Callable[..., Any])
+Command = Callable[..., Any]
 
-_VIEW_OPTIONS = [
+_view_options = _options.together(
     click.option(
         "--columns",
         metavar="A,B,C",
@@ -38,20 +39,21 @@ _VIEW_OPTIONS = [
         type=click.Choice(["rich", "plain", "markdown", "latex", "html", "csv", "json"]),
         help="Format of the table on stdout.  [default: rich on a terminal, plain in a pipe]",
     ),
-]
+)
 
 
 def view_options(command: Command) -> Command:
-    """Options of how a table is shown; the command gets them as `view`, fields of `acmix_nas.report.View`."""
+    """Options of how a table is shown; the command gets them as `view`."""
 
+    @_view_options
     @wraps(command)
     def wrapped(*args: Any, columns: str | None, compare: str | None, form_at: str | None, **values: Any) -> Any:
-        keys = tuple(key.strip() for key in columns.split(",") if key.strip()) if columns else ()
-        return command(*args, view={"columns": keys, "compare": compare, "form": form_at}, **values)
+        from acmix_nas.report import View
 
-    for option in reversed(_VIEW_OPTIONS):
-        wrapped = option(wrapped)
-    return wrapped  # type: ignore[return-value]
+        keys = tuple(key.strip() for key in columns.split(",") if key.strip()) if columns else ()
+        return command(*args, view=View(columns=keys, compare=compare, form=form_at), **values)
+
+    return wrapped
 
 
 def exit_code(result: "StudyResult") -> int:

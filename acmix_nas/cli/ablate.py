@@ -1,13 +1,15 @@
 """`acmix ablate`: a table of networks, each row trained with paired seeds."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from acmix_nas.cli import _options
 from acmix_nas.cli._next_command import path_word, typed
-from acmix_nas.cli._options import kept_command_line, plugin_option, study_options
 from acmix_nas.cli._study import print_study, view_options
+
+if TYPE_CHECKING:
+    from acmix_nas.report import View
 
 
 @click.command()
@@ -36,9 +38,9 @@ from acmix_nas.cli._study import print_study, view_options
     help="Reuse cells that this study trained with the same network, data, budget, seeds and versions. Repeatable.",
 )
 @view_options
-@plugin_option
-@study_options
-def ablate(view: Mapping[str, Any], as_json: bool, **options: Any) -> int:
+@_options.plugin
+@_options.study
+def ablate(view: "View", as_json: bool, **options: Any) -> int:
     """Train the rows of an ablation table with the same seeds and render the table.
 
     NAME is a table of the package: combine, conv_on, heads, kernel, neighbours, path, placement, shift or window. FILE
@@ -54,15 +56,13 @@ def ablate(view: Mapping[str, Any], as_json: bool, **options: Any) -> int:
     """
     from acmix_nas.cli._display import StudyDisplay
     from acmix_nas.experiments.ablation import AblationOptions, run
-    from acmix_nas.report import View
 
-    shown = View(**view)
-    asked = AblationOptions(command=kept_command_line(), columns=shown.columns, compare=shown.compare, **options)
+    asked = AblationOptions(command=_options.kept_command_line(), columns=view.columns, compare=view.compare, **options)
     with StudyDisplay() as display:
         result = run(asked, display)
     return print_study(
         result,
-        shown,
+        view,
         again=["ablate", path_word(asked.table), *typed(("base", "host"))],
         places=typed(("device", "plugin", "reuse", "columns", "compare", "form_at")),
         more=["--seeds", str(2 * result.study.asked["seeds"])],

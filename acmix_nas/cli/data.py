@@ -1,6 +1,7 @@
 """`acmix data`: what a source of images has, and proxy subsets of it."""
 
 import json
+from collections import Counter
 from dataclasses import asdict
 from math import prod
 from pathlib import Path
@@ -8,17 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from acmix_nas.cli._options import (
-    command_line,
-    data_option,
-    device_option,
-    json_option,
-    name_modules,
-    out_option,
-    plugin_option,
-    space_option,
-)
-from acmix_nas.cli._parse import parse_size
+from acmix_nas.cli import _options
 from acmix_nas.cli._say import say
 from acmix_nas.sizes import pair, size_text
 
@@ -40,16 +31,10 @@ def data() -> None:
 
 
 @data.command()
-@click.argument("source", required=False, metavar="[SOURCE]", envvar="ACMIX_DATA", callback=name_modules)
-@click.option(
-    "--sample",
-    type=click.IntRange(min=1),
-    default=2000,
-    show_default=True,
-    help="Number of images to decode, drawn from all splits.",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draw.")
-@json_option
+@click.argument("source", required=False, metavar="[SOURCE]", envvar="ACMIX_DATA", callback=_options.name_modules)
+@_options.count("--sample", "Number of images to decode, drawn from all splits.", default=2000)
+@_options.seed("Seed of the draw.", default=0)
+@_options.json
 def describe(source: str | None, sample: int, seed: int, as_json: bool) -> None:
     """Show classes, images of each split, sizes, formats and broken files of SOURCE.
 
@@ -78,47 +63,29 @@ def describe(source: str | None, sample: int, seed: int, as_json: bool) -> None:
 
 
 @data.command()
-@click.option(
-    "--data",
-    "source",
-    metavar="SOURCE",
-    envvar="ACMIX_DATA",
-    callback=name_modules,
-    help="Source of the images, as for `acmix data describe`. Environment: ACMIX_DATA.",
-)
+@_options.source("Source of the images, as for `acmix data describe`.", "source")
 @click.option(
     "--classes",
     metavar="N|NAME|FILE",
     help="Number of classes to draw, or imagenet-100, imagenette or imagewoof, or a file with one class name per "
     "line. [default: all]",
 )
-@click.option(
-    "--images-per-class", type=click.IntRange(min=1), help="Number of training images of each class.  [default: all]"
-)
-@click.option(
+@_options.count("--images-per-class", "Number of training images of each class.  [default: all]")
+@_options.count(
     "--search-images",
-    type=click.IntRange(min=1),
-    help="Number of images to hold out of the training images for the search.  [default: a sixth, 5,000 at most]",
+    "Number of images to hold out of the training images for the search.  [default: a sixth, 5,000 at most]",
 )
-@click.option(
-    "--size",
-    callback=parse_size,
-    default="144",
-    show_default=True,
-    metavar="H[xW]",
-    help="Height and width of the images in pixels.",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draws.")
+@_options.size("Height and width of the images in pixels.", "--size", default="144")
+@_options.seed("Seed of the draws.", default=0)
 @click.option(
     "--allow-broken",
     type=click.FloatRange(0, 1),
     default=0.01,
-    show_default=True,
     metavar="SHARE",
     help="Share of the images that may be broken.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the store.")
-@json_option
+@_options.json
 def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, **asked: Any) -> None:
     """Decode a subset once into a store, which --data reads without decoding.
 
@@ -141,7 +108,9 @@ def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, **
         console.print(f"Note: {note}.", soft_wrap=True)
     try:
         with DecodingBar(console) as on_image:
-            index = write_store(plan, out, command=command_line(), allow_broken=allow_broken, progress=on_image)
+            index = write_store(
+                plan, out, command=_options.command_line(), allow_broken=allow_broken, progress=on_image
+            )
     except KeyboardInterrupt:
         console.print("interrupted; the same command continues after the last complete chunk.")
         raise
@@ -152,33 +121,19 @@ def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, **
 
 
 @data.command()
-@space_option
-@data_option
-@click.option(
-    "--archs",
-    type=click.IntRange(min=4),
-    default=16,
-    show_default=True,
-    help="Number of networks to draw and train twice.",
-)
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draws and of all trainings."
-)
-@click.option("--proxy", help="Proxy of the space.  [default: gpu or cpu, by device]")
-@click.option("--epochs", type=click.IntRange(min=1), help="Epochs of the cheap training.  [default: the proxy's]")
-@click.option(
-    "--proxy-images", type=click.IntRange(min=1), help="Images of the cheap training.  [default: the proxy's]"
-)
-@click.option(
-    "--epochs-large",
-    type=click.IntRange(min=1),
-    help="Epochs of the large training.  [default: three times those of the cheap one]",
-)
-@click.option("--images-large", type=click.IntRange(min=1), help="Images of the large training.  [default: the same]")
-@out_option
-@device_option
-@plugin_option
-@json_option
+@_options.space
+@_options.data
+@click.option("--archs", type=click.IntRange(min=4), default=16, help="Number of networks to draw and train twice.")
+@_options.seed("Seed of the draws and of all trainings.", default=0)
+@_options.proxy
+@_options.count("--epochs", "Epochs of the cheap training.  [default: the proxy's]")
+@_options.count("--proxy-images", "Images of the cheap training.  [default: the proxy's]")
+@_options.count("--epochs-large", "Epochs of the large training.  [default: three times those of the cheap one]")
+@_options.count("--images-large", "Images of the large training.  [default: the same]")
+@_options.out
+@_options.device
+@_options.plugin
+@_options.json
 def fidelity(as_json: bool, **options: Any) -> None:
     """Measure how well a proxy ranks the networks of a space.
 
@@ -200,22 +155,20 @@ def fidelity(as_json: bool, **options: Any) -> None:
     if as_json:
         say(json.dumps({"folder": str(folder), **asdict(found)}))
     else:
-        _print_fidelity(found, str(found.space["name"]), folder)
+        _print_fidelity(found, folder)
 
 
 def _print_description(found: "Description") -> None:
-    from rich.table import Table
-
-    from acmix_nas.cli._console import results
+    from acmix_nas.cli._console import plain_table, results
 
     lines = [f"{found.name}: {found.kind}, {len(found.classes)} classes, fingerprint {found.fingerprint}"]
     shown = ", ".join(found.classes[:10])
     lines.append(f"classes: {shown}{', ...' if len(found.classes) > 10 else ''}")
-    table = Table("split", "images", "classes", "least", "median", "most of a class", box=None, header_style="bold")
+    table = plain_table("split", "images", "classes", "least", "median", "most of a class")
     for name, counts in found.splits.items():
         numbers = (counts.images, counts.classes, counts.least, counts.median, counts.most)
         table.add_row(name, *(f"{number:,g}" if isinstance(number, float) else f"{number:,}" for number in numbers))
-    _say([*lines, *(f"note: {note}" for note in found.notes)])
+    say("\n".join([*lines, *(f"note: {note}" for note in found.notes)]))
     results().print(table)
     rows = {"formats": found.formats, "modes": found.modes, "unusual": found.traits}
     below = [f"not read: {_counts(found.passed_over)}"] if found.passed_over else []
@@ -228,7 +181,7 @@ def _print_description(found: "Description") -> None:
     below += [f"    {file}: {reason}" for file, reason in found.broken[:20]]
     if len(found.broken) > 20:
         below.append(f"    ... --json lists all {len(found.broken)}")
-    _say(below)
+    say("\n".join(below))
 
 
 def _print_store(out: Path, index: "Index") -> None:
@@ -236,19 +189,11 @@ def _print_store(out: Path, index: "Index") -> None:
     size = sum(index.images.values()) * 3 * prod(pair(index.size))
     of = f"images of {size_text(index.size)} px, {size / 1e6:,.1f} MB"
     lines = [f"{out}: {len(index.classes)} classes, {images} {of}"]
-    traits: dict[str, int] = {}
-    for counts in index.traits.values():
-        for name, count in counts.items():
-            traits[name] = traits.get(name, 0) + count
-    if traits:
+    if traits := sum((Counter(counts) for counts in index.traits.values()), Counter()):
         lines.append(f"converted to upright 8-bit RGB: {_counts(traits)}")
     if index.broken:
         lines.append(f"left out because they cannot be decoded: {len(index.broken)}; index.json names them. The first:")
         lines += [f"  {file}: {reason}" for file, reason in index.broken[:5]]
-    _say(lines)
-
-
-def _say(lines: list[str]) -> None:
     say("\n".join(lines))
 
 
@@ -256,17 +201,15 @@ def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts.items())
 
 
-def _print_fidelity(found: "Fidelity", space: str, folder: Path) -> None:
-    from rich.table import Table
-
-    from acmix_nas.cli._console import results
+def _print_fidelity(found: "Fidelity", folder: Path) -> None:
+    from acmix_nas.cli._console import plain_table, results
 
     cheap, large = found.cheap, found.large
     say(
-        f"{space}, proxy {found.proxy['name']}: {found.archs} networks at {cheap['epochs']} epochs of "
+        f"{found.space['name']}, proxy {found.proxy['name']}: {found.archs} networks at {cheap['epochs']} epochs of "
         f"{cheap['images']:,} images against {large['epochs']} of {large['images']:,}, search split, seed {found.seed}"
     )
-    table = Table("order by", "Spearman [95 %]", "Kendall [95 %]", box=None, header_style="bold")
+    table = plain_table("order by", "Spearman [95 %]", "Kendall [95 %]")
     for name, agreement in found.agreements.items():
         cells = [
             f"{part.value:+.2f} [{part.low:+.2f}, {part.high:+.2f}]" for part in (agreement.spearman, agreement.kendall)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from acmix_nas.cli._options import json_option, out_option
+from acmix_nas.cli import _options
 from acmix_nas.cli._say import say, say_marked
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@out_option
-@json_option
+@_options.out
+@_options.json
 @click.pass_context
 def doctor(context: click.Context, out: Path, as_json: bool) -> None:
     """Show versions, devices and disk, and check that they work. Exit code 1 means that something needed does not.

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acmix_nas import registry
-from acmix_nas.cli._options import RenamingCommand, json_option, plugin_option, reports_option
-from acmix_nas.cli._parse import parse_size
+from acmix_nas.cli import _options
 from acmix_nas.cli._say import say
 
 if TYPE_CHECKING:
     from acmix_nas.experiments.export import ExportResult
 
 
-@click.command(cls=RenamingCommand, renamed={"--size": "--shapes"})
+@click.command(cls=_options.RenamingCommand, renamed={"--size": "--shapes"})
 @click.argument("arch")
 @click.option(
     "--format",
@@ -32,35 +31,27 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--weights",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=_options.STORED_FILE,
     help="Checkpoint with our parameter names or the published ones: .safetensors, or a state dict from torch.save. "
     "Default: random weights.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of random weights.")
-@click.option(
-    "--num-classes", type=click.IntRange(min=0), default=1000, show_default=True, help="Number of classes of the head."
-)
-@click.option(
-    "--in-chans", type=click.IntRange(min=1), default=3, show_default=True, help="Number of channels of an image."
-)
-@click.option(
-    "--input-size",
-    callback=parse_size,
-    metavar="H[xW]",
-    help="Height and width in pixels that the network is built for, the size that it was trained at.  [default: 224]",
+@_options.seed("Seed of random weights.", default=0)
+@click.option("--num-classes", type=click.IntRange(min=0), default=1000, help="Number of classes of the head.")
+@_options.count("--in-chans", "Number of channels of an image.", default=3)
+@_options.size(
+    "Height and width in pixels that the network is built for, the size that it was trained at.  [default: 224]"
 )
 @click.option(
     "--shapes",
     type=click.Choice(["dynamic", "fixed"]),
     default="dynamic",
-    show_default=True,
     help="dynamic: the file takes images of any size, if the network allows it. fixed: only images of --input-size.",
 )
 @click.option("--features-only", is_flag=True, help="Output the maps of all stages instead of the logits.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file or folder at --out.")
-@reports_option
-@plugin_option
-@json_option
+@_options.reports
+@_options.plugin
+@_options.json
 def export(as_json: bool, **options: Any) -> None:
     """Write the network ARCH to --out in another format and compare the file with the network.
 

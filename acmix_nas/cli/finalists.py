@@ -5,16 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from acmix_nas.cli import _options
 from acmix_nas.cli._next_command import PLACES, command, storage_words, study_words, typed
-from acmix_nas.cli._options import (
-    check_hidden,
-    device_option,
-    json_option,
-    moved_data_option,
-    out_option,
-    plugin_option,
-    worker_options,
-)
 from acmix_nas.cli._say import say
 from acmix_nas.cli._study import exit_code
 
@@ -24,20 +16,18 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("study", metavar="STUDY")
-@click.option(
-    "--top", type=click.IntRange(min=1), help="Number of networks from the front.  [default: 5, or as before]"
-)
+@_options.count("--top", "Number of networks from the front.  [default: 5, or as before]")
 @click.option(
     "--seeds",
     type=click.IntRange(1, 1000),
     help="Total number of fresh seeds of each network.  [default: 5, or as before]",
 )
-@moved_data_option
-@worker_options
-@out_option
-@device_option
-@plugin_option
-@json_option
+@_options.moved_data
+@_options.workers
+@_options.out
+@_options.device
+@_options.plugin
+@_options.json
 def finalists(as_json: bool, **options: Any) -> int:
     """Train the best networks of a search again, with fresh seeds, and score them on the report split.
 
@@ -51,7 +41,7 @@ def finalists(as_json: bool, **options: Any) -> int:
       acmix finalists swin_t-001
       acmix finalists swin_t-001 --top 3 --seeds 10
     """
-    check_hidden(options["executor"], options["storage"])
+    _options.check_hidden(options["executor"], options["storage"])
     from acmix_nas.cli._display import StudyDisplay
     from acmix_nas.experiments.finalists import FinalistsOptions, run
     from acmix_nas.report.table import as_text

@@ -1,43 +1,22 @@
 """`acmix latency`: a latency table of a space on this machine."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from acmix_nas.cli._options import execution_options, json_option, plugin_option, space_option
-from acmix_nas.cli._parse import parse_size
+from acmix_nas.cli import _options
 
 
 @click.command()
-@space_option
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE", help="File to write."
-)
-@click.option(
-    "--form",
-    type=click.Choice(["paper", "train", "merged"]),
-    default="train",
-    show_default=True,
-    help="paper: the named implementation, step by step; train: the fast form that a network uses by default; "
-    "merged: folded for deployment.",
-)
-@click.option(
-    "--batch-size", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Images in a batch."
-)
-@click.option(
-    "--input-size",
-    callback=parse_size,
-    metavar="H[xW]",
-    help="Height and width of an image in pixels.  [default: the space's own]",
-)
-@execution_options
-@click.option(
-    "--features-only", is_flag=True, help="Output the maps of the stages, as for detection, without the head."
-)
+@_options.space
+@click.option("--out", type=_options.FILE, required=True, metavar="FILE", help="File to write.")
+@_options.form(default="train")
+@_options.count("--batch-size", "Images in a batch.", default=1, metavar="N")
+@_options.size("Height and width of an image in pixels.  [default: the space's own]")
+@_options.execution
 @click.option("--flush-l2", is_flag=True, help="Clear the GPU's L2 cache before every run.")
-@plugin_option
-@json_option
+@_options.plugin
+@_options.json
 def latency(as_json: bool, **options: Any) -> None:
     """Measure every block of a space once and write a table that predicts the latency of all its networks.
 

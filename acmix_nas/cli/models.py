@@ -4,12 +4,12 @@ import json
 
 import click
 
-from acmix_nas.cli._options import json_option
+from acmix_nas.cli import _options
 from acmix_nas.cli._say import say
 
 
 @click.command()
-@json_option
+@_options.json
 def models(as_json: bool) -> None:
     """List the models that timm can create, with parameters and multiply-adds at 224 x 224.
 
@@ -18,9 +18,7 @@ def models(as_json: bool) -> None:
       acmix models
       acmix models --json
     """
-    from rich.table import Table
-
-    from acmix_nas.cli._console import results
+    from acmix_nas.cli._console import plain_table, results
     from acmix_nas.cost import count
     from acmix_nas.models import model_names, named_model
 
@@ -33,7 +31,7 @@ def models(as_json: bool) -> None:
         ]
         say(json.dumps(fields))
         return
-    table = Table("model", "host", "params (M)", "MACs (G)", "summary", box=None, header_style="bold")
+    table = plain_table("model", "host", "params (M)", "MACs (G)", "summary")
     for name, host, cost, summary in rows:
         table.add_row(name, host, f"{cost.params / 1e6:.2f}", f"{cost.macs / 1e9:.2f}", summary)
     results().print(table)

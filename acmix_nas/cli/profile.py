@@ -7,10 +7,36 @@ from typing import Any
 import click
 
 from acmix_nas.arch import CONV_IMPL
-from acmix_nas.cli._options import execution_options, json_option, plugin_option, reports_option
-from acmix_nas.cli._parse import FORMATS, parse_batch_sizes, parse_plot, parse_size
+from acmix_nas.cli import _options
 from acmix_nas.cli._say import say, say_renamed
 from acmix_nas.errors import UsageError
+
+PICTURES = (".svg", ".png", ".pdf")
+
+
+def parse_batch_sizes(context: click.Context, parameter: click.Parameter, text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between."""
+    try:
+        sizes = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        sizes = ()
+    if not sizes or min(sizes) < 1:
+        raise click.BadParameter(
+            f"batch sizes are whole numbers from 1 up, separated by commas, e.g. 1,8,32; not {text!r}."
+        )
+    return sizes
+
+
+def parse_plot(context: click.Context, parameter: click.Parameter, text: str | None) -> Path | None:
+    """The path of a picture that can be written."""
+    if text is None:
+        return None
+    path = Path(text)
+    if path.suffix.lower() not in PICTURES:
+        raise click.BadParameter(f"a picture's name ends in {', '.join(PICTURES)}; {text!r} does not.")
+    if not path.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {str(path.parent)!r} to write {path.name} in.")
+    return path
 
 
 @click.command()
@@ -24,31 +50,17 @@ from acmix_nas.errors import UsageError
     help="Implementation of ACmix's convolution path. Give several, or all, to compare them. Default: the network's "
     "own.",
 )
-@click.option(
-    "--form",
-    type=click.Choice(["paper", "train", "merged"]),
-    help="paper: the named implementation, step by step; train: the fast form that a network uses by default; "
-    "merged: folded for deployment.  [default: paper with --impl or --ablation, else train]",
-)
+@_options.form("  [default: paper with --impl or --ablation, else train]")
 @click.option(
     "--batch-size",
     "batch_sizes",
     default="1",
-    show_default=True,
     callback=parse_batch_sizes,
     metavar="N[,N...]",
     help="Images in a batch; halved until the batch fits into memory.",
 )
-@click.option(
-    "--input-size",
-    callback=parse_size,
-    metavar="H[xW]",
-    help="Height and width of an image in pixels.  [default: 224, or the ablation's own]",
-)
-@execution_options
-@click.option(
-    "--features-only", is_flag=True, help="Output the maps of the stages, as for detection, without the head."
-)
+@_options.size("Height and width of an image in pixels.  [default: 224, or the ablation's own]")
+@_options.execution
 @click.option(
     "--train", is_flag=True, help="Time forward and backward instead of inference, without an optimizer step."
 )
@@ -61,20 +73,18 @@ from acmix_nas.errors import UsageError
     "--spread",
     type=click.FloatRange(0, 1, min_open=True),
     default=0.05,
-    show_default=True,
     help="Repeat until the interquartile range is below this share of the median.",
 )
 @click.option(
     "--time-limit",
     "limit_s",
-    type=click.FloatRange(0, min_open=True),
+    type=_options.POSITIVE,
     default=10.0,
-    show_default=True,
     metavar="SECONDS",
     help="Stop repeating after about this long for each row.",
 )
-@click.option("--memory/--no-memory", default=True, show_default=True, help="Measure peak memory.")
-@click.option("--counters/--no-counters", default=True, show_default=True, help="Also count with fvcore and torch.")
+@click.option("--memory/--no-memory", default=True, help="Measure peak memory.")
+@click.option("--counters/--no-counters", default=True, help="Also count with fvcore and torch.")
 @click.option(
     "--by",
     type=click.Choice(["module", "stage", "op", "paper"]),
@@ -84,23 +94,26 @@ from acmix_nas.errors import UsageError
 @click.option(
     "--format",
     "form_at",
-    type=click.Choice(FORMATS),
+    type=click.Choice(["rich", "plain", "markdown", "latex", "csv"]),
     help="Format of the tables on stdout.  [default: rich on a terminal, plain in a pipe]",
 )
 @click.option(
     "--latency-table",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=_options.FILE,
     metavar="FILE",
     help="Also show the latency that this table predicts.",
 )
 @click.option("--space", hidden=True)
-@click.option("--build-table", type=click.Path(dir_okay=False, path_type=Path), hidden=True)
+@click.option("--build-table", type=_options.FILE, hidden=True)
 @click.option(
-    "--plot", callback=parse_plot, metavar="FILE", help="Also draw the latencies as a bar chart: .svg, .png or .pdf."
+    "--plot",
+    callback=parse_plot,
+    metavar="FILE",
+    help="Also draw the latencies as a bar chart: .svg, .png or .pdf.",
 )
-@reports_option
-@plugin_option
-@json_option
+@_options.reports
+@_options.plugin
+@_options.json
 def profile(form_at: str | None, as_json: bool, space: str | None, build_table: Path | None, **options: Any) -> None:
     """Count and time MODELs: timm names, ours or timm's own, a study's best.yaml, or STUDY:TRIAL.
 

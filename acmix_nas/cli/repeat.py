@@ -5,30 +5,23 @@ from typing import Any
 
 import click
 
-from acmix_nas.cli._options import (
-    RenamingCommand,
-    json_option,
-    moved_data_option,
-    plugin_option,
-    reports_option,
-    storage_option,
-)
+from acmix_nas.cli import _options
 from acmix_nas.cli._say import say, say_renamed
 
 
-@click.command(cls=RenamingCommand, renamed={"--out": "--reports"})
+@click.command(cls=_options.RenamingCommand, renamed={"--out": "--reports"})
 @click.argument("trial", metavar="STUDY:TRIAL")
 @click.argument("number", required=False, type=click.IntRange(min=0), metavar="")
-@moved_data_option
+@_options.moved_data
 @click.option(
     "--device",
     type=click.Choice(["cpu", "cuda"]),
     help="Device to train on.  [default: the kind of device in the record]",
 )
-@reports_option
-@storage_option
-@plugin_option
-@json_option
+@_options.reports
+@_options.storage
+@_options.plugin
+@_options.json
 def repeat(trial: str, number: int | None, as_json: bool, **options: Any) -> int:
     """Train a stored trial again with its seeds and compare the scores.
 

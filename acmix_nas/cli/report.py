@@ -2,15 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from acmix_nas.cli._options import json_option, out_option, storage_option
+from acmix_nas.cli import _options
 from acmix_nas.cli._say import say
 from acmix_nas.cli._study import print_table, study_facts, view_options
 from acmix_nas.errors import DiskError
 from acmix_nas.study.folder import find_folder
+
+if TYPE_CHECKING:
+    from acmix_nas.report import View
 
 
 def parse_formats(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...]:
@@ -32,12 +35,12 @@ def parse_formats(context: click.Context, parameter: click.Parameter, text: str 
     help="Also write figures for a paper to figures/, in these formats.",
 )
 @click.option("--open", "opens", is_flag=True, help="Open report.html in the browser.")
-@out_option
-@storage_option
-@json_option
+@_options.out
+@_options.storage
+@_options.json
 def report(
     studies: tuple[str, ...],
-    view: dict[str, Any],
+    view: "View",
     figures: tuple[str, ...],
     opens: bool,
     out: Path,
@@ -61,34 +64,34 @@ def report(
       acmix report combine-001 --figures pdf
       acmix report swin_t-001 --json | jq .front
     """
-    from acmix_nas.report import View, render, render_together
+    from acmix_nas.report import render, render_together
     from acmix_nas.report.fresh import stored_finals
     from acmix_nas.report.table import as_text
     from acmix_nas.study.study import load
 
     named = {} if storage is None else {"storage": storage}
-    shown, folders = View(**view), [find_folder(study, out) for study in studies]
+    folders = [find_folder(study, out) for study in studies]
     files, unwritten = [], None
     if len(folders) == 1:
         folder = folders[0]
         header, records = load(folder, **named)
         fresh = stored_finals(folder, header)
         try:
-            files = render(folder, header, records, shown, figures=figures or None)
+            files = render(folder, header, records, view, figures=figures or None)
         except DiskError as error:  # what is only looked at needs no room, and no right to write
             unwritten = error
     else:
         loaded, fresh = [load(each, **named) for each in folders], None
-        folder, header, records = render_together(out, loaded, shown, figures=figures or None)
+        folder, header, records = render_together(out, loaded, view, figures=figures or None)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
     if as_json:
-        facts = study_facts(header, records, folder, files, shown)
+        facts = study_facts(header, records, folder, files, view)
         facts |= {"header": facts["study"], "records": facts["trials"]}  # as they were called in 0.1
         say(json.dumps(facts, allow_nan=False))
     else:
-        print_table(header, records, shown)
+        print_table(header, records, view)
         say(f"\n{as_text(fresh.table)}" if fresh else "", nl=fresh is not None)
-        say("\n" + "\n".join(str(file) for file in files), err=shown.form is not None)
+        say("\n" + "\n".join(str(file) for file in files), err=view.form is not None)
     if unwritten is not None:
         if not as_json or figures:
             raise unwritten

@@ -1,26 +1,14 @@
 """`acmix search`: a study over a space, from the first trial to its report."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
+from acmix_nas.cli import _options
 from acmix_nas.cli._next_command import PLACES, path_word, storage_words, typed
-from acmix_nas.cli._options import (
-    check_hidden,
-    kept_command_line,
-    name_modules,
-    plugin_option,
-    space_option,
-    study_options,
-    worker_options,
-)
-from acmix_nas.cli._parse import ChoiceOrPath, parse_amount
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-_GOALS = [
+_goal_options = _options.together(
     click.option(
         "--objectives",
         metavar="LIST",
@@ -28,27 +16,33 @@ _GOALS = [
         "[default: top1 and the space's cost]",
     ),
     click.option(
-        "--max-macs", callback=parse_amount, metavar="N", help="Train no network with more multiply-adds, e.g. 5G."
+        "--max-macs",
+        callback=_options.parse_amount,
+        metavar="N",
+        help="Train no network with more multiply-adds, e.g. 5G.",
     ),
     click.option(
-        "--max-params", callback=parse_amount, metavar="N", help="Train no network with more parameters, e.g. 30M."
+        "--max-params",
+        callback=_options.parse_amount,
+        metavar="N",
+        help="Train no network with more parameters, e.g. 30M.",
     ),
     click.option(
         "--max-latency-ms",
-        callback=parse_amount,
+        callback=_options.parse_amount,
         metavar="MS",
         help="Train no network that is slower by --latency-table.",
     ),
     click.option(
         "--latency-table",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=_options.STORED_FILE,
         metavar="FILE",
         help="Latencies of the space's blocks, measured with `acmix latency --space SPACE --out FILE`.",
     ),
     click.option(
         "--sampler",
-        type=ChoiceOrPath(["hamming-gp", "random", "tpe", "nsga2"]),
-        callback=name_modules,
+        type=_options.ChoiceOrPath(["hamming-gp", "random", "tpe", "nsga2"]),
+        callback=_options.name_modules,
         help="Sampler that proposes networks after the random ones: a name, or your own subclass of Optuna's "
         "BaseSampler by its dotted path, e.g. my_lab.samplers:Mine.  [default: hamming-gp]",
     ),
@@ -63,21 +57,13 @@ _GOALS = [
         metavar="STUDY",
         help="Copy the trials that another study trained on the same images with the same budget. Repeatable.",
     ),
-]
-
-
-def _goal_options(command: Command) -> Command:
-    for option in reversed(_GOALS):
-        command = option(command)
-    return command
+)
 
 
 @click.command()
-@space_option
-@click.option(
-    "--trials",
-    type=click.IntRange(min=1),
-    help="Number of networks to train; with --resume the total.  [default: 12; with --resume as before]",
+@_options.space
+@_options.count(
+    "--trials", "Number of networks to train; with --resume the total.  [default: 12; with --resume as before]"
 )
 @click.option(
     "--first",
@@ -87,9 +73,9 @@ def _goal_options(command: Command) -> Command:
     help="Network to train first, e.g. the best.yaml of another study. Repeatable.",
 )
 @_goal_options
-@worker_options
-@plugin_option
-@study_options
+@_options.workers
+@_options.plugin
+@_options.study
 def search(as_json: bool, **options: Any) -> int:
     """Search a space: train small copies of its networks and find the front of accuracy and cost.
 
@@ -105,14 +91,14 @@ def search(as_json: bool, **options: Any) -> int:
       acmix search --space swin_t --study demo --resume --trials 24
       acmix search --space my_space.yaml --warm-start demo
     """
-    check_hidden(options["executor"], options["storage"])
+    _options.check_hidden(options["executor"], options["storage"])
     from acmix_nas.cli._display import StudyDisplay
     from acmix_nas.cli._study import print_study
     from acmix_nas.experiments.search import SearchOptions, run
     from acmix_nas.report import View
 
     with StudyDisplay() as display:
-        result = run(SearchOptions(command=kept_command_line(), **options), display)
+        result = run(SearchOptions(command=_options.kept_command_line(), **options), display)
     return print_study(
         result,
         View(),

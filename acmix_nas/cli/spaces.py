@@ -4,13 +4,13 @@ import json
 
 import click
 
-from acmix_nas.cli._options import json_option, plugin_option
+from acmix_nas.cli import _options
 from acmix_nas.cli._say import say
 from acmix_nas.plugins import is_plug_in
 
 
 @click.group(invoke_without_command=True)
-@json_option
+@_options.json
 @click.pass_context
 def spaces(context: click.Context, as_json: bool) -> None:
     """List the search spaces, or check one.
@@ -23,9 +23,7 @@ def spaces(context: click.Context, as_json: bool) -> None:
     """
     if context.invoked_subcommand:
         return
-    from rich.table import Table
-
-    from acmix_nas.cli._console import results
+    from acmix_nas.cli._console import plain_table, results
     from acmix_nas.files import space_names
     from acmix_nas.space import load_space
 
@@ -44,23 +42,17 @@ def spaces(context: click.Context, as_json: bool) -> None:
         ]
         say(json.dumps(rows))
         return
-    table = Table("space", "host", "networks", "choices", "proxies", "summary", box=None, header_style="bold")
+    table = plain_table("space", "host", "networks", "choices", "proxies", "summary")
     for space in found:
-        table.add_row(
-            space.name,
-            space.host,
-            f"{space.size:.3g}",
-            str(len(space.choices)),
-            ", ".join(space.proxies),
-            space.summary,
-        )
+        numbers = f"{space.size:.3g}", str(len(space.choices))
+        table.add_row(space.name, space.host, *numbers, ", ".join(space.proxies), space.summary)
     results().print(table)
 
 
 @spaces.command()
 @click.argument("space", metavar="SPACE")
-@plugin_option
-@json_option
+@_options.plugin
+@_options.json
 def check(space: str, as_json: bool) -> None:
     """Check SPACE, a name or a YAML file: every choice at full size and in every proxy.
 
@@ -68,9 +60,7 @@ def check(space: str, as_json: bool) -> None:
     options that build the same one. An invalid file gives one error with file, line and field, and exit code 2.
     Modules of your own that it names are imported, and networks with them are counted, built and run.
     """
-    from rich.table import Table
-
-    from acmix_nas.cli._console import results
+    from acmix_nas.cli._console import plain_table, results
     from acmix_nas.sizes import pair, size_text
     from acmix_nas.space import load_space
     from acmix_nas.space.check import distinctions
@@ -88,7 +78,7 @@ def check(space: str, as_json: bool) -> None:
         ]
         say(json.dumps({"name": loaded.name, "size": loaded.size, "choices": rows}))
         return
-    table = Table("proxy", "choice", "map", "options that differ", box=None, header_style="bold")
+    table = plain_table("proxy", "choice", "map", "options that differ")
     for proxy, item in found:
         options = "  ".join(" = ".join(map(str, group)) for group in item.groups)
         table.add_row(proxy, item.choice.name, size_text(pair(item.map)), options + ("  (inert)" if item.inert else ""))

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from acmix_nas.cli._options import RenamingCommand, json_option, reports_option, storage_option
-from acmix_nas.cli._say import say
+from acmix_nas.cli import _options
+from acmix_nas.cli._say import say, time_text
 
 if TYPE_CHECKING:
     from acmix_nas.experiments.status import Standing
@@ -16,11 +16,11 @@ WIDTH = 40
 """Columns that everything fits in."""
 
 
-@click.command(cls=RenamingCommand, renamed={"--out": "--reports"})
+@click.command(cls=_options.RenamingCommand, renamed={"--out": "--reports"})
 @click.argument("study", required=False)
-@reports_option
-@storage_option
-@json_option
+@_options.reports
+@_options.storage
+@_options.json
 def status(study: str | None, reports: Path, storage: str | None, as_json: bool) -> None:
     """Show the progress of a study, or of all studies in --reports.
 
@@ -58,7 +58,7 @@ def _lines(standing: "Standing") -> list[str]:
         *([("best", standing.best_text)] if standing.best else []),
         ("front", f"{standing.front} networks"),
         *(("now", f"trial {now['number']}, epoch {now['epoch']} of {now['epochs']}") for now in standing.now),
-        *([("left", _time(standing.left_s))] if standing.left_s is not None else []),
+        *([("left", time_text(standing.left_s))] if standing.left_s is not None else []),
     ]
     return [_cut(standing.name, WIDTH), *(_cut(f"{name:<7} {value}", WIDTH) for name, value in rows)]
 
@@ -68,10 +68,6 @@ def _line(standing: "Standing") -> str:
     best = f"{standing.best[0]:.3f}" if standing.best else "-"
     counted = f"{standing.ended}/{standing.goal or '?'}"
     return f"{_cut(standing.name, 17):<17} {standing.state:<7} {counted:>7} {best:>5}"
-
-
-def _time(seconds: float) -> str:
-    return f"about {seconds / 60:.0f} min" if seconds > 90 else f"about {seconds:.0f} s"
 
 
 def _cut(text: str, width: int) -> str:

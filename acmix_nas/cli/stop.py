@@ -5,15 +5,15 @@ from pathlib import Path
 
 import click
 
-from acmix_nas.cli._options import RenamingCommand, reports_option
+from acmix_nas.cli import _options
 from acmix_nas.cli._say import say
 
 LOOK_EVERY_S = 0.5
 
 
-@click.command(cls=RenamingCommand, renamed={"--out": "--reports"})
+@click.command(cls=_options.RenamingCommand, renamed={"--out": "--reports"})
 @click.argument("study")
-@reports_option
+@_options.reports
 @click.option("--wait", is_flag=True, help="Return only when the study has stopped.")
 def stop(study: str, reports: Path, wait: bool) -> None:
     """Stop a study after the current epoch and keep every trial.

@@ -2,23 +2,12 @@
 
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from acmix_nas.cli import _options
 from acmix_nas.cli._next_command import command, out_words, path_word, typed
-from acmix_nas.cli._options import (
-    command_line,
-    data_option,
-    device_option,
-    json_option,
-    metric_option,
-    out_option,
-    plugin_option,
-    task_option,
-)
-from acmix_nas.cli._parse import parse_size
 from acmix_nas.cli._say import say
 from acmix_nas.errors import AcmixError
 
@@ -30,71 +19,47 @@ INTERRUPTED = 130
 
 @click.command()
 @click.argument("network", metavar="ARCH|MODEL")
-@data_option
-@task_option
-@metric_option
+@_options.data
+@_options.task
+@_options.metric
 @click.option(
     "--recipe",
     metavar="NAME|FILE",
     help="pvt, resnet, san, swin, or your own YAML file (docs/train.md).  [default: the recipe of the network's host]",
 )
-@click.option(
-    "--epochs",
-    type=click.IntRange(min=1),
-    help="Passes over the training images.  [default: the recipe's; embedded: 3]",
-)
-@click.option(
+@_options.count("--epochs", "Passes over the training images.  [default: the recipe's; embedded: 3]")
+@_options.count(
     "--batch-size",
-    type=click.IntRange(min=1),
+    "Images in an optimizer step, over all processes; the learning rate scales with it.  [default: the recipe's]",
     metavar="N",
-    help="Images in an optimizer step, over all processes; the learning rate scales with it.  [default: the recipe's]",
 )
 @click.option(
-    "--lr",
-    "learning_rate",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="RATE",
-    help="Peak learning rate.  [default: the recipe's]",
+    "--lr", "learning_rate", type=_options.POSITIVE, metavar="RATE", help="Peak learning rate.  [default: the recipe's]"
 )
-@click.option(
-    "--input-size",
-    callback=parse_size,
-    metavar="H[xW]",
-    help="Height and width of the images.  [default: the recipe's; embedded: 28]",
-)
-@click.option(
-    "--images",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Number of training images, drawn evenly from the classes.  [default: all]",
-)
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of weights, image draws and image order.  [default: 0]")
+@_options.size("Height and width of the images.  [default: the recipe's; embedded: 28]")
+@_options.count("--images", "Number of training images, drawn evenly from the classes.  [default: all]", metavar="N")
+@_options.seed("Seed of weights, image draws and image order.  [default: 0]")
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "bf16", "fp16"]),
     help="Precision of autocast.  [default: bf16 if the processor has it, else fp32]",
 )
-@click.option(
-    "--accumulate",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Compute each step in N parts, which needs less memory.  [default: 1]",
-)
+@_options.count("--accumulate", "Compute each step in N parts, which needs less memory.  [default: 1]", metavar="N")
 @click.option("--compile", is_flag=True, help="Compile the network with torch.compile.")
 @click.option("--deterministic", is_flag=True, help="Use only deterministic algorithms in torch.")
 @click.option("--study", help="Name of the training and of its folder.  [default: numbered, e.g. acmix_resnet26-001]")
-@out_option
+@_options.out
 @click.option("--resume", is_flag=True, help="Continue the training --study, or the newest one, from its last epoch.")
 @click.option(
     "--eval",
     "checkpoint",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=_options.STORED_FILE,
     metavar="CHECKPOINT",
     help="Score these weights on the validation images, without training.",
 )
-@device_option
-@plugin_option
-@json_option
+@_options.device
+@_options.plugin
+@_options.json
 def train(as_json: bool, **options: Any) -> int:
     """Train the network ARCH or MODEL at full size and score it on the validation images after every epoch.
 
@@ -116,7 +81,9 @@ def train(as_json: bool, **options: Any) -> int:
     from acmix_nas.sizes import size_of
 
     size = options.pop("input_size")
-    asked = TrainingOptions(command=command_line(), input_size=None if size is None else size_of(size), **options)
+    asked = TrainingOptions(
+        command=_options.command_line(), input_size=None if size is None else size_of(size), **options
+    )
     try:
         with TrainingDisplay() as display:
             if asked.checkpoint is not None:

@@ -1,6 +1,5 @@
 """`describe`: what a source has, its images looked at by a seeded sample."""
 
-from collections import Counter
 from dataclasses import dataclass
 from statistics import median
 
@@ -8,7 +7,7 @@ import numpy as np
 
 from acmix_nas.data.decode import Progress, inspect
 from acmix_nas.data.draw import Indices
-from acmix_nas.data.source import Part, Source
+from acmix_nas.data.source import Part, Source, by_number
 
 SAMPLE = 2000
 """Images that are looked at."""
@@ -88,9 +87,8 @@ def describe(source: Source, *, sample: int = SAMPLE, seed: int = 0, progress: P
         seed: Seed of the draw.
         progress: Called with (images done, images in all).
     """
-    parts = {"train": source.train, "validation": source.validation}
-    if source.search is not None:
-        parts = {"train": source.train, "search": source.search, "validation": source.validation}
+    named = {"train": source.train, "search": source.search, "validation": source.validation}
+    parts = {name: part for name, part in named.items() if part is not None}
     drawn = _draw([len(part.labels) for part in parts.values()], sample, seed)
     total, done = sum(map(len, drawn)), 0
     seen, broken = [], []
@@ -112,11 +110,11 @@ def describe(source: Source, *, sample: int = SAMPLE, seed: int = 0, progress: P
         sampled=total,
         widths=_extent([look.width for look in seen]),
         heights=_extent([look.height for look in seen]),
-        formats=_by_number([look.format for look in seen]),
-        modes=_by_number([look.mode for look in seen]),
-        traits=_by_number([trait for look in seen for trait in look.traits]),
+        formats=by_number([look.format for look in seen]),
+        modes=by_number([look.mode for look in seen]),
+        traits=by_number([trait for look in seen for trait in look.traits]),
         broken=tuple(broken),
-        passed_over=dict(sorted(source.passed_over.items(), key=lambda item: (-item[1], item[0]))),
+        passed_over=by_number(source.passed_over),
         notes=source.notes,
     )
 
@@ -142,7 +140,3 @@ def _count(part: Part) -> Counts:
 
 def _extent(values: list[int]) -> Extent | None:
     return Extent(least=min(values), median=float(median(values)), most=max(values)) if values else None
-
-
-def _by_number(values: list[str]) -> dict[str, int]:
-    return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))

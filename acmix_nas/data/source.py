@@ -1,6 +1,7 @@
 """`Source`: labelled images listed and not yet decoded, whatever they lie in."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -8,11 +9,16 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from acmix_nas.data.draw import Indices
+from acmix_nas.data.draw import Indices, draw_held_out
 from acmix_nas.errors import DataError
 
 VALIDATION = ("val", "valid", "validation", "test")
 """What the validation part of a source may be called, the first that is there being taken."""
+
+HELD_OUT = 5
+"""One image of this many is held out for the report split."""
+HELD_OUT_MOST = 10_000
+HELD_OUT_SEED = 0
 
 
 class Part(Protocol):
@@ -64,8 +70,7 @@ class Source:
         """What a user should know before a result on these images is believed: `notes`, and what was passed over."""
         if not self.passed_over:
             return self.notes
-        kinds = sorted(self.passed_over.items(), key=lambda item: (-item[1], item[0]))
-        counts = ", ".join(f"{count:,} {name}" for name, count in kinds)
+        counts = ", ".join(f"{count:,} {name}" for name, count in by_number(self.passed_over).items())
         return (*self.notes, f"{sum(self.passed_over.values()):,} files of {self.name} are not read: {counts}")
 
     def __post_init__(self) -> None:
@@ -95,6 +100,71 @@ class Source:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """Some images of a part.
+
+    Attributes:
+        part: The part.
+        places: Which of its images, ascending, (N,).
+    """
+
+    part: Part
+    places: Indices
+
+    @property
+    def labels(self) -> Indices:
+        """Class of each, (N,)."""
+        return self.part.labels[self.places]
+
+    def name(self, index: int) -> str:
+        """As the part names it."""
+        return self.part.name(int(self.places[index]))
+
+    def open(self, index: int) -> Image.Image:
+        """The image."""
+        return self.part.open(int(self.places[index]))
+
+
+def divided(train: Part, validation: Part | None, where: str) -> tuple[Part, Part, tuple[str, ...]]:
+    """Parts to train on and to validate on, the latter a share of the former where there is none that has labels.
+
+    The share is a fifth of the images, 10,000 at most, of every class in proportion, and the same whatever a run's
+    seed.
+
+    Args:
+        train: Labelled images, in an order that depends on their names alone.
+        validation: The validation part of a source; its labels are -1 where its publisher keeps them back.
+        where: Name of the source, for messages.
+
+    Returns:
+        The two parts, and notes on what was passed over and held out.
+
+    Raises:
+        DataError: There is a class that has too few images.
+    """
+    if validation is not None and not (len(validation.labels) and (validation.labels == -1).all()):
+        return train, validation, ()
+    notes = [] if validation is None else [f"{where} has a part that is skipped: all its labels are -1"]
+    labels = train.labels
+    classes, counts = np.unique(labels, return_counts=True)
+    if counts.min() < 3:
+        raise DataError(
+            f"{where} has no validation images of its own, so each class needs three images: for training, search "
+            f"and report. {(counts < 3).sum()} of its {len(classes)} classes have fewer; the first is that of "
+            f"{train.name(int(np.flatnonzero(labels == classes[counts.argmin()])[0]))}. Add images, or leave it "
+            "out."
+        )
+    size = min(len(labels) - 2 * len(classes), max(len(classes), min(HELD_OUT_MOST, len(labels) // HELD_OUT)))
+    held_out = draw_held_out(labels, size, HELD_OUT_SEED)
+    rest = np.setdiff1d(np.arange(len(labels)), held_out)
+    notes.append(
+        f"{where} has no validation images of its own: {size:,} of its {len(labels):,} images, of every class in "
+        "proportion, are held out for report, the same ones in every run"
+    )
+    return Share(part=train, places=rest), Share(part=train, places=held_out), tuple(notes)
+
+
 def check_classes(train: Sequence[str], validation: Sequence[str], where: str) -> None:
     """Refuses a source with validation images of classes that nothing is trained on.
 
@@ -103,9 +173,19 @@ def check_classes(train: Sequence[str], validation: Sequence[str], where: str) -
     """
     if unknown := sorted(set(validation) - set(train)):
         raise DataError(
-            f"each class of {where} needs training images; {len(unknown)} have none: "
-            f"{', '.join(unknown[:5])}{', ...' if len(unknown) > 5 else ''}. Add them to its train part or remove them."
+            f"each class of {where} needs training images; {len(unknown)} have none: {first_few(unknown)}. Add them to "
+            "its train part or remove them."
         )
+
+
+def first_few(names: Sequence[str], most: int = 5) -> str:
+    """The first of some names, for messages."""
+    return f"{', '.join(names[:most])}{', ...' if len(names) > most else ''}"
+
+
+def by_number(found: Iterable[str] | Mapping[str, int]) -> dict[str, int]:
+    """How many there are of each, the most first."""
+    return dict(sorted(Counter(found).items(), key=lambda item: (-item[1], item[0])))
 
 
 def digest(pieces: Iterable[str | bytes]) -> str:

@@ -1,7 +1,7 @@
 """The three disjoint splits of a source: train, search (held out of the training images) and report."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from os import PathLike
 from typing import Protocol, TypeAlias
@@ -12,9 +12,9 @@ import torch
 from acmix_nas.data.decode import Progress, check_broken, check_memory, decode
 from acmix_nas.data.draw import Indices, draw_balanced, draw_held_out
 from acmix_nas.data.images import Images, Splits, Targets
-from acmix_nas.data.open import open_source
 from acmix_nas.data.pixels import Pixels, measure_moments, resize
 from acmix_nas.data.source import Part, Source
+from acmix_nas.data.sources import open_source
 from acmix_nas.data.stored import StoredImages
 from acmix_nas.errors import DataError
 from acmix_nas.sizes import Size, covers, pair, size_of, size_text
@@ -36,39 +36,6 @@ class Reads(Protocol):
     @property
     def targets(self) -> ReadTargets:
         """What is to be predicted for images of a part."""
-
-
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """Which images are drawn.
-
-    Attributes:
-        train_images: How many images to train on; None for all.
-        search_images: Size of the search split; None for `held_out_size`, or all that the source holds out itself.
-        seed: Seed of the draws.
-        at_most: Whether a source with fewer than `train_images` gives all it has; else that is an error.
-    """
-
-    train_images: int | None
-    search_images: int | None
-    seed: int
-    at_most: bool
-
-    def train_and_search(self, source: Source) -> tuple[Indices, Indices]:
-        """Indices into the train part, and into the search part or, where the source has none, the train part."""
-        labels = source.train.labels
-        if source.search is not None:
-            held = source.search.labels
-            size = None if self.search_images is None else max(self.search_images, len(np.unique(held)))
-            return self._train(labels), draw_balanced(held, size, self.seed)
-        size = held_out_size(labels) if self.search_images is None else self.search_images
-        search = draw_held_out(labels, size, self.seed)
-        rest = np.setdiff1d(np.arange(len(labels)), search)
-        return rest[self._train(labels[rest])], search
-
-    def _train(self, labels: Indices) -> Indices:
-        size = self.train_images
-        return draw_balanced(labels, None if self.at_most and size and size > len(labels) else size, self.seed)
 
 
 def held_out_size(labels: Indices) -> int:
@@ -119,7 +86,7 @@ def load_splits(
     opened = open_source(source)
     if reads is not None:
         reads.check(opened)
-    train, search = Draw(train_images, search_images, seed, at_most).train_and_search(opened)
+    train, search = _draw(opened, train_images, search_images, seed, at_most=at_most)
     chosen = [(opened.train, train), (opened.search or opened.train, search)]
     if with_report:
         chosen.append((opened.validation, np.arange(len(opened.validation.labels))))
@@ -148,21 +115,38 @@ def load_splits(
     return splits.like(like)
 
 
+def _draw(
+    source: Source, train_images: int | None, search_images: int | None, seed: int, *, at_most: bool
+) -> tuple[Indices, Indices]:
+    """Indices into the train part, and into the search part or, where the source has none, the train part."""
+    labels = source.train.labels
+    if source.search is not None:
+        held = source.search.labels
+        size = None if search_images is None else max(search_images, len(np.unique(held)))
+        search, rest = draw_balanced(held, size, seed), np.arange(len(labels))
+    else:
+        search = draw_held_out(labels, held_out_size(labels) if search_images is None else search_images, seed)
+        rest = np.setdiff1d(np.arange(len(labels)), search)
+    if at_most and train_images:
+        train_images = min(train_images, len(rest))
+    return rest[draw_balanced(labels[rest], train_images, seed)], search
+
+
 def _classes(part: Part, chosen: Indices, _images: torch.Tensor | StoredImages) -> torch.Tensor:
     return torch.from_numpy(part.labels[chosen])
 
 
+@dataclass(slots=True)
 class _Reader:
     """Reads images of parts: decodes them, or takes pixels as they are."""
 
-    def __init__(self, input_size: Size, targets: ReadTargets, total: int, progress: Progress | None) -> None:
-        self.input_size = input_size
-        self.targets = targets
-        self.total = total
-        self.done = 0
-        self.progress = progress
-        self.skipped: list[tuple[str, str]] = []
-        self.notes: dict[str, None] = {}
+    input_size: Size
+    targets: ReadTargets
+    total: int
+    progress: Progress | None
+    done: int = 0
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    notes: dict[str, None] = field(default_factory=dict)
 
     def read(self, part: Part, chosen: Indices) -> Images:
         if isinstance(part, Pixels):

@@ -1,16 +1,25 @@
 """`plan_subset`: which images of a source make a proxy subset, drawn on labels alone."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
+from timm.data.imagenet_info import ImageNetInfo
 
-from acmix_nas.data.class_lists import choose_classes
-from acmix_nas.data.draw import Indices, draw_balanced, draw_held_out, draw_per_class
-from acmix_nas.data.source import Part, Source
+from acmix_nas.data.draw import Indices, draw_balanced, draw_classes, draw_held_out, draw_per_class
+from acmix_nas.data.source import Part, Source, first_few
 from acmix_nas.data.splits import held_out_size
-from acmix_nas.errors import DataError
+from acmix_nas.errors import DataError, SpaceError
 from acmix_nas.sizes import Size, pair, size_of
+from acmix_nas.space.plain_yaml import read_plain, read_utf8
+
+FOLDER = Path(__file__).parent / "classes"
+"""Lists with a name: YAML files with `source` and `classes`."""
+
+_SAME = 0.9
+"""Share of class names that make a source with ImageNet's 1,000 classes: the hub's copy renames a few doublets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +35,10 @@ class Planned:
     part: Part
     chosen: Indices
     labels: Indices
+
+    def only(self, places: Indices) -> "Planned":
+        """Those at some places."""
+        return Planned(part=self.part, chosen=self.chosen[places], labels=self.labels[places])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,20 +96,18 @@ def plan_subset(
         if value is not None and value < 1:
             raise DataError(f"{name} is a whole number from 1 up; it is {value}.")
     numbers = choose_classes(classes, source.classes, seed)
-    places, labels = _of_classes(source.train, numbers)
+    train = _of_classes(source.train, numbers)
     if source.search is None:
-        wanted = held_out_size(labels) if search_images is None else search_images
-        held_out = draw_held_out(labels, wanted, seed)
-        rest = np.setdiff1d(np.arange(len(labels)), held_out)
-        search = Planned(part=source.train, chosen=places[held_out], labels=labels[held_out])
+        wanted = held_out_size(train.labels) if search_images is None else search_images
+        held_out = draw_held_out(train.labels, wanted, seed)
+        search, rest = train.only(held_out), train.only(np.setdiff1d(np.arange(len(train.labels)), held_out))
     else:
-        search, rest = _draw_search(source.search, numbers, search_images, seed), np.arange(len(labels))
-    train = rest[draw_per_class(labels[rest], images_per_class, seed)]
-    report_places, report_labels = _of_classes(source.validation, numbers)
+        search, rest = _of_classes(source.search, numbers), train
+        search = search.only(draw_balanced(search.labels, search_images, seed))
     splits = {
-        "train": Planned(part=source.train, chosen=places[train], labels=labels[train]),
+        "train": rest.only(draw_per_class(rest.labels, images_per_class, seed)),
         "search": search,
-        "report": Planned(part=source.validation, chosen=report_places, labels=report_labels),
+        "report": _of_classes(source.validation, numbers),
     }
     names = tuple(source.classes[number] for number in numbers)
     recipe = {
@@ -117,16 +128,10 @@ def plan_subset(
     )
 
 
-def _of_classes(part: Part, numbers: Indices) -> tuple[Indices, Indices]:
-    """Places of the images of some classes, and the number of each image's class among these."""
+def _of_classes(part: Part, numbers: Indices) -> Planned:
+    """The images of some classes, which are numbered anew."""
     places = np.flatnonzero(np.isin(part.labels, numbers))
-    return places, np.searchsorted(numbers, part.labels[places])
-
-
-def _draw_search(part: Part, numbers: Indices, size: int | None, seed: int) -> Planned:
-    places, labels = _of_classes(part, numbers)
-    drawn = draw_balanced(labels, size, seed)
-    return Planned(part=part, chosen=places[drawn], labels=labels[drawn])
+    return Planned(part=part, chosen=places, labels=np.searchsorted(numbers, part.labels[places]))
 
 
 def _notes(splits: dict[str, Planned], names: tuple[str, ...], images_per_class: int | None) -> tuple[str, ...]:
@@ -140,3 +145,76 @@ def _notes(splits: dict[str, Planned], names: tuple[str, ...], images_per_class:
     if without := len(names) - len(np.unique(splits["report"].labels)):
         notes.append(f"{without} classes have no validation images")
     return tuple(notes)
+
+
+def list_names() -> list[str]:
+    """Names of the lists that come with the package."""
+    return sorted(file.stem for file in FOLDER.glob("*.yaml"))
+
+
+def choose_classes(asked: str | None, classes: tuple[str, ...], seed: int) -> Indices:
+    """Chooses classes of a source.
+
+    Args:
+        asked: A number of classes to draw; a name of `list_names`; a text or YAML file with a class name a line; None
+            for all.
+        classes: Names of the source's classes.
+        seed: Seed of a draw.
+
+    Returns:
+        Numbers of the classes, ascending.
+
+    Raises:
+        DataError: There is no such list or file, or the source lacks a class of it.
+    """
+    if asked is None:
+        return np.arange(len(classes))
+    if asked.isdecimal():
+        return draw_classes(len(classes), int(asked), seed)
+    wanted, number_of = _read_list(asked), _numbers(classes)
+    if missing := [name for name in wanted if name not in number_of]:
+        raise DataError(
+            f"the source has each class of {asked}; {len(missing)} of {len(wanted)} are missing: {first_few(missing)}. "
+            f"Its classes are {first_few(classes)}."
+        )
+    chosen = np.unique([number_of[name] for name in wanted])
+    if len(chosen) < 2:
+        raise DataError(f"a subset has two classes or more; {asked} names {', '.join(wanted) or 'none'}.")
+    return chosen
+
+
+def _read_list(asked: str) -> list[str]:
+    if asked in list_names():
+        return [str(name) for name in yaml.safe_load((FOLDER / f"{asked}.yaml").read_text(encoding="utf-8"))["classes"]]
+    file = Path(asked)
+    if not file.is_file():
+        raise DataError(
+            f"--classes takes a number, one of {', '.join(list_names())}, or a file with one class name per line; "
+            f"there is no file {asked}."
+        )
+    try:
+        if file.suffix not in (".yaml", ".yml"):
+            lines = [line.partition("#")[0].strip() for line in read_utf8(file).splitlines()]
+            return [line for line in lines if line]
+        content = read_plain(file)
+    except SpaceError as error:
+        raise DataError(str(error)) from error
+    names = content.get("classes") if isinstance(content, dict) else content
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(
+            f"{file} has a list of class names, at its top or under `classes`; quote names that are numbers."
+        )
+    return names
+
+
+def _numbers(classes: tuple[str, ...]) -> dict[str, int]:
+    """Numbers of classes by name, and by WordNet id where the source has ImageNet's classes under other names."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    info: Any = ImageNetInfo("imagenet-1k")
+    if len(classes) != info.num_classes():
+        return numbers
+    described = zip(classes, info.label_descriptions(), strict=True)
+    same = sum(name in (str(number), description) for number, (name, description) in enumerate(described))
+    if same >= _SAME * len(classes):
+        numbers |= {wnid: number for number, wnid in enumerate(info.label_names())}
+    return numbers

@@ -8,11 +8,10 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from hashlib import sha256
 from math import prod
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +22,7 @@ from acmix_nas import __version__
 from acmix_nas.data.decode import BROKEN_SHARE, Progress, check_broken, decode
 from acmix_nas.data.fingerprint import is_former
 from acmix_nas.data.pixels import measure_moments
-from acmix_nas.data.store import FORMAT, INDEX, PLAN, READ, SPLITS, VERSION, Index, fingerprint_of, read_index
+from acmix_nas.data.sources.store import FORMAT, INDEX, PLAN, READ, SPLITS, VERSION, Index, fingerprint_of, read_index
 from acmix_nas.data.stored import StoredImages, checksum
 from acmix_nas.data.subset import Plan
 from acmix_nas.errors import DataError, DiskError
@@ -76,8 +75,7 @@ def write_store(
             return _finish(plan, folder, command, chunks.lines)
 
 
-@dataclass(slots=True)
-class _Line:
+class _Line(NamedTuple):
     """One chunk, as a line of progress.jsonl has it.
 
     Attributes:
@@ -95,12 +93,7 @@ class _Line:
     traits: dict[str, int]
 
 
-LINE = {
-    "split": one_of(*SPLITS),
-    **dict.fromkeys(("start", "images"), COUNT),
-    "broken": LIST,
-    "traits": mapping_of(COUNT),
-}
+LINE = {"split": one_of(*SPLITS), "start": COUNT, "images": COUNT, "broken": LIST, "traits": mapping_of(COUNT)}
 BROKEN = {"place": COUNT, "file": TEXT, "reason": TEXT}
 AGAIN = "Remove the folder and make the store again."
 
@@ -146,12 +139,13 @@ class _Chunks:
         planned = self.plan.splits[split]
         chosen = planned.chosen[first : first + count]
         decoded = decode(planned.part, chosen, input_size=self.plan.size)
-        kept = decoded.images[torch.from_numpy(decoded.kept())]
-        _write_all(file, memoryview(kept.numpy().tobytes()))
+        pixels = memoryview(decoded.images[torch.from_numpy(decoded.kept())].numpy().tobytes())
+        while pixels:
+            pixels = pixels[os.write(file, pixels) :]
         os.fsync(file)
         broken = [(first + i, planned.part.name(int(chosen[i])), why) for i, why in sorted(decoded.broken.items())]
         line = _Line(split, first, count, broken, dict(sorted(decoded.traits.items())))
-        self.log.write(json.dumps({name: getattr(line, name) for name in _Line.__slots__}) + "\n")
+        self.log.write(json.dumps(line._asdict()) + "\n")
         self.log.flush()
         os.fsync(self.log.fileno())
         self.lines.append(line)
@@ -167,7 +161,7 @@ def _find_whole(plan: Plan, folder: Path) -> Index | None:
     if (folder / INDEX).is_file():
         index = read_index(folder)
         _check_same(index.recipe, _recipe(plan, index.recipe), folder)
-        _remove(folder, PLAN, PROGRESS)
+        _remove_plan(folder)
         return index
     others = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
     if others and PLAN not in others:
@@ -182,7 +176,7 @@ def _begin(plan: Plan, folder: Path, command: str) -> Iterator[TextIO]:
     """Writes plan.json, or compares with the one that is there; then holds and gives progress.jsonl."""
     same = {"format": FORMAT, "version": VERSION, "versions": _versions()}
     if not (folder / PLAN).is_file():
-        _write_text(folder / PLAN, json.dumps({**same, **plan.recipe, "command": command}) + "\n")
+        _write(folder / PLAN, json.dumps({**same, **plan.recipe, "command": command}) + "\n")
     origin = Origin(folder / PLAN, DataError, AGAIN)
     then = origin.read()
     if not MAPPING.fits(then):
@@ -219,15 +213,15 @@ def _finish(plan: Plan, folder: Path, command: str, lines: list[_Line]) -> Index
         kept = np.setdiff1d(np.arange(len(planned.chosen)), broken)
         if not len(kept):
             raise DataError(f"a split has an image or more; none of {split} can be decoded.")
-        _write_array(folder / f"{split}.labels.npy", planned.labels[kept])
-        _write_array(folder / f"{split}.places.npy", planned.chosen[kept])
+        _write(folder / f"{split}.labels.npy", planned.labels[kept])
+        _write(folder / f"{split}.places.npy", planned.chosen[kept])
         hashed.update(planned.labels[kept].tobytes())
         checksums = np.empty(len(kept), dtype=np.uint64)
         for number, image in enumerate(StoredImages(folder / f"{split}.images.bin", len(kept), plan.size)):
             pixels = image.numpy().tobytes()
             hashed.update(pixels)
             checksums[number] = checksum(pixels)
-        _write_array(folder / f"{split}.checksums.npy", checksums)
+        _write(folder / f"{split}.checksums.npy", checksums)
         marks.append((planned.labels[kept], checksums))
         images[split] = len(kept)
         traits[split] = dict(sum((Counter(line.traits) for line in done), Counter()))
@@ -245,8 +239,8 @@ def _finish(plan: Plan, folder: Path, command: str, lines: list[_Line]) -> Index
         command=command,
         versions=_versions(),
     )
-    _write_text(folder / INDEX, index.to_json())
-    _remove(folder, PLAN, PROGRESS)
+    _write(folder / INDEX, index.to_json())
+    _remove_plan(folder)
     return index
 
 
@@ -261,12 +255,12 @@ def _recipe(plan: Plan, then: dict[str, Any]) -> dict[str, Any]:
 
 def _check_same(then: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
     now = json.loads(json.dumps(now))
-    if different := [
-        f"{name} = {then.get(name)}, now {value}" for name, value in now.items() if then.get(name) != value
-    ]:
+    changes = (f"{name} = {then.get(name)}, now {value}" for name, value in now.items() if then.get(name) != value)
+    if different := "; ".join(changes):
+        different = different if len(different) < 500 else f"{different[:500]}..."
         raise DataError(
-            f"the store in {folder} is one of another command: {_cut('; '.join(different))}. Choose another --out, or "
-            "remove that folder."
+            f"the store in {folder} is one of another command: {different}. Choose another --out, or remove that "
+            "folder."
         )
 
 
@@ -303,29 +297,16 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), "acmix-nas": __version__, "pillow": PIL.__version__}
 
 
-def _write_all(file: int, content: memoryview) -> None:
-    while content:
-        content = content[os.write(file, content) :]
-
-
-def _write_array(path: Path, array: npt.NDArray[Any]) -> None:
+def _write(path: Path, content: str | npt.NDArray[Any]) -> None:
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, array)
+        if isinstance(content, str):
+            file.write(content.encode())
+        else:
+            np.save(file, content)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _write_text(path: Path, text: str) -> None:
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _remove(folder: Path, *names: str) -> None:
-    for name in names:
+def _remove_plan(folder: Path) -> None:
+    for name in (PLAN, PROGRESS):
         (folder / name).unlink(missing_ok=True)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) < 500 else text[:500] + "..."

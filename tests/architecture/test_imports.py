@@ -100,7 +100,8 @@ def test_a_command_imports_no_other_command(command):
     """What commands share is in cli/_*.py."""
     file = Path(import_module(f"acmix_nas.cli.{command}").__file__ or "")
     imports = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
-    rooms = [f"{node.module}." for node in imports if (node.module or "").startswith("acmix_nas.cli.")]
+    names = [f"{node.module}.{name.name}" for node in imports for name in node.names]
+    rooms = [name for name in names if name.startswith("acmix_nas.cli.")]
     assert rooms
     assert all(room.startswith("acmix_nas.cli._") for room in rooms)
 

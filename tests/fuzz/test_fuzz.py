@@ -17,7 +17,7 @@ from report_records import make_arch, make_record, make_search
 from acmix_nas.arch import Arch
 from acmix_nas.cost.latency import LatencyTable
 from acmix_nas.data import open_source, plan_subset, write_store
-from acmix_nas.data.store import SPLITS, open_split, read_index
+from acmix_nas.data.sources.store import SPLITS, open_split, read_index
 from acmix_nas.metrics import TOP1
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import render

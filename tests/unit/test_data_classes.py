@@ -5,8 +5,8 @@ import pytest
 from data_trees import CLASSES, files, make_folder
 
 from acmix_nas.data import open_source, plan_subset
-from acmix_nas.data.class_lists import choose_classes, list_names
 from acmix_nas.data.source import Source
+from acmix_nas.data.subset import choose_classes, list_names
 from acmix_nas.errors import DataError
 
 

@@ -4,12 +4,13 @@ import lzma
 import shutil
 from pathlib import Path
 
+import make_fashion_mnist
 import numpy as np
 import pytest
 import torch
 
 from acmix_nas.data import load_splits
-from acmix_nas.data.embedded import HERE, load_embedded, make_fashion_mnist
+from acmix_nas.data.sources.embedded import HERE, open_source
 from acmix_nas.errors import DataError
 
 needs_debian = pytest.mark.skipif(not make_fashion_mnist.DEBIAN.is_dir(), reason="needs Debian's dataset-fashion-mnist")
@@ -92,7 +93,7 @@ def test_other_pixels_under_the_same_name_are_refused(tmp_path):
     pixels[12345] ^= 1
     (folder / "fashion_mnist.xz").write_bytes(lzma.compress(bytes(pixels), preset=0))
     with pytest.raises(DataError, match="SHA-256"):
-        load_embedded(folder)
+        open_source("embedded", folder)
 
 
 def test_a_damaged_or_missing_file_is_refused(tmp_path):
@@ -100,10 +101,10 @@ def test_a_damaged_or_missing_file_is_refused(tmp_path):
     packed = (folder / "fashion_mnist.xz").read_bytes()
     (folder / "fashion_mnist.xz").write_bytes(packed[: len(packed) // 2])
     with pytest.raises(DataError, match="reinstall acmix-nas"):
-        load_embedded(folder)
+        open_source("embedded", folder)
     (folder / "fashion_mnist.json").unlink()
     with pytest.raises(DataError, match=r"fashion_mnist\.json"):
-        load_embedded(folder)
+        open_source("embedded", folder)
 
 
 @needs_debian
@@ -114,9 +115,10 @@ def test_the_script_draws_the_same_pixels_again():
 
 @needs_debian
 def test_report_images_come_from_the_test_part_with_their_labels():
-    embedded = load_embedded()
+    embedded = open_source("embedded")
+    parts = {"train": embedded.train, "search": embedded.search, "report": embedded.validation}
     for split, part in {"train": "train", "search": "train", "report": "t10k"}.items():
         images, labels = make_fashion_mnist.read_part(make_fashion_mnist.DEBIAN, part)
         source = {(image.tobytes(), int(label)) for image, label in zip(images, labels, strict=True)}
-        pairs = zip(embedded.images[split], embedded.labels[split], strict=True)
+        pairs = zip(parts[split].images.squeeze(1).numpy(), parts[split].labels, strict=True)
         assert {(image.tobytes(), int(label)) for image, label in pairs} <= source

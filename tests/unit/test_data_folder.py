@@ -8,8 +8,7 @@ from PIL import Image
 from acmix_nas.data import decode as decode_module
 from acmix_nas.data import load_splits, open_source
 from acmix_nas.data.decode import decode, decode_image
-from acmix_nas.data.sources._names import Names
-from acmix_nas.data.sources.folder import Files
+from acmix_nas.data.sources._files import Files
 from acmix_nas.errors import DataError
 
 
@@ -29,10 +28,10 @@ def make_source(root: Path, *, validation: str = "val", per_class: int = 12, cla
 
 
 def part_of(paths: list[Path]) -> Files:
-    files = Names()
+    files = Files(labels=np.zeros(len(paths), dtype=np.int64))
     for path in paths:
-        files.add_one(str(path.parent), path.name)
-    return Files(files=files, labels=np.zeros(len(paths), dtype=np.int64))
+        files.add(str(path.parent), path.name)
+    return files
 
 
 def load(root: Path, **values):

@@ -23,12 +23,12 @@ from study_pieces import SPACE, small_setting
 
 from acmix_nas.data import load_splits, open_source, plan_subset, read_index, write_store
 from acmix_nas.data import write as write_module
-from acmix_nas.data.class_lists import choose_classes
 from acmix_nas.data.decode import decode_image
 from acmix_nas.data.pixels import Pixels
 from acmix_nas.data.source import Source
 from acmix_nas.data.sources import store as store_source
 from acmix_nas.data.stored import StoredImages
+from acmix_nas.data.subset import choose_classes
 from acmix_nas.errors import DataError
 from acmix_nas.tasks.classification import TASK
 from acmix_nas.train import Budget, run_trial

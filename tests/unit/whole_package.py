@@ -16,7 +16,7 @@ LATE = (
 )
 
 for info in pkgutil.walk_packages(acmix_nas.__path__, "acmix_nas."):
-    if not info.name.endswith(("__main__", "make_fashion_mnist")):
+    if not info.name.endswith("__main__"):
         with suppress(ImportError):  # an optional library is not there
             import_module(info.name)
 for name in LATE:

@@ -1,17 +1,26 @@
 """Classes as tables of images have them: which column they are in, their numbers and names, checked."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Protocol
 
 import numpy as np
 
 from acmix_nas.data.draw import Indices
+from acmix_nas.data.source import first_few
 from acmix_nas.errors import DataError
 
 IMAGE = ("image", "img", "jpg", "png")
 LABEL = ("label", "fine_label", "labels", "cls")
 MOST_CLASSES = 1_000_000
 """Classes are numbered without gaps, and a source has images of each; no source of images has as many."""
+
+
+class Labelled(Protocol):
+    """A part whose labels may still change."""
+
+    labels: Indices
 
 
 def check_number(value: int, where: str) -> int:
@@ -59,25 +68,36 @@ def number_labels(values: Sequence[Any], known: dict[str, int] | None, where: st
     return np.array(values, dtype=np.int64)
 
 
-def numbered(*labels: Sequence[int] | Indices) -> tuple[str, ...]:
-    """Names of classes that have numbers alone: "0" to the largest that is there."""
-    largest = max((int(max(part)) for part in labels if len(part)), default=-1)
-    return tuple(str(number) for number in range(largest + 1))
-
-
-def sort_names(known: dict[str, int]) -> tuple[tuple[str, ...], Indices]:
-    """Names in the order of the alphabet, and the place there of each number in `known`."""
-    names = tuple(sorted(known))
+def sort_names(known: Mapping[str, int], key: Callable[[str], Any] | None = None) -> tuple[tuple[str, ...], Indices]:
+    """Names in the order of the alphabet, or of a key, and the place there of each number in `known`."""
+    names = tuple(sorted(known, key=key))
     places = {name: place for place, name in enumerate(names)}
     return names, np.array([places[name] for name in known], dtype=np.int64)
+
+
+def settle(parts: Sequence[Labelled], names: tuple[str, ...] | None, known: Mapping[str, int]) -> tuple[str, ...]:
+    """The names of the classes of a source.
+
+    Args:
+        parts: Its parts. Where classes have names alone, their labels, numbers in `known`, become the places in the
+            order of the alphabet.
+        names: Names of the class numbers; () where there are none, None where labels are names.
+        known: The number of each class name that was met.
+    """
+    if names is not None:
+        largest = max((int(part.labels.max()) for part in parts if len(part.labels)), default=-1)
+        return names or tuple(str(number) for number in range(largest + 1))
+    classes, places = sort_names(known)
+    for part in parts:
+        part.labels = places[part.labels]
+    return classes
 
 
 def in_words(names: tuple[str, ...] | None) -> str:
     """What the labels of a table are: class numbers with these names, or class names themselves where it is None."""
     if names is None:
         return "class names"
-    shown = f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
-    return f"class numbers named {shown}" if names else "class numbers without names"
+    return f"class numbers named {first_few(names)}" if names else "class numbers without names"
 
 
 def find_columns(columns: Sequence[str], where: str) -> tuple[str, str]:
@@ -94,3 +114,16 @@ def find_columns(columns: Sequence[str], where: str) -> tuple[str, str]:
             f"{', '.join(columns)}. Rename them."
         )
     return image, label
+
+
+def needed(module: str, what: str) -> ModuleType:
+    """Imports a library that is not installed with acmix-nas.
+
+    Raises:
+        DataError: It is missing; the message has the command that installs it.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise DataError(f"{what} needs {package}: {error}. Install it with: pip install {package}") from error

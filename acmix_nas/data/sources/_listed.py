@@ -1,18 +1,17 @@
-"""Images that a list names, with the class of each."""
+"""Images that folders or lists name, with the class of each."""
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
 from acmix_nas.data.fingerprint import fingerprint
-from acmix_nas.data.share import divided
-from acmix_nas.data.source import Source
-from acmix_nas.data.sources._identity import Identities
-from acmix_nas.data.sources._names import Names, in_order
-from acmix_nas.data.sources.folder import Files
+from acmix_nas.data.source import Source, divided
+from acmix_nas.data.sources._files import Files, in_order
+from acmix_nas.data.sources._labels import sort_names
 from acmix_nas.errors import DataError, SpaceError
 from acmix_nas.space.plain_yaml import read_utf8
 
@@ -23,36 +22,28 @@ Rows = Iterable[tuple[str, str]]
 """(file, class) of each image; the file relative to a folder."""
 
 
-@dataclass(slots=True)
 class Listing:
-    """Images of one part.
-
-    Attributes:
-        files: Where they lie.
-        identities: Size, device and inode of each.
-        labels: Number of the class of each in `Listings.known`.
-    """
-
-    files: Names = field(default_factory=Names)
-    identities: Identities = field(default_factory=Identities)
-    labels: "array[int]" = field(default_factory=lambda: array("q"))
-
-
-class Listings:
-    """The parts of a source as lists have them.
+    """The parts of a source of image files.
 
     Args:
-        root: The source.
+        root: What the names of images are relative to in the fingerprint.
+
+    Attributes:
+        known: The number of each class that was met, as the labels of `parts` have it until `source` is made.
+        parts: Images by "train" and "validation".
+        passed_over: How many files were no images, by extension.
+        notes: What a user should know of how the images were listed.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.known: dict[str, int] = {}
-        self.parts: dict[str, Listing] = {}
+        self.parts: dict[str, Files] = {}
+        self.passed_over: Counter[str] = Counter()
         self.notes: list[str] = []
 
     def add(self, part: str, folder: Path, rows: Rows, where: Path) -> None:
-        """Takes the images of a part, or more of them.
+        """Takes the images of a part, or more of them, from a list.
 
         Args:
             part: "train" or "validation".
@@ -61,69 +52,71 @@ class Listings:
             where: The file that it is from, for messages.
 
         Raises:
-            DataError: A file lies outside the folder, none of the files is there, or a class has no name.
+            DataError: A file lies outside the folder or is there twice, none of the files is there, or a class has no
+                name.
         """
-        listing = self.parts.setdefault(part, Listing())
-        before, is_there = len(listing.labels), False
+        files, labels = self.parts.get(part, Files()), array("q")
+        before, is_there = len(files.names), False
         for name, label in rows:
             path = PurePosixPath(name.replace("\\", "/"))
             if path.is_absolute() or ".." in path.parts or not path.name:
                 raise DataError(f"a list names files below its own folder; {where} names {name!r}. Correct the list.")
             if not label.strip():
                 raise DataError(f"a class has a name; {where} has none for {name}. Give it one, or leave it out.")
-            listing.files.add_one(str(folder / path.parent), path.name)
-            listing.identities.add(str(folder / path))
-            listing.labels.append(self.known.setdefault(label, len(self.known)))
-            is_there = is_there or listing.identities.sizes[-1] >= 0
-        if len(listing.labels) > before and not is_there:
+            files.add(str(folder / path.parent), path.name)
+            labels.append(self.number(label))
+            is_there = is_there or files.sizes[-1] >= 0
+        if not labels:
+            return
+        if not is_there:
             raise DataError(
-                f"a list lies beside its images; none of the {len(listing.labels) - before} that {where} names is "
-                f"there, the first should be {listing.files[before]}. Unpack the images there."
+                f"a list lies beside its images; none of the {len(labels)} that {where} names is there, the first "
+                f"should be {files.names[before]}. Unpack the images there."
             )
+        for first, later in files.repeated()[:1].tolist():
+            raise DataError(
+                f"a list names each image once; {files.names[first]} and {files.names[later]} are one file. Remove one "
+                "of the rows."
+            )
+        files.labels = np.append(files.labels, np.array(labels, dtype=np.int64))
+        self.parts[part] = files
 
-    def source(self, kind: str) -> Source:
-        """The source, with a share held out where no list is one of validation images.
+    def number(self, name: str) -> int:
+        """The number of a class."""
+        return self.known.setdefault(name, len(self.known))
+
+    def source(self, kind: str, spec: str | Path, *, former: str = "") -> Source:
+        """The source, with a share held out where there are no validation images.
 
         Raises:
-            DataError: An image is named twice, or a class has too few.
+            DataError: There are no images to train on, one is in two parts, or a class has too few.
         """
-        self._check_distinct()
-        classes = tuple(sorted(self.known, key=in_order))
-        places = {name: place for place, name in enumerate(classes)}
-        numbers = np.array([places[name] for name in self.known], dtype=np.int64)
-        parts = {
-            name: Files(files=found.files, labels=numbers[np.array(found.labels, dtype=np.int64)])
-            for name, found in self.parts.items()
-            if len(found.labels)
-        }
-        contents = [part.content(self.root, self.parts[name].identities.sizes) for name, part in parts.items()]
-        if "train" not in parts:
-            raise DataError(f"{self.root} has lists that name no images to train on.")
-        name = self.root.resolve().name
-        train, validation, notes = divided(parts["train"], parts.get("validation"), name)
+        if "train" not in self.parts:
+            raise DataError(f"{spec} has lists that name no images to train on.")
+        train, validation = self.parts["train"], self.parts.get("validation")
+        if validation is not None and (shared := train.shared(validation)):
+            first, later = train.names[shared[0]], validation.names[shared[1]]
+            said = f"{first} is in both. Remove one row"
+            if first != later:
+                said = f"{first} and {later} are one file. Remove one of them"
+            raise DataError(f"no image is in two parts of a source; {said}.")
+        classes, places = sort_names(self.known, in_order)
+        for part in self.parts.values():
+            part.labels = places[part.labels]
+            part.devices = part.inodes = array("Q")  # no longer needed
+        name = Path(spec).resolve().name
+        rest, held_out, notes = divided(train, validation, name)
         return Source(
             kind=kind,
             name=name,
             classes=classes,
-            train=train,
-            validation=validation,
-            fingerprint=fingerprint(classes, contents),
+            train=rest,
+            validation=held_out,
+            fingerprint=fingerprint(classes, [part.content(self.root) for part in self.parts.values()]),
+            former=former,
+            passed_over=self.passed_over,
             notes=(*self.notes, *notes),
         )
-
-    def _check_distinct(self) -> None:
-        found = [*self.parts.values()]
-        for number, listing in enumerate(found):
-            for first, later in listing.identities.repeated()[:1].tolist():
-                raise DataError(
-                    f"a list names each image once; {listing.files[first]} and {listing.files[later]} are one file. "
-                    "Remove one of the rows."
-                )
-            for other in found[:number]:
-                if shared := other.identities.shared(listing.identities):
-                    raise DataError(
-                        f"no image is in two parts of a source; {other.files[shared[0]]} is in both. Remove one row."
-                    )
 
 
 def read_lines(file: Path) -> list[str]:
@@ -135,26 +128,44 @@ def read_lines(file: Path) -> list[str]:
     return [line.strip() for line in read_text(file).split("\n") if line.strip()]
 
 
-def read_text(file: Path) -> str:
+def read_text(file: Path, most_bytes: int = MOST) -> str:
     """The text of a list.
 
     Raises:
         DataError: It is too large, or no text.
     """
     try:
-        return read_utf8(file, MOST).removeprefix("\ufeff")
+        return read_utf8(file, most_bytes).removeprefix("\ufeff")
     except SpaceError as error:
         raise DataError(str(error)) from error
 
 
-def read_pairs(file: Path, *, least: int = 2, split: Callable[[str], Sequence[str]] = str.split) -> list[list[str]]:
+def read_pairs(file: Path, *, split: Callable[[str], Sequence[str]] = str.split) -> list[list[str]]:
     """The words of each line of a text file.
 
     Raises:
-        DataError: A line has fewer.
+        DataError: A line has fewer than two.
     """
     rows = [list(split(line)) for line in read_lines(file)]
     for number, row in enumerate(rows, 1):
-        if len(row) < least:
-            raise DataError(f"each line of {file} has {least} words; line {number} has {' '.join(row)!r}.")
+        if len(row) < 2:
+            raise DataError(f"each line of {file} has 2 words; line {number} has {' '.join(row)!r}.")
     return rows
+
+
+def read_matlab(file: Path, *names: str) -> list[Any]:
+    """Variables of a MATLAB file, as NumPy arrays without axes of length one.
+
+    Raises:
+        DataError: The file cannot be read, or lacks one of them.
+    """
+    from scipy.io import loadmat
+
+    try:
+        content = loadmat(file, squeeze_me=True, struct_as_record=False)
+        return [content[name] for name in names]
+    except Exception as error:  # it lets through whatever a damaged file makes NumPy and zlib raise
+        raise DataError(
+            f"{file} cannot be read as a MATLAB file with {', '.join(names)}: {type(error).__name__}: {error}. Is "
+            "it complete? Download it again."
+        ) from error

@@ -1,11 +1,16 @@
-"""Where the parts of a source lie in a folder, and whether their images lie in class folders."""
+"""Where the parts of a source lie in a folder, and the class folders in them."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from acmix_nas.data.formats import is_image
 from acmix_nas.data.source import VALIDATION
 from acmix_nas.data.sources._tar import find_tars
+from acmix_nas.errors import DataError
 
+Folder = tuple[str, ...]
+"""Names of the folders from a part of a source down to one that has images."""
 TRAIN = ("train", "training")
 UNLABELLED = ("test", "testing")
 """Parts that publishers ship without labels; those that have none are passed over."""
@@ -26,30 +31,49 @@ def find_part(root: Path, names: tuple[str, ...]) -> Path | None:
     """The folder of the first of these names, in any case."""
     folders = subfolders(root)
     for name in names:
-        if found := [folder for folder in folders if folder.name == name]:
-            return found[0]
-        if found := [folder for folder in folders if folder.name.lower() == name]:
-            return found[0]
+        found = [folder for folder in folders if folder.name.lower() == name]
+        if found:
+            return next((folder for folder in found if folder.name == name), found[0])
     return None
 
 
-def find_validation(root: Path) -> tuple[Path | None, list[Path]]:
-    """The validation part, and parts that are passed over because they have no class folders and usually no labels."""
-    without: list[Path] = []
+def find_validation(root: Path) -> tuple[Path | None, list[str]]:
+    """The validation part, and notes on parts that are skipped: they have no class folders and usually no labels."""
+    notes: list[str] = []
     for name in (*VALIDATION, "testing"):
         folder = find_part(root, (name,))
         if folder is None:
             continue
         if name not in UNLABELLED or loose_images(folder) is None:
-            return folder, without
-        without.append(folder)
-    return None, without
+            return folder, notes
+        why = "its images lie in no class folders, as those of parts without labels"
+        notes.append(f"{folder} is skipped: {why}")
+    return None, notes
 
 
-def passed_over(folders: list[Path]) -> list[str]:
-    """Notes on parts that are not read."""
-    why = "its images lie in no class folders, as those of parts without labels"
-    return [f"{folder} is skipped: {why}" for folder in folders]
+class Parts(NamedTuple):
+    """Where a source has images to train and to validate on.
+
+    Attributes:
+        base: The folder that has the parts.
+        train: A folder of class folders.
+        validation: The folder of the validation part.
+        notes: On parts that are not read.
+    """
+
+    base: Path
+    train: Path
+    validation: Path
+    notes: list[str]
+
+
+def both_parts(root: Path) -> Parts | None:
+    """The parts of a source with class folders to train on and a validation part; None for any other."""
+    base = base_of(root)
+    train, (validation, notes) = find_part(base, TRAIN), find_validation(base)
+    if train is None or validation is None or has_packed(train) or loose_images(train) is not None:
+        return None
+    return Parts(base, train, validation, notes)
 
 
 def loose_images(folder: Path) -> Path | None:
@@ -84,3 +108,35 @@ def subfolders(folder: Path) -> list[Path]:
 def has_packed(folder: Path) -> bool:
     """Whether a folder has images in tar or Parquet files."""
     return bool(find_tars(folder, "*")) or any(True for _ in folder.glob("*.parquet"))
+
+
+def name_depth(folders: Sequence[Folder]) -> int:
+    """Which folder names the class: 1 for the one that the images lie in, 2 for the one above it.
+
+    It is the innermost, as in timm. Where all of them have one name, as in CLASS/images/*.jpg, that name says no
+    classes apart and the folder above it names the class.
+    """
+    is_constant = len(folders) > 1 and len({folder[-1:] for folder in folders}) == 1
+    return 2 if is_constant and all(len(folder) > 1 for folder in folders) else 1
+
+
+def name_classes(folders: Sequence[Folder], where: str) -> list[str]:
+    """The class of each of some different folders with images.
+
+    Args:
+        folders: None of them empty.
+        where: What they lie in, for the message.
+
+    Raises:
+        DataError: Two folders would be one class.
+    """
+    depth = name_depth(folders)
+    first: dict[str, Folder] = {}
+    for folder in folders:
+        other = first.setdefault(folder[-depth], folder)
+        if other != folder:
+            raise DataError(
+                f"a class is one folder; in {where}, {'/'.join(other)} and {'/'.join(folder)} would both be the class "
+                f"{folder[-depth]}. Move their images into one folder, or give the folders different names."
+            )
+    return [folder[-depth] for folder in folders]

@@ -16,7 +16,7 @@ from PIL import Image
 from acmix_nas.data.draw import Indices
 from acmix_nas.data.fingerprint import Content, read_file
 from acmix_nas.data.formats import check_regular, is_image, open_image
-from acmix_nas.data.sources._names import Names, natural
+from acmix_nas.data.sources._files import Names, natural
 from acmix_nas.errors import AcmixError, DataError
 
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.zst", ".tzst")
@@ -30,106 +30,81 @@ Member = tuple[str, int, int]
 """Name, first byte and number of bytes of a file in a tar file."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class Members:
-    """Images of one part that lie in tar files.
+    """Images of one part that lie in tar files, and their classes.
 
     Attributes:
-        files: "TAR/MEMBER" of each.
+        labels: Class of each, (N,), once the list is closed.
+        names: "TAR/MEMBER" of each.
         tars: The tar files.
         tar_of: Which of them an image lies in, (N,).
         starts: First byte of each, (N,).
         sizes: Bytes of each, (N,).
-        labels: Class of each, (N,).
+        numbers: The labels that `add` was given, (N,).
     """
 
-    files: Names
-    tars: list[Path]
-    tar_of: Indices
-    starts: Indices
-    sizes: Indices
-    labels: Indices
+    labels: Indices = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    names: Names = field(default_factory=Names)
+    tars: list[Path] = field(default_factory=list)
+    tar_of: "array[int]" = field(default_factory=lambda: array("i"))
+    starts: "array[int]" = field(default_factory=lambda: array("q"))
+    sizes: "array[int]" = field(default_factory=lambda: array("q"))
+    numbers: "array[int]" = field(default_factory=lambda: array("q"))
+    _hashes: "array[int]" = field(default_factory=lambda: array("q"))
 
     def name(self, index: int) -> str:
         """The tar file and the member's name in it."""
-        return str(self.files[index])
+        return str(self.names[index])
 
     def open(self, index: int) -> Image.Image:
         """The image of a member."""
         with self.tars[self.tar_of[index]].open("rb") as file:
-            file.seek(int(self.starts[index]))
-            return open_image(file.read(int(self.sizes[index])))
+            file.seek(self.starts[index])
+            return open_image(file.read(self.sizes[index]))
 
     def content(self, root: Path) -> Content:
         """What a fingerprint sees: the members, by their names below a folder or in the one tar file."""
         return Content(
             labels=self.labels,
-            names=self.files.relative(root),
-            sizes=self.sizes,
-            read=lambda i: read_file(self.tars[self.tar_of[i]], int(self.starts[i]), int(self.sizes[i])),
+            names=self.names.relative(root),
+            sizes=np.array(self.sizes, dtype=np.int64),
+            read=lambda index: read_file(self.tars[self.tar_of[index]], self.starts[index], self.sizes[index]),
         )
 
-
-@dataclass(slots=True)
-class Found:
-    """Images of one part and their classes while tar files are gone through."""
-
-    tars: list[Path] = field(default_factory=list)
-    files: Names = field(default_factory=Names)
-    tar_of: "array[int]" = field(default_factory=lambda: array("i"))
-    starts: "array[int]" = field(default_factory=lambda: array("q"))
-    sizes: "array[int]" = field(default_factory=lambda: array("q"))
-    labels: "array[int]" = field(default_factory=lambda: array("q"))
-    _hashes: "array[int]" = field(default_factory=lambda: array("q"))
-
-    def begin(self, tar: Path) -> None:
-        """The images that follow lie in this file."""
-        self.tars.append(tar)
-
-    def add(self, member: Member, label: int) -> None:
-        """Takes an image."""
+    def add(self, member: Member, number: int) -> None:
+        """Takes an image in the last of the tar files."""
         name, start, size = member
-        self.files.add_one(str(self.tars[-1]), name)
+        self.names.add(str(self.tars[-1]), name)
         self.tar_of.append(len(self.tars) - 1)
         self.starts.append(start)
         self.sizes.append(size)
-        self.labels.append(label)
+        self.numbers.append(number)
         self._hashes.append(hash((len(self.tars), name)))
 
-    def part(self, number: Indices | None = None) -> Members:
-        """The images, their labels put through `number` where there is one.
+    def close(self) -> None:
+        """No image follows: the labels are what the images were added with.
 
         Raises:
             DataError: A tar file has two images of one name.
         """
-        self._check_names()
-        labels = np.array(self.labels, dtype=np.int64)
-        return Members(
-            files=self.files,
-            tars=self.tars,
-            tar_of=np.array(self.tar_of, dtype=np.int64),
-            starts=np.array(self.starts, dtype=np.int64),
-            sizes=np.array(self.sizes, dtype=np.int64),
-            labels=labels if number is None else number[labels],
-        )
-
-    def facts(self, labels: Indices | None = None) -> Iterator[str | bytes]:
-        """How acmix-nas 0.1 identified these images."""
-        for tar in self.tars:
-            yield f"{tar.name}\t{tar.stat().st_size}\n"
-        yield np.array(self.sizes, dtype=np.int64).tobytes()
-        yield np.array(self.labels if labels is None else labels, dtype=np.int64).tobytes()
-
-    def _check_names(self) -> None:
         hashes = np.array(self._hashes, dtype=np.int64)
         values, counts = np.unique(hashes, return_counts=True)
         for value in values[counts > 1]:
-            names = [self.files.text(place) for place in np.flatnonzero(hashes == value).tolist()]
+            names = [self.names.text(place) for place in np.flatnonzero(hashes == value).tolist()]
             if len({*names}) < len(names):
                 raise DataError(
                     f"each name is in a tar file once; {names[0]} is there {len(names)} times, as after `tar -r`. "
                     "Unpack that file and pack it again."
                 )
+        self.labels = np.array(self.numbers, dtype=np.int64)
+
+    def facts(self, labels: Indices) -> Iterator[str | bytes]:
+        """How acmix-nas 0.1 identified these images."""
+        for tar in self.tars:
+            yield f"{tar.name}\t{tar.stat().st_size}\n"
+        yield np.array(self.sizes, dtype=np.int64).tobytes()
+        yield labels.tobytes()
 
 
 def members(tar: Path, passed_over: Counter[str] | None = None) -> Iterator[Member]:

@@ -1,121 +1,73 @@
 """Folders of images, walked so that each real folder and each real file is read once."""
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from acmix_nas.data.draw import Indices
 from acmix_nas.data.formats import EXTENSIONS, extension_of, is_image
-from acmix_nas.data.sources._classes import Folder, name_classes, name_depth
-from acmix_nas.data.sources._identity import Identities, Identity, identity
-from acmix_nas.data.sources._names import Names, in_order
+from acmix_nas.data.source import first_few
+from acmix_nas.data.sources._files import Files, Identity, identity, in_order
+from acmix_nas.data.sources._listed import Listing
+from acmix_nas.data.sources._parts import Folder, name_classes, name_depth
 from acmix_nas.errors import DataError
 
 
-@dataclass(slots=True)
-class Found:
-    """Images of one part.
-
-    Attributes:
-        files: Where they lie.
-        identities: Size, device and inode of each.
-        folders: Names of the folders with images, below the part.
-        counts: Images of each of these folders, which follow each other.
-        classes: Class of each of these folders; empty for a part whose images lie in no class folders.
-    """
-
-    files: Names = field(default_factory=Names)
-    identities: Identities = field(default_factory=Identities)
-    folders: list[Folder] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
-    classes: list[str] = field(default_factory=list)
-
-    def add(self, folder: Folder, path: str, images: Sequence[str]) -> None:
-        """Takes the images of one folder."""
-        self.files.add(path, images)
-        self.folders.append(folder)
-        self.counts.append(len(images))
-        for name in images:
-            self.identities.add(f"{path}/{name}")
-
-    def numbers(self) -> Indices:
-        """The place of each image's folder in `folders`, (N,)."""
-        return np.repeat(np.arange(len(self.counts)), self.counts)
-
-    def only(self, places: Indices) -> "Found":
-        """The images at some places, ascending."""
-        counts = np.bincount(self.numbers()[places], minlength=len(self.counts))
-        files = Names()
-        for place in places.tolist():
-            path = self.files[place]
-            files.add_one(str(path.parent), path.name)
-        kept = np.flatnonzero(counts).tolist()
-        return Found(
-            files=files,
-            identities=self.identities.only(places),
-            folders=[self.folders[number] for number in kept],
-            counts=counts[kept].tolist(),
-            classes=[self.classes[number] for number in kept if self.classes],
-        )
-
-
-class Walk:
+class Walk(Listing):
     """Walks through the parts of one source.
 
     A folder that a link leads to is walked through, unless it was before or has the source itself in it. A file with
     two names is one image. Files and folders whose name starts with a dot are left out.
 
     Args:
+        root: What the names of images are relative to in the fingerprint.
         tops: The folders of its parts; no link in one may lead to another.
-
-    Attributes:
-        passed_over: How many files were no images, by extension.
-        notes: What a user should know of links and empty folders.
     """
 
-    def __init__(self, *tops: Path) -> None:
-        self.passed_over: Counter[str] = Counter()
-        self.notes: list[str] = []
+    def __init__(self, root: Path, *tops: Path) -> None:
+        super().__init__(root)
         self._seen: dict[Identity, tuple[Path, Folder]] = {}
         for top in tops:
             self._first(top, (), str(top))
-        self._parts: list[Found] = []
 
-    def part(self, top: Path, *, in_classes: bool = True) -> Found:
-        """Lists the images below a folder, in natural order, "9" before "10".
+    def walk(self, part: str, top: Path, *, in_classes: bool = True) -> list[str]:
+        """Lists the images of a part below a folder, in natural order, "9" before "10".
 
         Args:
+            part: "train" or "validation".
             top: The folder.
-            in_classes: Whether the images lie in folders named after their class.
+            in_classes: Whether the images lie in folders named after their class; else they have no labels yet.
+
+        Returns:
+            The classes, in the order in which they were met.
 
         Raises:
-            DataError: A folder cannot be listed; there are no images, or one lies in no class folder; two folders are
-                one class, or a folder or file has two; or an image is in another part too.
+            DataError: A folder cannot be listed; there are no images, or one lies in no class folder; or two folders
+                are one class, or a folder or file has two.
         """
-        found, links, empty = Found(), list[tuple[Folder, Folder]](), list[str]()
+        files, folders, counts = Files(), list[Folder](), list[int]()
+        links, empty = list[tuple[Folder, Folder]](), list[str]()
         for folder, path, images, is_leaf in self._folders(top, links):
             if images:
-                found.add(folder, path, images)
+                folders.append(folder)
+                counts.append(len(images))
+                for name in images:
+                    files.add(path, name)
             elif is_leaf:
                 empty.append("/".join(folder))
-        if not found.counts:
+        if not folders:
             raise DataError(f"there are no images in {top}; {', '.join(sorted(EXTENSIONS))} files are read.")
+        files.labels = np.zeros(sum(counts), dtype=np.int64)
+        classes: list[str] = []
         if in_classes:
-            _check_in_folders(found, top)
-            found.classes = name_classes(found.folders, str(top))
-            _check_links(links, name_depth(found.folders), top)
+            classes = _classes(files, folders, links, top)
+            files.labels = np.repeat([self.number(name) for name in classes], counts)
             self._note(f"folders of {top} have no images", empty)
         followed = "that are already read, or that contain the source, are not followed"
         self._note(f"links in {top} to folders {followed}", ["/".join(link) for link, _ in links])
-        found = self._distinct(found, top)
-        for other in self._parts:
-            _check_disjoint(found, other)
-        self._parts.append(found)
-        return found
+        self.parts[part] = self._distinct(files, top)
+        return classes
 
     def _folders(self, top: Path, links: list[tuple[Folder, Folder]]) -> Iterator[tuple[Folder, str, list[str], bool]]:
         """Each folder once: its names below the part, its path, its images, whether it has no folders inside."""
@@ -165,25 +117,24 @@ class Walk:
             ) from error
         return below, images
 
-    def _distinct(self, found: Found, top: Path) -> Found:
+    def _distinct(self, files: Files, top: Path) -> Files:
         """The same images, each real file once."""
-        repeated = found.identities.repeated()
+        repeated = files.repeated()
         if not len(repeated):
-            return found
-        numbers = found.numbers()
+            return files
         for first, later in repeated.tolist():
-            if found.classes and found.classes[numbers[first]] != found.classes[numbers[later]]:
+            if files.labels[first] != files.labels[later]:
                 raise DataError(
-                    f"an image has one class; {found.files[first]} and {found.files[later]} are one file. Remove one "
+                    f"an image has one class; {files.names[first]} and {files.names[later]} are one file. Remove one "
                     "of them."
                 )
-        names = (str(found.files[later]) for later in repeated[:, 1].tolist())
-        self._note(f"names in {top} are links to images that are read already", [*names])
-        return found.only(np.setdiff1d(np.arange(len(numbers)), repeated[:, 1]))
+        names = [files.name(later) for later in repeated[:, 1].tolist()]
+        self._note(f"names in {top} are links to images that are read already", names)
+        return files.only(np.setdiff1d(np.arange(len(files.names)), repeated[:, 1]))
 
     def _note(self, what: str, names: Sequence[str]) -> None:
         if names:
-            self.notes.append(f"{len(names)} {what}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}")
+            self.notes.append(f"{len(names)} {what}: {first_few(names, 3)}")
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
@@ -193,25 +144,16 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _check_in_folders(found: Found, top: Path) -> None:
-    if found.folders[0] == ():
+def _classes(files: Files, folders: list[Folder], links: list[tuple[Folder, Folder]], top: Path) -> list[str]:
+    """The class of each of the folders with images."""
+    if folders[0] == ():
         raise DataError(
-            f"images lie in a folder named after their class; {found.files[0].name} lies directly in {top}. Move it."
+            f"images lie in a folder named after their class; {files.names[0].name} lies directly in {top}. Move it."
         )
-
-
-def _check_links(links: Iterable[tuple[Folder, Folder]], depth: int, top: Path) -> None:
+    classes, depth = name_classes(folders, str(top)), name_depth(folders)
     for folder, same in links:
         if folder[-depth:] != same[-depth:]:
             raise DataError(
                 f"an image has one class; {Path(top, *same)} and {Path(top, *folder)} are one folder. Remove the link."
             )
-
-
-def _check_disjoint(found: Found, other: Found) -> None:
-    shared = found.identities.shared(other.identities)
-    if shared is not None:
-        raise DataError(
-            f"no image is in two parts of a source; {other.files[shared[1]]} and {found.files[shared[0]]} are one "
-            "file. Remove one of them."
-        )
+    return classes

@@ -2,11 +2,8 @@
 
 from pathlib import Path
 
-from acmix_nas.data.fingerprint import fingerprint
-from acmix_nas.data.share import hold_out
 from acmix_nas.data.source import Source
-from acmix_nas.data.sources import published, table
-from acmix_nas.data.sources._names import in_order
+from acmix_nas.data.sources import published, store, table
 from acmix_nas.data.sources._parts import (
     TRAIN,
     base_of,
@@ -16,12 +13,9 @@ from acmix_nas.data.sources._parts import (
     has_images,
     has_packed,
     loose_images,
-    passed_over,
     subfolders,
 )
 from acmix_nas.data.sources._walk import Walk
-from acmix_nas.data.sources.folder import number
-from acmix_nas.data.store import is_store
 
 LAYOUT = "a folder of class folders, CLASS/*.jpg or train/CLASS/*.jpg alone, of which a share is held out for report"
 
@@ -37,30 +31,17 @@ def open_source(spec: str) -> Source:
     Raises:
         DataError: As `folder.open_source`; or a class has fewer than three images.
     """
-    root = Path(spec)
-    top = _top(root)
+    top = _top(Path(spec))
     assert top is not None, "matches() looks for it"
-    walk = Walk(top)
-    found = walk.part(top)
-    classes = tuple(sorted({*found.classes}, key=in_order))
-    whole = number(found, {name: place for place, name in enumerate(classes)})
-    train, validation, note = hold_out(whole, root.resolve().name)
-    _, unlabelled = find_validation(base_of(root))
-    return Source(
-        kind="flat",
-        name=root.resolve().name,
-        classes=classes,
-        train=train,
-        validation=validation,
-        fingerprint=fingerprint(classes, [whole.content(top, found.identities.sizes)]),
-        passed_over=walk.passed_over,
-        notes=(*walk.notes, *passed_over(unlabelled), note),
-    )
+    walk = Walk(top, top)
+    walk.walk("train", top)
+    walk.notes += find_validation(base_of(Path(spec)))[1]
+    return walk.source("flat", spec)
 
 
 def _top(root: Path) -> Path | None:
     """The folder that has the class folders."""
-    if not root.is_dir() or is_store(root) or published.matches(str(root)):
+    if not root.is_dir() or store.matches(root) or published.matches(str(root)):
         return None
     base = base_of(root)
     train, (validation, unlabelled) = find_part(base, TRAIN), find_validation(base)

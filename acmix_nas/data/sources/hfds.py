@@ -1,7 +1,6 @@
 """A data set of the Hugging Face hub, or any folder that `datasets.load_dataset` takes."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,15 @@ from PIL import Image
 from acmix_nas.data.draw import Indices
 from acmix_nas.data.fingerprint import Content, fingerprint, read_file, size_of
 from acmix_nas.data.formats import open_image
-from acmix_nas.data.share import divided
-from acmix_nas.data.source import VALIDATION, Source, digest
-from acmix_nas.data.sources._labels import find_columns, in_words, number_labels, numbered, sort_names
-from acmix_nas.data.sources._optional import needed
+from acmix_nas.data.source import VALIDATION, Source, digest, divided
+from acmix_nas.data.sources._labels import find_columns, in_words, needed, number_labels, settle
 from acmix_nas.errors import DataError
 
 PREFIX = "hfds/"
 LAYOUT = "hfds/NAME, a data set of the Hugging Face hub, which is downloaded"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Items:
     """One split of a data set.
 
@@ -52,7 +49,7 @@ class Items:
 
     def content(self) -> Content:
         """What a fingerprint sees: the image of each row, in bytes or in the file that the row names."""
-        compute = needed("pyarrow.compute", "pyarrow", self.where)
+        compute = needed("pyarrow.compute", self.where)
         stored = self.table.data.column(self.image_column)
         sizes = compute.fill_null(compute.binary_length(compute.struct_field(stored, "bytes")), -1).to_numpy()
         sizes = sizes.astype(np.int64)
@@ -78,7 +75,7 @@ def open_source(spec: str) -> Source:
         DataError: The library is missing, the hub has no such data set or cannot be reached, or a split or column is
             not there.
     """
-    library = needed("datasets", "datasets", f"--data {spec}")
+    library = needed("datasets", f"--data {spec}")
     name = spec.removeprefix(PREFIX)
     try:
         splits = library.load_dataset(name)
@@ -98,10 +95,7 @@ def open_source(spec: str) -> Source:
                 f"{in_words(other_numbers)} in {validation_name}. Choose another data set, or write it again."
             )
         parts.append(others)
-    classes = numbers or numbered(*(part.labels for part in parts))
-    if numbers is None:
-        classes, places = sort_names(known)
-        parts = [replace(part, labels=places[part.labels]) for part in parts]
+    classes = settle(parts, numbers, known)
     train, validation, notes = divided(parts[0], parts[1] if len(parts) > 1 else None, name)
     return Source(
         kind="hfds",
@@ -110,7 +104,7 @@ def open_source(spec: str) -> Source:
         train=train,
         validation=validation,
         fingerprint=fingerprint(classes, [part.content() for part in parts]),
-        former=digest(_facts(name, *parts)),
+        former=digest([name, *(part.labels.tobytes() for part in parts)]),
         notes=notes,
     )
 
@@ -139,8 +133,3 @@ def _part(library: Any, table: Any, where: str, known: dict[str, int]) -> tuple[
         labels=number_labels(values, known if is_text else None, where),
     )
     return items, None if is_text else tuple(getattr(kind, "names", None) or ())
-
-
-def _facts(name: str, *parts: Items) -> Iterator[str | bytes]:
-    yield name
-    yield from (part.labels.tobytes() for part in parts)

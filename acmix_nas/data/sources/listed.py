@@ -5,22 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from acmix_nas.data.fingerprint import fingerprint
 from acmix_nas.data.source import Source, check_classes
-from acmix_nas.data.sources._listed import read_lines, read_pairs
-from acmix_nas.data.sources._matlab import read_matlab
-from acmix_nas.data.sources._names import in_order
-from acmix_nas.data.sources._parts import (
-    TRAIN,
-    base_of,
-    find_part,
-    find_validation,
-    has_packed,
-    loose_images,
-    passed_over,
-)
+from acmix_nas.data.sources._files import in_order
+from acmix_nas.data.sources._listed import read_lines, read_matlab, read_pairs
+from acmix_nas.data.sources._parts import both_parts, loose_images
 from acmix_nas.data.sources._walk import Walk
-from acmix_nas.data.sources.folder import Files, number
 from acmix_nas.errors import DataError
 
 GROUND_TRUTH, META = "ILSVRC2012_validation_ground_truth.txt", "meta.mat"
@@ -42,11 +31,8 @@ _ABOVE = 3
 
 def matches(spec: str) -> bool:
     """Whether there are class folders to train on, and validation images outside class folders."""
-    base = base_of(Path(spec))
-    train, (validation, _) = find_part(base, TRAIN), find_validation(base)
-    if train is None or validation is None or has_packed(train):
-        return False
-    return loose_images(train) is None and loose_images(validation) is not None
+    parts = both_parts(Path(spec))
+    return parts is not None and loose_images(parts.validation) is not None
 
 
 def open_source(spec: str) -> Source:
@@ -55,30 +41,18 @@ def open_source(spec: str) -> Source:
     Raises:
         DataError: As `folder.open_source`; or there is no list, or it is not one of these images.
     """
-    base = base_of(Path(spec))
-    train_folder, (validation_folder, unlabelled) = find_part(base, TRAIN), find_validation(base)
-    assert train_folder is not None, "matches() looks for it"
-    assert validation_folder is not None, "matches() looks for it"
-    walk = Walk(train_folder, validation_folder)
-    train, validation = walk.part(train_folder), walk.part(validation_folder, in_classes=False)
-    classes = tuple(sorted({*train.classes}, key=in_order))
-    names = [validation.files[place].name for place in range(len(validation.files))]
-    labels, file = _labels(names, classes, _find(base, validation_folder), validation_folder)
-    check_classes(classes, labels, f"{file}, whose classes should be named as the folders in {train_folder}")
-    known = {name: place for place, name in enumerate(classes)}
-    numbers = np.array([known[label] for label in labels], dtype=np.int64)
-    parts = [number(train, known), Files(files=validation.files, labels=numbers)]
-    sizes = [train.identities.sizes, validation.identities.sizes]
-    return Source(
-        kind="listed",
-        name=Path(spec).resolve().name,
-        classes=classes,
-        train=parts[0],
-        validation=parts[1],
-        fingerprint=fingerprint(classes, [part.content(base, of) for part, of in zip(parts, sizes, strict=True)]),
-        passed_over=walk.passed_over,
-        notes=(*walk.notes, *passed_over(unlabelled)),
-    )
+    parts = both_parts(Path(spec))
+    assert parts is not None, "matches() looks for it"
+    walk = Walk(parts.base, parts.train, parts.validation)
+    classes = tuple(sorted({*walk.walk("train", parts.train)}, key=in_order))
+    walk.walk("validation", parts.validation, in_classes=False)
+    images = walk.parts["validation"]
+    names = [images.names[place].name for place in range(len(images.names))]
+    labels, file = _labels(names, classes, _find(parts.base, parts.validation), parts.validation)
+    check_classes(classes, labels, f"{file}, whose classes should be named as the folders in {parts.train}")
+    images.labels = np.array([walk.known[label] for label in labels], dtype=np.int64)
+    walk.notes += parts.notes
+    return walk.source("listed", spec)
 
 
 def _find(base: Path, validation: Path) -> Path | None:
@@ -97,9 +71,8 @@ def _labels(names: Sequence[str], classes: tuple[str, ...], file: Path | None, w
         )
     if file.name in (GROUND_TRUTH, "imagenet_2012_validation_synset_labels.txt"):
         return _by_line(names, file), file
-    label_of = {}
-    for row in read_pairs(file, split=lambda line: line.replace(",", " ").split()):
-        label_of[Path(row[0]).stem] = row[1]
+    rows = read_pairs(file, split=lambda line: line.replace(",", " ").split())
+    label_of = {Path(row[0]).stem: row[1] for row in rows}
     if missing := [name for name in names if Path(name).stem not in label_of]:
         raise DataError(
             f"{file} has a label of each image in {where}; {len(missing)} have none, the first is {missing[0]}."

@@ -5,6 +5,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,9 @@ from PIL import Image
 from acmix_nas.data.draw import Indices
 from acmix_nas.data.fingerprint import blocks_of_files, fingerprint
 from acmix_nas.data.formats import open_image
-from acmix_nas.data.share import divided
-from acmix_nas.data.source import VALIDATION, Source, digest
-from acmix_nas.data.sources._identity import check_files
-from acmix_nas.data.sources._labels import find_columns, in_words, number_labels, numbered, sort_names
-from acmix_nas.data.sources._names import natural
-from acmix_nas.data.sources._optional import needed
+from acmix_nas.data.source import VALIDATION, Source, digest, divided
+from acmix_nas.data.sources._files import check_files, natural
+from acmix_nas.data.sources._labels import find_columns, in_words, needed, number_labels, settle
 from acmix_nas.data.sources._parts import subfolders
 from acmix_nas.errors import DataError
 
@@ -28,6 +26,7 @@ LAYOUT = (
     "of a configuration, or with these parts as folders of Parquet files, with columns image and label"
 )
 
+READING = "reading Parquet files"
 _KEPT_GROUPS = 2
 """Row groups held in memory: threads that go through images in order stand in one or at the border of two."""
 
@@ -67,6 +66,12 @@ class Rows:
             raise OSError("the row has no bytes of an image")
         return open_image(content)
 
+    def facts(self) -> Iterator[str | bytes]:
+        """How acmix-nas 0.1 identified these images."""
+        for file in self.files:
+            yield f"{file.name}\t{file.stat().st_size}\n"
+        yield self.labels.tobytes()
+
     def _place(self, index: int) -> tuple[int, int]:
         group = int(np.searchsorted(self.ends, index, side="right"))
         return group, index - (int(self.ends[group - 1]) if group else 0)
@@ -101,16 +106,12 @@ def open_source(spec: str) -> Source:
     if others:
         found = ", ".join(str(folder.relative_to(spec)) for folder in (root, *others))
         raise DataError(f"a source is one data set; {spec} has the configurations {found}. Name one: --data {root}")
-    files = {"train": _files(root, ("train",)), "validation": _files(root, VALIDATION)}
-    check_files(files)
-    columns = _agreed([*files["train"], *files["validation"]])
+    files = [_files(root, ("train",)), _files(root, VALIDATION)]
+    check_files(*files[0], *files[1])
+    columns = _agreed([*files[0], *files[1]])
     known: dict[str, int] = {}
-    parts = [_list(some, columns, known) for some in files.values() if some]
-    names = columns.numbered or numbered(*(part.labels for part in parts))
-    if columns.numbered is None:
-        names, number = sort_names(known)
-        for part in parts:
-            part.labels = number[part.labels]
+    parts = [_list(some, columns, known) for some in files if some]
+    names = settle(parts, columns.numbered, known)
     train, validation, notes = divided(parts[0], parts[1] if len(parts) > 1 else None, root.resolve().name)
     return Source(
         kind="parquet",
@@ -119,7 +120,7 @@ def open_source(spec: str) -> Source:
         train=train,
         validation=validation,
         fingerprint=fingerprint(names, [blocks_of_files(root, part.files, part.labels) for part in parts]),
-        former=digest(_facts(*parts)),
+        former=digest(chain.from_iterable(part.facts() for part in parts)),
         notes=notes,
     )
 
@@ -142,8 +143,8 @@ def _files(root: Path, prefixes: tuple[str, ...]) -> list[Path]:
 
 
 def _open(file: Path) -> Any:
-    pyarrow = needed("pyarrow", "pyarrow", "reading Parquet files")
-    parquet = needed("pyarrow.parquet", "pyarrow", "reading Parquet files")
+    pyarrow = needed("pyarrow", READING)
+    parquet = needed("pyarrow.parquet", READING)
     try:
         return parquet.ParquetFile(file, page_checksum_verification=True)
     except (OSError, pyarrow.ArrowException) as error:
@@ -194,7 +195,7 @@ def _columns(file: Path) -> _Columns:
 
 def _check_types(schema: Any, image: str, label: str, file: Path) -> bool:
     """Whether labels are names."""
-    types = needed("pyarrow.types", "pyarrow", "reading Parquet files")
+    types = needed("pyarrow.types", READING)
     for name in (image, label):
         if schema.names.count(name) > 1:
             raise DataError(f"a table has one column of each name; {file} has several {name}. Rename them.")
@@ -231,7 +232,7 @@ def _names(schema: Any, label: str) -> tuple[str, ...]:
 
 
 def _list(files: list[Path], columns: _Columns, known: dict[str, int]) -> Rows:
-    pyarrow = needed("pyarrow", "pyarrow", "reading Parquet files")
+    pyarrow = needed("pyarrow", READING)
     groups: list[tuple[int, int]] = []
     counts: list[int] = []
     labels = [np.array([], dtype=np.int64)]
@@ -239,8 +240,12 @@ def _list(files: list[Path], columns: _Columns, known: dict[str, int]) -> Rows:
         with _open(file) as table:
             groups += [(number, group) for group in range(table.num_row_groups)]
             counts += [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
+            row = 0
             try:
-                labels += _labels(table, columns, file, known)
+                for batch in table.iter_batches(columns=[columns.label]):
+                    values: list[Any] = batch.column(0).to_pylist()
+                    labels.append(number_labels(values, known if columns.numbered is None else None, str(file), row))
+                    row += len(values)
             except (OSError, pyarrow.ArrowException) as error:
                 why = " ".join(str(error).split())
                 raise DataError(f"the labels of {file} cannot be read: {why}. Download it again.") from error
@@ -254,19 +259,3 @@ def _list(files: list[Path], columns: _Columns, known: dict[str, int]) -> Rows:
     if sum(counts) != len(rows.labels):
         raise DataError(f"a table has a label in each row; {files[0]} and what follows it have other numbers of them.")
     return rows
-
-
-def _labels(table: Any, columns: _Columns, file: Path, known: dict[str, int]) -> Iterator[Indices]:
-    """Class numbers, batch by batch; names are numbered in `known`."""
-    row = 0
-    for batch in table.iter_batches(columns=[columns.label]):
-        values: list[Any] = batch.column(0).to_pylist()
-        yield number_labels(values, known if columns.numbered is None else None, str(file), row)
-        row += len(values)
-
-
-def _facts(*parts: Rows) -> Iterator[str | bytes]:
-    for rows in parts:
-        for file in rows.files:
-            yield f"{file.name}\t{file.stat().st_size}\n"
-        yield rows.labels.tobytes()

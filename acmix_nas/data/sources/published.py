@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from acmix_nas.data.source import Source
-from acmix_nas.data.sources._listed import Listings, Rows, read_lines, read_pairs
-from acmix_nas.data.sources._matlab import read_matlab
+from acmix_nas.data.sources._listed import Listing, Rows, read_lines, read_matlab, read_pairs
 from acmix_nas.errors import DataError
 
 
@@ -25,7 +24,7 @@ class _DataSet:
 
     name: str
     files: tuple[str, ...]
-    read: Callable[[Path, Listings], None]
+    read: Callable[[Path, Listing], None]
 
 
 def matches(spec: str) -> bool:
@@ -42,15 +41,15 @@ def open_source(spec: str) -> Source:
     root = Path(spec)
     known = _known(root)
     assert known is not None, "matches() looks for it"
-    listings = Listings(root)
+    listing = Listing(root)
     try:
-        known.read(root, listings)
+        known.read(root, listing)
     except (LookupError, ValueError, TypeError, AttributeError) as error:
         raise DataError(
             f"{root} has files of {known.name}, but its lists are not as that has them: {type(error).__name__}: "
             f"{error}. Download them again."
         ) from error
-    return listings.source("published")
+    return listing.source("published", spec)
 
 
 def _known(root: Path) -> _DataSet | None:
@@ -67,7 +66,7 @@ def _need(root: Path, path: str) -> Path:
     return found
 
 
-def _cub(root: Path, listings: Listings) -> None:
+def _cub(root: Path, listing: Listing) -> None:
     """images.txt: "ID PATH"; image_class_labels.txt: "ID CLASS"; train_test_split.txt: "ID 1|0"; and classes.txt."""
     classes = {row[0]: " ".join(row[1:]) for row in read_pairs(root / "classes.txt")}
     label_of = {row[0]: classes[row[1]] for row in read_pairs(root / "image_class_labels.txt")}
@@ -75,73 +74,73 @@ def _cub(root: Path, listings: Listings) -> None:
     images = [(row[0], row[1]) for row in read_pairs(root / "images.txt")]
     for part, wanted in (("train", True), ("validation", False)):
         rows = [(path, label_of[number]) for number, path in images if is_train[number] is wanted]
-        listings.add(part, root / "images", rows, root / "images.txt")
+        listing.add(part, root / "images", rows, root / "images.txt")
 
 
-def _food(root: Path, listings: Listings) -> None:
+def _food(root: Path, listing: Listing) -> None:
     """meta/train.txt and meta/test.txt: "CLASS/NAME", without .jpg."""
     for part, name in (("train", "train.txt"), ("validation", "test.txt")):
         lines = read_lines(root / "meta" / name)
         rows = [(f"{line}.jpg", line.rpartition("/")[0]) for line in lines]
-        listings.add(part, root / "images", rows, root / "meta" / name)
+        listing.add(part, root / "images", rows, root / "meta" / name)
 
 
-def _textures(root: Path, listings: Listings) -> None:
+def _textures(root: Path, listing: Listing) -> None:
     """labels/train1.txt and so on, the first of ten divisions: "CLASS/NAME.jpg"."""
     for part, name in (("train", "train1.txt"), ("validation", "val1.txt")):
         rows = [(line, line.rpartition("/")[0]) for line in read_lines(root / "labels" / name)]
-        listings.add(part, root / "images", rows, root / "labels" / name)
-    listings.notes.append("of the ten divisions in labels/, the first is read: train1.txt and val1.txt")
+        listing.add(part, root / "images", rows, root / "labels" / name)
+    listing.notes.append("of the ten divisions in labels/, the first is read: train1.txt and val1.txt")
 
 
-def _aircraft(root: Path, listings: Listings) -> None:
+def _aircraft(root: Path, listing: Listing) -> None:
     """images_variant_train.txt and images_variant_val.txt: "NUMBER VARIANT", which may have spaces."""
     base = _need(root, "data/images_variant_train.txt|images_variant_train.txt").parent
     for part, name in (("train", "images_variant_train.txt"), ("validation", "images_variant_val.txt")):
         pairs = read_pairs(base / name, split=lambda line: line.split(maxsplit=1))
-        listings.add(part, base / "images", [(f"{number}.jpg", label) for number, label in pairs], base / name)
+        listing.add(part, base / "images", [(f"{number}.jpg", label) for number, label in pairs], base / name)
 
 
-def _pets(root: Path, listings: Listings) -> None:
+def _pets(root: Path, listing: Listing) -> None:
     """annotations/trainval.txt and annotations/test.txt: "BREED_NUMBER CLASS SPECIES NUMBER"."""
     for part, name in (("train", "trainval.txt"), ("validation", "test.txt")):
         names = [row[0] for row in read_pairs(root / "annotations" / name)]
         rows = [(f"{image}.jpg", image.rpartition("_")[0]) for image in names]
-        listings.add(part, root / "images", rows, root / "annotations" / name)
+        listing.add(part, root / "images", rows, root / "annotations" / name)
 
 
-def _flowers(root: Path, listings: Listings) -> None:
+def _flowers(root: Path, listing: Listing) -> None:
     """jpg/image_00001.jpg and so on, imagelabels.mat, setid.mat."""
     (labels,) = read_matlab(root / "imagelabels.mat", "labels")
     for part, name in zip(("train", "validation"), read_matlab(root / "setid.mat", "trnid", "valid"), strict=True):
         rows = [(f"image_{number:05d}.jpg", str(labels[number - 1])) for number in np.atleast_1d(name).tolist()]
-        listings.add(part, root / "jpg", rows, root / "setid.mat")
+        listing.add(part, root / "jpg", rows, root / "setid.mat")
 
 
-def _cars(root: Path, listings: Listings) -> None:
+def _cars(root: Path, listing: Listing) -> None:
     """devkit/cars_train_annos.mat, cars_test_annos_withlabels.mat: fname, class; devkit/cars_meta.mat: class_names."""
     (names,) = read_matlab(root / "devkit" / "cars_meta.mat", "class_names")
     parts = {"train": ("devkit/cars_train_annos.mat", "cars_train"), "validation": (_CARS_TEST, "cars_test")}
     for part, (path, folder) in parts.items():
         file = _find(root, path)
         if file is None:
-            listings.notes.append("cars_test is skipped: cars_test_annos_withlabels.mat, its labels, is not there")
+            listing.notes.append("cars_test is skipped: cars_test_annos_withlabels.mat, its labels, is not there")
             continue
         (annotations,) = read_matlab(file, "annotations")
         rows = [(str(row.fname), str(names[int(getattr(row, "class")) - 1])) for row in np.atleast_1d(annotations)]
-        listings.add(part, root / folder, rows, file)
+        listing.add(part, root / folder, rows, file)
 
 
-def _dogs(root: Path, listings: Listings) -> None:
+def _dogs(root: Path, listing: Listing) -> None:
     """train_list.mat and test_list.mat: file_list of "CLASS/NAME.jpg"."""
     for part, path in (("train", _DOGS_TRAIN), ("validation", _DOGS_TEST)):
         file = _need(root, path)
         (paths,) = read_matlab(file, "file_list")
         rows: Rows = [(str(name), str(name).rpartition("/")[0]) for name in np.atleast_1d(paths)]
-        listings.add(part, root / "Images", rows, file)
+        listing.add(part, root / "Images", rows, file)
 
 
-def _places(root: Path, listings: Listings) -> None:
+def _places(root: Path, listing: Listing) -> None:
     """places365_train_standard.txt: "/a/airfield/00000001.jpg 0"; places365_val.txt: "NAME 0"; and categories."""
     categories = read_pairs(root / "categories_places365.txt")
     names = {number: re.sub(r"^/./", "", path) for path, number in categories}
@@ -149,7 +148,7 @@ def _places(root: Path, listings: Listings) -> None:
     for part, (path, folder) in parts.items():
         file = _need(root, path)
         rows = [(name.lstrip("/"), names[number]) for name, number in read_pairs(file)]
-        listings.add(part, _need(root, folder), rows, file)
+        listing.add(part, _need(root, folder), rows, file)
 
 
 _CARS_TEST = "cars_test_annos_withlabels.mat|devkit/cars_test_annos_withlabels.mat"

@@ -10,7 +10,7 @@ from pathlib import Path
 from acmix_nas.data.formats import EXTENSIONS
 from acmix_nas.data.source import VALIDATION, Source
 from acmix_nas.data.sources import published
-from acmix_nas.data.sources._listed import Listings, read_lines, read_text
+from acmix_nas.data.sources._listed import Listing, read_lines, read_text
 from acmix_nas.data.sources._parts import TRAIN, base_of, class_folders, find_part, loose_images
 from acmix_nas.errors import DataError
 
@@ -99,18 +99,17 @@ def open_source(spec: str) -> Source:
         DataError: A row is none, an image is in two parts, or the images are not there.
     """
     root = Path(spec)
-    listings, tables = Listings(root), find_tables(root) or find_tables(base_of(root))
-    whole = [table for table in tables if table.part == "" and _is_labelled(table)]
-    of_part = {table.part: table for table in tables if table.part and _is_labelled(table)}
-    if "train" not in of_part:
-        rows = [(table, row) for table in whole for row in table.rows()]
-        _add_whole(listings, rows)
-        return listings.source("table")
+    listing, tables = Listing(root), find_tables(root) or find_tables(base_of(root))
+    labelled = {table.part: table for table in tables if _is_labelled(table)}
+    if "train" not in labelled:
+        _add_whole(listing, labelled[""])
+        return listing.source("table", spec)
     for table in tables:
-        if table.part and not _is_labelled(table):
-            listings.notes.append(f"{table.file.name} is skipped: it has no column of labels")
-    _add_parts(listings, of_part)
-    return listings.source("table")
+        if table.part and table.part not in labelled:
+            listing.notes.append(f"{table.file.name} is skipped: it has no column of labels")
+    labelled.pop("", None)
+    _add_parts(listing, labelled)
+    return listing.source("table", spec)
 
 
 def find_tables(root: Path) -> list[Table]:
@@ -130,45 +129,45 @@ def _is_labelled(table: Table) -> bool:
     return table.column(IMAGE) is not None and table.column(LABEL) is not None
 
 
-def _add_parts(listings: Listings, tables: dict[str, Table]) -> None:
+def _add_parts(listing: Listing, tables: dict[str, Table]) -> None:
     """Tables of parts: the first of the validation part is taken; of parts without a common class, all are one."""
     labels = {part: {label for _, label, _ in table.rows()} for part, table in tables.items()}
     validation = next((name for name in VALIDATION if name in tables), None)
     is_few_shot = validation is not None and not labels["train"] & labels[validation]
     for part, table in tables.items():
         if part != "train" and part != validation and not is_few_shot:
-            listings.notes.append(f"{table.file.name} is not read: {validation} is the part to validate on")
+            listing.notes.append(f"{table.file.name} is not read: {validation} is the part to validate on")
             continue
         rows = [(file, label) for file, label, _ in table.rows()]
         into = "train" if part == "train" or is_few_shot else "validation"
         folder, end = _place(table.file.parent, part, rows)
-        listings.add(into, folder, ((file + end, label) for file, label in rows), table.file)
+        listing.add(into, folder, ((file + end, label) for file, label in rows), table.file)
     if is_few_shot:
-        listings.notes.append(
+        listing.notes.append(
             f"{', '.join(table.file.name for table in tables.values())} have no class in common, as in few-shot "
             "learning; their images are merged"
         )
 
 
-def _add_whole(listings: Listings, rows: list[tuple[Table, tuple[str, str, str]]]) -> None:
+def _add_whole(listing: Listing, table: Table) -> None:
     """One table: a column, or the first folder of each file, may say the part; else a share is held out."""
-    table = rows[0][0] if rows else None
-    if table is None:
-        raise DataError(f"{listings.root} has a table of images without rows.")
-    folder, end = _place(table.file.parent, "train", [(row[0], row[1]) for _, row in rows])
-    parts = [row[2] or Path(row[0]).parts[0].lower() for _, row in rows]
+    rows = [*table.rows()]
+    if not rows:
+        raise DataError(f"{listing.root} has a table of images without rows.")
+    folder, end = _place(table.file.parent, "train", [(file, label) for file, label, _ in rows])
+    parts = [split or Path(file).parts[0].lower() for file, _, split in rows]
     validation = next((name for name in VALIDATION if name in parts), None)
-    has_parts = validation is not None and any(part in TRAIN for part in parts)
-    for into, wanted in (("train", TRAIN), ("validation", (validation,))):
-        if has_parts:
-            some = [row for part, (_, row) in zip(parts, rows, strict=True) if part in wanted]
-        else:
-            some = [row for _, row in rows] if into == "train" else []
-        if some:
-            listings.add(into, folder, ((row[0] + end, row[1]) for row in some), table.file)
-    left_out = {part for part in parts if part not in (*TRAIN, validation)} if has_parts else set()
-    if left_out:
-        listings.notes.append(f"{table.file.name} has rows of {', '.join(sorted(left_out))}, which are not read")
+    into: dict[str, list[tuple[str, str]]] = {"train": [], "validation": []}
+    if validation is None or not {*TRAIN} & {*parts}:
+        into["train"] = [(file + end, label) for file, label, _ in rows]
+    else:
+        for part, (file, label, _) in zip(parts, rows, strict=True):
+            if part in (*TRAIN, validation):
+                into["train" if part in TRAIN else "validation"].append((file + end, label))
+        if left_out := {*parts} - {*TRAIN, validation}:
+            listing.notes.append(f"{table.file.name} has rows of {', '.join(sorted(left_out))}, which are not read")
+    for part, some in into.items():
+        listing.add(part, folder, some, table.file)
 
 
 def _place(base: Path, part: str, rows: list[tuple[str, str]]) -> tuple[Path, str]:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,9 @@ import numpy as np
 from acmix_nas.data.fingerprint import fingerprint
 from acmix_nas.data.formats import extension_of, is_image
 from acmix_nas.data.source import VALIDATION, Source, check_classes, digest
-from acmix_nas.data.sources._classes import Folder, name_classes, name_depth
-from acmix_nas.data.sources._identity import check_files
-from acmix_nas.data.sources._names import in_order
-from acmix_nas.data.sources._tar import Found, Member, find_tars, has_class_files, is_tar, members
+from acmix_nas.data.sources._files import check_files, in_order
+from acmix_nas.data.sources._parts import Folder, name_classes, name_depth
+from acmix_nas.data.sources._tar import Member, Members, find_tars, has_class_files, is_tar, members
 from acmix_nas.errors import DataError
 
 LAYOUT = (
@@ -23,17 +23,16 @@ LAYOUT = (
 
 
 @dataclass(slots=True)
-class _Part:
+class _Part(Members):
     """Images of a part, and which tar file and which folders in it they lie in."""
 
-    images: Found = field(default_factory=Found)
     folders: dict[tuple[Folder, Folder], int] = field(default_factory=dict)
 
-    def add(self, member: Member, tar: Folder, inside: Folder, where: str) -> None:
+    def take(self, member: Member, tar: Folder, inside: Folder, where: str) -> None:
         """Takes an image that lies in these folders, the innermost last."""
         if not tar + inside or ".." in inside:
             raise DataError(f"images lie in a folder named after their class; {where} does not. Pack the folders.")
-        self.images.add(member, self.folders.setdefault((tar, inside), len(self.folders)))
+        self.add(member, self.folders.setdefault((tar, inside), len(self.folders)))
 
     def classes(self, where: str) -> list[str]:
         """The class of each of `folders`; a folder that several tar files have is one class."""
@@ -74,8 +73,10 @@ def open_source(spec: str) -> Source:
     check_classes(named["train"], named[validation], f"the validation part of {path}")
     classes = sorted({*named["train"]}, key=in_order)
     known = {name: number for number, name in enumerate(classes)}
-    numbers = {part: np.array([known[name] for name in names], dtype=np.int64) for part, names in named.items()}
-    train, held_out = (parts[part].images.part(numbers[part]) for part in named)
+    for part, names in named.items():
+        parts[part].close()
+        parts[part].labels = np.array([known[name] for name in names], dtype=np.int64)[parts[part].labels]
+    train, held_out = parts["train"], parts[validation]
     return Source(
         kind="tar",
         name=path.resolve().name,
@@ -92,16 +93,15 @@ def _former(path: Path, parts: dict[str, _Part], named: Mapping[str, Sequence[st
     """The fingerprint of acmix-nas 0.1, which numbered classes in the order in which it met them in the tar files."""
     met: list[tuple[int, int, str]] = []
     for place, part in enumerate(parts.values()):
-        folders, firsts = np.unique(np.array(part.images.labels, dtype=np.int64), return_index=True)
+        folders, firsts = np.unique(np.array(part.numbers, dtype=np.int64), return_index=True)
         for folder, first in zip(folders.tolist(), firsts.tolist(), strict=True):
-            where = (0, part.images.starts[first]) if path.is_file() else (place, first)
+            where = (0, part.starts[first]) if path.is_file() else (place, first)
             met.append((*where, (sum([*part.folders][folder], ()) or ("",))[-1]))
     known = {name: number for number, name in enumerate(dict.fromkeys(name for *_, name in sorted(met)))}
     facts: list[str | bytes] = []
     for part_name, names in named.items():
         numbers = np.array([known.get(name, -1) for name in names], dtype=np.int64)
-        images = parts[part_name].images
-        facts += images.facts(numbers[np.array(images.labels, dtype=np.int64)])
+        facts += parts[part_name].facts(numbers[np.array(parts[part_name].numbers, dtype=np.int64)])
     return digest(facts)
 
 
@@ -119,9 +119,8 @@ def _list_one(tar: Path, passed_over: Counter[str]) -> dict[str, _Part]:
             passed_over[f"outside {', '.join(('train', *VALIDATION))}"] += 1
             continue
         if part not in parts:
-            parts[part] = _Part()
-            parts[part].images.begin(tar)
-        parts[part].add(member, (), folders[folders.index(part) + 1 :], f"{tar}/{member[0]}")
+            parts[part] = _Part(tars=[tar])
+        parts[part].take(member, (), folders[folders.index(part) + 1 :], f"{tar}/{member[0]}")
     return parts
 
 
@@ -129,7 +128,7 @@ def _list_folder(root: Path, passed_over: Counter[str]) -> dict[str, _Part]:
     """Tar files of each part, the validation part under its first name."""
     names = ["train", *[name for name in VALIDATION if _tars(root, name)][:1]]
     tars = {name: _tars(root, name) for name in names}
-    check_files(tars)
+    check_files(*chain(*tars.values()))
     listed = {name: _list_part(tars[name], name, passed_over) for name in names}
     return {name: part for name, part in listed.items() if part.folders}
 
@@ -137,10 +136,10 @@ def _list_folder(root: Path, passed_over: Counter[str]) -> dict[str, _Part]:
 def _list_part(tars: Iterable[Path], part: str, passed_over: Counter[str]) -> _Part:
     found = _Part()
     for tar in tars:
-        found.images.begin(tar)
+        found.tars.append(tar)
         for member in _images(tar, passed_over):
             inside = tuple(name for name in Path(member[0]).parts[:-1] if name != part)
-            found.add(member, () if tar.stem == part else (tar.stem,), inside, f"{tar}/{member[0]}")
+            found.take(member, () if tar.stem == part else (tar.stem,), inside, f"{tar}/{member[0]}")
     return found
 
 
@@ -154,7 +153,7 @@ def _images(tar: Path, passed_over: Counter[str]) -> Iterable[Member]:
 
 
 def _missing(path: Path, parts: dict[str, _Part], passed_over: Counter[str]) -> str:
-    found = [f"{len(part.images.files)} images for {name}, as {part.images.files[0]}" for name, part in parts.items()]
+    found = [f"{len(part.names)} images for {name}, as {part.names[0]}" for name, part in parts.items()]
     others = ", ".join(f"{count} {name}" for name, count in passed_over.most_common(5))
     missing = "train" if "train" not in parts else f"one of {', '.join(VALIDATION)}"
     return (

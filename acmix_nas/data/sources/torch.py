@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from acmix_nas.data.fingerprint import blocks_of_array, fingerprint
 from acmix_nas.data.pixels import Pixels
 from acmix_nas.data.source import Source, digest
 from acmix_nas.data.sources import folder
-from acmix_nas.data.sources._optional import needed
+from acmix_nas.data.sources._labels import needed
 from acmix_nas.errors import DataError
 
 PREFIX = "torch/"
@@ -39,54 +40,45 @@ def open_source(spec: str) -> Source:
     """
     name, _, place = spec.removeprefix(PREFIX).partition(":")
     root = Path(place) if place else Path(torch.hub.get_dir()).parent / "datasets"
-    datasets = needed("torchvision.datasets", "torchvision", f"--data {spec}")
+    datasets = needed("torchvision.datasets", f"--data {spec}")
     if name in ARRAYS:
         return _open_arrays(name, getattr(datasets, ARRAYS[name]), root)
     if name in IMAGENETTE:
         size = IMAGENETTE[name]
-        _fetch(lambda download: datasets.Imagenette(root, "train", size=size, download=download), spec, root)
+        _fetch(partial(datasets.Imagenette, root, "train", size=size), spec, root)
         unpacked = root / ("imagenette2" if size == "full" else f"imagenette2-{size.removesuffix('px')}")
         return replace(folder.open_source(str(unpacked)), kind="torch", name=name)
     raise DataError(f"a data set of torchvision is one of {', '.join([*ARRAYS, *IMAGENETTE])}; {name!r} is none.")
 
 
 def _open_arrays(name: str, dataset: Callable[..., Any], root: Path) -> Source:
-    spec = PREFIX + name
-    train = _fetch(lambda download: dataset(root, train=True, download=download), spec, root)
-    validation = _fetch(lambda download: dataset(root, train=False, download=download), spec, root)
-    parts = [_part(found, f"{name} {part}") for found, part in ((train, "train"), (validation, "test"))]
-    contents = [
-        blocks_of_array(np.asarray(found.data), part.labels)
-        for found, part in zip((train, validation), parts, strict=True)
-    ]
+    parts, contents, former = [], [], list[str | bytes]([name])
+    for part, is_train in (("train", True), ("test", False)):
+        found = _fetch(partial(dataset, root, train=is_train), PREFIX + name, root)
+        images = torch.as_tensor(found.data)
+        images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
+        labels = np.asarray(found.targets, dtype=np.int64)
+        parts.append(Pixels(images=images, labels=labels, where=f"{name} {part}"))
+        contents.append(blocks_of_array(np.asarray(found.data), labels))
+        former += [images.numpy().tobytes(), labels.tobytes()]
     return Source(
         kind="torch",
         name=name,
-        classes=tuple(train.classes),
+        classes=tuple(found.classes),
         train=parts[0],
         validation=parts[1],
-        fingerprint=fingerprint(train.classes, contents),
-        former=digest([name, *(piece for part in parts for piece in (_bytes(part), part.labels.tobytes()))]),
+        fingerprint=fingerprint(found.classes, contents),
+        former=digest(former),
     )
 
 
-def _part(dataset: Any, where: str) -> Pixels:
-    images = torch.as_tensor(dataset.data)
-    images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
-    return Pixels(images=images, labels=np.asarray(dataset.targets, dtype=np.int64), where=where)
-
-
-def _bytes(part: Pixels) -> bytes:
-    return part.images.numpy().tobytes()
-
-
-def _fetch(make: Callable[[bool], Any], spec: str, root: Path) -> Any:
+def _fetch(make: Callable[..., Any], spec: str, root: Path) -> Any:
     """The data set from `root`, downloaded if it is not there."""
     try:
-        return make(False)
+        return make(download=False)
     except RuntimeError:
         try:
-            return make(True)
+            return make(download=True)
         except (OSError, RuntimeError) as error:
             raise DataError(
                 f"{spec} is neither in {root} nor can it be downloaded: {error}. It needs a network, or the files that "

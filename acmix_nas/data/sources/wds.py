@@ -6,14 +6,16 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
+
 from acmix_nas.data.fingerprint import fingerprint
 from acmix_nas.data.formats import EXTENSIONS
-from acmix_nas.data.source import VALIDATION, Source, digest
-from acmix_nas.data.sources._identity import check_files
-from acmix_nas.data.sources._labels import check_number, numbered, sort_names
-from acmix_nas.data.sources._tar import Found, Member, find_tars, has_class_files, members
-from acmix_nas.errors import DataError, SpaceError
-from acmix_nas.space.plain_yaml import read_utf8
+from acmix_nas.data.source import VALIDATION, Source, digest, first_few
+from acmix_nas.data.sources._files import check_files
+from acmix_nas.data.sources._labels import check_number, settle
+from acmix_nas.data.sources._listed import read_text
+from acmix_nas.data.sources._tar import Member, Members, find_tars, has_class_files, members
+from acmix_nas.errors import DataError
 
 PREFIX = "wds/"
 LAYOUT = (
@@ -78,14 +80,12 @@ def open_source(spec: str) -> Source:
     if not train_shards or not validation_shards:
         missing = "validate" if train_shards else "train"
         raise DataError(f"a source is {LAYOUT}; {root} has no shards to {missing} on. Check the path.")
-    check_files({"train": train_shards, "validation": validation_shards})
+    check_files(*train_shards, *validation_shards)
     passed_over: Counter[str] = Counter()
     labels = _Labels()
-    listed = [_list(shards, labels, passed_over) for shards in (train_shards, validation_shards)]
-    classes, places = _names(root) or numbered(*(found.labels for found in listed)), None
-    if labels.names:
-        classes, places = sort_names(labels.names)
-    train, validation = (found.part(places) for found in listed)
+    train, validation = (_list(shards, labels, passed_over) for shards in (train_shards, validation_shards))
+    names = _names(root)
+    classes = settle([train, validation], None if labels.names else names, labels.names)
     return Source(
         kind="wds",
         name=root.resolve().name,
@@ -93,7 +93,7 @@ def open_source(spec: str) -> Source:
         train=train,
         validation=validation,
         fingerprint=fingerprint(classes, [part.content(root) for part in (train, validation)]),
-        former=digest(piece for found in listed for piece in found.facts()),
+        former=digest(fact for part in (train, validation) for fact in part.facts(np.array(part.numbers))),
         passed_over=passed_over,
     )
 
@@ -107,10 +107,7 @@ def _names(root: Path) -> tuple[str, ...]:
     file = root / "classnames.txt"
     if not file.is_file():
         return ()
-    try:
-        lines = [line.strip() for line in read_utf8(file, 2**26).rstrip().splitlines()]
-    except SpaceError as error:
-        raise DataError(str(error)) from error
+    lines = [line.strip() for line in read_text(file, 2**26).rstrip().splitlines()]
     if "" in lines:
         raise DataError(
             f"{file} has the name of a class on each line; line {lines.index('') + 1} is empty. Fill it in."
@@ -118,22 +115,23 @@ def _names(root: Path) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _list(shards: list[Path], labels: _Labels, passed_over: Counter[str]) -> Found:
-    found = Found()
+def _list(shards: list[Path], labels: _Labels, passed_over: Counter[str]) -> Members:
+    found = Members()
     for shard in shards:
-        found.begin(shard)
+        found.tars.append(shard)
         for key, sample in groupby(members(shard, passed_over), key=lambda member: _split(member[0])[0]):
             _take(found, labels, shard, key, [*sample], passed_over)
-    if not found.labels:
+    if not found.numbers:
         raise DataError(
             f"a shard has images as KEY.EXTENSION, {', '.join(sorted(EXTENSIONS))}; {shards[0]} has none. Check "
             "the path."
         )
+    found.close()
     return found
 
 
 def _take(
-    found: Found, labels: _Labels, shard: Path, key: str, sample: list[Member], passed_over: Counter[str]
+    found: Members, labels: _Labels, shard: Path, key: str, sample: list[Member], passed_over: Counter[str]
 ) -> None:
     fields = [(_split(member[0])[1], member) for member in sample]
     if key.rpartition("/")[2] == "":
@@ -154,7 +152,7 @@ def _check_fields(fields: list[str], where: str) -> None:
     if unclear:
         raise DataError(
             f"a key has no dots, and what follows its first dot is the field, as jpg or cls; {where} has the fields "
-            f"{', '.join(unclear[:5])}{', ...' if len(unclear) > 5 else ''}. Rename the files in the shard."
+            f"{first_few(unclear)}. Rename the files in the shard."
         )
     for what, several in (
         ("image", [name for name in fields if f".{name}" in EXTENSIONS]),

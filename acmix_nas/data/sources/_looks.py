@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from acmix_nas.data.formats import is_image
-from acmix_nas.data.sources import class_folders, has_images, subfolders, table
+from acmix_nas.data.sources import table
+from acmix_nas.data.sources._parts import class_folders, has_images, subfolders
 
 _ARCHIVES = (".zip", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst")
 _START = 2**16

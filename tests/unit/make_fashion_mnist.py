@@ -1,7 +1,7 @@
 """Makes the embedded subset of Fashion-MNIST from Debian's package `dataset-fashion-mnist`.
 
     apt-get install dataset-fashion-mnist
-    python -m acmix_nas.data.embedded.make_fashion_mnist [FOLDER]
+    python tests/unit/make_fashion_mnist.py [FOLDER]
 
 The draw is seeded and class-balanced. Images that occur twice in the source are drawn at most once, so that the
 splits share no picture. Running it again gives the same pixels.
@@ -18,21 +18,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+EMBEDDED = Path(__file__).parents[2] / "acmix_nas" / "data" / "embedded"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 SEED = 20260101
 PER_CLASS = {"train": 1000, "search": 200, "report": 200}
-CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
+CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -100,4 +90,4 @@ def _pick(
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent)
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else EMBEDDED)
