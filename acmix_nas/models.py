@@ -12,7 +12,7 @@ from timm.models._features_fx import register_notrace_module
 from torch import nn
 
 from acmix_nas import plugins, registry
-from acmix_nas.arch import Arch, Mixer
+from acmix_nas.arch import DEFAULTS, Arch, Mixer
 from acmix_nas.errors import AcmixError, ArchError
 from acmix_nas.hosts import HostOptions, NamedModel
 from acmix_nas.hosts.layers import Float32Conv2d
@@ -31,8 +31,6 @@ from acmix_nas.operators.merging import (
 
 __all__ = ["build_model", "merge", "mixing", "model_names", "named_arch", "plain_form"]
 
-DEFAULTS = {"num_heads": 4, "conv_kernel": 3, "conv_impl": "full", "conv_init": "shift"}
-"""What a block without a convolution path takes when it is given one by name."""
 MIXER_OPTIONS = ("attention", "attn_kernel", "conv_kernel", "conv_impl", "conv_init", "combine")
 """Fields that `timm.create_model` can change in every ACmix mixer at once, beside `conv_on` of the arch."""
 

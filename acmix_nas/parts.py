@@ -79,6 +79,11 @@ class Placed(NamedTuple):
         return tuple(part._replace(stage=self.stage) for part in below(self.module, self.counted.parts))
 
 
+def placed(module: str, stage: int | None, *parts: Part) -> Placed:
+    """Parts that stand in one place alone."""
+    return Placed(module, stage, Counted(parts))
+
+
 def total(parts: Iterable[Part]) -> Total:
     """The sum of some parts."""
     sums = [0] * len(Total._fields)

@@ -17,6 +17,8 @@ from acmix_nas.operators.attention._windows import is_symbolic
 from acmix_nas.operators.forms import Kinds
 from acmix_nas.parts import area
 
+MAP_WIDE = True
+"""It sees the whole map: `acmix_nas.arch` reads it here."""
 NORM_EPS = 1e-6
 
 FORMULAS = ("C^2 + C + (sr > 1) (sr^2 C^2 + 3 C)", "2 C hw M + C^2 hw + (sr > 1) sr^2 C^2 M")

@@ -20,6 +20,8 @@ from acmix_nas.parts import area
 FORMULAS = ("(R + 2) (R + 2) + (G + 2) R + G + 4", "((R + 2) R + R G + C) k_a^2 hw + 4 HW")
 """Parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`."""
 
+HEADLESS = True
+"""Heads have no effect: `acmix_nas.arch` reads it here."""
 FEW = 8
 """G below which weights are made for each channel apart, not for G: faster than broadcasting so few numbers."""
 

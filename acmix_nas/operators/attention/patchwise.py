@@ -21,6 +21,8 @@ from acmix_nas.parts import area
 FORMULAS = ("(k_a^2 + 1) R (G + 2) + (k_a^2 G + k_a^2 + 2) G", "((k_a^2 + 1) R G + k_a^2 G^2 + k_a^2 C) hw")
 """Parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`."""
 
+HEADLESS = True
+"""Heads have no effect: `acmix_nas.arch` reads it here."""
 FEW = 16
 """G below which weights are made for each channel apart, not for G: faster than broadcasting so few numbers."""
 
