@@ -123,7 +123,9 @@ def init_transformer(module: nn.Module, name: str = "", *, needs_reset: bool) ->
     _init(module, nn.Linear, partial(nn.init.trunc_normal_, std=0.02), needs_reset)
 
 
-def _init(module: Any, kind: type[nn.Module], draw: Callable[[torch.Tensor], object], needs_reset: bool) -> None:
+def _init(
+    module: nn.Module, kind: type[nn.Conv2d | nn.Linear], draw: Callable[[torch.Tensor], object], needs_reset: bool
+) -> None:
     """Draws a layer of the kind; calls another's own `init_weights`, or `reset_parameters` if `needs_reset`.
 
     Hosts initialise children first, so that a mixer's own `init_weights` has the last word on its layers.

@@ -151,11 +151,14 @@ class Pvt(StagedHost):
 
     def run_stage(self, index: int, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The map (B, C, h, w) after a stage; after the last one the class token (B, 1, C) too."""
-        return self.stages[index](x, self.cls_token if index == len(self.feature_info) - 1 else None)
+        is_last = index == len(self.feature_info) - 1
+        y: tuple[torch.Tensor, torch.Tensor | None] = self.stages[index](x, self.cls_token if is_last else None)
+        return y
 
     def normalised(self, x: torch.Tensor) -> torch.Tensor:
         """The last map under the norm, (B, C, h, w)."""
-        return self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        y: torch.Tensor = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return y
 
     def finish(self, x: torch.Tensor, token: torch.Tensor | None) -> torch.Tensor:
         """Normalised tokens (B, L, C): the class token, if any, and the pixels."""

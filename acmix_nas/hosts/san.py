@@ -111,7 +111,8 @@ class San(StagedHost):
 
     def enter(self, x: torch.Tensor) -> torch.Tensor:
         """What the stem makes of images (B, in_chans, H, W)."""
-        return self.stem(x)
+        y: torch.Tensor = self.stem(x)
+        return y
 
     def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
         """Pools the last map and classifies it, unless `pre_logits`."""
