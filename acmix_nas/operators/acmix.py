@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from acmix_nas import registry
-from acmix_nas.arch import COMBINE, Mixer
+from acmix_nas.arch import COMBINE, CONV_IMPL, CONV_INIT, Mixer, check_extent, check_option
+from acmix_nas.errors import ArchError
 from acmix_nas.operators import _combine
+from acmix_nas.operators._acmix_count import check_head_width
 from acmix_nas.operators._acmix_count import count as count
-from acmix_nas.operators._checks import check_convolution, check_extents, check_head_width, check_heads, check_option
 from acmix_nas.operators._convolution import ConvolutionPath, Maps, Reduced
 from acmix_nas.operators.attention import AttentionMode, MapMode, TokenMode, Weight
 from acmix_nas.operators.forms import Kinds, TwoForms, change_of
@@ -74,15 +75,8 @@ class ACmix(TwoForms):
         fc_bias: bool = False,
     ) -> None:
         super().__init__()
-        described = {
-            "num_heads": num_heads,
-            "attention": attention,
-            "attn_kernel": attn_kernel,
-            "conv_kernel": conv_kernel,
-            "conv_impl": conv_impl,
-            "conv_init": conv_init,
-            "combine": combine,
-        }
+        described = {"num_heads": num_heads, "attention": attention, "attn_kernel": attn_kernel, "combine": combine}
+        described |= {"conv_kernel": conv_kernel, "conv_impl": conv_impl, "conv_init": conv_init}
         site: dict[str, Any] = {"stride": stride, "dilation": dilation, "fc_bias": fc_bias}
         self._assemble(in_channels, in_channels if out_channels is None else out_channels, described, site)
 
@@ -98,9 +92,10 @@ class ACmix(TwoForms):
         self, in_channels: int, out_channels: int, described: Mapping[str, Any], site: Mapping[str, Any]
     ) -> None:
         num_heads, combine = described["num_heads"], described["combine"]
-        check_extents(in_channels=in_channels, out_channels=out_channels, num_heads=num_heads)
-        check_extents(stride=site["stride"], dilation=site["dilation"])
-        check_heads(out_channels, num_heads)
+        extents = {"in_channels": in_channels, "out_channels": out_channels, "num_heads": num_heads}
+        for name, value in {**extents, "stride": site["stride"], "dilation": site["dilation"]}.items():
+            check_extent(name, value)
+        _check_heads(out_channels, num_heads)
         check_option("combine", combine, COMBINE)
         self.stride = site["stride"]
         self.conv_on = "rolled"
@@ -151,14 +146,18 @@ class ACmix(TwoForms):
         if self.mixed is not None and weights is not None and self.stride == 1 and isinstance(self.attention, MapMode):
             arranged = self.attention.arrange(x_BHWI)
             conv = self._convolve(self._mixed_maps(arranged, x_BHWI), weights)
-            att = self._crop(self.attention.weighed_map(arranged, self.qkv, weights[0]), x_BHWI)
-            return self._restored(att, conv, x_BHWI, weights)
-        q, k, v, maps = self._project(x_BHWI)
-        # Convolved first, so that the backward pass, which goes the other way, frees what attention saved before it
-        # holds the gradients of all 3N maps.
-        conv = self._convolve(maps, weights)
-        att = self._crop(self._attend(q[:, :: self.stride, :: self.stride], k, v, weights), x_BHWI)
-        return self._restored(att, conv, x_BHWI, weights)
+            att = self.attention.weighed_map(arranged, self.qkv, weights[0])
+        else:
+            q, k, v, maps = self._project(x_BHWI)
+            # Convolved first, so that the backward pass, which goes the other way, frees what attention saved before
+            # it holds the gradients of all 3N maps.
+            conv = self._convolve(maps, weights)
+            qkv = (q[:, :: self.stride, :: self.stride], k, v)
+            att = self.attention(*qkv) if weights is None else self.attention.weighed(*qkv, weights[0])
+        att = self._crop(att, x_BHWI)
+        if self.conv_on == "image":
+            return self._combined(self.attention.restore(att), conv, x_BHWI, weights)
+        return self.attention.restore(self._combined(att, conv, x_BHWI, weights))
 
     def _known_weights(self) -> _Weights:
         """Alpha and beta beforehand, if both paths may be weighed within: then their modules are not called."""
@@ -166,13 +165,6 @@ class ACmix(TwoForms):
             if part is not None and part.in_plain_form():
                 return None
         return self.combine.weights()
-
-    def _restored(self, att: torch.Tensor, conv: torch.Tensor, x_BHWI: torch.Tensor, weights: _Weights) -> torch.Tensor:
-        """Both paths together, rolled back."""
-        assert self.attention is not None
-        if self.conv_on == "image":
-            return self._combined(self.attention.restore(att), conv, x_BHWI, weights)
-        return self.attention.restore(self._combined(att, conv, x_BHWI, weights))
 
     def _mix_with_token(self, x_BHWI: torch.Tensor, token_B1I: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         assert isinstance(self.attention, TokenMode)
@@ -236,12 +228,6 @@ class ACmix(TwoForms):
             y = self.combine.sum(att_BhwC, conv_BhwC)
         return y
 
-    def _attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, weights: _Weights) -> torch.Tensor:
-        """The attention path, times alpha where the weights of the paths are known beforehand."""
-        assert self.attention is not None
-        y: torch.Tensor = self.attention(q, k, v) if weights is None else self.attention.weighed(q, k, v, weights[0])
-        return y
-
     def _convolve(self, maps: Maps, weights: _Weights = None) -> torch.Tensor:
         """The convolution path, times beta where the weights of the paths are known beforehand."""
         assert self.convolution is not None
@@ -295,6 +281,16 @@ def build(
     return operator
 
 
+def _check_heads(out_channels: int, num_heads: int) -> None:
+    if out_channels % num_heads:
+        fits = [n for n in range(1, out_channels + 1) if out_channels % n == 0]
+        near = sorted(sorted(fits, key=lambda n: abs(n - num_heads))[:3])
+        raise ArchError(
+            f"num_heads divides out_channels; {num_heads} does not divide {out_channels}. "
+            f"Take {', '.join(map(str, near))}, or other channels."
+        )
+
+
 def _key_channels(mode: type[AttentionMode] | None, channels: int, site: Mapping[str, Any]) -> int:
     """Channels of q and k: the host's, unless the mode wants as many as v has."""
     keys: int = site.get("key_channels") or channels
@@ -305,14 +301,18 @@ def _attention(
     mode: type[AttentionMode], channels: int, described: Mapping[str, Any], site: Mapping[str, Any]
 ) -> AttentionMode:
     if "attn_kernel" in described:
-        check_extents(attn_kernel=described["attn_kernel"])
+        check_extent("attn_kernel", described["attn_kernel"])
     given = {name: site[name] for name in ("stride", "dilation", *mode.SITE) if name in site}
     return mode(channels, described["num_heads"], described.get("attn_kernel"), **given)
 
 
 def _convolution(keys: int, channels: int, described: Mapping[str, Any], site: Mapping[str, Any]) -> ConvolutionPath:
     kernel, impl, init = described["conv_kernel"], described["conv_impl"], described.get("conv_init", "shift")
-    check_convolution(kernel, impl, init)
+    check_extent("conv_kernel", kernel)
+    if kernel % 2 == 0:
+        raise ArchError(f"conv_kernel is odd; it is {kernel}. Take {kernel - 1} or {kernel + 1}.")
+    check_option("conv_impl", impl, CONV_IMPL)
+    check_option("conv_init", init, CONV_INIT)
     num_heads = described["num_heads"]
     check_head_width(keys, channels, num_heads)
     return ConvolutionPath(

@@ -10,6 +10,7 @@ from acmix_nas.errors import ArchError
 from acmix_nas.operators.attention import AttentionMode, ModeCount, _blocked
 from acmix_nas.operators.attention._windows import Window, locations, windows
 from acmix_nas.parts import area
+from acmix_nas.sizes import Pair
 
 FORMULAS = ("2 d", "2 k_a^2 C hw + 2 d HW")
 """Parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`."""
@@ -62,7 +63,7 @@ class Attention(AttentionMode):
 
 
 def count(
-    *, channels: int, num_heads: int, kernel_size: int, input_map: tuple[int, int], stride: int = 1, **_: object
+    *, channels: int, num_heads: int, kernel_size: int, input_map: Pair, stride: int = 1, **_: object
 ) -> ModeCount:
     """Cost of `Attention`: 2 C K for each query, elementwise, and 2 d for each pixel's position."""
     queries, pixels, head_dim = area(input_map, stride), area(input_map), channels // num_heads

@@ -11,6 +11,7 @@ from acmix_nas.operators.attention._pairwise import moments, reduced_moments
 from acmix_nas.operators.attention._windows import locations, padded, wide, windows
 from acmix_nas.operators.attention.san import SHARE, Norm, SanMode, normalised, weighed
 from acmix_nas.parts import area
+from acmix_nas.sizes import Pair
 
 FORMULAS = ("(R + 2) (R + 2) + (G + 2) R + G + 4", "((R + 2) R + R G + C) k_a^2 hw + 4 HW")
 """Parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`."""
@@ -71,13 +72,7 @@ class Attention(SanMode):
 
 
 def count(
-    *,
-    channels: int,
-    kernel_size: int,
-    input_map: tuple[int, int],
-    stride: int = 1,
-    key_channels: int | None = None,
-    **_: object,
+    *, channels: int, kernel_size: int, input_map: Pair, stride: int = 1, key_channels: int | None = None, **_: object
 ) -> ModeCount:
     """Cost of `Attention`: gamma for each pair, the weighed sum for each query, 4 for each pixel's position."""
     places, groups, keys = kernel_size**2, channels // SHARE, key_channels or channels

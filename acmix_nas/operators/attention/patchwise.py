@@ -11,6 +11,7 @@ from acmix_nas.operators.attention._patchwise import moments
 from acmix_nas.operators.attention._windows import Moments, padded, wide, windows
 from acmix_nas.operators.attention.san import SHARE, SanMode, normalised, weighed
 from acmix_nas.parts import area
+from acmix_nas.sizes import Pair
 
 FORMULAS = ("(k_a^2 + 1) R (G + 2) + (k_a^2 G + k_a^2 + 2) G", "((k_a^2 + 1) R G + k_a^2 G^2 + k_a^2 C) hw")
 """Parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`."""
@@ -78,13 +79,7 @@ class Attention(SanMode):
 
 
 def count(
-    *,
-    channels: int,
-    kernel_size: int,
-    input_map: tuple[int, int],
-    stride: int = 1,
-    key_channels: int | None = None,
-    **_: object,
+    *, channels: int, kernel_size: int, input_map: Pair, stride: int = 1, key_channels: int | None = None, **_: object
 ) -> ModeCount:
     """Cost of `Attention`: both layers of phi and the weighed sum for each query."""
     places, groups = kernel_size**2, channels // SHARE
