@@ -182,11 +182,6 @@ def count_fvcore(model: nn.Module, input_size: Size, *, in_chans: int = 3) -> Fv
     )
 
 
-def macs_fvcore(model: nn.Module, input_size: Size, *, in_chans: int = 3) -> int:
-    """All that `count_fvcore` counts, norms too."""
-    return count_fvcore(model, input_size, in_chans=in_chans).macs
-
-
 def macs_torch(model: nn.Module, input_size: Size, *, in_chans: int = 3) -> int:
     """Multiply-adds of one image by torch's `FlopCounterMode`, which counts two for each.
 
