@@ -179,15 +179,11 @@ def merge(module: nn.Module) -> nn.Module:
             return merged(part).requires_grad_(False)
         else:
             model.set_submodule(name, merged(part))
-    _tell_of(left)
-    return model.requires_grad_(False)
-
-
-def _tell_of(left: dict[str, str]) -> None:
     if left:
         first, reason = next(iter(left.items()))
         more = f" and {len(left) - 1} more" if len(left) > 1 else ""
-        warnings.warn(f"merge folds nothing in {first}{more}, because {reason}.", stacklevel=4)
+        warnings.warn(f"merge folds nothing in {first}{more}, because {reason}.", stacklevel=3)
+    return model.requires_grad_(False)
 
 
 def _fold_norm(model: nn.Module, name: str, norm_name: str) -> None:
@@ -231,15 +227,13 @@ def _changed(arch: Arch, changes: dict[str, Any]) -> Arch:
     """An arch with some fields changed in every ACmix mixer."""
     fields = {name: changes.pop(name) for name in MIXER_OPTIONS if name in changes}
     conv_on = changes.pop("conv_on", arch.conv_on)
-    stages = [
-        [_with(mixer, fields) if mixer.operator == "acmix" else mixer for mixer in stage] for stage in arch.stages
-    ]
+
+    def changed(mixer: Mixer) -> Mixer:
+        """What becomes needed takes the operator's own default."""
+        return Mixer.canonical(**{**DEFAULTS, **mixer.to_dict(), **fields}) if mixer.operator == "acmix" else mixer
+
+    stages = [[changed(mixer) for mixer in stage] for stage in arch.stages]
     return Arch.canonical(host=arch.host, stages=stages, conv_on=conv_on)
-
-
-def _with(mixer: Mixer, fields: dict[str, Any]) -> Mixer:
-    """A mixer with some fields changed; what becomes needed takes the operator's own default."""
-    return Mixer.canonical(**{**DEFAULTS, **mixer.to_dict(), **fields})
 
 
 def _entry_point(name: str, named: NamedModel) -> Callable[..., nn.Module]:

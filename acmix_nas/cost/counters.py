@@ -23,14 +23,7 @@ from acmix_nas.parts import total
 from acmix_nas.sizes import Size, pair
 
 PRODUCTS = (
-    "conv",
-    "_convolution_mode",
-    "linear",
-    "addmm",
-    "mm",
-    "bmm",
-    "matmul",
-    "einsum",
+    *("conv", "_convolution_mode", "linear", "addmm", "mm", "bmm", "matmul", "einsum"),
     "scaled_dot_product_attention",
 )
 """fvcore's names of what it counts in multiply-adds; the rest of its count are norms, pooling and resizing."""

@@ -45,12 +45,7 @@ class Settings:
 
 
 def settings_for(
-    model: nn.Module,
-    *,
-    form: str,
-    features_only: bool,
-    input_size: int | tuple[int, int] | None,
-    dynamic: bool,
+    model: nn.Module, *, form: str, features_only: bool, input_size: int | tuple[int, int] | None, dynamic: bool
 ) -> Settings:
     """Settings for a model; what is not given is its own.
 

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from timm.layers import patch_embed
+from timm.layers.drop import DropPath
+from timm.layers.mlp import Mlp
 from timm.models._features import feature_take_indices
 from timm.models._features_fx import register_notrace_module
 from torch import nn
@@ -138,6 +140,39 @@ def _init(
         init()
     elif needs_reset and (reset := getattr(module, "reset_parameters", None)) is not None:
         reset()
+
+
+class TransformerBlock(nn.Module, ABC):
+    """x + DropPath(mixer(norm1(x))), then x + DropPath(mlp(norm2(x))).
+
+    Args:
+        mixer: Mixes the map.
+        dim: Channels.
+        mlp_ratio: Hidden channels of the MLP, in `dim`.
+        norm_eps: Of the norms.
+        drop_path: Stochastic depth.
+    """
+
+    attn: nn.Module
+
+    def __init__(self, mixer: nn.Module, dim: int, mlp_ratio: int, *, norm_eps: float, drop_path: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, norm_eps)
+        self.attn = mixer
+        self.drop_path1 = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+        self.norm2 = nn.LayerNorm(dim, norm_eps)
+        self.mlp = Mlp(dim, dim * mlp_ratio)
+        self.drop_path2 = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+
+    def forward(self, x: torch.Tensor, *size: tuple[int, int]) -> torch.Tensor:
+        """Tokens or a map, channels last; of tokens with the size of their map."""
+        x = x + self.drop_path1(self.mix(self.norm1(x), *size))
+        y: torch.Tensor = x + self.drop_path2(self.mlp(self.norm2(x)))
+        return y
+
+    @abstractmethod
+    def mix(self, x: torch.Tensor, *size: tuple[int, int]) -> torch.Tensor:
+        """What the mixer makes of it, in the same shape."""
 
 
 @register_notrace_module  # what it does depends on where it is called

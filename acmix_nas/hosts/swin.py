@@ -11,9 +11,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from timm.layers.classifier import ClassifierHead
-from timm.layers.drop import DropPath, calculate_drop_path_rates
+from timm.layers.drop import calculate_drop_path_rates
 from timm.layers.helpers import to_2tuple
-from timm.layers.mlp import Mlp
 from timm.models import named_apply, swin_transformer
 from timm.models._input import update_model_input_size
 from torch import nn
@@ -22,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from acmix_nas.arch import DEFAULTS, Arch, Mixer
 from acmix_nas.errors import ArchError
 from acmix_nas.hosts import CountMixer, HostOptions, MakeMixer, NamedModel, mlp
-from acmix_nas.hosts.layers import Host, init_transformer, is_symbolic, patches
+from acmix_nas.hosts.layers import Host, TransformerBlock, init_transformer, is_symbolic, patches
 from acmix_nas.parts import Counted, Placed, area, below, linear, norm, placed
 from acmix_nas.sizes import Pair, Size, pair
 
@@ -204,27 +203,17 @@ class PatchMerging(swin_transformer.PatchMerging):
         return y
 
 
-class Block(nn.Module):
-    """x + DropPath(mixer(norm1(x))), then x + DropPath(mlp(norm2(x)))."""
-
-    attn: nn.Module
+class Block(TransformerBlock):
+    """A block of maps (B, H, W, C), whose windows may be shifted."""
 
     def __init__(self, mixer: nn.Module, dim: int, *, shifted: bool, drop_path: float) -> None:
-        super().__init__()
+        super().__init__(mixer, dim, MLP_RATIO, norm_eps=1e-5, drop_path=drop_path)
         self.shifted = shifted
-        self.norm1 = nn.LayerNorm(dim)
-        self.attn = mixer
-        self.drop_path1 = DropPath(drop_path) if drop_path > 0 else nn.Identity()
-        self.norm2 = nn.LayerNorm(dim)
-        self.mlp = Mlp(dim, dim * MLP_RATIO)
-        self.drop_path2 = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def mix(self, x: torch.Tensor, *size: tuple[int, int]) -> torch.Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
-        mixed = self.attn(self.norm1(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        x = x + self.drop_path1(mixed)
-        y: torch.Tensor = x + self.drop_path2(self.mlp(self.norm2(x)))
-        return y
+        mixed: torch.Tensor = self.attn(x.permute(0, 3, 1, 2))
+        return mixed.permute(0, 2, 3, 1)
 
 
 build = Swin

@@ -135,29 +135,28 @@ class ACmix(TwoForms):
         if self.attention is None:
             y_BhwC = self._convolve(self.qkv(x_BHWI))
         elif self.convolution is None:
-            y_BhwC = self.attention.restore(self._attend_only(x_BHWI))
+            y_BhwC = self.attention.restore(self._attend_only(self.attention, x_BHWI))
         else:
-            y_BhwC = self._mix(x_BHWI)
+            y_BhwC = self._mix(self.attention, x_BHWI)
         return y_BhwC.permute(0, 3, 1, 2)
 
-    def _mix(self, x_BHWI: torch.Tensor) -> torch.Tensor:
-        assert self.attention is not None
+    def _mix(self, attention: AttentionMode, x_BHWI: torch.Tensor) -> torch.Tensor:
         weights = self._known_weights()
-        if self.mixed is not None and weights is not None and self.stride == 1 and isinstance(self.attention, MapMode):
-            arranged = self.attention.arrange(x_BHWI)
-            conv = self._convolve(self._mixed_maps(arranged, x_BHWI), weights)
-            att = self.attention.weighed_map(arranged, self.qkv, weights[0])
+        if self.mixed is not None and weights is not None and self.stride == 1 and isinstance(attention, MapMode):
+            arranged = attention.arrange(x_BHWI)
+            conv = self._convolve(self._mixed_maps(attention, arranged, x_BHWI), weights)
+            att = attention.weighed_map(arranged, self.qkv, weights[0])
         else:
-            q, k, v, maps = self._project(x_BHWI)
+            q, k, v, maps = self._project(attention, x_BHWI)
             # Convolved first, so that the backward pass, which goes the other way, frees what attention saved before
             # it holds the gradients of all 3N maps.
             conv = self._convolve(maps, weights)
             qkv = (q[:, :: self.stride, :: self.stride], k, v)
-            att = self.attention(*qkv) if weights is None else self.attention.weighed(*qkv, weights[0])
+            att = attention(*qkv) if weights is None else attention.weighed(*qkv, weights[0])
         att = self._crop(att, x_BHWI)
         if self.conv_on == "image":
-            return self._combined(self.attention.restore(att), conv, x_BHWI, weights)
-        return self.attention.restore(self._combined(att, conv, x_BHWI, weights))
+            return self._combined(attention.restore(att), conv, x_BHWI, weights)
+        return attention.restore(self._combined(att, conv, x_BHWI, weights))
 
     def _known_weights(self) -> _Weights:
         """Alpha and beta beforehand, if both paths may be weighed within: then their modules are not called."""
@@ -168,7 +167,7 @@ class ACmix(TwoForms):
 
     def _mix_with_token(self, x_BHWI: torch.Tensor, token_B1I: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         assert isinstance(self.attention, TokenMode)
-        q, k, v, maps = self._project(x_BHWI)
+        q, k, v, maps = self._project(self.attention, x_BHWI)
         token = torch.split(self.qkv(token_B1I), self.widths, -1)
         pairs = zip(token, (q, k, v), strict=True)
         y_BLC = self._attend_sequences(*(torch.cat((first, rest.flatten(1, 2)), 1) for first, rest in pairs))
@@ -186,37 +185,37 @@ class ACmix(TwoForms):
         y: torch.Tensor = self.attention(q[:, None], k[:, None], v[:, None])
         return y[:, 0]
 
-    def _project(self, x_BHWI: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Maps]:
+    def _project(
+        self, attention: AttentionMode, x_BHWI: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Maps]:
         """Queries of every pixel, k and v as attention reads them, and what the convolution path reads."""
-        assert self.attention is not None
-        arranged = self.attention.arrange(x_BHWI)
-        reduced = self.attention.reduce(arranged)
+        arranged = attention.arrange(x_BHWI)
+        reduced = attention.reduce(arranged)
         if reduced is arranged:
             qkv = self.qkv(arranged)
             q, k, v = torch.split(qkv, self.widths, -1)
             if self.mixed is not None:
-                return q, k, v, self._mixed_maps(arranged, x_BHWI)
-            return q, k, v, self._placed(qkv, x_BHWI)
+                return q, k, v, self._mixed_maps(attention, arranged, x_BHWI)
+            return q, k, v, self._placed(attention, qkv, x_BHWI)
         q, k, v = self._project_apart(arranged, reduced)
-        kv, ratio = torch.cat((k, v), -1), self.attention.enlargement(arranged)
+        kv, ratio = torch.cat((k, v), -1), attention.enlargement(arranged)
         if ratio and self.convolution is not None and not self.in_plain_form() and self.convolution.takes_reduced:
             return q, k, v, Reduced(q, kv, ratio)
-        return q, k, v, self._placed(torch.cat((q, self.attention.expand(kv, arranged)), -1), x_BHWI)
+        return q, k, v, self._placed(attention, torch.cat((q, attention.expand(kv, arranged)), -1), x_BHWI)
 
-    def _placed(self, qkv: torch.Tensor, x_BHWI: torch.Tensor) -> torch.Tensor:
+    def _placed(self, attention: AttentionMode, qkv: torch.Tensor, x_BHWI: torch.Tensor) -> torch.Tensor:
         """An arranged map as the convolution path sees it: cut to the input, rolled back if `conv_on` says so."""
-        assert self.attention is not None
         qkv = qkv[:, : x_BHWI.shape[1], : x_BHWI.shape[2]]
-        return self.attention.restore(qkv) if self.conv_on == "image" else qkv
+        return attention.restore(qkv) if self.conv_on == "image" else qkv
 
-    def _mixed_maps(self, arranged: torch.Tensor, x_BHWI: torch.Tensor) -> torch.Tensor:
+    def _mixed_maps(self, attention: AttentionMode, arranged: torch.Tensor, x_BHWI: torch.Tensor) -> torch.Tensor:
         """What the light layer makes of the arranged map, placed as `_placed` does."""
         assert self.mixed is not None
         (height, width), (rows, columns) = x_BHWI.shape[1:3], arranged.shape[1:3]
         if any(type(extent) is not int for extent in (rows, columns)) or (rows, columns) != (height, width):
             # Cut by padding, which copies: strides of a view would tie an exported program to the sizes of its example.
             arranged = nn.functional.pad(arranged, (0, 0, 0, width - columns, 0, height - rows))
-        y: torch.Tensor = self.mixed(self._placed(arranged, x_BHWI))
+        y: torch.Tensor = self.mixed(self._placed(attention, arranged, x_BHWI))
         return y
 
     def _combined(
@@ -236,16 +235,15 @@ class ACmix(TwoForms):
         y: torch.Tensor = self.convolution(maps)
         return y
 
-    def _attend_only(self, x_BHWI: torch.Tensor) -> torch.Tensor:
+    def _attend_only(self, attention: AttentionMode, x_BHWI: torch.Tensor) -> torch.Tensor:
         """Attention alone reads q at stride only, so that is where it is projected."""
-        assert self.attention is not None
-        arranged = self.attention.arrange(x_BHWI)
-        reduced = self.attention.reduce(arranged)
+        arranged = attention.arrange(x_BHWI)
+        reduced = attention.reduce(arranged)
         if self.stride == 1 and reduced is arranged:
             q, k, v = torch.split(self.qkv(arranged), self.widths, -1)
         else:
             q, k, v = self._project_apart(arranged[:, :: self.stride, :: self.stride], reduced)
-        return self._crop(self.attention(q, k, v), x_BHWI)
+        return self._crop(attention(q, k, v), x_BHWI)
 
     def _project_apart(self, queries: torch.Tensor, others: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Queries of one map, keys and values of another."""

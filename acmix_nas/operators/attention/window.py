@@ -86,10 +86,7 @@ class Attention(MapMode):
         self.map_size = map_size
         self.window_size = (min(extents[0], self.kernel_size), min(extents[1], self.kernel_size))
         half = self.kernel_size // 2 if shifted else 0
-        self.shift_size = (
-            0 if extents[0] <= self.kernel_size else half,
-            0 if extents[1] <= self.kernel_size else half,
-        )
+        self.shift_size = (0 if extents[0] <= self.kernel_size else half, 0 if extents[1] <= self.kernel_size else half)
         if self.window_size != old:
             table = _resized(self.relative_position_bias_table.detach(), old, self.window_size)
             self.relative_position_bias_table = nn.Parameter(table)
