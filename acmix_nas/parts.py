@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple
 
 OPS = ("projections", "attention", "convolution", "mlp", "other")
@@ -79,8 +80,9 @@ class Placed(NamedTuple):
         return tuple(part._replace(stage=self.stage) for part in below(self.module, self.counted.parts))
 
 
+@cache
 def placed(module: str, stage: int | None, *parts: Part) -> Placed:
-    """Parts that stand in one place alone."""
+    """Parts that stand in one place alone; remembered, for networks are counted by the thousand."""
     return Placed(module, stage, Counted(parts))
 
 

@@ -233,16 +233,18 @@ def count(arch: Arch, count_mixer: CountMixer, options: HostOptions, input_size:
             reduction = linear("reduction", square, dims[i], area(input_maps[i]), bias=False)
             yield placed(f"layers.{i}.downsample", i, norm("norm", square), reduction)
         for j, mixer in enumerate(stage):
-            place = {"map_size": built_maps[i], "shifted": j % 2 == 1, "conv_on": arch.conv_on}
-            block = _counted(count_mixer, mixer, dims[i], input_maps[i], **place)
+            block = _counted(count_mixer, mixer, dims[i], input_maps[i], built_maps[i], j % 2 == 1, arch.conv_on)
             yield Placed(f"layers.{i}.blocks.{j}", i, block)
     yield placed("", None, norm("norm", dims[-1]), linear("head.fc", dims[-1], options.num_classes))
 
 
 @cache
-def _counted(count_mixer: CountMixer, mixer: Mixer, dim: int, input_map: Pair, **place: Any) -> Counted:
+def _counted(
+    count_mixer: CountMixer, mixer: Mixer, dim: int, input_map: Pair, map_size: Pair, shifted: bool, conv_on: str | None
+) -> Counted:
     """A block."""
-    mixing = count_mixer(mixer, input_map=input_map, in_channels=dim, out_channels=dim, fc_bias=True, **place)
+    site = {"map_size": map_size, "shifted": shifted, "conv_on": conv_on, "fc_bias": True}
+    mixing = count_mixer(mixer, input_map=input_map, in_channels=dim, out_channels=dim, **site)
     hidden = mlp(dim, MLP_RATIO, area(input_map))
     return Counted((norm("norm1", dim), *below("attn", mixing), norm("norm2", dim), *hidden))
 
