@@ -8,7 +8,8 @@ minutes are divided out. Other networks, drawn from the space, are then timed wh
 import random
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -16,13 +17,12 @@ import numpy as np
 from torch import nn
 
 from acmix_nas.arch import Arch
-from acmix_nas.cost.clock import clock_for
+from acmix_nas.cost.clock import Clock, clock_for
 from acmix_nas.cost.compare import spearman
 from acmix_nas.cost.environment import environment
 from acmix_nas.cost.execution import Execution, Step, conditions, make_images, make_step, prepare
 from acmix_nas.cost.latency import Block, Check, LatencyTable, blocks_of
 from acmix_nas.cost.network import Network
-from acmix_nas.cost.where import stamped
 from acmix_nas.errors import UsageError
 from acmix_nas.sizes import Pair, pair
 from acmix_nas.space import Space
@@ -149,10 +149,9 @@ class _Bench:
         mixers: list[nn.Module] = step.model.mixers()  # type: ignore[attr-defined]
 
         def stamped_run() -> list[float]:
-            with stamped([("", mixer) for mixer in mixers], self._clock) as spans:
+            with _stamped(mixers, self._clock) as stamps:
                 whole_ms = self._clock.time_ms(step)
-            outer = [span for span in spans if span.parent is None]
-            return [whole_ms, *(self._clock.between_ms(span.start, span.end) for span in outer)]
+            return [whole_ms, *(self._clock.between_ms(start, end) for start, end in stamps)]
 
         whole_ms, *mixers_ms = self._rounds_of(step, stamped_run)
         assert len(mixers_ms) == len(mixers)
@@ -181,6 +180,21 @@ class _Bench:
         now_ms = statistics.median(beside)
         self._reference_ms = self._reference_ms or now_ms
         return [statistics.median(column) * self._reference_ms / now_ms for column in zip(*found, strict=True)]
+
+
+@contextmanager
+def _stamped(modules: Sequence[nn.Module], clock: Clock) -> Iterator[list[list[Any]]]:
+    """Inside this context every call of one of the modules leaves [start, end], in the order of calls."""
+    stamps: list[list[Any]] = []
+    hooks = []
+    for module in modules:
+        hooks.append(module.register_forward_pre_hook(lambda *_: stamps.append([clock.stamp()])))
+        hooks.append(module.register_forward_hook(lambda *_: stamps[-1].append(clock.stamp())))
+    try:
+        yield stamps
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _refuse_unseen(how: Execution) -> None:

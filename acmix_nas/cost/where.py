@@ -7,7 +7,7 @@ where modules are small, so these times are for their shares, not for the latenc
 import copy
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -78,7 +78,7 @@ def module_times(
     with conditions([model], step.how):
         step()
         for _ in range(passes):
-            with stamped((core or model).named_modules(), clock) as spans:
+            with _stamped(core or model, clock) as spans:
                 step()
             for name, time_ms in _own_times(spans, clock).items():
                 found[name].append(time_ms)
@@ -233,12 +233,12 @@ class _Span:
 
 
 @contextmanager
-def stamped(modules: Iterable[tuple[str, nn.Module]], clock: Clock) -> Iterator[list[_Span]]:
-    """Inside this context the work of every named module leaves a span, in the order of calls."""
+def _stamped(model: nn.Module, clock: Clock) -> Iterator[list[_Span]]:
+    """Inside this context every module's work leaves a span."""
     spans: list[_Span] = []
     running: list[_Span] = []
 
-    def watched(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+    def stamped(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(work)
         def wrapper(*args: Any, **options: Any) -> Any:
             span = _Span(name, clock.stamp(), parent=running[-1] if running else None)
@@ -253,11 +253,11 @@ def stamped(modules: Iterable[tuple[str, nn.Module]], clock: Clock) -> Iterator[
         return observing(wrapper)
 
     with ExitStack() as undo:
-        for name, module in modules:
+        for name, module in model.named_modules():
             for method in METHODS:
                 work = getattr(module, method, None)
                 if callable(work):
-                    setattr(module, method, watched(name, work))
+                    setattr(module, method, stamped(name, work))
                     undo.callback(delattr, module, method)
         yield spans
 

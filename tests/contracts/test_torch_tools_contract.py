@@ -13,7 +13,8 @@ from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, 
 from acmix_nas import registry
 from acmix_nas.arch import Arch
 from acmix_nas.cost.execution import Execution
-from acmix_nas.cost.where import module_times, stamped
+from acmix_nas.cost.latency_build import _stamped
+from acmix_nas.cost.where import module_times
 from acmix_nas.errors import DerivativeError
 from acmix_nas.export._network import prepared, settings_for
 from acmix_nas.models import build_model, merge, named_arch, plain_form
@@ -463,7 +464,7 @@ def test_our_own_observers_change_no_form(model, x):
             return 0.0
 
     seen.clear()
-    with stamped([("", mixer) for mixer in mixers], Clock()):
+    with _stamped(mixers, Clock()):
         assert torch.equal(model(x), expected)
     times = module_times(model, x, Execution(), clock=Clock(), passes=1)
     assert set(times) >= {"" if isinstance(model, ACmix) else "head"} - {"head"}
