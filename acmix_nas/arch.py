@@ -1,7 +1,7 @@
 """`Arch`: the only description of a network. One network has one description, so `==` and `id` agree."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from types import NoneType
@@ -17,12 +17,14 @@ CONV_ON = ("rolled", "image")
 
 FROZEN_IMPL = ("shift", "groupconv")
 """Implementations without trainable kernels: `conv_init` has no effect on them."""
-MAP_WIDE_ATTENTION = ("global",)
+MAP_WIDE_ATTENTION = registry.names("operators.attention", "MAP_WIDE")
 """Attention modes that always see the whole map: `attn_kernel` has no effect on them."""
-HEADLESS_ATTENTION = ("patchwise", "pairwise")
+HEADLESS_ATTENTION = registry.names("operators.attention", "HEADLESS")
 """Attention modes that share weights over fixed groups of channels: only a convolution path reads `num_heads`."""
-ROLLING_HOSTS = ("swin",)
+ROLLING_HOSTS = registry.names("hosts", "ROLLS")
 """Hosts that roll the map in every second block: `conv_on` says which map the convolution path sees."""
+DEFAULTS: Mapping[str, Any] = {"num_heads": 4, "conv_kernel": 3, "conv_impl": "full", "conv_init": "shift"}
+"""What a block without a convolution path takes when it is given one, unless somebody says what."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +61,9 @@ class Mixer:
                 raise ArchError(f"{name} is a word, a whole number or None; it is {value!r}.")
         _check_name("operator", self.operator, "operators")
         if self.operator == "acmix":
-            _check_option("combine", self.combine, COMBINE)
+            check_option("combine", self.combine, COMBINE)
             if "num_heads" not in without_effect(asdict(self)):
-                _check_extent("num_heads", self.num_heads)
+                check_extent("num_heads", self.num_heads)
             self._check_attention()
             self._check_convolution()
         for name in without_effect(asdict(self)):
@@ -105,15 +107,15 @@ class Mixer:
             return
         _check_name("attention", self.attention, "operators.attention")
         if self.attention not in MAP_WIDE_ATTENTION:
-            _check_extent("attn_kernel", self.attn_kernel, odd=self.attention != "window")
+            check_extent("attn_kernel", self.attn_kernel, odd=self.attention != "window")
 
     def _check_convolution(self) -> None:
         if not self.convolves:
             return
-        _check_extent("conv_kernel", self.conv_kernel, odd=True)
-        _check_option("conv_impl", self.conv_impl, CONV_IMPL)
+        check_extent("conv_kernel", self.conv_kernel, odd=True)
+        check_option("conv_impl", self.conv_impl, CONV_IMPL)
         if self.conv_impl not in FROZEN_IMPL:
-            _check_option("conv_init", self.conv_init, CONV_INIT)
+            check_option("conv_init", self.conv_init, CONV_INIT)
 
     def _rule(self) -> str:
         return ", ".join(
@@ -150,7 +152,7 @@ class Arch:
             if not isinstance(mixer, Mixer):
                 raise ArchError(f"stages hold Mixer objects; {mixer!r} is a {type(mixer).__name__}.")
         if _convolves_when_rolled(self.host, self.stages):
-            _check_option("conv_on", self.conv_on, CONV_ON)
+            check_option("conv_on", self.conv_on, CONV_ON)
         elif self.conv_on is not None:
             raise ArchError(
                 f"conv_on={self.conv_on!r} has no effect: no shifted block has a convolution path; leave it None, or "
@@ -162,6 +164,11 @@ class Arch:
         """The network with these values, `conv_on` dropped where it has no effect."""
         blocks = tuple(tuple(stage) for stage in stages)
         return cls(host=host, stages=blocks, conv_on=conv_on if _convolves_when_rolled(host, blocks) else None)
+
+    def having(self, change: Callable[[Mixer], Mixer]) -> Self:
+        """This network with every mixer changed."""
+        stages = [[change(mixer) for mixer in stage] for stage in self.stages]
+        return self.canonical(host=self.host, stages=stages, conv_on=self.conv_on)
 
     @property
     def depths(self) -> tuple[int, ...]:
@@ -239,12 +246,14 @@ def _check_name(field: str, value: object, folder: str) -> None:
         raise ArchError(f"{field} is one of {have}, or a dotted path of your own; {value!r} is neither.")
 
 
-def _check_option(field: str, value: object, options: tuple[str, ...]) -> None:
+def check_option(field: str, value: object, options: tuple[str, ...]) -> None:
+    """Raises an `ArchError` unless the value is one of the options."""
     if value not in options:
         raise ArchError(f"{field} is one of {', '.join(options)}; it is {value!r}.")
 
 
-def _check_extent(field: str, value: object, *, odd: bool = False) -> None:
+def check_extent(field: str, value: object, *, odd: bool = False) -> None:
+    """Raises an `ArchError` unless the value is a whole number from 1 up."""
     kind = "an odd whole number" if odd else "a whole number"
     if type(value) is not int or value < 1 or (odd and value % 2 == 0):
         raise ArchError(f"{field} is {kind} from 1 up; it is {value!r}.")

@@ -188,24 +188,15 @@ METRIC_FIELDS: Mapping[str, Rule] = {
     "bounds": list_of(maybe(number()), 2, 2),
     "is_share": FLAG,
 }
+PERCENT: dict[str, Any] = {"better": "higher", "unit": "%", "format": ".2f", "unit_size": 0.01, "bounds": (0, 1)}
+"""Of a share of 1 that is shown in percent."""
 SCORES = {
     metric.name: metric
     for metric in (
-        Metric(
-            "top1",
-            "higher",
-            "%",
-            ".2f",
-            title="top-1",
-            noun="accuracy",
-            unit_size=0.01,
-            rounded=".1f",
-            bounds=(0, 1),
-            is_share=True,
-        ),
-        Metric("miou", "higher", "%", ".2f", title="mIoU", unit_size=0.01, bounds=(0, 1)),
-        Metric("box_ap", "higher", "%", ".2f", title="box AP", unit_size=0.01, bounds=(0, 1)),
-        Metric("mask_ap", "higher", "%", ".2f", title="mask AP", unit_size=0.01, bounds=(0, 1)),
+        Metric("top1", **PERCENT, title="top-1", noun="accuracy", rounded=".1f", is_share=True),
+        Metric("miou", **PERCENT, title="mIoU"),
+        Metric("box_ap", **PERCENT, title="box AP"),
+        Metric("mask_ap", **PERCENT, title="mask AP"),
     )
 }
 """Scores of tasks."""

@@ -12,7 +12,7 @@ from timm.models._features_fx import register_notrace_module
 from torch import nn
 
 from acmix_nas import plugins, registry
-from acmix_nas.arch import Arch, Mixer
+from acmix_nas.arch import DEFAULTS, Arch, Mixer
 from acmix_nas.errors import AcmixError, ArchError
 from acmix_nas.hosts import HostOptions, NamedModel
 from acmix_nas.hosts.layers import Float32Conv2d
@@ -31,8 +31,6 @@ from acmix_nas.operators.merging import (
 
 __all__ = ["build_model", "merge", "mixing", "model_names", "named_arch", "plain_form"]
 
-DEFAULTS = {"num_heads": 4, "conv_kernel": 3, "conv_impl": "full", "conv_init": "shift"}
-"""What a block without a convolution path takes when it is given one by name."""
 MIXER_OPTIONS = ("attention", "attn_kernel", "conv_kernel", "conv_impl", "conv_init", "combine")
 """Fields that `timm.create_model` can change in every ACmix mixer at once, beside `conv_on` of the arch."""
 
@@ -181,15 +179,11 @@ def merge(module: nn.Module) -> nn.Module:
             return merged(part).requires_grad_(False)
         else:
             model.set_submodule(name, merged(part))
-    _tell_of(left)
-    return model.requires_grad_(False)
-
-
-def _tell_of(left: dict[str, str]) -> None:
     if left:
         first, reason = next(iter(left.items()))
         more = f" and {len(left) - 1} more" if len(left) > 1 else ""
-        warnings.warn(f"merge folds nothing in {first}{more}, because {reason}.", stacklevel=4)
+        warnings.warn(f"merge folds nothing in {first}{more}, because {reason}.", stacklevel=3)
+    return model.requires_grad_(False)
 
 
 def _fold_norm(model: nn.Module, name: str, norm_name: str) -> None:
@@ -233,15 +227,13 @@ def _changed(arch: Arch, changes: dict[str, Any]) -> Arch:
     """An arch with some fields changed in every ACmix mixer."""
     fields = {name: changes.pop(name) for name in MIXER_OPTIONS if name in changes}
     conv_on = changes.pop("conv_on", arch.conv_on)
-    stages = [
-        [_with(mixer, fields) if mixer.operator == "acmix" else mixer for mixer in stage] for stage in arch.stages
-    ]
+
+    def changed(mixer: Mixer) -> Mixer:
+        """What becomes needed takes the operator's own default."""
+        return Mixer.canonical(**{**DEFAULTS, **mixer.to_dict(), **fields}) if mixer.operator == "acmix" else mixer
+
+    stages = [[changed(mixer) for mixer in stage] for stage in arch.stages]
     return Arch.canonical(host=arch.host, stages=stages, conv_on=conv_on)
-
-
-def _with(mixer: Mixer, fields: dict[str, Any]) -> Mixer:
-    """A mixer with some fields changed; what becomes needed takes the operator's own default."""
-    return Mixer.canonical(**{**DEFAULTS, **mixer.to_dict(), **fields})
 
 
 def _entry_point(name: str, named: NamedModel) -> Callable[..., nn.Module]:

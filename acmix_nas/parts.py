@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple
 
 OPS = ("projections", "attention", "convolution", "mlp", "other")
@@ -77,6 +78,12 @@ class Placed(NamedTuple):
     def parts(self) -> tuple[Part, ...]:
         """Its parts, named as in the network."""
         return tuple(part._replace(stage=self.stage) for part in below(self.module, self.counted.parts))
+
+
+@cache
+def placed(module: str, stage: int | None, *parts: Part) -> Placed:
+    """Parts that stand in one place alone; remembered, for networks are counted by the thousand."""
+    return Placed(module, stage, Counted(parts))
 
 
 def total(parts: Iterable[Part]) -> Total:

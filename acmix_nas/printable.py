@@ -27,11 +27,6 @@ def printable(text: str) -> str:
     return CONTROL.sub(_escaped, text.replace("\r\n", "\n"))
 
 
-def one_line(text: str) -> str:
-    """As `printable`, with tabs and ends of lines written too: what a field of a line may hold."""
-    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
-
-
 class PrintableFormatter(logging.Formatter):
     """Formats log lines as `printable`; further lines of a message are indented, so that none looks like another."""
 

@@ -11,29 +11,26 @@ from acmix_nas.errors import AcmixError
 
 
 @cache
-def names(folder: str) -> tuple[str, ...]:
+def names(folder: str, mark: str | None = None) -> tuple[str, ...]:
     """The names that a folder of the package offers, sorted.
 
     Args:
         folder: Dotted path below `acmix_nas`, for example "operators.attention".
+        mark: A name that the file has to define too, as `MAP_WIDE = True`; none if None.
 
     Returns:
         The stems of the public Python files there that define what a plug-in must have (`plugins.PROTOCOLS`): other
         modules of the package may stand in the same folder.
     """
     here = Path(__file__).parent.joinpath(*folder.split("."))
-    return tuple(sorted(f.stem for f in here.glob("*.py") if not f.stem.startswith("_") and _is_plug_in(folder, f)))
+    needed = [*list(plugins.PROTOCOLS.get(folder, ()))[:1], *([mark] if mark else [])]
+    public = (file for file in here.glob("*.py") if not file.stem.startswith("_"))
+    return tuple(sorted(file.stem for file in public if all(_defines(file, name) for name in needed)))
 
 
-def _is_plug_in(folder: str, file: Path) -> bool:
-    """Whether the file's text defines the first name of the folder's protocol."""
-    protocol = plugins.PROTOCOLS.get(folder)
-    if protocol is None:
-        return True
-    name = next(iter(protocol))
-    return (
-        re.search(rf"^((def|class) {name}\b|{name} *[:=])", file.read_text(encoding="utf-8"), re.MULTILINE) is not None
-    )
+def _defines(file: Path, name: str) -> bool:
+    text = file.read_text(encoding="utf-8")
+    return re.search(rf"^((def|class) {name}\b|{name} *[:=])", text, re.MULTILINE) is not None
 
 
 def known(folder: str, name: str) -> bool:

@@ -7,17 +7,9 @@ import torch
 
 SHORT = ("aten", "prim", "torchvision")
 """Namespaces that are left out of an operator's name."""
-PREFIXES = (
-    "upsample_",
-    "new_",
-    "to_",
-    "_pad_",
-    "reflection_pad",
-    "replication_pad",
-    "max_pool",
-    "avg_pool",
-    "adaptive_",
-)
+PREFIXES = """
+upsample_ new_ to_ _pad_ reflection_pad replication_pad max_pool avg_pool adaptive_
+"""
 """Resizing, padding, pooling and new tensors."""
 SHAPES = """
 alias as_strided broadcast_to channel_shuffle clone col2im column_stack concat concatenate contiguous copy diag
@@ -78,7 +70,7 @@ def _harmless(kind: str) -> bool:
     name = name.removesuffix("_")
     if namespace != "aten":
         return kind == "torchvision::nms"
-    return name in HARMLESS or name.startswith(PREFIXES) or _is_pointwise(name)
+    return name in HARMLESS or name.startswith(tuple(PREFIXES.split())) or _is_pointwise(name)
 
 
 def _is_pointwise(name: str) -> bool:

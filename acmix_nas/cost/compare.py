@@ -1,9 +1,14 @@
-"""Whether one run is slower than another: the ratio of their times with its interval, or that none was seen."""
+"""How measured numbers compare: whether one run is slower than another, and how alike two orders are."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+Values: TypeAlias = npt.NDArray[np.float64]
 
 LEVEL = 0.95
 """Confidence of an interval."""
@@ -70,3 +75,19 @@ def _verdict(low: float, high: float, margin: float) -> str:
     if low > 1 + margin:
         return SLOWER
     return FASTER if high < 1 / (1 + margin) else NONE_SEEN
+
+
+def spearman(a: Values, b: Values, axis: int = -1) -> Values:
+    """Pearson's correlation of mean ranks along the last axis; 0 where all values of one side are the same.
+
+    SciPy's takes one pair of samples at a time, or gives NaN there.
+    """
+    return cosine(*(ranks - ranks.mean(axis, keepdims=True) for ranks in (stats.rankdata(x, axis=-1) for x in (a, b))))
+
+
+def cosine(a: Values, b: Values) -> Values:
+    """Cosine of the angle of two vectors along the last axis; 0 where one is 0."""
+    norm = np.sqrt((a * a).sum(-1) * (b * b).sum(-1))
+    product: Values = (a * b).sum(-1)
+    correlation: Values = np.divide(product, norm, out=np.zeros_like(product), where=norm > 0)
+    return correlation

@@ -23,14 +23,7 @@ from acmix_nas.parts import total
 from acmix_nas.sizes import Size, pair
 
 PRODUCTS = (
-    "conv",
-    "_convolution_mode",
-    "linear",
-    "addmm",
-    "mm",
-    "bmm",
-    "matmul",
-    "einsum",
+    *("conv", "_convolution_mode", "linear", "addmm", "mm", "bmm", "matmul", "einsum"),
     "scaled_dot_product_attention",
 )
 """fvcore's names of what it counts in multiply-adds; the rest of its count are norms, pooling and resizing."""
@@ -180,11 +173,6 @@ def count_fvcore(model: nn.Module, input_size: Size, *, in_chans: int = 3) -> Fv
         (*multiplying(ignored), *sampled),
         summed,
     )
-
-
-def macs_fvcore(model: nn.Module, input_size: Size, *, in_chans: int = 3) -> int:
-    """All that `count_fvcore` counts, norms too."""
-    return count_fvcore(model, input_size, in_chans=in_chans).macs
 
 
 def macs_torch(model: nn.Module, input_size: Size, *, in_chans: int = 3) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from acmix_nas import __version__
-from acmix_nas.cost.machine import cores, cpu_clocks, load
+from acmix_nas.machine import cores, cpu_clocks, load
 
 PACKAGES = ("torch", "torchvision", "timm", "optuna", "fvcore")
 

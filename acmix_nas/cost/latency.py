@@ -77,14 +77,13 @@ class LatencyTable:
                 f"the latency table is one of {self.space}, whose networks are {self.host}; {arch.id} is {arch.host}. "
                 "Build a table for its own space."
             )
-        placed = [(s, b, mixer) for s, stage in enumerate(arch.stages) for b, mixer in enumerate(stage)]
-        for stage, block, mixer in placed:
+        for stage, block, mixer in blocks_of(arch):
             if (stage, block, mixer) not in self.mixers_ms:
                 raise CostError(
                     f"the latency table of {self.space} has no block {block} of stage {stage} with {mixer.to_dict()}. "
                     "Build a table for a space that holds it."
                 )
-        return self.rest_ms + sum(self.mixers_ms[block] for block in placed)
+        return self.rest_ms + sum(self.mixers_ms[block] for block in blocks_of(arch))
 
     def differences(self, env: Mapping[str, Any]) -> list[str]:
         """What makes it another machine's table, one phrase for each difference."""
@@ -147,6 +146,11 @@ CHECK = {
     **dict.fromkeys(("median_error", "worst_error"), number(0)),
 }
 BLOCK = {"stage": COUNT, "block": COUNT, "mixer": MAPPING, "latency_ms": NUMBER}
+
+
+def blocks_of(arch: Arch) -> list[Block]:
+    """The blocks of a network, first to last."""
+    return [(s, b, mixer) for s, stage in enumerate(arch.stages) for b, mixer in enumerate(stage)]
 
 
 def _block(origin: Origin, number: int, row: object) -> tuple[Block, float]:

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from acmix_nas.arch import Arch, Mixer
+from acmix_nas.arch import Arch
 from acmix_nas.cost.clock import Clock, clock_for
+from acmix_nas.cost.compare import spearman
 from acmix_nas.cost.environment import environment
 from acmix_nas.cost.execution import Execution, Step, conditions, make_images, make_step, prepare
-from acmix_nas.cost.latency import Block, Check, LatencyTable
+from acmix_nas.cost.latency import Block, Check, LatencyTable, blocks_of
 from acmix_nas.cost.network import Network
 from acmix_nas.errors import UsageError
 from acmix_nas.sizes import Pair, pair
@@ -72,7 +73,7 @@ def build_table(
         _tell(progress, "timing blocks", index, total)
         whole_ms, mixers_ms = bench.inside(arch)
         rests.append(whole_ms - sum(mixers_ms))
-        for block, time_ms in zip(_placed(arch), mixers_ms, strict=True):
+        for block, time_ms in zip(blocks_of(arch), mixers_ms, strict=True):
             times[block].append(time_ms)
     table = LatencyTable(
         space=space.name,
@@ -121,7 +122,7 @@ def check(predicted_ms: Sequence[float], measured_ms: Sequence[float]) -> Check:
     return Check(
         measured_ms=tuple(measured_ms),
         told_ms=tuple(predicted_ms),
-        spearman=_spearman(predicted_ms, measured_ms),
+        spearman=float(spearman(np.asarray(predicted_ms), np.asarray(measured_ms))) if len(errors) > 1 else 1.0,
         median_error=statistics.median(errors),
         worst_error=max(errors),
     )
@@ -152,7 +153,8 @@ class _Bench:
                 whole_ms = self._clock.time_ms(step)
             return [whole_ms, *(self._clock.between_ms(start, end) for start, end in stamps)]
 
-        whole_ms, *mixers_ms = self._rounds_of(step, stamped_run, columns=1 + len(mixers))
+        whole_ms, *mixers_ms = self._rounds_of(step, stamped_run)
+        assert len(mixers_ms) == len(mixers)
         return whole_ms, mixers_ms
 
     def _step(self, arch: Arch) -> Step:
@@ -162,7 +164,7 @@ class _Bench:
             self._reference = step
         return step
 
-    def _rounds_of(self, step: Step, run: Callable[[], list[float]], columns: int = 1) -> list[float]:
+    def _rounds_of(self, step: Step, run: Callable[[], list[float]]) -> list[float]:
         """Medians over the rounds, at the speed that the reference had at the start."""
         reference = self._reference
         assert reference is not None
@@ -177,7 +179,6 @@ class _Bench:
                 beside.append(self._clock.time_ms(reference))
         now_ms = statistics.median(beside)
         self._reference_ms = self._reference_ms or now_ms
-        assert all(len(row) == columns for row in found)
         return [statistics.median(column) * self._reference_ms / now_ms for column in zip(*found, strict=True)]
 
 
@@ -194,18 +195,6 @@ def _stamped(modules: Sequence[nn.Module], clock: Clock) -> Iterator[list[list[A
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _placed(arch: Arch) -> list[tuple[int, int, Mixer]]:
-    return [(s, b, mixer) for s, stage in enumerate(arch.stages) for b, mixer in enumerate(stage)]
-
-
-def _spearman(one: Sequence[float], other: Sequence[float]) -> float:
-    """Rank correlation of numbers without ties; 1 for fewer than two."""
-    if len(one) < 2:
-        return 1.0
-    ranks = np.argsort(np.argsort([one, other])).astype(float)
-    return float(np.corrcoef(*ranks)[0, 1])
 
 
 def _refuse_unseen(how: Execution) -> None:

@@ -1,21 +1,39 @@
-"""Peak memory of one run. `python -m acmix_nas.cost.memory` measures one on the CPU, in a process of its own."""
+"""Memory: the peak of one run, and the largest batch that fits, halved until it does.
+
+`python -m acmix_nas.cost.memory` measures a peak on the CPU, in a process of its own.
+"""
 
 import ctypes
 import gc
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from acmix_nas.cost.execution import Execution, Step, conditions, make_images, make_step, prepare
 from acmix_nas.cost.network import Network
+from acmix_nas.errors import UsageError
 from acmix_nas.sizes import Pair
 
 PROC = Path("/proc/self")
+MEMINFO = Path("/proc/meminfo")
+CGROUP = Path("/sys/fs/cgroup")
+SHARE = 0.9
+"""Of the memory that is free, what a run may take."""
+REFUSALS = re.compile(
+    r"can't allocate memory|(not enough|out of) memory|bad allocation|bad_alloc|could not create a (primitive|memory)",
+    re.IGNORECASE,
+)
+"""What torch says in a RuntimeError where the system gives it no memory; the last one is oneDNN's."""
+
+Result = TypeVar("Result")
 
 
 def peak_cpu_mb(network: Network, *, batch_size: int, input_size: Pair, how: Execution) -> float | None:
@@ -84,7 +102,7 @@ def _measure(asked: dict[str, Any]) -> float | None:
     network, how = Network.from_dict(asked["network"]), Execution.from_dict(asked["how"])
     size = (asked["input_size"][0], asked["input_size"][1])
     _load_libraries(how)
-    before_kb = _status_kb("VmRSS")
+    before = _memory_bytes(PROC / "status", "VmRSS")
     model = prepare(network.build(size, features_only=how.features_only), how)
     step = make_step(model, make_images(asked["batch_size"], size, how), how)
     _return_freed_memory()
@@ -94,7 +112,8 @@ def _measure(asked: dict[str, Any]) -> float | None:
         return None
     with conditions([model], how):
         step()
-    return (_status_kb("VmHWM") - before_kb) * 1024 / 1e6
+    peak = _memory_bytes(PROC / "status", "VmHWM")
+    return None if peak is None or before is None else (peak - before) / 1e6
 
 
 def _load_libraries(how: Execution) -> None:
@@ -112,9 +131,89 @@ def _return_freed_memory() -> None:
         trim(0)
 
 
-def _status_kb(field: str) -> int:
-    lines = (PROC / "status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+def largest_fitting(batch_size: int, attempt: Callable[[int], Result], *, what: str) -> tuple[int, Result]:
+    """Halves a batch until an attempt with it does not run out of memory.
+
+    Args:
+        batch_size: Images to begin with.
+        attempt: Runs with a number of images.
+        what: What is run, for the message.
+
+    Returns:
+        The batch that fits, and what the attempt returned.
+
+    Raises:
+        UsageError: Not even one image fits.
+    """
+    while True:
+        try:
+            return batch_size, attempt(batch_size)
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
+            reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
+        # Outside of the handler the error no longer holds the frames, and with them the tensors.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if batch_size == 1:
+            raise UsageError(
+                f"{what}: not even one image fits into memory ({reason}). Take a smaller --input-size or network."
+            )
+        batch_size //= 2
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or on the CPU."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or bool(REFUSALS.search(str(error)))
+
+
+@contextmanager
+def within_memory(device: torch.device | str) -> Iterator[None]:
+    """On the CPU, lets a request beyond the free memory fail instead of letting the system end the process.
+
+    By the limit RLIMIT_DATA, where there are /proc and the module resource; elsewhere it does nothing.
+
+    Args:
+        device: Where the work inside runs.
+    """
+    free, used = free_bytes(), _memory_bytes(PROC / "status", "VmData")
+    if torch.device(device).type != "cpu" or free is None or used is None:
+        yield
+        return
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = used + int(SHARE * free)
+    if before[1] != resource.RLIM_INFINITY:
+        limit = min(limit, before[1])
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def free_bytes() -> int | None:
+    """Memory that this process could still take, by the system and by its control group; None where neither says."""
+    found = [free for free in (_memory_bytes(MEMINFO, "MemAvailable"), _group_bytes()) if free is not None]
+    return min(found, default=None)
+
+
+def _group_bytes() -> int | None:
+    try:
+        most, used = ((CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+    except OSError:
+        return None
+    return None if most == "max" else max(0, int(most) - int(used))
+
+
+def _memory_bytes(file: Path, field: str) -> int | None:
+    """A line of a file of /proc, "VmRSS: 1234 kB"; None where the system has none."""
+    try:
+        lines = file.read_text().splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{field}:")), None)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from torch import nn
 
-from acmix_nas.arch import Arch
+from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import UsageError
 from acmix_nas.sizes import Pair, Size, pair
 
@@ -45,15 +45,12 @@ class Network:
                 f"--impl names how ACmix's convolution path is computed; {self.name} has no such path. "
                 "Leave --impl out, or take an acmix_* model."
             )
-        stages = [
-            [
-                mixer.having(conv_impl=impl, conv_init=mixer.conv_init or "shift") if mixer.convolves else mixer
-                for mixer in stage
-            ]
-            for stage in self.arch.stages
-        ]
-        arch = Arch.canonical(host=self.arch.host, stages=stages, conv_on=self.arch.conv_on)
-        return replace(self, arch=arch)
+
+        def changed(mixer: Mixer) -> Mixer:
+            init = mixer.conv_init or "shift"
+            return mixer.having(conv_impl=impl, conv_init=init) if mixer.convolves else mixer
+
+        return replace(self, arch=self.arch.having(changed))
 
     def merges_like(self, other: "Network") -> bool:
         """Whether merging makes this and another network the same computation: they differ in `conv_impl` alone."""

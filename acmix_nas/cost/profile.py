@@ -1,6 +1,6 @@
 """Profiles networks: one row for each network, implementation and batch size; rows of a batch size run interleaved."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
 from typing import Any
@@ -9,20 +9,26 @@ import torch
 
 from acmix_nas.arch import Arch
 from acmix_nas.cost.compare import LEVEL, MARGINS
-from acmix_nas.cost.counts import counts, exact_parts
 from acmix_nas.cost.environment import environment
 from acmix_nas.cost.execution import Execution, Step, prepare
-from acmix_nas.cost.machine import gpu_clocks, gpu_state
 from acmix_nas.cost.network import Network
-from acmix_nas.cost.paper import paper_rows
-from acmix_nas.cost.rows import make_row, peak_mb
-from acmix_nas.cost.steps import Progress, Steps
+from acmix_nas.cost.rows import counts, exact_parts, make_row, peak_mb
+from acmix_nas.cost.stages import paper_rows
 from acmix_nas.cost.together import Effort, Subject, time_together
 from acmix_nas.cost.where import foreign_parts, module_times, shares
 from acmix_nas.errors import UsageError
+from acmix_nas.machine import gpu_clocks, gpu_state
 from acmix_nas.sizes import Pair, Size, pair
 
 __all__ = ["Effort", "profile_rows", "throughputs"]
+
+Progress = Callable[[str, float, float], None]
+"""Called with (what is done now, steps done, steps in all), in expected seconds."""
+
+COUNT_S, MEMORY_S = 4.0, 6.0
+"""What building and counting a network, and a process that measures its memory, are expected to take."""
+WARM_UP = 1 / 3
+"""Of the time limit, before the rounds begin."""
 
 
 def profile_rows(
@@ -60,7 +66,7 @@ def profile_rows(
     size = pair(input_size)
     _refuse_equals(networks, how)
     _refuse_foreign(networks, by)
-    steps = Steps(progress, len(networks), len(batch_sizes), effort.limit_s, memory=effort.memory)
+    steps = _Steps(progress, len(networks), len(batch_sizes), effort.limit_s, memory=effort.memory)
     idle = gpu_state(torch.device(how.device)) if how.device != "cpu" else None
     env = {**environment(how.device), **how.facts(), "form": how.form, **_said(effort, size, how.device)}
     subjects = []
@@ -157,3 +163,49 @@ def _subject(network: Network, size: Pair, how: Execution, *, counters: bool) ->
     model = network.build(size, features_only=how.features_only)
     counted = counts(network, model, size, how, counters=counters)
     return Subject(network, prepare(model, how), counted)
+
+
+class _Steps:
+    """Tells how far a profile is.
+
+    Args:
+        progress: Whom to tell; None for nobody.
+        networks: Number of networks.
+        batches: Number of batch sizes.
+        limit_s: Seconds of timing for each row, about.
+        memory: Whether memory is measured.
+    """
+
+    def __init__(self, progress: Progress | None, networks: int, batches: int, limit_s: float, *, memory: bool) -> None:
+        self._progress = progress
+        self._timing_s = networks * limit_s * (1 + WARM_UP)
+        self._limit_s = networks * limit_s
+        self._memory_s = MEMORY_S if memory else 0.0
+        self._total = networks * COUNT_S + batches * (self._timing_s + networks * self._memory_s)
+        self._text, self._done, self._next = "", 0.0, 0.0
+
+    def begin_count(self, label: str) -> None:
+        """A network is built and counted now."""
+        self._begin(f"counting {label}", COUNT_S)
+
+    def begin_timing(self, batch_size: int) -> None:
+        """Batches of a size are timed now."""
+        self._begin(f"timing batches of {batch_size}", self._timing_s)
+
+    def begin_memory(self, label: str) -> None:
+        """The memory of a row is measured now."""
+        if self._memory_s:
+            self._begin(f"memory of {label}", self._memory_s)
+
+    def tick(self, share: float) -> None:
+        """So much of the timing's limit is spent."""
+        self._tell(self._next - self._limit_s * (1 - share))
+
+    def _begin(self, text: str, seconds: float) -> None:
+        self._text, self._done = text, self._next
+        self._next += seconds
+        self._tell(self._done)
+
+    def _tell(self, done: float) -> None:
+        if self._progress is not None:
+            self._progress(self._text, done, self._total)

@@ -1,18 +1,23 @@
-"""The paper's cost table (Pan et al. 2022, arXiv 2111.14556): stage I against stage II, in symbols and numbers.
+"""The paper's cost table (Pan et al. 2022, arXiv 2111.14556): stage I against stage II, in symbols, numbers and time.
 
 Formulas are sums of products of `SYMBOLS`; a comparison in brackets is 1 where it holds, else 0.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
 
 from acmix_nas import registry
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.cost.count import breakdown
+from acmix_nas.cost.execution import Execution, prepare
+from acmix_nas.cost.network import Network
+from acmix_nas.cost.where import module_times, op_times
 from acmix_nas.operators.conv import KERNEL_SIZE
 from acmix_nas.parts import Part
-from acmix_nas.sizes import Size
+from acmix_nas.sizes import Pair, Size
 
 SYMBOLS = {
     "HW": "pixels of the map; for attention and its projections padded to whole windows, and with a class token",
@@ -46,6 +51,13 @@ PATHS = {
     "full": ("(P + f) k_c^2 + k_c^4 C + b C", "(2 R + C) k_c^2 HW + k_c^4 C hw"),
 }
 """ACmix's convolution path by `conv_impl`: fc, then the kernels."""
+
+STEPS = {
+    "convolution": (("convolution",), ()),
+    "self-attention": (("projections",), ("attention",)),
+    "ACmix": (("projections",), ("attention", "convolution")),
+}
+"""Operator -> ops of its stage I and of its stage II. A dense convolution is stage I alone, its sum included."""
 
 
 class Step(NamedTuple):
@@ -111,6 +123,71 @@ def stage_costs(arch: Arch, input_size: Size = 224) -> tuple[StageCost, ...]:
     return tuple(rows)
 
 
+def paper_rows(network: Network, images: torch.Tensor, how: Execution) -> list[dict[str, Any]]:
+    """Formula, count and time of stage I and stage II of each operator that could stand in each stage.
+
+    The operators are timed in networks of their own, one with a dense convolution, one with self-attention and one with
+    ACmix in its blocks, by stamps at their modules (`acmix_nas.cost.where`).
+
+    Args:
+        network: A network of ours.
+        images: A batch as it is run on.
+        how: How it is run.
+
+    Returns:
+        Plain values, two rows for each stage and operator: stage, operator, blocks, step ("I" or "II"), params, macs,
+        params_formula, macs_formula, time_ms (None if it is unknown), macs_ratio and time_ratio (of stage II to
+        stage I, in the rows of stage II).
+    """
+    arch = network.arch
+    assert arch is not None
+    kernels = {mixer.conv_kernel for mixer in arch.mixers if mixer.convolves}
+    dense = arch.having(_dense) if kernels <= {KERNEL_SIZE} else None
+    alone = arch.having(_alone) if any(mixer.attends for mixer in arch.mixers) else None
+    size = (int(images.shape[-2]), int(images.shape[-1]))
+    costs = stage_costs(arch, size)
+    timed = {
+        "convolution": _times(network, dense, size, images, how),
+        "self-attention": _times(network, alone, size, images, how),
+        "ACmix": _times(network, arch, size, images, how),
+    }
+    return [row for cost in costs for row in _rows(cost, timed[cost.operator])]
+
+
+def _rows(cost: StageCost, times: Mapping[tuple[int | None, str], float] | None) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for name, step, ops in zip(("I", "II"), (cost.first, cost.second), STEPS[cost.operator], strict=True):
+        time_ms = None if times is None or not ops else sum(times.get((cost.stage, op), 0.0) for op in ops)
+        rows.append(
+            {
+                "stage": cost.stage,
+                "operator": cost.operator,
+                "blocks": cost.blocks,
+                "step": name,
+                **step._asdict(),
+                "time_ms": time_ms,
+                "macs_ratio": None,
+                "time_ratio": None,
+            }
+        )
+    first, second = rows
+    second["macs_ratio"] = cost.ratio
+    if first["time_ms"] and second["time_ms"] is not None:
+        second["time_ratio"] = second["time_ms"] / first["time_ms"]
+    return rows
+
+
+def _times(
+    network: Network, arch: Arch | None, size: Pair, images: torch.Tensor, how: Execution
+) -> dict[tuple[int | None, str], float] | None:
+    """(stage, op) -> milliseconds of a network with this arch; None for None."""
+    if arch is None:
+        return None
+    how = replace(how, features_only=False, form="train" if how.form == "merged" else how.form)
+    model = prepare(replace(network, arch=arch).build(size), how)
+    return op_times(breakdown(arch, size), module_times(model, images, how))
+
+
 class _Block(NamedTuple):
     """A mixer in its place: what the dense 3x3 convolution, its attention alone, and itself cost there, by op."""
 
@@ -122,8 +199,8 @@ class _Block(NamedTuple):
 
 
 def _blocks(arch: Arch, input_size: Size) -> list[_Block]:
-    dense = breakdown(_with(arch, lambda mixer: Mixer(operator="conv")), input_size)
-    alone = breakdown(_with(arch, lambda mixer: mixer.having(combine="att") if mixer.attends else mixer), input_size)
+    dense = breakdown(arch.having(_dense), input_size)
+    alone = breakdown(arch.having(_alone), input_size)
     whole = breakdown(arch, input_size)
     stages = [stage for stage, depth in enumerate(arch.depths) for _ in range(depth)]
     sites = [part for part in dense if part.op == "convolution"]
@@ -133,9 +210,12 @@ def _blocks(arch: Arch, input_size: Size) -> list[_Block]:
     ]
 
 
-def _with(arch: Arch, change: Callable[[Mixer], Mixer]) -> Arch:
-    stages = [[change(mixer) for mixer in stage] for stage in arch.stages]
-    return Arch.canonical(host=arch.host, stages=stages, conv_on=arch.conv_on)
+def _dense(mixer: Mixer) -> Mixer:
+    return Mixer(operator="conv")
+
+
+def _alone(mixer: Mixer) -> Mixer:
+    return mixer.having(combine="att") if mixer.attends else mixer
 
 
 def _inside(module: str, parts: Iterable[Part]) -> dict[str, Part]:

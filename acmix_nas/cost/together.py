@@ -8,7 +8,7 @@ from torch import nn
 
 from acmix_nas.cost.clock import Run, capture, clock_for
 from acmix_nas.cost.execution import Execution, Step, conditions, first_run, make_images, make_step
-from acmix_nas.cost.fit import largest_fitting, ran_out, within_memory
+from acmix_nas.cost.memory import largest_fitting, ran_out, within_memory
 from acmix_nas.cost.network import Network
 from acmix_nas.cost.timing import Timing, measure
 from acmix_nas.errors import UsageError

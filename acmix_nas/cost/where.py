@@ -26,7 +26,7 @@ PASSES = 7
 METHODS = ("forward", "weighed", "attend", "reduce")
 """What does a module's work: `forward`, and what ACmix calls instead of it on its two paths."""
 BY = ("module", "stage", "op", "paper")
-"""`acmix_nas.cost.paper` answers the last."""
+"""`acmix_nas.cost.stages` answers the last."""
 DEPTH = 4
 """Names in a module's path that are distinguished."""
 

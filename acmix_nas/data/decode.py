@@ -1,6 +1,5 @@
 """Decodes images into uint8 tensors, in threads, naming broken ones and counting unusual ones."""
 
-import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from acmix_nas.data.draw import Indices
 from acmix_nas.data.formats import FORMATS
 from acmix_nas.data.source import Part
 from acmix_nas.errors import AcmixError, DataError
+from acmix_nas.machine import cores
 from acmix_nas.sizes import Size, pair, size_text
 
 BROKEN_SHARE = 0.01
@@ -237,8 +237,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 @contextmanager
 def _threads() -> Iterator[ThreadPoolExecutor]:
     """A thread for each core; an interrupt drops what was not begun."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with warnings.catch_warnings(), ThreadPoolExecutor(cores) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(cores()) as pool:
         # Pillow warns of odd metadata in files that it decodes well.
         warnings.filterwarnings("ignore", module="PIL")
         try:

@@ -120,8 +120,9 @@ def _matching(model: nn.Module, patterns: tuple[Pattern, ...]) -> Iterator[tuple
             raise ConversionError(f"a pattern is a glob or a compiled regular expression; it is {pattern!r}.")
         if not any(_matches(name, pattern) and _mixes(module) for name, module in named):
             kinds = sorted({type(module).__name__ for name, module in named if _matches(name, pattern)})
+            text = pattern if isinstance(pattern, str) else pattern.pattern
             raise ConversionError(
-                f"no convolution or attention that ACmix can replace has a name that matches {_text(pattern)!r}; "
+                f"no convolution or attention that ACmix can replace has a name that matches {text!r}; "
                 f"what matches is {', '.join(kinds) or 'nothing'}. [name for name, _ in model.named_modules()] lists "
                 "the names."
             )
@@ -132,10 +133,6 @@ def _matching(model: nn.Module, patterns: tuple[Pattern, ...]) -> Iterator[tuple
 
 def _matches(name: str, pattern: Pattern) -> bool:
     return fnmatchcase(name, pattern) if isinstance(pattern, str) else pattern.fullmatch(name) is not None
-
-
-def _text(pattern: Pattern) -> str:
-    return pattern if isinstance(pattern, str) else pattern.pattern
 
 
 def _mixes(module: nn.Module) -> bool:

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from acmix_nas import machine
 from acmix_nas.arch import CONV_IMPL
-from acmix_nas.cost import machine
 from acmix_nas.cost.environment import environment
 from acmix_nas.cost.execution import Execution
 from acmix_nas.cost.latency import LatencyTable

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
+from acmix_nas.cost.compare import Values, cosine, spearman
+
 RESAMPLES = 2000
-Values: TypeAlias = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +44,7 @@ def agreement(first: Sequence[float], second: Sequence[float], *, seed: int = 0)
         seed: Seed of the draws.
     """
     pairs = (np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64))
-    return Agreement(spearman=_interval(_spearman, pairs, seed), kendall=_interval(_kendall, pairs, seed))
+    return Agreement(spearman=_interval(spearman, pairs, seed), kendall=_interval(_kendall, pairs, seed))
 
 
 def _interval(correlation: Callable[..., Values], pairs: tuple[Values, Values], seed: int) -> Interval:
@@ -63,27 +62,6 @@ def _interval(correlation: Callable[..., Values], pairs: tuple[Values, Values], 
     return Interval(value=float(correlation(*pairs)), low=float(low), high=float(high))
 
 
-# scipy's own two take one pair of samples at a time, or give NaN where all values are the same: 2,000 draws would take
-# seconds. These take many along the last axis.
-
-
-def _spearman(a: Values, b: Values, axis: int = -1) -> Values:
-    """Pearson's correlation of mean ranks."""
-    return _cosine(*(ranks - ranks.mean(axis, keepdims=True) for ranks in map(_rank, (a, b))))
-
-
 def _kendall(a: Values, b: Values, axis: int = -1) -> Values:
-    """tau-b: the cosine of the signs of all differences."""
-    return _cosine(*(np.sign(x[..., :, None] - x[..., None, :]).reshape(*x.shape[:-1], -1) for x in (a, b)))
-
-
-def _rank(values: Values) -> Values:
-    ranks: Values = stats.rankdata(values, axis=-1)
-    return ranks
-
-
-def _cosine(a: Values, b: Values) -> Values:
-    norm = np.sqrt((a * a).sum(-1) * (b * b).sum(-1))
-    product: Values = (a * b).sum(-1)
-    correlation: Values = np.divide(product, norm, out=np.zeros_like(product), where=norm > 0)
-    return correlation
+    """tau-b: the cosine of the signs of all differences. Of many samples at once, as SciPy's does not take them."""
+    return cosine(*(np.sign(x[..., :, None] - x[..., None, :]).reshape(*x.shape[:-1], -1) for x in (a, b)))

@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def write(
     with _beside(target) as path:
         written: Written = writer.write(model, path, settings)
         _move(path, target)
-    return written.at(target)
+    return replace(written, path=target)
 
 
 @contextmanager

@@ -66,10 +66,6 @@ class Written:
     difference: float
     facts: dict[str, Any]
 
-    def at(self, path: Path) -> "Written":
-        """The same at another path."""
-        return replace(self, path=path)
-
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {**asdict(self), "path": str(self.path)}
@@ -86,7 +82,7 @@ def largest_difference(model: nn.Module, settings: Settings, run: Callable[[torc
     Raises:
         ExportError: An output is missing, of another shape, or further off than rounding.
     """
-    reference = prepared(model, settings.as_trained())
+    reference = prepared(model, replace(settings, form="train"))
     difference = max(_difference(reference, images, run) for images in _images(model, settings))
     if not difference <= TOLERANCE:  # NaN is no rounding either
         raise ExportError(

@@ -1,8 +1,6 @@
 """What is exported: the form of the network, its inputs and outputs, the images it is traced and checked with."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,12 +10,10 @@ from acmix_nas import registry
 from acmix_nas.arch import Arch
 from acmix_nas.errors import AcmixError, UsageError
 from acmix_nas.hosts import options_of
-from acmix_nas.models import merge, plain_form
+from acmix_nas.models import merge
 from acmix_nas.operators.merging import stored
 from acmix_nas.sizes import pair
 
-SYMBOLIC = ("global", "local", "pairwise", "patchwise", "window")
-"""Attention modes that are traced with sizes as symbols. A network with another one is exported for one size."""
 USUAL_SIZE = 224
 
 
@@ -41,10 +37,6 @@ class Settings:
     fixed_by: tuple[str, ...]
     least: int
 
-    def as_trained(self) -> "Settings":
-        """The same of the training form."""
-        return replace(self, form="train")
-
     def images(self) -> list[tuple[int, int, int]]:
         """(batch, height, width) that an export is checked with: two batch sizes, and two sizes if it takes any."""
         height, width = self.input_size
@@ -53,12 +45,7 @@ class Settings:
 
 
 def settings_for(
-    model: nn.Module,
-    *,
-    form: str,
-    features_only: bool,
-    input_size: int | tuple[int, int] | None,
-    dynamic: bool,
+    model: nn.Module, *, form: str, features_only: bool, input_size: int | tuple[int, int] | None, dynamic: bool
 ) -> Settings:
     """Settings for a model; what is not given is its own.
 
@@ -117,16 +104,6 @@ def prepared(model: nn.Module, settings: Settings) -> nn.Module:
     return Features(ours) if settings.features_only else ours
 
 
-@contextmanager
-def in_form(model: nn.Module, settings: Settings) -> Iterator[None]:
-    """Inside this context a prepared model computes in its form."""
-    if settings.form != "paper":
-        yield
-        return
-    with plain_form(model):
-        yield
-
-
 class Features(nn.Module):
     """The maps of all stages of a network, by name: stage0 is index 0 of timm's `out_indices`.
 
@@ -159,11 +136,10 @@ def stage_names(count: int) -> list[str]:
 
 
 def _fixed_by(arch: Arch) -> tuple[str, ...]:
-    """The parts of a network that are not known to be traced with sizes as symbols."""
-    modes = {mixer.attention: f"{mixer.attention} attention" for mixer in arch.mixers if mixer.attention is not None}
-    operators = {mixer.operator: f"the operator {mixer.operator}" for mixer in arch.mixers}
-    strange = [text for name, text in modes.items() if name not in SYMBOLIC]
-    strange += [text for name, text in operators.items() if name not in registry.names("operators")]
-    if arch.host not in registry.names("hosts"):
-        strange.append(f"the host {arch.host}")
-    return tuple(sorted(strange))
+    """The parts of a network that are not ours, and so not known to be traced with sizes as symbols."""
+    named = [("hosts", arch.host, f"the host {arch.host}")]
+    for mixer in arch.mixers:
+        named.append(("operators", mixer.operator, f"the operator {mixer.operator}"))
+        if mixer.attention is not None:
+            named.append(("operators.attention", mixer.attention, f"{mixer.attention} attention"))
+    return tuple(sorted({text for folder, name, text in named if name not in registry.names(folder)}))

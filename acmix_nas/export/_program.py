@@ -1,7 +1,7 @@
 """A network as a `torch.export` program with a batch, and where it can be a size, that is open."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -12,7 +12,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from acmix_nas.export._check import export_errors
-from acmix_nas.export._network import Settings, in_form, prepared
+from acmix_nas.export._network import Settings, prepared
+from acmix_nas.models import plain_form
 
 DYNAMIC_NAMES = {0: "batch", 2: "height", 3: "width"}
 
@@ -34,7 +35,7 @@ def captured(model: nn.Module, settings: Settings) -> ExportedProgram:
     images = torch.zeros(2, channels, height, width + 32 if settings.dynamic else width)
     with (
         export_errors("torch.export does not trace the network"),
-        in_form(ours, settings),
+        plain_form(ours) if settings.form == "paper" else nullcontext(),
         _without_guesses(),
         torch.no_grad(),
     ):

@@ -41,7 +41,8 @@ def write(model: nn.Module, path: Path, settings: Settings) -> Written:
     model = stored(model)
     config = _config(model)
     (path / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    save_file({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, _weights(path))
+    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, path / "model.safetensors")
     channels = config["pretrained_cfg"]["input_size"][0]
     return Written(
         path=path,
@@ -57,10 +58,6 @@ def write(model: nn.Module, path: Path, settings: Settings) -> Written:
         difference=_difference(model, path, settings),
         facts={"timm": timm.__version__, "architecture": config["architecture"]},
     )
-
-
-def _weights(path: Path) -> Path:
-    return path / "model.safetensors"
 
 
 def _config(model: nn.Module) -> dict[str, Any]:

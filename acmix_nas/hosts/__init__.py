@@ -29,9 +29,6 @@ MakeMixer = Callable[..., Any]
 CountMixer = Callable[..., tuple[Part, ...]]
 """`count_mixer(mixer, input_map=..., **site)`, its parts."""
 
-UNDECAYED = ("alpha", "beta", "alpha_logit", "relative_position_bias_table")
-"""Last names of the parameters of mixers that never get weight decay, whatever the host."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostOptions:

@@ -5,13 +5,11 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from timm.layers.drop import DropPath
-from timm.layers.mlp import Mlp
 from timm.models._features_fx import register_notrace_function
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from acmix_nas.hosts.layers import is_symbolic, patches
+from acmix_nas.hosts.layers import TransformerBlock, is_symbolic, patches
 
 NORM_EPS = 1e-6
 
@@ -91,8 +89,8 @@ def positions(
     return torch.cat((first, resized.flatten(2).transpose(1, 2)), 1)
 
 
-class Block(nn.Module):
-    """x + DropPath(mixer(norm1(x))), then x + DropPath(mlp(norm2(x))).
+class Block(TransformerBlock):
+    """A block of tokens (B, L, C), of which the last height * width are the map of this size.
 
     Args:
         mixer: Mixes the map.
@@ -102,25 +100,13 @@ class Block(nn.Module):
         drop_path: Stochastic depth.
     """
 
-    attn: nn.Module
-
     def __init__(self, mixer: nn.Module, dim: int, mlp_ratio: int, *, reads_token: bool, drop_path: float) -> None:
-        super().__init__()
+        super().__init__(mixer, dim, mlp_ratio, norm_eps=NORM_EPS, drop_path=drop_path)
         self.reads_token = reads_token
-        self.norm1 = nn.LayerNorm(dim, NORM_EPS)
-        self.attn = mixer
-        self.drop_path1 = DropPath(drop_path) if drop_path > 0 else nn.Identity()
-        self.norm2 = nn.LayerNorm(dim, NORM_EPS)
-        self.mlp = Mlp(dim, dim * mlp_ratio)
-        self.drop_path2 = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
-    def forward(self, x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        """(B, L, C) -> (B, L, C); the last height * width tokens are the map of this size."""
-        x = x + self.drop_path1(self._mix(self.norm1(x), size))
-        y: torch.Tensor = x + self.drop_path2(self.mlp(self.norm2(x)))
-        return y
-
-    def _mix(self, x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    def mix(self, x: torch.Tensor, *sizes: tuple[int, int]) -> torch.Tensor:
+        """(B, L, C) -> (B, L, C)."""
+        (size,) = sizes
         pixels, token = to_map(x, size), _apart(x[:, : -size[0] * size[1]])
         if self.reads_token:
             mixed, token = self.attn(pixels, token)

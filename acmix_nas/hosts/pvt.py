@@ -5,25 +5,27 @@ it sees the reduced keys and values nearest-upsampled, and ends in a bias. The c
 convolved; where no block of that stage attends over the whole map there is none, and the head reads the map's mean.
 """
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from functools import cache, partial
 from typing import Any
 
 import torch
 from timm.layers.drop import calculate_drop_path_rates
 from timm.models import named_apply
-from timm.models._features import feature_take_indices
 from torch import nn
 
-from acmix_nas.arch import Arch, Mixer
+from acmix_nas.arch import DEFAULTS, MAP_WIDE_ATTENTION, Arch, Mixer
 from acmix_nas.errors import ArchError
-from acmix_nas.hosts import UNDECAYED, HostOptions, MakeMixer, NamedModel, map_sizes, scaled
+from acmix_nas.hosts import CountMixer, HostOptions, MakeMixer, NamedModel, map_sizes, mlp, scaled
 from acmix_nas.hosts._pvt_blocks import NORM_EPS, Block, Stage
-from acmix_nas.hosts._pvt_count import MLP_RATIOS, PATCH_SIZE, WIDTHS, has_token, reads_token, site
-from acmix_nas.hosts._pvt_count import count as count
-from acmix_nas.hosts.layers import init_transformer
-from acmix_nas.sizes import pair
+from acmix_nas.hosts.layers import UNDECAYED, StagedHost, init_transformer
+from acmix_nas.parts import Counted, Part, Placed, area, below, linear, norm, placed
+from acmix_nas.sizes import Pair, Size, pair
 
+WIDTHS = (64, 128, 320, 512)
+MLP_RATIOS = (8, 8, 4, 4)
+SR_RATIOS = (8, 4, 2, 1)
+PATCH_SIZE = 4
 IMG_SIZE = 224
 HEADS = (1, 2, 5, 8)
 POOLS = ("token", "avg", "")
@@ -31,7 +33,7 @@ POOLS = ("token", "avg", "")
 FEATURES = {"feature_cls": "getter", "out_indices": (0, 1, 2, 3)}
 
 
-class Pvt(nn.Module):
+class Pvt(StagedHost):
     """Pyramid vision transformer with a mixer of its own in every block: x + mixer(norm(x)), then x + MLP(norm(x)).
 
     Images of any size are taken: positions are interpolated, patches and reductions padded with zeros.
@@ -43,8 +45,7 @@ class Pvt(nn.Module):
             there is one, else the map's mean, and "" all tokens.
     """
 
-    arch: Arch
-    stages: Any
+    undecayed = (*UNDECAYED, "pos_embed", "cls_token")
     global_pool: str
 
     def __init__(self, arch: Arch, make_mixer: MakeMixer, options: HostOptions) -> None:
@@ -99,11 +100,6 @@ class Pvt(nn.Module):
         """The mixing modules of all blocks, first to last."""
         return [module.attn for module in self.stages.modules() if isinstance(module, Block)]
 
-    def no_weight_decay(self) -> set[str]:
-        """Names of parameters without weight decay: positions, the class token and the weights of the paths."""
-        last = (*UNDECAYED, "pos_embed", "cls_token")
-        return {name for name, _ in self.named_parameters() if name.rpartition(".")[2] in last}
-
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Patterns of parameter names, for layer-wise learning rates; `coarse` groups whole stages."""
         fine = [
@@ -113,11 +109,6 @@ class Pvt(nn.Module):
         ]
         stem = r"^cls_token|^stages\.0\.(?:patch_embed|pos_embed)"
         return {"stem": stem, "blocks": [(r"^stages\.(\d+)", None), (r"^norm", (99999,))] if coarse else fine}
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Whether blocks are computed again in the backward pass instead of kept."""
-        for stage in self.stages:
-            stage.grad_checkpointing = enable
 
     def get_classifier(self) -> nn.Module:
         """The last linear layer."""
@@ -145,62 +136,32 @@ class Pvt(nn.Module):
             self.head = nn.Linear(self.num_features, num_classes, device=like.device, dtype=like.dtype)
             init_transformer(self.head, needs_reset=False)
 
-    def forward_intermediates(
-        self,
-        x: torch.Tensor,
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
-    ) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
-        """The maps after some stages, as timm.
-
-        Args:
-            x: Images (B, in_chans, H, W).
-            indices: Stages; the last n if a number, all if None.
-            norm: Whether the last stage's map is normalised.
-            stop_early: Whether later stages are left out; the last result is then unfinished.
-            output_fmt: "NCHW".
-            intermediates_only: Whether the last result is left out.
-
-        Returns:
-            What `forward_features` returns, and the maps (B, C, h, w) of the stages.
-        """
-        assert output_fmt == "NCHW", "Output shape must be NCHW."
-        wanted, last = feature_take_indices(len(self.stages), indices)
-        intermediates, token, final = [], None, len(self.feature_info) - 1
-        for i, stage in enumerate(self.stages[: last + 1] if stop_early else self.stages):
-            x, token = stage(x, self.cls_token if i == final else None)
-            if i in wanted:
-                pixels = x.permute(0, 2, 3, 1)
-                intermediates.append(self.norm(pixels).permute(0, 3, 1, 2) if norm and i == final else x)
-        return intermediates if intermediates_only else (self._tokens(x, token), intermediates)
-
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
         """Drops what `forward_intermediates` of these stages does not need, as timm."""
-        wanted, last = feature_take_indices(len(self.stages), indices)
-        self.stages = self.stages[: last + 1]
-        pruned = last + 1 < len(self.feature_info)
+        wanted = super().prune_intermediate_layers(indices, prune_norm, prune_head)
+        pruned = len(self.stages) < len(self.feature_info)
         if prune_norm or pruned:
             self.norm = nn.Identity()
         if pruned:
             self.cls_token = None
-            self.num_features = self.head_hidden_size = self.feature_info[last]["num_chs"]
-        if prune_head or pruned:
-            self.reset_classifier(0, "")
+            self.head_hidden_size = self.num_features
         return wanted
 
-    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalised tokens (B, L, C) of images (B, in_chans, H, W): the class token, if any, and the pixels."""
-        token = None
-        for i, stage in enumerate(self.stages):
-            x, token = stage(x, self.cls_token if i == len(self.stages) - 1 else None)
-        return self._tokens(x, token)
+    def run_stage(self, index: int, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The map (B, C, h, w) after a stage; after the last one the class token (B, 1, C) too."""
+        is_last = index == len(self.feature_info) - 1
+        y: tuple[torch.Tensor, torch.Tensor | None] = self.stages[index](x, self.cls_token if is_last else None)
+        return y
 
-    def _tokens(self, x: torch.Tensor, token: torch.Tensor | None) -> torch.Tensor:
+    def normalised(self, x: torch.Tensor) -> torch.Tensor:
+        """The last map under the norm, (B, C, h, w)."""
+        y: torch.Tensor = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return y
+
+    def finish(self, x: torch.Tensor, token: torch.Tensor | None) -> torch.Tensor:
+        """Normalised tokens (B, L, C): the class token, if any, and the pixels."""
         pixels = x.flatten(2).transpose(1, 2)
         y: torch.Tensor = self.norm(pixels if token is None else torch.cat((token, pixels), 1))
         return y
@@ -220,14 +181,60 @@ class Pvt(nn.Module):
 build = Pvt
 
 
+def count(arch: Arch, count_mixer: CountMixer, options: HostOptions, input_size: Size) -> Iterator[Placed]:
+    """The parts of the network, by arithmetic; see `acmix_nas.hosts`."""
+    dims = scaled(WIDTHS, options.width, len(arch.stages))
+    patch = options.patch_size or PATCH_SIZE
+    built_maps = map_sizes(options.img_size or input_size, patch, len(dims))
+    input_maps = map_sizes(input_size, patch, len(dims))
+    if has_token(arch):
+        yield placed("", None, Part("cls_token", None, "other", dims[-1]))
+    for i, stage in enumerate(arch.stages):
+        window = 4 * dims[i - 1] if i else patch**2 * options.in_chans
+        token = i == len(dims) - 1 and has_token(arch)
+        patches = linear("patch_embed.proj", window, dims[i], area(input_maps[i]))
+        positions = Part("pos_embed", None, "other", dims[i] * (area(built_maps[i]) + token))
+        yield placed(f"stages.{i}", i, patches, norm("patch_embed.norm", dims[i]), positions)
+        for j, mixer in enumerate(stage):
+            place = site(arch, i, mixer, dims[i], built_maps[i])
+            block = _counted(count_mixer, mixer, MLP_RATIOS[i], input_maps[i], token, **place)
+            yield Placed(f"stages.{i}.blocks.{j}", i, block)
+    yield placed("", None, norm("norm", dims[-1]), linear("head", dims[-1], options.num_classes))
+
+
+@cache
+def _counted(count_mixer: CountMixer, mixer: Mixer, ratio: int, input_map: Pair, token: bool, **place: Any) -> Counted:
+    """A block."""
+    dim = place["out_channels"]
+    mixing = below("attn", count_mixer(mixer, input_map=input_map, **place))
+    return Counted((norm("norm1", dim), *mixing, norm("norm2", dim), *mlp(dim, ratio, area(input_map) + token)))
+
+
+def site(arch: Arch, index: int, mixer: Mixer, dim: int, map_size: Pair) -> dict[str, Any]:
+    """What a mixer knows of its place in a stage."""
+    return {
+        "in_channels": dim,
+        "out_channels": dim,
+        "map_size": map_size,
+        "sr_ratio": SR_RATIOS[index],
+        "class_token": index == len(arch.stages) - 1 and reads_token(mixer),
+        "kernel_bias": True,
+    }
+
+
+def has_token(arch: Arch) -> bool:
+    """Whether there is a class token: only where a block of the last stage lets it see the map."""
+    return any(reads_token(mixer) for mixer in arch.stages[-1])
+
+
+def reads_token(mixer: Mixer) -> bool:
+    """Whether a class token attends in this mixer."""
+    return mixer.attention in MAP_WIDE_ATTENTION
+
+
 def _arch(*, depths: Sequence[int]) -> Arch:
     """The paper's setting: 64 channels a head, kernel 3, `full` kernels that start as shifts, both weights learned."""
-    mixers = [
-        Mixer(
-            attention="global", conv_kernel=3, num_heads=heads, conv_impl="full", conv_init="shift", combine="learned"
-        )
-        for heads in HEADS
-    ]
+    mixers = [Mixer(**{**DEFAULTS, "attention": "global", "num_heads": heads, "combine": "learned"}) for heads in HEADS]
     return Arch(host="pvt", stages=tuple((mixer,) * depth for mixer, depth in zip(mixers, depths, strict=True)))
 
 

@@ -5,8 +5,8 @@ arXiv 1906.05909), whose network it is with `combine="att"` everywhere; with ope
 Names of parameters are timm's and torchvision's, the mixer's below `layerI.J.conv2`.
 """
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from functools import cache, partial
 from typing import Any
 
 from timm.layers.classifier import create_classifier
@@ -15,16 +15,21 @@ from timm.models import named_apply
 from timm.models.resnet import Bottleneck, ResNet
 from torch import nn
 
-from acmix_nas.arch import Arch, Mixer
-from acmix_nas.hosts import UNDECAYED, HostOptions, MakeMixer, NamedModel, scaled
-from acmix_nas.hosts._resnet_count import PATCH_SIZE, STEM_KERNEL, WIDTHS, needs_projection, stem_strides
-from acmix_nas.hosts._resnet_count import count as count
-from acmix_nas.hosts.layers import Float32Conv2d, init_convnet
+from acmix_nas.arch import DEFAULTS, Arch, Mixer
+from acmix_nas.errors import ArchError
+from acmix_nas.hosts import CountMixer, HostOptions, MakeMixer, NamedModel, map_sizes, scaled
+from acmix_nas.hosts.layers import Float32Conv2d, Host, init_convnet
+from acmix_nas.parts import Counted, Placed, area, below, linear, norm, placed
+from acmix_nas.sizes import Pair, Size, pair
+
+WIDTHS = (64, 128, 256, 512)
+STEM_KERNEL = 7
+PATCH_SIZE = 4
 
 FEATURES = {"out_indices": (0, 1, 2, 3, 4)}
 
 
-class ACmixResNet(ResNet):
+class ACmixResNet(Host, ResNet):
     """ResNet with a mixer of its own in every bottleneck: x + conv3(relu(bn2(mixer(relu(bn1(conv1(x))))))).
 
     What it shares with timm's model it inherits; only the construction of stem and blocks differs. It takes images of
@@ -38,7 +43,6 @@ class ACmixResNet(ResNet):
             (if None too), 2 for the stride, 1 for none.
     """
 
-    arch: Arch
     conv1: Any
     maxpool: Any
 
@@ -110,10 +114,6 @@ class ACmixResNet(ResNet):
                     pairs.append((f"{name}.downsample.0", f"{name}.downsample.1"))
         return pairs
 
-    def no_weight_decay(self) -> set[str]:
-        """Names of parameters without weight decay: the weights of the paths and the position biases."""
-        return {name for name, _ in self.named_parameters() if name.rpartition(".")[2] in UNDECAYED}
-
     def _blocks(self) -> list["Block"]:
         return [module for module in self.modules() if isinstance(module, Block)]
 
@@ -124,37 +124,69 @@ class Block(Bottleneck):
     def __init__(
         self, mixer: Mixer, make_mixer: MakeMixer, inputs: int, planes: int, stride: int, *, drop_path: float
     ) -> None:
-        outputs = planes * Bottleneck.expansion
-        projected = needs_projection(inputs, planes, stride > 1)
-        super().__init__(
-            inputs,
-            planes,
-            stride,
-            _projection(inputs, outputs, stride) if projected else None,
-            drop_path=DropPath(drop_path) if drop_path > 0 else None,
-        )
+        projection = None
+        if needs_projection(inputs, planes, stride):
+            # At the start the blocks add nothing, so that all is read through these projections.
+            outputs = planes * Bottleneck.expansion
+            projection = nn.Sequential(Float32Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+        drop = DropPath(drop_path) if drop_path > 0 else None
+        super().__init__(inputs, planes, stride, projection, drop_path=drop)
         self.conv2 = make_mixer(mixer, in_channels=planes, out_channels=planes, stride=stride)
-
-
-def _projection(inputs: int, outputs: int, stride: int) -> nn.Module:
-    """Timm's `downsample_conv`. At the start the blocks add nothing, so that all is read through these projections."""
-    return nn.Sequential(Float32Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
 
 build = ACmixResNet
 
 
+def count(arch: Arch, count_mixer: CountMixer, options: HostOptions, input_size: Size) -> Iterator[Placed]:
+    """The parts of the network, by arithmetic; see `acmix_nas.hosts`."""
+    planes = scaled(WIDTHS, options.width, len(arch.stages))
+    stem_stride, pool_stride = stem_strides(options.patch_size)
+    maps = map_sizes(input_size, stem_stride * pool_stride, len(planes))
+    inputs, pixels = planes[0], area(pair(input_size), stem_stride)
+    stem = linear("conv1", options.in_chans * STEM_KERNEL**2, inputs, pixels, bias=False)
+    yield placed("", None, stem, norm("bn1", inputs))
+    for i, stage in enumerate(arch.stages):
+        for j, mixer in enumerate(stage):
+            input_map, stride = (maps[i - 1], 2) if i and not j else (maps[i], 1)
+            block = _counted(count_mixer, mixer, inputs, planes[i], input_map, stride)
+            yield Placed(f"layer{i + 1}.{j}", i, block)
+            inputs = planes[i] * Bottleneck.expansion
+    yield placed("", None, linear("fc", inputs, options.num_classes))
+
+
+@cache
+def _counted(count_mixer: CountMixer, mixer: Mixer, inputs: int, planes: int, input_map: Pair, stride: int) -> Counted:
+    """A block; the first convolution runs before the stride."""
+    outputs, pixels, strided = planes * Bottleneck.expansion, area(input_map), area(input_map, stride)
+    mixing = count_mixer(mixer, input_map=input_map, in_channels=planes, out_channels=planes, stride=stride)
+    parts = [linear("conv1", inputs, planes, pixels, bias=False, op="mlp"), norm("bn1", planes)]
+    parts += [*below("conv2", mixing), norm("bn2", planes)]
+    parts += [linear("conv3", planes, outputs, strided, bias=False, op="mlp"), norm("bn3", outputs)]
+    if needs_projection(inputs, planes, stride):
+        parts += [linear("downsample.0", inputs, outputs, strided, bias=False), norm("downsample.1", outputs)]
+    return Counted(tuple(parts))
+
+
+def needs_projection(inputs: int, planes: int, stride: int) -> bool:
+    """Whether the shortcut of a block is projected."""
+    return stride > 1 or inputs != planes * Bottleneck.expansion
+
+
+def stem_strides(patch_size: int | None) -> tuple[int, int]:
+    """Strides of the first convolution and of the max-pool; a pool of stride 1 is left out.
+
+    Raises:
+        ArchError: The downsampling is not 1, 2 or 4.
+    """
+    strides = {1: (1, 1), 2: (2, 1), 4: (2, 2)}
+    if (patch_size or PATCH_SIZE) not in strides:
+        raise ArchError(f"patch_size, the downsampling of ResNet's stem, is 1, 2 or 4; it is {patch_size}.")
+    return strides[patch_size or PATCH_SIZE]
+
+
 def _arch(*, depths: Sequence[int]) -> Arch:
     """The paper's setting: window 7, 4 heads, kernel 3, `full` kernels that start as shifts, both weights learned."""
-    mixer = Mixer(
-        attention="local",
-        attn_kernel=7,
-        conv_kernel=3,
-        num_heads=4,
-        conv_impl="full",
-        conv_init="shift",
-        combine="learned",
-    )
+    mixer = Mixer(attention="local", attn_kernel=7, combine="learned", **DEFAULTS)
     return Arch(host="resnet", stages=tuple((mixer,) * depth for depth in depths))
 
 

@@ -4,29 +4,35 @@ With `combine="att"` in every block it is SAN, patchwise or pairwise. The ACmix 
 its published sizes: the first stage stays SAN's, the others add the convolution path before the second norm.
 """
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from functools import cache, partial
+from math import ceil
 from typing import Any
 
 import torch
 from timm.layers.classifier import ClassifierHead
 from timm.layers.drop import DropPath, calculate_drop_path_rates
 from timm.models import named_apply
-from timm.models._features import feature_take_indices
 from timm.models._features_fx import register_notrace_module
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from acmix_nas.arch import Arch, Mixer
-from acmix_nas.hosts import UNDECAYED, HostOptions, MakeMixer, NamedModel, scaled
-from acmix_nas.hosts._san_count import PATCH_SIZE, WIDTHS, checked_patch, mid_channels, site
-from acmix_nas.hosts._san_count import count as count
-from acmix_nas.hosts.layers import Float32Conv2d, init_convnet, without_autocast
+from acmix_nas.arch import DEFAULTS, Arch, Mixer
+from acmix_nas.errors import ArchError
+from acmix_nas.hosts import CountMixer, HostOptions, MakeMixer, NamedModel, map_sizes, scaled
+from acmix_nas.hosts.layers import Float32Conv2d, StagedHost, init_convnet, without_autocast
+from acmix_nas.parts import Counted, Placed, area, below, linear, norm, placed
+from acmix_nas.sizes import Pair, Size, pair
+
+WIDTHS = (64, 256, 512, 1024, 2048)
+PATCH_SIZE = 2
+KEYS_UNIT = 4
+"""Channels of q and k are a multiple of the paper's four heads, whatever the width."""
 
 FEATURES = {"flatten_sequential": True, "out_indices": (0, 1, 2, 3, 4)}
 
 
-class San(nn.Module):
+class San(StagedHost):
     """SAN with a mixer of its own in every block: x + conv(relu(norm2(mixer(relu(norm1(x)))))).
 
     Images of any size are taken; max-pools round up. Autocast reaches the head alone: what is rounded to bf16 in any
@@ -39,8 +45,6 @@ class San(nn.Module):
             max-pool (if None too), 1 for none.
     """
 
-    arch: Arch
-    stages: Any
     head: Any
 
     def __init__(self, arch: Arch, make_mixer: MakeMixer, options: HostOptions) -> None:
@@ -86,10 +90,6 @@ class San(nn.Module):
         blocks = [name for name, module in self.named_modules() if isinstance(module, Block)]
         return [("stem.0", "stem.1"), *((f"{name}.mixer", f"{name}.norm2") for name in blocks)]
 
-    def no_weight_decay(self) -> set[str]:
-        """Names of parameters without weight decay: the weights of the paths and the position biases."""
-        return {name for name, _ in self.named_parameters() if name.rpartition(".")[2] in UNDECAYED}
-
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Patterns of parameter names, for layer-wise learning rates; `coarse` groups whole stages."""
         fine = [
@@ -98,11 +98,6 @@ class San(nn.Module):
             (r"^stages\.(\d+)\.norm", (99999,)),
         ]
         return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else fine}
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Whether blocks are computed again in the backward pass instead of kept."""
-        for stage in self.stages:
-            stage.grad_checkpointing = enable
 
     def get_classifier(self) -> nn.Module:
         """The last linear layer."""
@@ -114,51 +109,9 @@ class San(nn.Module):
         self.num_classes = num_classes
         self.head.reset(num_classes, global_pool)
 
-    def forward_intermediates(
-        self,
-        x: torch.Tensor,
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
-    ) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
-        """The maps after some stages, as timm; every stage ends in its norm, whatever `norm`.
-
-        Args:
-            x: Images (B, in_chans, H, W).
-            indices: Stages; the last n if a number, all if None.
-            norm: Without effect here.
-            stop_early: Without effect on the result.
-            output_fmt: "NCHW".
-            intermediates_only: Whether the last map is left out.
-
-        Returns:
-            The last map (B, C, h, w) and those of the stages.
-        """
-        assert output_fmt == "NCHW", "Output shape must be NCHW."
-        wanted, last = feature_take_indices(len(self.stages), indices)
-        x, intermediates = self.stem(x), []
-        for i, stage in enumerate(self.stages[: last + 1] if stop_early else self.stages):
-            x = stage(x)
-            if i in wanted:
-                intermediates.append(x)
-        return intermediates if intermediates_only else (x, intermediates)
-
-    def prune_intermediate_layers(
-        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
-    ) -> list[int]:
-        """Drops what `forward_intermediates` of these stages does not need, as timm."""
-        wanted, last = feature_take_indices(len(self.stages), indices)
-        self.stages = self.stages[: last + 1]
-        if prune_head or last + 1 < len(self.feature_info):
-            self.num_features = self.feature_info[last]["num_chs"]
-            self.reset_classifier(0, "")
-        return wanted
-
-    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        """The last map (B, C, h, w) of images (B, in_chans, H, W)."""
-        y: torch.Tensor = self.stages(self.stem(x))
+    def enter(self, x: torch.Tensor) -> torch.Tensor:
+        """What the stem makes of images (B, in_chans, H, W)."""
+        y: torch.Tensor = self.stem(x)
         return y
 
     def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
@@ -216,10 +169,54 @@ class Block(nn.Module):
 build = San
 
 
+def count(arch: Arch, count_mixer: CountMixer, options: HostOptions, input_size: Size) -> Iterator[Placed]:
+    """The parts of the network, by arithmetic; see `acmix_nas.hosts`."""
+    dims = scaled(WIDTHS, options.width, len(arch.stages))
+    maps = map_sizes(input_size, checked_patch(options.patch_size or PATCH_SIZE), len(dims))
+    stem = linear("0", options.in_chans, dims[0], area(pair(input_size)), bias=False)
+    yield placed("stem", None, stem, norm("1", dims[0]))
+    for i, stage in enumerate(arch.stages):
+        first = linear("conv", dims[max(i - 1, 0)], dims[i], area(maps[i]), bias=False)
+        yield placed(f"stages.{i}", i, first, norm("norm", dims[i]))
+        for j, mixer in enumerate(stage):
+            yield Placed(f"stages.{i}.blocks.{j}", i, _counted(count_mixer, mixer, dims[i], maps[i]))
+    yield placed("head", None, linear("fc", dims[-1], options.num_classes))
+
+
+@cache
+def _counted(count_mixer: CountMixer, mixer: Mixer, dim: int, input_map: Pair) -> Counted:
+    """A block."""
+    middle = mid_channels(dim)
+    mixing = below("mixer", count_mixer(mixer, input_map=input_map, **site(dim)))
+    last = linear("conv", middle, dim, area(input_map), op="mlp")
+    return Counted((norm("norm1", dim), *mixing, norm("norm2", middle), last))
+
+
+def site(dim: int) -> dict[str, int]:
+    """Widths of the mixer in a stage of `dim` channels: q and k a sixteenth, v a quarter, rounded up to fit heads."""
+    return {"in_channels": dim, "out_channels": mid_channels(dim), "key_channels": mid_channels(dim) // 4}
+
+
+def mid_channels(dim: int) -> int:
+    """Channels of v."""
+    return 4 * KEYS_UNIT * ceil(dim / (16 * KEYS_UNIT))
+
+
+def checked_patch(patch_size: int) -> int:
+    """The downsampling before the first blocks.
+
+    Raises:
+        ArchError: It is neither 1, without the first max-pool, nor 2.
+    """
+    if patch_size not in (1, 2):
+        raise ArchError(f"patch_size, SAN's downsampling before the first blocks, is 1 or 2; it is {patch_size}.")
+    return patch_size
+
+
 def _arch(*, depths: Sequence[int]) -> Arch:
     """Patchwise attention over 3 x 3, then 7 x 7; from the second stage on kernel 3 and both weights learned."""
     att = Mixer(attention="patchwise", attn_kernel=3, combine="att")
-    both = att.having(combine="learned", num_heads=4, attn_kernel=7, conv_kernel=3, conv_impl="full", conv_init="shift")
+    both = att.having(combine="learned", attn_kernel=7, **DEFAULTS)
     return Arch(host="san", stages=tuple(((both if i else att),) * depth for i, depth in enumerate(depths)))
 
 

@@ -3,34 +3,40 @@
 With `combine="att"` in every block it is timm's Swin. Maps are channels-last tensors (B, H, W, C) between blocks.
 """
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from functools import cache, partial
+from math import ceil
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from timm.layers.classifier import ClassifierHead
 from timm.layers.drop import calculate_drop_path_rates
 from timm.layers.helpers import to_2tuple
-from timm.models import named_apply
+from timm.models import named_apply, swin_transformer
 from timm.models._input import update_model_input_size
-from timm.models.swin_transformer import SwinTransformer
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
-from acmix_nas.arch import Arch, Mixer
+from acmix_nas.arch import DEFAULTS, Arch, Mixer
 from acmix_nas.errors import ArchError
-from acmix_nas.hosts import UNDECAYED, HostOptions, NamedModel
-from acmix_nas.hosts._swin_blocks import Block, MakeMixer, Stage
-from acmix_nas.hosts._swin_count import PATCH_SIZE, dims_of, map_sizes
-from acmix_nas.hosts._swin_count import count as count
-from acmix_nas.hosts.layers import init_transformer, patches
-from acmix_nas.sizes import Size
+from acmix_nas.hosts import CountMixer, HostOptions, MakeMixer, NamedModel, mlp
+from acmix_nas.hosts.layers import Host, TransformerBlock, init_transformer, is_symbolic, patches
+from acmix_nas.parts import Counted, Placed, area, below, linear, norm, placed
+from acmix_nas.sizes import Pair, Size, pair
 
+ROLLS = True
+"""Every second block shifts its windows: `acmix_nas.arch` reads it here."""
+EMBED_DIM = 96
+PATCH_SIZE = 4
+MLP_RATIO = 4
 IMG_SIZE = 224
 HEADS = (3, 6, 12, 24)
 
 FEATURES = {"flatten_sequential": True, "out_indices": (0, 1, 2, 3)}
 
 
-class Swin(SwinTransformer):
+class Swin(Host, swin_transformer.SwinTransformer):
     """Swin Transformer with a mixer of its own in every block: x + mixer(norm(x)), then x + MLP(norm(x)).
 
     What it shares with timm's model it inherits; only the construction of the blocks differs. Attention windows are
@@ -42,7 +48,6 @@ class Swin(SwinTransformer):
         options: `img_size` is 224 if None; `patch_size` is the paper's if None.
     """
 
-    arch: Arch
     patch_embed: Any
     layers: Any
     head: Any
@@ -112,10 +117,6 @@ class Swin(SwinTransformer):
         """The mixing modules of all blocks, first to last."""
         return [module.attn for module in self.layers.modules() if isinstance(module, Block)]
 
-    def no_weight_decay(self) -> set[str]:
-        """Names of parameters without weight decay: the weights of the paths and the position biases."""
-        return {name for name, _ in self.named_parameters() if name.rpartition(".")[2] in UNDECAYED}
-
     def set_input_size(
         self,
         img_size: Size | None = None,
@@ -150,21 +151,122 @@ class Swin(SwinTransformer):
         update_model_input_size(self, self.patch_embed.img_size, patch_size=patch_size)
 
 
+class Stage(nn.Module):
+    """Patch merging, except in the first stage, then blocks of which every second one is shifted."""
+
+    def __init__(
+        self,
+        arch: Arch,
+        index: int,
+        make_mixer: MakeMixer,
+        *,
+        dims: tuple[int, int],
+        map_size: tuple[int, int],
+        drop_path: Sequence[float],
+    ) -> None:
+        super().__init__()
+        self.grad_checkpointing = False
+        self.downsample = PatchMerging(*dims) if index else nn.Identity()
+        blocks = []
+        for i, mixer in enumerate(arch.stages[index]):
+            site = {"map_size": map_size, "shifted": i % 2 == 1, "conv_on": arch.conv_on}
+            module = make_mixer(mixer, in_channels=dims[1], out_channels=dims[1], fc_bias=True, **site)
+            blocks.append(Block(module, dims[1], shifted=i % 2 == 1, drop_path=drop_path[i]))
+        self.blocks = nn.Sequential(*blocks)
+
+    def set_input_size(self, map_size: tuple[int, int]) -> None:
+        """Fits the mixers to a map (height, width)."""
+        for block in self.blocks:
+            fit = getattr(block.attn, "set_input_size", None)
+            if fit is not None:
+                fit(map_size, shifted=block.shifted)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2C), or the same shape in the first stage."""
+        x = self.downsample(x)
+        for block in self.blocks:
+            x = checkpoint(block, x, use_reentrant=False) if self.grad_checkpointing else block(x)
+        return x
+
+
+class PatchMerging(swin_transformer.PatchMerging):
+    """timm's: the four pixels of a square side by side, norm, linear layer; odd maps are filled up with zeros."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2C)."""
+        if not is_symbolic(x):
+            merged: torch.Tensor = super().forward(x)
+            return merged
+        # The windows of one padding pixel too many are those that are needed: the size has no remainder in it.
+        squares_BhwC22 = F.pad(x, (0, 0, 0, 1, 0, 1)).unfold(1, 2, 2).unfold(2, 2, 2)
+        y: torch.Tensor = self.reduction(self.norm(squares_BhwC22.permute(0, 1, 2, 5, 4, 3).flatten(3)))
+        return y
+
+
+class Block(TransformerBlock):
+    """A block of maps (B, H, W, C), whose windows may be shifted."""
+
+    def __init__(self, mixer: nn.Module, dim: int, *, shifted: bool, drop_path: float) -> None:
+        super().__init__(mixer, dim, MLP_RATIO, norm_eps=1e-5, drop_path=drop_path)
+        self.shifted = shifted
+
+    def mix(self, x: torch.Tensor, *size: tuple[int, int]) -> torch.Tensor:
+        """(B, H, W, C) -> (B, H, W, C)."""
+        mixed: torch.Tensor = self.attn(x.permute(0, 3, 1, 2))
+        return mixed.permute(0, 2, 3, 1)
+
+
 build = Swin
+
+
+def count(arch: Arch, count_mixer: CountMixer, options: HostOptions, input_size: Size) -> Iterator[Placed]:
+    """The parts of the network, by arithmetic; see `acmix_nas.hosts`."""
+    dims = dims_of(arch, options.width)
+    patch = pair(options.patch_size or PATCH_SIZE)
+    built_maps = map_sizes(pair(options.img_size or input_size), patch, len(dims))
+    input_maps = map_sizes(pair(input_size), patch, len(dims))
+    patches = linear("proj", options.in_chans * area(patch), dims[0], area(input_maps[0]))
+    yield placed("patch_embed", None, patches, norm("norm", dims[0]))
+    for i, stage in enumerate(arch.stages):
+        if i:
+            square = 4 * dims[i - 1]
+            reduction = linear("reduction", square, dims[i], area(input_maps[i]), bias=False)
+            yield placed(f"layers.{i}.downsample", i, norm("norm", square), reduction)
+        for j, mixer in enumerate(stage):
+            block = _counted(count_mixer, mixer, dims[i], input_maps[i], built_maps[i], j % 2 == 1, arch.conv_on)
+            yield Placed(f"layers.{i}.blocks.{j}", i, block)
+    yield placed("", None, norm("norm", dims[-1]), linear("head.fc", dims[-1], options.num_classes))
+
+
+@cache
+def _counted(
+    count_mixer: CountMixer, mixer: Mixer, dim: int, input_map: Pair, map_size: Pair, shifted: bool, conv_on: str | None
+) -> Counted:
+    """A block."""
+    site = {"map_size": map_size, "shifted": shifted, "conv_on": conv_on, "fc_bias": True}
+    mixing = count_mixer(mixer, input_map=input_map, in_channels=dim, out_channels=dim, **site)
+    hidden = mlp(dim, MLP_RATIO, area(input_map))
+    return Counted((norm("norm1", dim), *below("attn", mixing), norm("norm2", dim), *hidden))
+
+
+def dims_of(arch: Arch, width: float) -> list[int]:
+    """Channels of each stage."""
+    first = round(EMBED_DIM * width)
+    if first < 1:
+        raise ArchError(f"width times {EMBED_DIM} is at least 1; width is {width}.")
+    return [first * 2**i for i in range(len(arch.stages))]
+
+
+def map_sizes(img_size: Pair, patch_size: Pair, stages: int) -> list[Pair]:
+    """(height, width) of each stage; patches and merging round up."""
+    height, width = (ceil(extent / patch) for extent, patch in zip(img_size, patch_size, strict=True))
+    return [(ceil(height / 2**i), ceil(width / 2**i)) for i in range(stages)]
 
 
 def _arch(*, depths: Sequence[int]) -> Arch:
     """The paper's setting: window 7, kernel 3, `full` kernels that start as shifts, both weights learned."""
     mixers = [
-        Mixer(
-            attention="window",
-            attn_kernel=7,
-            conv_kernel=3,
-            num_heads=heads,
-            conv_impl="full",
-            conv_init="shift",
-            combine="learned",
-        )
+        Mixer(**{**DEFAULTS, "attention": "window", "attn_kernel": 7, "num_heads": heads, "combine": "learned"})
         for heads in HEADS
     ]
     stages = tuple((mixer,) * depth for mixer, depth in zip(mixers, depths, strict=True))

@@ -1,12 +1,11 @@
 """What ACmix costs, by arithmetic alone."""
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from acmix_nas import registry
 from acmix_nas.arch import FROZEN_IMPL, Mixer
+from acmix_nas.errors import ArchError
 from acmix_nas.operators import _combine
-from acmix_nas.operators._checks import check_head_width
 from acmix_nas.operators._enlarged import small_extent
 from acmix_nas.operators.attention import ModeCount
 from acmix_nas.parts import Part, area
@@ -21,13 +20,8 @@ def count(
     stride: int = 1,
     dilation: int = 1,
     fc_bias: bool = False,
-    map_size: tuple[int, int] | None = None,
-    shifted: bool = False,
-    conv_on: str | None = None,
-    key_channels: int | None = None,
-    sr_ratio: int = 1,
-    class_token: bool = False,
     kernel_bias: bool = False,
+    **site: Any,
 ) -> tuple[Part, ...]:
     """The parts of the operator that a mixer describes: qkv, attention, convolution, combine.
 
@@ -45,27 +39,24 @@ def count(
         stride: Distance of the output's pixels.
         dilation: Of the kernels; it changes `macs_deploy` alone, where keys and values are reduced.
         fc_bias: Whether fc has a bias.
-        map_size: Height and width of the map that the host was built for.
-        shifted: Whether windows are shifted; without effect on the cost.
-        conv_on: Without effect on the cost.
-        key_channels: Channels of q and k, for modes that let them differ from `out_channels`.
-        sr_ratio: Spatial reduction of k and v, for modes that have one.
-        class_token: Whether a token is fed beside the map, for modes that take one.
         kernel_bias: Whether the convolution path ends in a bias.
+        site: The rest of the site (`acmix_nas.operators`); the attention mode counts with what it takes of it.
     """
-    more = {"key_channels": key_channels, "sr_ratio": sr_ratio, "class_token": class_token}
-    offered = _offered(mixer)
-    place = {"stride": stride, "dilation": dilation, "map_size": map_size, "shifted": shifted}
-    mode = _attention(mixer, out_channels, input_map, place | {name: more[name] for name in offered if name in more})
-    keys = key_channels if key_channels and (not mixer.attends or "key_channels" in offered) else out_channels
-    site = _Site(in_channels, keys, out_channels, input_map, stride, class_token and "class_token" in offered)
-    parts = [_projections(site, mode, 1 if mixer.convolves else stride)]
+    mode, taken = ModeCount(0, 0, 0, input_map), site
+    if mixer.attends:
+        module = registry.load("operators.attention", mixer.attention or "")
+        taken = {name: site[name] for name in ("map_size", "shifted", *module.Attention.SITE) if name in site}
+        described = {"channels": out_channels, "num_heads": mixer.num_heads or 1, "kernel_size": mixer.attn_kernel}
+        mode = module.count(**described, input_map=input_map, stride=stride, dilation=dilation, **taken)
+    token = mixer.attends and taken.get("class_token", False)
+    place = _Site(in_channels, taken.get("key_channels") or out_channels, out_channels, input_map, stride, token)
+    parts = [_projections(place, mode, 1 if mixer.convolves else stride)]
     if mixer.attends:
         numbers = (mode.params, mode.macs, mode.macs, mode.unseen_macs, mode.activations)
         parts.append(Part("attention", None, "attention", *numbers))
     if mixer.convolves:
-        path = _path(mixer, site, mode.reduced, dilation, fc_bias)
-        unshared = _projections(site, mode, stride).macs if mixer.attends else 0
+        path = _path(mixer, place, mode.reduced, dilation, fc_bias)
+        unshared = _projections(place, mode, stride).macs if mixer.attends else 0
         shared = parts[0].macs
         forms = [(shared, path.plain), (shared, path.composed), (unshared + path.projected, path.kernels)]
         cheapest = min(forms, key=sum)
@@ -113,22 +104,19 @@ class _Path(NamedTuple):
     kernels: int
 
 
-def _offered(mixer: Mixer) -> tuple[str, ...]:
-    """What the attention mode takes of the site."""
-    if not mixer.attends or mixer.attention is None:
-        return ()
-    names: tuple[str, ...] = registry.load("operators.attention", mixer.attention).Attention.SITE
-    return names
+def check_head_width(keys: int, channels: int, num_heads: int) -> None:
+    """Raises an `ArchError` unless the convolution path can cut q, k and v into maps of one depth.
 
-
-def _attention(mixer: Mixer, channels: int, input_map: tuple[int, int], place: Mapping[str, Any]) -> ModeCount:
-    if not mixer.attends:
-        return ModeCount(0, 0, 0, input_map)
-    assert mixer.attention is not None
-    counted: ModeCount = registry.load("operators.attention", mixer.attention).count(
-        channels=channels, num_heads=mixer.num_heads or 1, kernel_size=mixer.attn_kernel, input_map=input_map, **place
-    )
-    return counted
+    Args:
+        keys: Channels of q and k.
+        channels: Channels of v.
+        num_heads: Heads that q and k are cut into.
+    """
+    if keys % num_heads or channels % (keys // num_heads):
+        raise ArchError(
+            f"num_heads divides the {keys} channels of q and k, and the head width the {channels} of v; "
+            f"it is {num_heads}."
+        )
 
 
 def _projections(site: _Site, mode: ModeCount, stride: int) -> Part:

@@ -37,9 +37,8 @@ class Combination(nn.Module, ABC):
     def weights(self) -> tuple[Weight, Weight] | None:
         """(alpha, beta) as F is computed from, each 1 or C wide; None where they depend on the data."""
 
-    @abstractmethod
     def forward(self, att: torch.Tensor, conv: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """Combines the paths.
+        """Combines the paths, by `weights` if they do not depend on the data.
 
         Args:
             att: Attention path (B, h, w, C).
@@ -49,6 +48,11 @@ class Combination(nn.Module, ABC):
         Returns:
             (B, h, w, C).
         """
+        weights = self.weights()
+        assert weights is not None
+        alpha, beta = weights
+        y: torch.Tensor = self.sum(att if isinstance(alpha, float) and alpha == 1 else alpha * att, beta * conv)
+        return y
 
 
 class Fixed(Combination):
@@ -64,10 +68,6 @@ class Fixed(Combination):
 
     def weights(self) -> tuple[Weight, Weight]:
         return self.alpha, self.beta
-
-    def forward(self, att: torch.Tensor, conv: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        y: torch.Tensor = self.sum(self.alpha * att, self.beta * conv)
-        return y
 
 
 class Learned(Combination):
@@ -96,10 +96,6 @@ class Learned(Combination):
     def weights(self) -> tuple[Weight, Weight]:
         return 1.0 if self.alpha is None else self.alpha, self.beta
 
-    def forward(self, att: torch.Tensor, conv: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        y: torch.Tensor = self.sum(att if self.alpha is None else self.alpha * att, self.beta * conv)
-        return y
-
 
 class Convex(Combination):
     """`convex`: alpha = sigmoid(a) from 0.5, beta = 1 - alpha."""
@@ -120,11 +116,6 @@ class Convex(Combination):
     def weights(self) -> tuple[Weight, Weight]:
         alpha = self.alpha_logit.sigmoid()
         return alpha, 1 - alpha
-
-    def forward(self, att: torch.Tensor, conv: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        alpha = self.alpha_logit.sigmoid()
-        y: torch.Tensor = self.sum(alpha * att, (1 - alpha) * conv)
-        return y
 
 
 class Gate(nn.Module):

@@ -109,15 +109,16 @@ def build(
     impl: str, head_dim: int, num_heads: int, kernel_size: int, *, stride: int, dilation: int, init: str
 ) -> TensorShift | ShiftKernels:
     """The implementation of that name (the field `conv_impl`)."""
-
-    def kernels(number: int, *, trainable: bool, init: str = "shift") -> ShiftKernels:
-        repeats = num_heads // number
-        return ShiftKernels(
-            head_dim, number, repeats, kernel_size, stride=stride, dilation=dilation, trainable=trainable, init=init
-        )
-
     if impl == "shift":
         return TensorShift(num_heads, kernel_size, stride, dilation)
-    if impl == "groupconv":
-        return kernels(1, trainable=False)
-    return kernels(num_heads if impl == "full" else 1, trainable=True, init=init)
+    kernels, trainable = num_heads if impl == "full" else 1, impl != "groupconv"
+    return ShiftKernels(
+        head_dim,
+        kernels,
+        num_heads // kernels,
+        kernel_size,
+        stride=stride,
+        dilation=dilation,
+        trainable=trainable,
+        init=init if trainable else "shift",
+    )

@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from acmix_nas import registry
-from acmix_nas.arch import COMBINE, Mixer
+from acmix_nas.arch import COMBINE, CONV_IMPL, CONV_INIT, Mixer, check_extent, check_option
+from acmix_nas.errors import ArchError
 from acmix_nas.operators import _combine
+from acmix_nas.operators._acmix_count import check_head_width
 from acmix_nas.operators._acmix_count import count as count
-from acmix_nas.operators._checks import check_convolution, check_extents, check_head_width, check_heads, check_option
 from acmix_nas.operators._convolution import ConvolutionPath, Maps, Reduced
 from acmix_nas.operators.attention import AttentionMode, MapMode, TokenMode, Weight
 from acmix_nas.operators.forms import Kinds, TwoForms, change_of
@@ -74,15 +75,8 @@ class ACmix(TwoForms):
         fc_bias: bool = False,
     ) -> None:
         super().__init__()
-        described = {
-            "num_heads": num_heads,
-            "attention": attention,
-            "attn_kernel": attn_kernel,
-            "conv_kernel": conv_kernel,
-            "conv_impl": conv_impl,
-            "conv_init": conv_init,
-            "combine": combine,
-        }
+        described = {"num_heads": num_heads, "attention": attention, "attn_kernel": attn_kernel, "combine": combine}
+        described |= {"conv_kernel": conv_kernel, "conv_impl": conv_impl, "conv_init": conv_init}
         site: dict[str, Any] = {"stride": stride, "dilation": dilation, "fc_bias": fc_bias}
         self._assemble(in_channels, in_channels if out_channels is None else out_channels, described, site)
 
@@ -98,9 +92,10 @@ class ACmix(TwoForms):
         self, in_channels: int, out_channels: int, described: Mapping[str, Any], site: Mapping[str, Any]
     ) -> None:
         num_heads, combine = described["num_heads"], described["combine"]
-        check_extents(in_channels=in_channels, out_channels=out_channels, num_heads=num_heads)
-        check_extents(stride=site["stride"], dilation=site["dilation"])
-        check_heads(out_channels, num_heads)
+        extents = {"in_channels": in_channels, "out_channels": out_channels, "num_heads": num_heads}
+        for name, value in {**extents, "stride": site["stride"], "dilation": site["dilation"]}.items():
+            check_extent(name, value)
+        _check_heads(out_channels, num_heads)
         check_option("combine", combine, COMBINE)
         self.stride = site["stride"]
         self.conv_on = "rolled"
@@ -140,25 +135,28 @@ class ACmix(TwoForms):
         if self.attention is None:
             y_BhwC = self._convolve(self.qkv(x_BHWI))
         elif self.convolution is None:
-            y_BhwC = self.attention.restore(self._attend_only(x_BHWI))
+            y_BhwC = self.attention.restore(self._attend_only(self.attention, x_BHWI))
         else:
-            y_BhwC = self._mix(x_BHWI)
+            y_BhwC = self._mix(self.attention, x_BHWI)
         return y_BhwC.permute(0, 3, 1, 2)
 
-    def _mix(self, x_BHWI: torch.Tensor) -> torch.Tensor:
-        assert self.attention is not None
+    def _mix(self, attention: AttentionMode, x_BHWI: torch.Tensor) -> torch.Tensor:
         weights = self._known_weights()
-        if self.mixed is not None and weights is not None and self.stride == 1 and isinstance(self.attention, MapMode):
-            arranged = self.attention.arrange(x_BHWI)
-            conv = self._convolve(self._mixed_maps(arranged, x_BHWI), weights)
-            att = self._crop(self.attention.weighed_map(arranged, self.qkv, weights[0]), x_BHWI)
-            return self._restored(att, conv, x_BHWI, weights)
-        q, k, v, maps = self._project(x_BHWI)
-        # Convolved first, so that the backward pass, which goes the other way, frees what attention saved before it
-        # holds the gradients of all 3N maps.
-        conv = self._convolve(maps, weights)
-        att = self._crop(self._attend(q[:, :: self.stride, :: self.stride], k, v, weights), x_BHWI)
-        return self._restored(att, conv, x_BHWI, weights)
+        if self.mixed is not None and weights is not None and self.stride == 1 and isinstance(attention, MapMode):
+            arranged = attention.arrange(x_BHWI)
+            conv = self._convolve(self._mixed_maps(attention, arranged, x_BHWI), weights)
+            att = attention.weighed_map(arranged, self.qkv, weights[0])
+        else:
+            q, k, v, maps = self._project(attention, x_BHWI)
+            # Convolved first, so that the backward pass, which goes the other way, frees what attention saved before
+            # it holds the gradients of all 3N maps.
+            conv = self._convolve(maps, weights)
+            qkv = (q[:, :: self.stride, :: self.stride], k, v)
+            att = attention(*qkv) if weights is None else attention.weighed(*qkv, weights[0])
+        att = self._crop(att, x_BHWI)
+        if self.conv_on == "image":
+            return self._combined(attention.restore(att), conv, x_BHWI, weights)
+        return attention.restore(self._combined(att, conv, x_BHWI, weights))
 
     def _known_weights(self) -> _Weights:
         """Alpha and beta beforehand, if both paths may be weighed within: then their modules are not called."""
@@ -167,16 +165,9 @@ class ACmix(TwoForms):
                 return None
         return self.combine.weights()
 
-    def _restored(self, att: torch.Tensor, conv: torch.Tensor, x_BHWI: torch.Tensor, weights: _Weights) -> torch.Tensor:
-        """Both paths together, rolled back."""
-        assert self.attention is not None
-        if self.conv_on == "image":
-            return self._combined(self.attention.restore(att), conv, x_BHWI, weights)
-        return self.attention.restore(self._combined(att, conv, x_BHWI, weights))
-
     def _mix_with_token(self, x_BHWI: torch.Tensor, token_B1I: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         assert isinstance(self.attention, TokenMode)
-        q, k, v, maps = self._project(x_BHWI)
+        q, k, v, maps = self._project(self.attention, x_BHWI)
         token = torch.split(self.qkv(token_B1I), self.widths, -1)
         pairs = zip(token, (q, k, v), strict=True)
         y_BLC = self._attend_sequences(*(torch.cat((first, rest.flatten(1, 2)), 1) for first, rest in pairs))
@@ -194,37 +185,37 @@ class ACmix(TwoForms):
         y: torch.Tensor = self.attention(q[:, None], k[:, None], v[:, None])
         return y[:, 0]
 
-    def _project(self, x_BHWI: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Maps]:
+    def _project(
+        self, attention: AttentionMode, x_BHWI: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Maps]:
         """Queries of every pixel, k and v as attention reads them, and what the convolution path reads."""
-        assert self.attention is not None
-        arranged = self.attention.arrange(x_BHWI)
-        reduced = self.attention.reduce(arranged)
+        arranged = attention.arrange(x_BHWI)
+        reduced = attention.reduce(arranged)
         if reduced is arranged:
             qkv = self.qkv(arranged)
             q, k, v = torch.split(qkv, self.widths, -1)
             if self.mixed is not None:
-                return q, k, v, self._mixed_maps(arranged, x_BHWI)
-            return q, k, v, self._placed(qkv, x_BHWI)
+                return q, k, v, self._mixed_maps(attention, arranged, x_BHWI)
+            return q, k, v, self._placed(attention, qkv, x_BHWI)
         q, k, v = self._project_apart(arranged, reduced)
-        kv, ratio = torch.cat((k, v), -1), self.attention.enlargement(arranged)
+        kv, ratio = torch.cat((k, v), -1), attention.enlargement(arranged)
         if ratio and self.convolution is not None and not self.in_plain_form() and self.convolution.takes_reduced:
             return q, k, v, Reduced(q, kv, ratio)
-        return q, k, v, self._placed(torch.cat((q, self.attention.expand(kv, arranged)), -1), x_BHWI)
+        return q, k, v, self._placed(attention, torch.cat((q, attention.expand(kv, arranged)), -1), x_BHWI)
 
-    def _placed(self, qkv: torch.Tensor, x_BHWI: torch.Tensor) -> torch.Tensor:
+    def _placed(self, attention: AttentionMode, qkv: torch.Tensor, x_BHWI: torch.Tensor) -> torch.Tensor:
         """An arranged map as the convolution path sees it: cut to the input, rolled back if `conv_on` says so."""
-        assert self.attention is not None
         qkv = qkv[:, : x_BHWI.shape[1], : x_BHWI.shape[2]]
-        return self.attention.restore(qkv) if self.conv_on == "image" else qkv
+        return attention.restore(qkv) if self.conv_on == "image" else qkv
 
-    def _mixed_maps(self, arranged: torch.Tensor, x_BHWI: torch.Tensor) -> torch.Tensor:
+    def _mixed_maps(self, attention: AttentionMode, arranged: torch.Tensor, x_BHWI: torch.Tensor) -> torch.Tensor:
         """What the light layer makes of the arranged map, placed as `_placed` does."""
         assert self.mixed is not None
         (height, width), (rows, columns) = x_BHWI.shape[1:3], arranged.shape[1:3]
         if any(type(extent) is not int for extent in (rows, columns)) or (rows, columns) != (height, width):
             # Cut by padding, which copies: strides of a view would tie an exported program to the sizes of its example.
             arranged = nn.functional.pad(arranged, (0, 0, 0, width - columns, 0, height - rows))
-        y: torch.Tensor = self.mixed(self._placed(arranged, x_BHWI))
+        y: torch.Tensor = self.mixed(self._placed(attention, arranged, x_BHWI))
         return y
 
     def _combined(
@@ -236,12 +227,6 @@ class ACmix(TwoForms):
             y = self.combine.sum(att_BhwC, conv_BhwC)
         return y
 
-    def _attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, weights: _Weights) -> torch.Tensor:
-        """The attention path, times alpha where the weights of the paths are known beforehand."""
-        assert self.attention is not None
-        y: torch.Tensor = self.attention(q, k, v) if weights is None else self.attention.weighed(q, k, v, weights[0])
-        return y
-
     def _convolve(self, maps: Maps, weights: _Weights = None) -> torch.Tensor:
         """The convolution path, times beta where the weights of the paths are known beforehand."""
         assert self.convolution is not None
@@ -250,16 +235,15 @@ class ACmix(TwoForms):
         y: torch.Tensor = self.convolution(maps)
         return y
 
-    def _attend_only(self, x_BHWI: torch.Tensor) -> torch.Tensor:
+    def _attend_only(self, attention: AttentionMode, x_BHWI: torch.Tensor) -> torch.Tensor:
         """Attention alone reads q at stride only, so that is where it is projected."""
-        assert self.attention is not None
-        arranged = self.attention.arrange(x_BHWI)
-        reduced = self.attention.reduce(arranged)
+        arranged = attention.arrange(x_BHWI)
+        reduced = attention.reduce(arranged)
         if self.stride == 1 and reduced is arranged:
             q, k, v = torch.split(self.qkv(arranged), self.widths, -1)
         else:
             q, k, v = self._project_apart(arranged[:, :: self.stride, :: self.stride], reduced)
-        return self._crop(self.attention(q, k, v), x_BHWI)
+        return self._crop(attention(q, k, v), x_BHWI)
 
     def _project_apart(self, queries: torch.Tensor, others: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Queries of one map, keys and values of another."""
@@ -295,6 +279,16 @@ def build(
     return operator
 
 
+def _check_heads(out_channels: int, num_heads: int) -> None:
+    if out_channels % num_heads:
+        fits = [n for n in range(1, out_channels + 1) if out_channels % n == 0]
+        near = sorted(sorted(fits, key=lambda n: abs(n - num_heads))[:3])
+        raise ArchError(
+            f"num_heads divides out_channels; {num_heads} does not divide {out_channels}. "
+            f"Take {', '.join(map(str, near))}, or other channels."
+        )
+
+
 def _key_channels(mode: type[AttentionMode] | None, channels: int, site: Mapping[str, Any]) -> int:
     """Channels of q and k: the host's, unless the mode wants as many as v has."""
     keys: int = site.get("key_channels") or channels
@@ -305,14 +299,18 @@ def _attention(
     mode: type[AttentionMode], channels: int, described: Mapping[str, Any], site: Mapping[str, Any]
 ) -> AttentionMode:
     if "attn_kernel" in described:
-        check_extents(attn_kernel=described["attn_kernel"])
+        check_extent("attn_kernel", described["attn_kernel"])
     given = {name: site[name] for name in ("stride", "dilation", *mode.SITE) if name in site}
     return mode(channels, described["num_heads"], described.get("attn_kernel"), **given)
 
 
 def _convolution(keys: int, channels: int, described: Mapping[str, Any], site: Mapping[str, Any]) -> ConvolutionPath:
     kernel, impl, init = described["conv_kernel"], described["conv_impl"], described.get("conv_init", "shift")
-    check_convolution(kernel, impl, init)
+    check_extent("conv_kernel", kernel)
+    if kernel % 2 == 0:
+        raise ArchError(f"conv_kernel is odd; it is {kernel}. Take {kernel - 1} or {kernel + 1}.")
+    check_option("conv_impl", impl, CONV_IMPL)
+    check_option("conv_init", init, CONV_INIT)
     num_heads = described["num_heads"]
     check_head_width(keys, channels, num_heads)
     return ConvolutionPath(

@@ -4,6 +4,7 @@ from torch import nn
 
 from acmix_nas.arch import Mixer
 from acmix_nas.parts import Part, area, linear
+from acmix_nas.sizes import Pair
 
 KERNEL_SIZE = 3
 
@@ -25,13 +26,7 @@ def build(
 
 
 def count(
-    mixer: Mixer,
-    *,
-    in_channels: int,
-    out_channels: int,
-    input_map: tuple[int, int],
-    stride: int = 1,
-    **site: object,
+    mixer: Mixer, *, in_channels: int, out_channels: int, input_map: Pair, stride: int = 1, **site: object
 ) -> tuple[Part, ...]:
     """The one part of `build` on a map of `input_map` pixels."""
     window = KERNEL_SIZE**2 * in_channels

@@ -1,6 +1,5 @@
 """Stored uint8 images become normalised batches on the device, the next one while this one is trained on."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +9,7 @@ import torch
 
 from acmix_nas.data import Images, Splits, Targets
 from acmix_nas.data.images import chosen, moved_to
+from acmix_nas.machine import cores
 from acmix_nas.sizes import Pair, pair
 from acmix_nas.tasks import Motion, Task, TaskError
 from acmix_nas.train.augment.geometric import (
@@ -161,5 +161,4 @@ def ahead(make: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Mad
 
 def _workers() -> int:
     """Processes that augment for one that trains."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(MOST_WORKERS, cores // world() - 1))
+    return max(1, min(MOST_WORKERS, cores() // world() - 1))

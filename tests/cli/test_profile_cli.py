@@ -7,8 +7,8 @@ import pytest
 import torch
 from profile_pieces import run
 
+from acmix_nas import machine
 from acmix_nas.arch import CONV_IMPL
-from acmix_nas.cost import machine
 from acmix_nas.cost import profile as profile_module
 from acmix_nas.cost.execution import Execution
 from acmix_nas.cost.profile import Effort

@@ -7,7 +7,7 @@ import pytest
 import torch
 from profile_pieces import failure, run
 
-from acmix_nas.cost import machine
+from acmix_nas import machine
 from acmix_nas.experiments import profile
 from acmix_nas.experiments.profile import ProfileCallbacks
 

@@ -68,7 +68,7 @@ def test_channels_stride_dilation_and_bias_stay(conv, size):
     assert mixed(x).shape == (2, 8, -(-size[0] // conv.stride[0]), -(-size[1] // conv.stride[0]))
     (operator,) = mixed
     assert isinstance(operator, ACmix)
-    assert operator.attention.dilation == conv.dilation[0]
+    assert operator.attention.window.dilation == conv.dilation[0]
     assert operator.convolution.fc.out_features == conv.kernel_size[0] ** 2
     assert (operator.convolution.bias is None) == (conv.bias is None)
     (replaced,) = mixed.conversion.replaced

@@ -17,7 +17,7 @@ from acmix_nas import cli
 from acmix_nas.cli._console import progress, results, spinner, text_column
 from acmix_nas.cli._say import say
 from acmix_nas.errors import StudyError
-from acmix_nas.printable import one_line, printable
+from acmix_nas.printable import printable
 from acmix_nas.study.folder import at_work
 
 EVIL = "[red]\x1b]0;owned\x07\x1b[2J\x9b31m\u202etxt.exe\u2066\u2028\x7f\ud800:smile:\b\r"
@@ -28,7 +28,6 @@ def test_control_characters_are_written_out():
     assert printable("a\x1b[31mb\x00\x7f\x9b") == r"a\x1b[31mb\x00\x7f\x9b"
     assert printable("\u202e\u2066\u2029\ud800") == r"\u202e\u2066\u2029\ud800"
     assert printable("a\tb\r\nc\nd\re") == "a\tb\nc\nd\\x0de"
-    assert one_line("a\tb\nc") == r"a\tb\nc"
     assert printable("Größe, 大きさ, حجم, 📏") == "Größe, 大きさ, حجم, 📏"
 
 

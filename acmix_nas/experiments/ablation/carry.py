@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import gcd
 
-from acmix_nas.arch import MAP_WIDE_ATTENTION, Arch, Mixer
+from acmix_nas.arch import DEFAULTS, MAP_WIDE_ATTENTION, Arch, Mixer
 from acmix_nas.space import Space
 
-DEFAULTS = {"num_heads": 4, "conv_kernel": 3, "conv_impl": "full", "conv_init": "shift"}
-"""What a block without a convolution path takes when it is given one and the space's own network has none there."""
 PAPER = "paper"
 
 
@@ -111,7 +109,7 @@ class _Bearer:
                 self.lose(f"num_heads {wanted} became {fixed}, which {self.space.name} fixes")
             return int(fixed)
         if wanted is None:
-            return own.num_heads or DEFAULTS["num_heads"]  # type: ignore[return-value]
+            return own.num_heads or int(DEFAULTS["num_heads"])
         channels = self.space.widths[self.stage]
         places = [channels, *(proxy.widths(self.space.widths)[self.stage] for proxy in self.space.proxies.values())]
         depth = self.width // wanted if self.width else 0

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
-from acmix_nas.arch import Arch, Mixer
+from acmix_nas.arch import DEFAULTS, Arch, Mixer
 from acmix_nas.errors import ArchError
-from acmix_nas.experiments.ablation.carry import DEFAULTS, own_arch
+from acmix_nas.experiments.ablation.carry import own_arch
 from acmix_nas.space import Space, Value
 from acmix_nas.space.document import Node
 from acmix_nas.space.load import FIELDS

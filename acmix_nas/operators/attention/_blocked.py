@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from acmix_nas.operators._second import fused_attention
-from acmix_nas.operators.attention._windows import folded, is_symbolic
+from acmix_nas.operators.attention._windows import Window, folded, is_symbolic
 
 BLOCK = 7
 """Extent of a block in queries, at most: at 7 gathering keys and masked-out logits cost about the same."""
@@ -27,21 +27,13 @@ GATHERED = 2**21
 
 
 def attend(
-    q_BhwC: torch.Tensor,
-    k_BHWC: torch.Tensor,
-    v_BHWC: torch.Tensor,
-    *,
-    num_heads: int,
-    kernel_size: int,
-    stride: int,
-    dilation: int,
+    q_BhwC: torch.Tensor, k_BHWC: torch.Tensor, v_BHWC: torch.Tensor, num_heads: int, window: Window
 ) -> torch.Tensor:
     """softmax(d^-0.5 * q . k) v over the reflected window of each query, (B, h, w, C)."""
-    geometry = (kernel_size, stride, dilation)
     _, height, width, _ = k_BHWC.shape
     if not is_symbolic(height, width) and height * width <= SMALL:
-        return _attend_at_once(q_BhwC, k_BHWC, v_BHWC, num_heads, geometry)
-    down, across = _axis(height, *geometry, k_BHWC.device), _axis(width, *geometry, k_BHWC.device)
+        return _attend_at_once(q_BhwC, k_BHWC, v_BHWC, num_heads, window)
+    down, across = (_axis(extent, *window, k_BHWC.device) for extent in (height, width))
     mask_TS = _band(down, across, q_BhwC)
     images = _portion(k_BHWC, down, across)
     if images is None:
@@ -51,9 +43,9 @@ def attend(
 
 
 def _attend_at_once(
-    q_BhwC: torch.Tensor, k_BHWC: torch.Tensor, v_BHWC: torch.Tensor, num_heads: int, geometry: tuple[int, int, int]
+    q_BhwC: torch.Tensor, k_BHWC: torch.Tensor, v_BHWC: torch.Tensor, num_heads: int, window: Window
 ) -> torch.Tensor:
-    down, across = (_times(extent, *geometry, q_BhwC).log() for extent in (k_BHWC.shape[1], k_BHWC.shape[2]))
+    down, across = (_times(extent, *window, q_BhwC).log() for extent in (k_BHWC.shape[1], k_BHWC.shape[2]))
     mask_hwHW = down[:, None, :, None] + across[None, :, None, :]
     q, k, v = (torch.unflatten(x.flatten(1, 2), -1, (num_heads, -1)).transpose(1, 2) for x in (q_BhwC, k_BHWC, v_BHWC))
     y_BNXD = fused_attention(q, k, v, mask_hwHW.flatten(2).flatten(0, 1))

@@ -21,11 +21,7 @@ def is_traced() -> bool:
 
 
 def reduction(
-    window: Window,
-    k_BHWR: torch.Tensor,
-    scale_kkR: torch.Tensor,
-    shift_kkR: torch.Tensor,
-    weight_kkRG: torch.Tensor,
+    window: Window, k_BHWR: torch.Tensor, scale_kkR: torch.Tensor, shift_kkR: torch.Tensor, weight_kkRG: torch.Tensor
 ) -> torch.Tensor:
     """As `_patchwise.reduction`."""
     z_BhwkkR = (scale_kkR * _windows(k_BHWR, window) + shift_kkR).relu()

@@ -48,6 +48,13 @@ def padded(x_BHWC: torch.Tensor, window: Window) -> torch.Tensor:
     return x_BHWC
 
 
+def windows(x_BHWC: torch.Tensor, window: Window) -> torch.Tensor:
+    """The window of each query, reflected at the borders: (B, h, w, C, K); there may be more axes before C."""
+    span, step = window.span, window.stride
+    opened = padded(x_BHWC, window).unfold(1, span, step).unfold(2, span, step)
+    return opened[..., :: window.dilation, :: window.dilation].flatten(-2)
+
+
 def queries(x_BHWC: torch.Tensor, window: Window) -> tuple[int, int]:
     """Numbers of queries, h and w."""
     down, across = ((extent - window.span) // window.stride + 1 for extent in x_BHWC.shape[1:3])

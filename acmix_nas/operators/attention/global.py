@@ -16,7 +16,10 @@ from acmix_nas.operators.attention import ModeCount, TokenMode, Weight, scaled_l
 from acmix_nas.operators.attention._windows import is_symbolic
 from acmix_nas.operators.forms import Kinds
 from acmix_nas.parts import area
+from acmix_nas.sizes import Pair
 
+MAP_WIDE = True
+"""It sees the whole map: `acmix_nas.arch` reads it here."""
 NORM_EPS = 1e-6
 
 FORMULAS = ("C^2 + C + (sr > 1) (sr^2 C^2 + 3 C)", "2 C hw M + C^2 hw + (sr > 1) sr^2 C^2 M")
@@ -95,8 +98,7 @@ class Attention(TokenMode):
 
     def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attends; see `AttentionMode.forward`."""
-        y_BLC = self.attend(q.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2))
-        return torch.unflatten(y_BLC, 1, (q.shape[1], q.shape[2]))
+        return self.weighed(q, k, v, 1.0)
 
     def _attended(self, q_BLC: torch.Tensor, k_BMC: torch.Tensor, v_BMC: torch.Tensor) -> torch.Tensor:
         """What proj reads, (B, L, C)."""
@@ -116,7 +118,7 @@ def count(
     *,
     channels: int,
     num_heads: int,
-    input_map: tuple[int, int],
+    input_map: Pair,
     stride: int = 1,
     sr_ratio: int = 1,
     class_token: bool = False,

@@ -8,8 +8,9 @@ from torch import nn
 
 from acmix_nas.errors import ArchError
 from acmix_nas.operators.attention import AttentionMode, ModeCount, _blocked
-from acmix_nas.operators.attention._windows import locations, reflected
+from acmix_nas.operators.attention._windows import Window, locations, windows
 from acmix_nas.parts import area
+from acmix_nas.sizes import Pair
 
 FORMULAS = ("2 d", "2 k_a^2 C hw + 2 d HW")
 """Parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`."""
@@ -37,9 +38,7 @@ class Attention(AttentionMode):
         if kernel_size % 2 == 0:
             raise ArchError(f"attn_kernel of local attention is odd; it is {kernel_size}.")
         self.num_heads = num_heads
-        self.kernel_size = kernel_size
-        self.stride = stride
-        self.dilation = dilation
+        self.window = Window(kernel_size, stride, dilation)
         self.scale = (channels // num_heads) ** -0.5
         self.position = nn.Linear(2, channels // num_heads, bias=False)
 
@@ -49,32 +48,22 @@ class Attention(AttentionMode):
 
     def _attend_in_blocks(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         p_HWC = self.position(locations(k.shape[1], k.shape[2], k)).repeat(1, 1, self.num_heads)
-        geometry = {"kernel_size": self.kernel_size, "stride": self.stride, "dilation": self.dilation}
-        return _blocked.attend(q, k - p_HWC, v, num_heads=self.num_heads, **geometry)
+        return _blocked.attend(q, k - p_HWC, v, self.num_heads, self.window)
 
     def _attend_plainly(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Both products elementwise, then summed: over the depth, and over the window."""
         heads = (self.num_heads, q.shape[-1] // self.num_heads)
         q_BhwND1 = torch.unflatten(q, -1, heads).unsqueeze(-1)
         p_HW1D = self.position(locations(k.shape[1], k.shape[2], k)).unsqueeze(-2)
-        k_BhwNDK = self._windows(torch.unflatten(k, -1, heads) - p_HW1D)
-        v_BhwNDK = self._windows(torch.unflatten(v, -1, heads))
+        k_BhwNDK = windows(torch.unflatten(k, -1, heads) - p_HW1D, self.window)
+        v_BhwNDK = windows(torch.unflatten(v, -1, heads), self.window)
         weights_BhwN1K = (self.scale * q_BhwND1 * k_BhwNDK).sum(-2, keepdim=True).softmax(-1)
         y_BhwND: torch.Tensor = (weights_BhwN1K * v_BhwNDK).sum(-1)
         return y_BhwND.flatten(-2)
 
-    def _windows(self, x_BHWND: torch.Tensor) -> torch.Tensor:
-        """The reflected window of each query, (B, h, w, N, D, K)."""
-        span = self.dilation * (self.kernel_size - 1) + 1
-        for dim in (1, 2):
-            index = reflected(x_BHWND.shape[dim], span // 2, x_BHWND.device)
-            x_BHWND = x_BHWND.index_select(dim, index)
-        windows = x_BHWND.unfold(1, span, self.stride).unfold(2, span, self.stride)
-        return windows[..., :: self.dilation, :: self.dilation].flatten(-2)
-
 
 def count(
-    *, channels: int, num_heads: int, kernel_size: int, input_map: tuple[int, int], stride: int = 1, **_: object
+    *, channels: int, num_heads: int, kernel_size: int, input_map: Pair, stride: int = 1, **_: object
 ) -> ModeCount:
     """Cost of `Attention`: 2 C K for each query, elementwise, and 2 d for each pixel's position."""
     queries, pixels, head_dim = area(input_map, stride), area(input_map), channels // num_heads

@@ -3,79 +3,41 @@
 Shapes: B batch, H W map, h w its map at stride, R channels of q and k, C of v, G = C / 8, K = kernel_size ** 2.
 """
 
-import math
-from collections.abc import Mapping
-from typing import ClassVar
-
 import torch
 from torch import nn
 
-from acmix_nas.operators.attention import AttentionMode, ModeCount, _gathered, _pairwise
+from acmix_nas.operators.attention import ModeCount, _gathered, _pairwise
 from acmix_nas.operators.attention._pairwise import moments, reduced_moments
-from acmix_nas.operators.attention._windows import Window, locations, padded, wide
-from acmix_nas.operators.attention.san import READ, SHARE, Norm, normalised, weighed, weight_channels, windows
-from acmix_nas.operators.forms import Kinds
+from acmix_nas.operators.attention._windows import locations, padded, wide, windows
+from acmix_nas.operators.attention.san import SHARE, Norm, SanMode, normalised, weighed
 from acmix_nas.parts import area
+from acmix_nas.sizes import Pair
 
 FORMULAS = ("(R + 2) (R + 2) + (G + 2) R + G + 4", "((R + 2) R + R G + C) k_a^2 hw + 4 HW")
 """Parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`."""
 
+HEADLESS = True
+"""Heads have no effect: `acmix_nas.arch` reads it here."""
 FEW = 8
 """G below which weights are made for each channel apart, not for G: faster than broadcasting so few numbers."""
 
 
-class Attention(AttentionMode):
+class Attention(SanMode):
     """Sum of v over the window, weighed by softmax of gamma([q_i - k_j, p_i - p_j]), reflected at the borders.
 
     p = W loc, where loc holds the column, then the row, each from -1 to 1; keys and positions are padded together, and
     a bias of W would cancel. gamma is BN, ReLU, 1x1 to R, BN, ReLU, 1x1 to G; softmax goes over the window. Channel c
     takes weight channel c mod G. Heads have no effect.
-
-    Args:
-        channels: Channels C of v, a multiple of 8.
-        num_heads: Without effect here.
-        kernel_size: Odd extent of the window in pixels.
-        stride: Distance of the queries in pixels.
-        dilation: Distance of the window's pixels.
-        key_channels: Channels R of q and k; C if None.
-
-    Raises:
-        ArchError: Eight does not divide the channels, or the window is even.
     """
 
-    SITE: ClassVar[tuple[str, ...]] = ("key_channels",)
-    READ: ClassVar[Mapping[str, Kinds]] = READ
-
-    def __init__(
-        self,
-        channels: int,
-        num_heads: int,
-        kernel_size: int,
-        *,
-        stride: int = 1,
-        dilation: int = 1,
-        key_channels: int | None = None,
-    ) -> None:
-        super().__init__()
-        groups = weight_channels("pairwise", channels, kernel_size)
-        keys = key_channels or channels
-        self.groups = groups
-        self.stride = stride
-        self.window = Window(kernel_size, stride, dilation)
+    def _add_layers(self, keys: int) -> None:
+        """The relation is q - k and the difference of their positions."""
         self.position = nn.Linear(2, 2, bias=False)
-        self.norm1 = Norm(keys + 2)
-        self.reduction = nn.Linear(keys + 2, keys, bias=False)
-        self.norm2 = Norm(keys)
-        self.expansion = nn.Linear(keys, groups)
-
-    def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        """Attends; see `AttentionMode.forward`."""
-        literal = self.in_plain_form() or math.prod(q.shape[:3]) < 2
-        return self._attend_plainly(q, k, v) if literal else self._attend_by_rows(q, k, v)
+        self._add_branch(keys + 2, keys, self.groups)
 
     def _attend_by_rows(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         p_BHW2 = self._positions(k)
-        centre = wide(torch.cat((q, p_BHW2[:, :: self.stride, :: self.stride]), -1))
+        centre = wide(torch.cat((q, p_BHW2[:, :: self.window.stride, :: self.window.stride]), -1))
         others = padded(-wide(torch.cat((k, p_BHW2), -1)), self.window)
         measured = moments(centre, others, self.window) if self.norm1.measures else None
         scale, shift = self.norm1.scale_and_shift(measured)
@@ -98,7 +60,7 @@ class Attention(AttentionMode):
 
     def _attend_plainly(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         p_BHW2 = self._positions(k)
-        centre_BhwX1 = torch.cat((q, p_BHW2[:, :: self.stride, :: self.stride]), -1).unsqueeze(-1)
+        centre_BhwX1 = torch.cat((q, p_BHW2[:, :: self.window.stride, :: self.window.stride]), -1).unsqueeze(-1)
         relation_BhwXK = centre_BhwX1 - windows(torch.cat((k, p_BHW2), -1), self.window)
         hidden_BhwKR = self.reduction(normalised(self.norm1, relation_BhwXK.transpose(-1, -2)).relu())
         weights_BhwKG = self.expansion(normalised(self.norm2, hidden_BhwKR).relu()).softmax(-2)
@@ -110,13 +72,7 @@ class Attention(AttentionMode):
 
 
 def count(
-    *,
-    channels: int,
-    kernel_size: int,
-    input_map: tuple[int, int],
-    stride: int = 1,
-    key_channels: int | None = None,
-    **_: object,
+    *, channels: int, kernel_size: int, input_map: Pair, stride: int = 1, key_channels: int | None = None, **_: object
 ) -> ModeCount:
     """Cost of `Attention`: gamma for each pair, the weighed sum for each query, 4 for each pixel's position."""
     places, groups, keys = kernel_size**2, channels // SHARE, key_channels or channels

@@ -3,73 +3,36 @@
 Shapes: B batch, H W map, h w its map at stride, R channels of q and k, C of v, G = C / 8, K = kernel_size ** 2.
 """
 
-import math
-from collections.abc import Mapping
-from typing import ClassVar
-
 import torch
 import torch.nn.functional as F
-from torch import nn
 
-from acmix_nas.operators.attention import AttentionMode, ModeCount, _gathered, _patchwise
+from acmix_nas.operators.attention import ModeCount, _gathered, _patchwise
 from acmix_nas.operators.attention._patchwise import moments
-from acmix_nas.operators.attention._windows import Moments, Window, padded, wide
-from acmix_nas.operators.attention.san import READ, SHARE, Norm, normalised, weighed, weight_channels, windows
-from acmix_nas.operators.forms import Kinds
+from acmix_nas.operators.attention._windows import Moments, padded, wide, windows
+from acmix_nas.operators.attention.san import SHARE, SanMode, normalised, weighed
 from acmix_nas.parts import area
+from acmix_nas.sizes import Pair
 
 FORMULAS = ("(k_a^2 + 1) R (G + 2) + (k_a^2 G + k_a^2 + 2) G", "((k_a^2 + 1) R G + k_a^2 G^2 + k_a^2 C) hw")
 """Parameters and multiply-adds in the symbols of `acmix_nas.cost.stages`."""
 
+HEADLESS = True
+"""Heads have no effect: `acmix_nas.arch` reads it here."""
 FEW = 16
 """G below which weights are made for each channel apart, not for G: faster than broadcasting so few numbers."""
 
 
-class Attention(AttentionMode):
+class Attention(SanMode):
     """Sum of v over the window, weighed by phi([q_i, k_j for all j of the window]), reflected at the borders.
 
     phi is BN, ReLU, 1x1 to G, BN, ReLU, 1x1 to K * G: a weight for each place and each group of eight channels;
     channel c takes weight channel c mod G. There is no softmax and no position, and heads have no effect.
-
-    Args:
-        channels: Channels C of v, a multiple of 8.
-        num_heads: Without effect here.
-        kernel_size: Odd extent of the window in pixels.
-        stride: Distance of the queries in pixels.
-        dilation: Distance of the window's pixels.
-        key_channels: Channels R of q and k; C if None.
-
-    Raises:
-        ArchError: Eight does not divide the channels, or the window is even.
     """
 
-    SITE: ClassVar[tuple[str, ...]] = ("key_channels",)
-    READ: ClassVar[Mapping[str, Kinds]] = READ
-
-    def __init__(
-        self,
-        channels: int,
-        num_heads: int,
-        kernel_size: int,
-        *,
-        stride: int = 1,
-        dilation: int = 1,
-        key_channels: int | None = None,
-    ) -> None:
-        super().__init__()
-        groups = weight_channels("patchwise", channels, kernel_size)
-        relation = (key_channels or channels) * (kernel_size**2 + 1)
-        self.window = Window(kernel_size, stride, dilation)
-        self.groups = groups
-        self.norm1 = Norm(relation)
-        self.reduction = nn.Linear(relation, groups, bias=False)
-        self.norm2 = Norm(groups)
-        self.expansion = nn.Linear(groups, kernel_size**2 * groups)
-
-    def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        """Attends; see `AttentionMode.forward`."""
-        literal = self.in_plain_form() or math.prod(q.shape[:3]) < 2
-        return self._attend_plainly(q, k, v) if literal else self._attend_by_rows(q, k, v)
+    def _add_layers(self, keys: int) -> None:
+        """The relation is q and all k of the window."""
+        places = self.window.kernel_size**2
+        self._add_branch(keys * (places + 1), self.groups, places * self.groups)
 
     def _attend_by_rows(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         window, keys = self.window, padded(k, self.window)
@@ -116,13 +79,7 @@ class Attention(AttentionMode):
 
 
 def count(
-    *,
-    channels: int,
-    kernel_size: int,
-    input_map: tuple[int, int],
-    stride: int = 1,
-    key_channels: int | None = None,
-    **_: object,
+    *, channels: int, kernel_size: int, input_map: Pair, stride: int = 1, key_channels: int | None = None, **_: object
 ) -> ModeCount:
     """Cost of `Attention`: both layers of phi and the weighed sum for each query."""
     places, groups = kernel_size**2, channels // SHARE

@@ -15,6 +15,7 @@ from acmix_nas.operators.attention import MapMode, ModeCount, Weight, scaled_lin
 from acmix_nas.operators.attention._windows import is_symbolic
 from acmix_nas.operators.forms import Kinds
 from acmix_nas.parts import area
+from acmix_nas.sizes import Pair
 
 MASKED = -100.0
 """Added to the logits of two pixels that only the rolling made neighbours; the value of Swin and timm."""
@@ -85,10 +86,7 @@ class Attention(MapMode):
         self.map_size = map_size
         self.window_size = (min(extents[0], self.kernel_size), min(extents[1], self.kernel_size))
         half = self.kernel_size // 2 if shifted else 0
-        self.shift_size = (
-            0 if extents[0] <= self.kernel_size else half,
-            0 if extents[1] <= self.kernel_size else half,
-        )
+        self.shift_size = (0 if extents[0] <= self.kernel_size else half, 0 if extents[1] <= self.kernel_size else half)
         if self.window_size != old:
             table = _resized(self.relative_position_bias_table.detach(), old, self.window_size)
             self.relative_position_bias_table = nn.Parameter(table)
@@ -129,8 +127,7 @@ class Attention(MapMode):
 
     def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attends; see `AttentionMode.forward`."""
-        y: torch.Tensor = self.proj(self._attended(q, k, v))
-        return y
+        return self.weighed(q, k, v, 1.0)
 
     def _attended(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """What proj reads, at stride."""
@@ -232,9 +229,9 @@ def count(
     channels: int,
     num_heads: int,
     kernel_size: int,
-    input_map: tuple[int, int],
+    input_map: Pair,
     stride: int = 1,
-    map_size: tuple[int, int] | None = None,
+    map_size: Pair | None = None,
     **_: object,
 ) -> ModeCount:
     """Cost of `Attention`: 2 C T for each pixel of the padded map, and proj."""

@@ -30,7 +30,7 @@ AMOUNTS = {
 
 
 def paper_table(where: Mapping[str, Any]) -> Table:
-    """The table of `acmix_nas.cost.paper.paper_rows`."""
+    """The table of `acmix_nas.cost.stages.paper_rows`."""
     named = where["model"] + (f" ({where['impl']})" if where["impl"] else "")
     title = f"Stage I (projections) against stage II: {named}, time for batches of {where['batch_size']}"
     rows = where["rows"]

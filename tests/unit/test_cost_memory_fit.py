@@ -3,8 +3,8 @@ import sys
 import pytest
 import torch
 
-from acmix_nas.cost import fit
-from acmix_nas.cost.fit import free_bytes, largest_fitting, ran_out, within_memory
+from acmix_nas.cost import memory
+from acmix_nas.cost.memory import free_bytes, largest_fitting, ran_out, within_memory
 from acmix_nas.errors import UsageError
 
 
@@ -77,7 +77,7 @@ def test_a_request_beyond_the_free_memory_fails_inside_and_only_there():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's /proc")
 def test_a_batch_is_really_halved_where_memory_is_short(monkeypatch):
-    monkeypatch.setattr(fit, "free_bytes", lambda: 400 * 2**20)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 400 * 2**20)
 
     def attempt(batch: int) -> int:
         with within_memory("cpu"):
@@ -88,8 +88,8 @@ def test_a_batch_is_really_halved_where_memory_is_short(monkeypatch):
 
 def test_the_smaller_of_system_and_control_group_counts(monkeypatch, tmp_path):
     (tmp_path / "meminfo").write_text("MemTotal: 900 kB\nMemAvailable:   500 kB\n")
-    monkeypatch.setattr(fit, "MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(fit, "CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
     assert free_bytes() == 500 * 1024
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "memory.current").write_text("1000\n")
@@ -101,8 +101,8 @@ def test_the_smaller_of_system_and_control_group_counts(monkeypatch, tmp_path):
 
 
 def test_a_system_that_says_nothing_sets_no_limit(monkeypatch, tmp_path):
-    for name in ("MEMINFO", "CGROUP", "STATUS"):
-        monkeypatch.setattr(fit, name, tmp_path / "none")
+    for name in ("MEMINFO", "CGROUP", "PROC"):
+        monkeypatch.setattr(memory, name, tmp_path / "none")
     assert free_bytes() is None
     with within_memory("cpu"):
         assert len(torch.empty(3)) == 3

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from acmix_nas.cost import machine
+from acmix_nas import machine
 from acmix_nas.cost.environment import environment
 
 CUDA = torch.device("cuda", 1)

@@ -5,8 +5,10 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 STAT = Path("/proc/stat")
@@ -47,7 +49,7 @@ def cpu_clocks() -> dict[str, str | bool | None]:
     return {"governor": _read(CPUFREQ / "scaling_governor"), "clocks_locked": locked}
 
 
-def gpu_state(device: torch.device) -> dict[str, str | None]:
+def gpu_state(device: "torch.device") -> dict[str, str | None]:
     """Clock of the multiprocessors now and at most (MHz), share in use (%), driver; None for what nvidia-smi hides."""
     nothing = dict.fromkeys(GPU_FIELDS)
     command = [
@@ -85,8 +87,10 @@ def gpu_clocks(idle: dict[str, str | None], loaded: dict[str, str | None]) -> di
     }
 
 
-def _id(device: torch.device) -> str:
+def _id(device: "torch.device") -> str:
     """What nvidia-smi knows the device by: its own numbers leave CUDA_VISIBLE_DEVICES out of account."""
+    import torch  # what else is here needs none of it
+
     properties = torch.cuda.get_device_properties(device)
     uuid = getattr(properties, "uuid", None)
     return f"GPU-{uuid}" if uuid is not None else str(device.index or 0)
