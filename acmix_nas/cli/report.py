@@ -64,7 +64,7 @@ def report(
     from acmix_nas.report import View, render, render_together
     from acmix_nas.report.fresh import stored_finals
     from acmix_nas.report.table import as_text
-    from acmix_nas.study.study import load
+    from acmix_nas.study import load
 
     named = {} if storage is None else {"storage": storage}
     shown, folders = View(**view), [find_folder(study, out) for study in studies]

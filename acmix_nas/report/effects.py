@@ -1,17 +1,49 @@
-"""What each option of a choice goes along with: the difference of mean scores and its interval."""
+"""What a search's trials chose, and what each option goes along with: the difference of mean scores, its interval."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean, variance
-from typing import TYPE_CHECKING
 
-from acmix_nas.space import Value
+from acmix_nas.errors import SpaceError
+from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.space import Space, Value, Values
+from acmix_nas.space.stored import space_of
 
-if TYPE_CHECKING:
-    from acmix_nas.search.importance import Chosen
-
+LEAST = 8
+"""Least trials that say anything of the choices."""
 CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What trials with a score of their own chose.
+
+    Attributes:
+        space: The space as the study has it.
+        trials: Values of the active choices and score of each trial.
+    """
+
+    space: Space
+    trials: tuple[tuple[Values, float], ...]
+
+
+def chosen(header: StudyHeader, records: Sequence[TrialRecord]) -> Chosen | None:
+    """The choices of a search's complete trials; None of a study without a space, or of fewer than `LEAST` trials.
+
+    A shared score is no result of its own and is left out.
+    """
+    if header.kind != "search" or "space" not in header.settings:
+        return None
+    space, trials = space_of(header), []
+    for record in records:
+        if record.score is None or record.shared_with is not None:
+            continue
+        try:
+            trials.append((space.values(record.arch), record.score))
+        except SpaceError:  # brought into the folder by hand
+            continue
+    return Chosen(space, tuple(trials)) if len(trials) >= LEAST else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +68,7 @@ class Effect:
     half_width: float | None
 
 
-def effects(found: "Chosen", order: Iterable[str] = ()) -> tuple[Effect, ...]:
+def effects(found: Chosen, order: Iterable[str] = ()) -> tuple[Effect, ...]:
     """The effect of every option that some active trials have and some have not.
 
     Args:

@@ -8,7 +8,7 @@ from acmix_nas.front import Point, added_hypervolume, beats, values_of
 from acmix_nas.metrics import COSTS, TOP1, Metric
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.depth import Block, Span, over_front
-from acmix_nas.report.effects import Effect, effects
+from acmix_nas.report.effects import Effect, chosen, effects
 from acmix_nas.report.table import NOTHING, Cell, Column, Table
 
 REFERENCE = "reference"
@@ -58,13 +58,11 @@ def mattered(header: StudyHeader, records: Sequence[TrialRecord]) -> Mattered:
     known = Mattered(
         metric=header.metric, course=course(header, records), box=_box(header), blocks=over_front(header, records)
     )
-    if "space" not in header.settings:
-        return known
-    from acmix_nas.search.importance import chosen, ped_anova, shares
-
     found = chosen(header, records)
     if found is None:
         return known
+    from acmix_nas.search.importance import ped_anova, shares  # loads Optuna and SciPy
+
     parts = shares(found.space, found.trials)
     if parts is None:
         return replace(known, effects=effects(found))
@@ -73,7 +71,7 @@ def mattered(header: StudyHeader, records: Sequence[TrialRecord]) -> Mattered:
         importances=parts.own,
         subtree=parts.subtree,
         explained=parts.explained,
-        ped_anova=ped_anova(found, header.metric.direction),
+        ped_anova=ped_anova(found.space, found.trials, header.metric.direction),
         active={name: sum(name in values for values, _ in found.trials) for name in parts.own},
         effects=effects(found, parts.own),
     )

@@ -16,9 +16,9 @@ from acmix_nas.front import beats, point
 from acmix_nas.record import Cost, StudyHeader, TrialRecord
 from acmix_nas.report import render, render_together
 from acmix_nas.report.depth import over_front
-from acmix_nas.report.effects import effects, half_width
+from acmix_nas.report.effects import LEAST, Chosen, chosen, effects, half_width
 from acmix_nas.report.mattered import course, mattered, tables
-from acmix_nas.search.importance import LEAST, Chosen, chosen, ped_anova, shares
+from acmix_nas.search.importance import ped_anova, shares
 from acmix_nas.search.objectives import Prices
 from acmix_nas.search.plan import DRAWN, ROOM, Plan, reference
 from acmix_nas.space import load_space
@@ -143,7 +143,7 @@ def test_the_choice_that_decides_is_the_most_important() -> None:
     assert parts is not None
     assert next(iter(parts.own)) == "stages.2.combine"
     assert list(parts.own.values()) == sorted(parts.own.values(), reverse=True)
-    for each in (parts.own, ped_anova(found)):
+    for each in (parts.own, ped_anova(found.space, found.trials)):
         assert sum(each.values()) == pytest.approx(1)
         assert set(each) == set(SPACE["choices"])
     first = effects(found, parts.own)[: len(COMBINES)]
