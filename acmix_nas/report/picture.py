@@ -103,7 +103,7 @@ def _draw_front(axes: Any, header: StudyHeader, records: Sequence[TrialRecord]) 
         else f"best by this cost; filled: front of {titles(header)}"
     )
     axes.step(*zip(*line, strict=True), where=where, color=BLACK, linewidth=1.3, zorder=2, label=name)
-    marks = _marks(dict.fromkeys(record.label for record in scored))
+    marks = _marks({record.label for record in scored})
     for label, mark in marks.items():
         same = [record for record in scored if record.label == label]
         points = [(cost_of(record, cost), shown(score(record))) for record in same]
@@ -120,14 +120,27 @@ def _draw_front(axes: Any, header: StudyHeader, records: Sequence[TrialRecord]) 
         axes.scatter([], [], marker=mark.marker, s=mark.size, color=mark.color, label=plain(label) or "?")
         if label in REFERENCES:
             _annotate(axes, label, points[0], mark)
-    _margins(axes)
+    axes.margins(x=0.06, y=0.12)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.get_major_locator().set_params(nbins=7)
+    axes.ticklabel_format(useOffset=False)
     axes.set_xlabel(axis_label(cost, scored))
     axes.set_ylabel(score_label(header))
-    for name, text in sampling_fact(header.metric, scored).items():
-        axes.set_title(f"{name}: {text}", fontsize=8.5, color=GREY, loc="left")
-    axes.grid(color=FAINT, linewidth=0.6)
-    axes.set_axisbelow(True)
+    finish(axes, "".join(f"{name}: {text}" for name, text in sampling_fact(header.metric, scored).items()))
     axes.figure.legend(frameon=False, fontsize=8.5, loc="outside upper left", ncols=6, labelcolor="#222222")
+
+
+def finish(axes: Any, title: str, grid: str = "both") -> None:
+    """What most pictures have: a grid behind the marks, and a line above them."""
+    axes.grid(axis=grid, color=FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.set_title(title, fontsize=8.5, color=GREY, loc="left")
+
+
+def name_rows(axes: Any, names: Sequence[str], **font: Any) -> None:
+    """A name for each place 0, 1, ... of the vertical axis, from the top."""
+    axes.set_yticks(range(len(names)), names, color="#222222", **font)
+    axes.set_ylim(len(names) - 0.4, -0.6)
 
 
 def _annotate(axes: Any, label: str, point: tuple[float, float], mark: Mark) -> None:
@@ -138,20 +151,10 @@ def _annotate(axes: Any, label: str, point: tuple[float, float], mark: Mark) -> 
     axes.annotate(label, point, fontsize=9, fontweight="bold", color=mark.color, path_effects=halo, zorder=4, **place)
 
 
-def _marks(labels: dict[str, None]) -> dict[str, Mark]:
+def _marks(labels: set[str]) -> dict[str, Mark]:
     others = iter(OTHER_MARKS * (1 + len(labels) // len(OTHER_MARKS)))
-    return {label: REFERENCE_MARKS.get(label) or next(others) for label in sorted(labels, key=_reference_last)}
-
-
-def _reference_last(label: str) -> tuple[int, str]:
-    return (REFERENCES.index(label) if label in REFERENCES else -1, label)
-
-
-def _margins(axes: Any) -> None:
-    axes.margins(x=0.06, y=0.12)
-    axes.xaxis.get_major_locator().set_params(nbins=7)
-    axes.yaxis.get_major_locator().set_params(nbins=7)
-    axes.ticklabel_format(useOffset=False)
+    ranked = sorted(labels, key=lambda label: (REFERENCES.index(label) if label in REFERENCES else -1, label))
+    return {label: REFERENCE_MARKS.get(label) or next(others) for label in ranked}
 
 
 def _draw_rows(axes: Any, header: StudyHeader, rows: Sequence[ablation.Row]) -> None:
@@ -169,8 +172,7 @@ def _draw_rows(axes: Any, header: StudyHeader, rows: Sequence[ablation.Row]) -> 
         )
         axes.scatter([mean], [height], marker="D", s=44, color=color, zorder=4)
     names = [plain(row.name) + (" (baseline)" if row.name == header.baseline else "") for row in rows]
-    axes.set_yticks(range(len(rows)), names, color="#222222")
-    axes.set_ylim(len(rows) - 0.4, -0.6)
+    name_rows(axes, names)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="y", color=FAINT, linewidth=0.8)

@@ -6,7 +6,7 @@ from typing import Any
 
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.escape import plain
-from acmix_nas.report.figures import Picture, Subject
+from acmix_nas.report.figures import Picture
 from acmix_nas.report.pareto import complete, score_label
 from acmix_nas.report.picture import BLACK, BLUE, FAINT, GREEN, GREY, ORANGE, SKY, VERMILLION
 
@@ -17,9 +17,9 @@ COLORS = (BLUE, VERMILLION, GREEN, ORANGE, BLACK, SKY)
 LINES = ("-", "--", "-.", ":")
 
 
-def pictures(of: Subject) -> dict[str, Picture]:
+def pictures(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, Picture]:
     """One picture."""
-    return {"curves": Picture(SIZE, lambda figure: draw(figure, of.header, of.records))}
+    return {"curves": Picture(SIZE, lambda figure: draw(figure, header, records))}
 
 
 def draw(figure: Any, header: StudyHeader, records: Sequence[TrialRecord]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.depth import learns, starts
 from acmix_nas.report.escape import label, plain
-from acmix_nas.report.figures import Picture, Subject
+from acmix_nas.report.figures import Picture
 from acmix_nas.report.pareto import complete, front_of
 from acmix_nas.report.picture import BLUE, FAINT, GREY, VERMILLION
 
@@ -26,9 +26,9 @@ Band = tuple[float, float, float]
 """Mean, lower and upper end over the seeds."""
 
 
-def pictures(of: Subject) -> dict[str, Picture]:
+def pictures(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, Picture]:
     """A picture for each row whose blocks learn their weights."""
-    found = groups(of.header, of.records)
+    found = groups(header, records)
     return {
         "mixing" if len(found) == 1 else f"mixing-{label(name)}": Picture(SIZE, partial(draw, name=name, trials=trials))
         for name, trials in found.items()

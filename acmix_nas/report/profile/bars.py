@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from acmix_nas.report.escape import plain
-from acmix_nas.report.picture import BLUE, FAINT, GREY, ORANGE, STYLE
+from acmix_nas.report.picture import BLUE, GREY, ORANGE, STYLE, finish, name_rows
 from acmix_nas.sizes import size_text
 
 SHADES = (BLUE, ORANGE, "#a9c8de", GREY)
@@ -34,14 +34,11 @@ def draw_bars(result: Mapping[str, Any], path: Path) -> None:
             mine = [row for row in rows if row["requested_batch_size"] == batch]
             places = [place + (index - (len(batches) - 1) / 2) * thickness for place in range(len(mine))]
             _draw_batch(axes, mine, places, thickness, index)
-        axes.set_yticks(range(len(labels)), [plain(label) for label in labels], color="#222222")
-        axes.set_ylim(len(labels) - 0.4, -0.6)
+        name_rows(axes, [plain(label) for label in labels])
         axes.set_xlim(0, 1.15 * max(row["latency_q3_ms"] for row in rows))
         axes.tick_params(axis="y", length=0)
-        axes.grid(axis="x", color=FAINT, linewidth=0.6)
-        axes.set_axisbelow(True)
         axes.set_xlabel("latency of a batch, ms (median; whiskers: quartiles)")
-        axes.set_title(plain(_title(result["env"])), fontsize=8.5, color=GREY, loc="left")
+        finish(axes, plain(_title(result["env"])), grid="x")
         if len(batches) > 1:
             figure.legend(frameon=False, fontsize=8.5, loc="outside upper right", ncols=len(batches))
         figure.savefig(path, dpi=200, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
