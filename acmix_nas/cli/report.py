@@ -62,7 +62,7 @@ def report(
       acmix report swin_t-001 --json | jq .front
     """
     from acmix_nas.report import View, render, render_together
-    from acmix_nas.report.fresh import stored_finals
+    from acmix_nas.report.finals import stored_finals
     from acmix_nas.report.table import as_text
     from acmix_nas.study import load
 

@@ -4,15 +4,12 @@ from collections.abc import Sequence
 
 from acmix_nas.metrics import Metric
 from acmix_nas.record import StudyHeader, TrialRecord
-from acmix_nas.report.claims import Claims
+from acmix_nas.report.claims import Claims, Row, rows
 from acmix_nas.report.escape import label
 from acmix_nas.report.facts import caption, check_comparable
 from acmix_nas.report.intervals import MIN_SEEDS, Difference
 from acmix_nas.report.pareto import size_suffix
-from acmix_nas.report.rows import Row, rows, seed_of
 from acmix_nas.report.table import MINUS, NOTHING, Cell, Column, Table, cost_cell
-
-__all__ = ["Row", "build", "rows", "seed_of"]
 
 SHARED = " †"
 REUSED = " ‡"

@@ -1,7 +1,9 @@
 """Finalists as a table: what the search said, what fresh seeds say, and what may be claimed against each baseline."""
 
+import logging
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean, stdev
 
 from acmix_nas.metrics import Metric
@@ -11,6 +13,12 @@ from acmix_nas.report.describe import arch_text, varying
 from acmix_nas.report.facts import caption
 from acmix_nas.report.intervals import Difference, differences
 from acmix_nas.report.table import MINUS, NOTHING, Cell, Column, Table, cost_cell
+from acmix_nas.study.finals import Candidate, load_finals, load_list, sort_fresh
+
+log = logging.getLogger(__name__)
+
+BASELINES = {"plain host": "plain host", "paper": "paper", "random search": "best of "}
+"""Short name -> how the name of the network begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +53,64 @@ class Final:
     def bias(self) -> float | None:
         """The search's score less the fresh one: what being chosen by it adds."""
         return None if self.mean is None or self.search_score is None else self.search_score - self.mean
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """The finalists that were trained again.
+
+    Attributes:
+        table: All of them with both scores.
+        best: The best by fresh scores.
+    """
+
+    table: Table
+    best: Final
+
+
+def stored_finals(folder: Path, header: StudyHeader) -> Fresh | None:
+    """The finalists of the search in a folder; None where nothing was trained again.
+
+    Args:
+        folder: The study's folder.
+        header: Its header.
+
+    Raises:
+        RecordError: A record of theirs is unreadable.
+    """
+    if header.kind != "search":
+        return None
+    candidates = load_list(folder)
+    records = sort_fresh(load_finals(folder), header.settings, seed=header.seed, metric=header.metric.name)
+    for note in records.notes:
+        log.warning("%s: %s", folder.name, note)
+    finals = [_final(records.kept, candidate) for candidate in candidates]
+    best = best_final(header.metric, finals)
+    if best is None:
+        return None
+    baselines = {
+        short: candidate.name
+        for short, start in BASELINES.items()
+        for candidate in candidates
+        if any(name.startswith(start) for name in candidate.names)
+    }
+    table = finals_table(header, finals, baselines)
+    return Fresh(replace(table, notes=(*table.notes, *records.notes)), best)
+
+
+def _final(fresh: Sequence[TrialRecord], candidate: Candidate) -> Final:
+    records = {
+        record.seeds["init"]: record
+        for record in fresh
+        if record.arch_id == candidate.arch.id and record.status == "complete"
+    }
+    return Final(
+        name=candidate.name,
+        arch_id=candidate.arch.id,
+        trial=candidate.trial,
+        search_score=candidate.score,
+        records=tuple(records.values()),
+    )
 
 
 def finals_table(header: StudyHeader, finals: Sequence[Final], baselines: Mapping[str, str]) -> Table:

@@ -13,7 +13,7 @@ from acmix_nas.report.table import NOTHING, Cell, Column, Table
 
 REFERENCE = "reference"
 """Setting of a study: objective -> its value at the reference point."""
-STEPS = 8
+MOST_ROWS = 8
 """Rows of the table of hypervolumes, at most."""
 BELIEVED = 0.25
 """Share of the trials' variance that a model must predict for its shares to mean something."""
@@ -158,7 +158,7 @@ def ideal(metric: Metric) -> str:
 
 def _course_table(found: Mattered) -> Table:
     count = len(found.course)
-    ends = sorted({round(count * (step + 1) / STEPS) for step in range(STEPS)} - {0})
+    ends = sorted({round(count * (row + 1) / MOST_ROWS) for row in range(MOST_ROWS)} - {0})
     return Table(
         name="hypervolume",
         title="Hypervolume of the front against trials",

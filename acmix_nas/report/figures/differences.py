@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from acmix_nas.record import StudyHeader, TrialRecord
-from acmix_nas.report.claims import Claims
+from acmix_nas.report.claims import Claims, rows
 from acmix_nas.report.escape import plain
 from acmix_nas.report.figures import Picture
 from acmix_nas.report.intervals import Difference
 from acmix_nas.report.picture import BLACK, BLUE, GREY, VERMILLION, finish, name_rows
-from acmix_nas.report.rows import rows
 
 LOOKS = {"better": ("^", BLUE), "worse": ("v", VERMILLION)}
 
