@@ -53,7 +53,7 @@ def render(
         UsageError: The table has no such column.
         DiskError: A file cannot be written.
     """
-    records = _sorted(records)
+    records = sorted(records, key=lambda record: record.number)
     place = folder if folder.name not in ("", "..") else folder.resolve()
     commands = {record.number: _repeating(place.name, record.number, place.parent) for record in records}
     fresh = stored_finals(folder, header)
@@ -141,13 +141,9 @@ def _repeating(study: str, number: int, out: Path) -> str:
 
 
 def study_table(header: StudyHeader, records: Sequence[TrialRecord], view: View | None = None) -> Table:
-    """The neutral table of either kind of study, with the columns of a view."""
+    """The neutral table of either kind of study, its trials by number, with the columns of a view."""
     build = trials.front_table if header.kind == "search" else ablation.build
-    return (view or View()).of(build(header, _sorted(records)), header.metric)
-
-
-def _sorted(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    return sorted(records, key=lambda record: record.number)
+    return (view or View()).of(build(header, records), header.metric)
 
 
 def best_trial(header: StudyHeader, records: Sequence[TrialRecord]) -> TrialRecord | None:

@@ -147,11 +147,6 @@ class Claims:
             blocked=base is not None and base.name not in claimed,
         )
 
-    @property
-    def has_p(self) -> bool:
-        """Whether there is a p to show."""
-        return bool(self.p)
-
     def verdict(self, row: Row) -> str:
         """What is said of a row: "better", "worse", "not distinguishable", or why nothing is."""
         if row.failed:

@@ -4,20 +4,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from acmix_nas.cost.stages import SYMBOLS
-from acmix_nas.report.table import NOTHING, Cell, Column, Table
+from acmix_nas.report.table import NOTHING, Cell, Column, Table, numeric
 
 COLUMNS = (
-    Column(key="stage", title="stage", numeric=True),
+    numeric("stage", "stage"),
     Column(key="operator", title="operator"),
-    Column(key="blocks", title="blocks", numeric=True),
+    numeric("blocks", "blocks"),
     Column(key="step", title="step"),
     Column(key="params_formula", title="params of a block", wrap=True, paper_width=0.17),
-    Column(key="params", title="params (M)", numeric=True),
+    numeric("params", "params (M)"),
     Column(key="macs_formula", title="MACs of a block", wrap=True, paper_width=0.2),
-    Column(key="macs", title="MACs (G)", numeric=True),
-    Column(key="macs_ratio", title="MACs II / I", numeric=True),
-    Column(key="time_ms", title="time (ms)", numeric=True),
-    Column(key="time_ratio", title="time II / I", numeric=True),
+    numeric("macs", "MACs (G)"),
+    numeric("macs_ratio", "MACs II / I"),
+    numeric("time_ms", "time (ms)"),
+    numeric("time_ratio", "time II / I"),
 )
 AMOUNTS = {
     "params": (1e6, ".3f"),
@@ -61,8 +61,8 @@ def where_table(where: Mapping[str, Any], mode: str) -> Table:
     sums = {key: sum(row[key] or 0 for row in top) for key in ("params", "macs", "time_ms")}
     columns = [Column(key="name", title=by)]
     for key, word, unit in (("params", "params", "M"), ("macs", "MACs", "G"), ("time_ms", "time", "ms")):
-        columns += [Column(key=key, title=f"{word} ({unit})", numeric=True)]
-        columns += [Column(key=f"{key}_share", title=f"{word} %", numeric=True)]
+        columns += [numeric(key, f"{word} ({unit})")]
+        columns += [numeric(f"{key}_share", f"{word} %")]
     cells = []
     for row in rows:
         line = [Cell("\N{MIDDLE DOT} " * row["depth"] + row["name"], row["name"])]
