@@ -58,22 +58,22 @@ def mattered(header: StudyHeader, records: Sequence[TrialRecord]) -> Mattered:
     known = Mattered(
         metric=header.metric, course=course(header, records), box=_box(header), blocks=over_front(header, records)
     )
-    found = chosen(header, records)
-    if found is None:
+    if (found := chosen(header, records)) is None:
         return known
+    space, trials = found
     from acmix_nas.search.importance import ped_anova, shares  # loads Optuna and SciPy
 
-    parts = shares(found.space, found.trials)
+    parts = shares(space, trials)
     if parts is None:
-        return replace(known, effects=effects(found))
+        return replace(known, effects=effects(space, trials))
     return replace(
         known,
         importances=parts.own,
         subtree=parts.subtree,
         explained=parts.explained,
-        ped_anova=ped_anova(found.space, found.trials, header.metric.direction),
-        active={name: sum(name in values for values, _ in found.trials) for name in parts.own},
-        effects=effects(found, parts.own),
+        ped_anova=ped_anova(space, trials, header.metric.direction),
+        active={name: sum(name in values for values, _ in trials) for name in parts.own},
+        effects=effects(space, trials, parts.own),
     )
 
 

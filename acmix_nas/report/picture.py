@@ -2,7 +2,8 @@
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ GREY, FAINT = "#6b7078", "#d9dbdf"
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "acmix",
     "svg.fonttype": "path",
+    "pdf.fonttype": 42,
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "axes.labelsize": 10,
@@ -66,17 +68,15 @@ OTHER_MARKS = (
 
 def draw(header: StudyHeader, records: Sequence[TrialRecord]) -> str:
     """The picture as SVG text; failed trials are not drawn."""
-    import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
 
-    with mpl.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        rows = [row for row in ablation.rows(header, records) if row.trials] if header.kind == "ablate" else []
-        figure = Figure(figsize=(7.0, 1.3 + 0.38 * len(rows) if len(rows) > 6 else 4.3), layout="constrained")
+    rows = [row for row in ablation.rows(header, records) if row.trials] if header.kind == "ablate" else []
+    with new_figure(7.0, 1.3 + 0.38 * len(rows) if len(rows) > 6 else 4.3) as figure:
         axes = figure.add_subplot()
         if not complete(records):
-            _draw_nothing(axes)
+            axes.set_axis_off()
+            place = {"ha": "center", "va": "center", "transform": axes.transAxes}
+            axes.text(0.5, 0.5, "No trial is complete.", color=GREY, **place)
         elif header.kind == "ablate":
             _draw_rows(axes, header, rows)
         else:
@@ -86,9 +86,15 @@ def draw(header: StudyHeader, records: Sequence[TrialRecord]) -> str:
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
-def _draw_nothing(axes: Any) -> None:
-    axes.set_axis_off()
-    axes.text(0.5, 0.5, "No trial is complete.", ha="center", va="center", color=GREY, transform=axes.transAxes)
+@contextmanager
+def new_figure(width: float, height: float) -> Iterator[Any]:
+    """An empty figure of a size in inches, to be drawn and written within the block."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        yield Figure(figsize=(width, height), layout="constrained")
 
 
 def _draw_front(axes: Any, header: StudyHeader, records: Sequence[TrialRecord]) -> None:

@@ -4,7 +4,6 @@ A new file here is a new picture: its function `pictures` takes header and recor
 """
 
 import io
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 from acmix_nas import registry
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.pareto import complete
-from acmix_nas.report.picture import STYLE
+from acmix_nas.report.picture import new_figure
 
 FORMATS = ("svg", "pdf", "png")
 FOLDER = "figures"
@@ -67,14 +66,9 @@ def drawn_forms(folder: Path) -> tuple[str, ...]:
 
 
 def _drawn(form: str, picture: Picture) -> bytes:
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context({**STYLE, "pdf.fonttype": 42}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure = Figure(figsize=picture.size, layout="constrained")
+    buffer = io.BytesIO()
+    with new_figure(*picture.size) as figure:
         picture.draw(figure)
-        buffer = io.BytesIO()
         none = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None}, "png": {}}[form]
         figure.savefig(buffer, format=form, dpi=DPI, metadata=none)
     return buffer.getvalue()

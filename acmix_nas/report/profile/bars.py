@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from acmix_nas.report.escape import plain
-from acmix_nas.report.picture import BLUE, GREY, ORANGE, STYLE, finish, name_rows
+from acmix_nas.report.picture import BLUE, GREY, ORANGE, finish, name_rows, new_figure
 from acmix_nas.sizes import size_text
 
 SHADES = (BLUE, ORANGE, "#a9c8de", GREY)
@@ -20,14 +20,10 @@ def draw_bars(result: Mapping[str, Any], path: Path) -> None:
         result: Of `acmix_nas.cost.profile.profile_rows`.
         path: File to write; its ending names the format: .svg, .png or .pdf.
     """
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
     rows = result["rows"]
     batches = list(dict.fromkeys(row["requested_batch_size"] for row in rows))
     labels = [_label(row, rows) for row in rows if row["requested_batch_size"] == batches[0]]
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.0, 1.5 + 0.34 * len(rows)), layout="constrained")
+    with new_figure(7.0, 1.5 + 0.34 * len(rows)) as figure:
         axes = figure.add_subplot()
         thickness = 0.8 / len(batches)
         for index, batch in enumerate(batches):
