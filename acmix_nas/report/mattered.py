@@ -162,10 +162,7 @@ def _course_table(found: Mattered) -> Table:
     return Table(
         name="hypervolume",
         title="Hypervolume of the front against trials",
-        columns=(
-            numeric("trials", "trials ended"),
-            numeric("hypervolume", "hypervolume"),
-        ),
+        columns=(numeric("trials", "trials ended"), numeric("hypervolume", "hypervolume")),
         rows=tuple((_whole(end), Cell(f"{found.course[end - 1]:.4f}", found.course[end - 1])) for end in ends),
         notes=(
             f"Share of the box between the study's reference point ({found.box}), stored when the study was "

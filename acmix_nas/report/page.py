@@ -18,24 +18,14 @@ from acmix_nas.arch import Mixer
 from acmix_nas.metrics import COSTS, Metric
 from acmix_nas.printable import printable
 from acmix_nas.record import StudyHeader, TrialRecord
-from acmix_nas.report import ablation
+from acmix_nas.report import ablation, pareto
 from acmix_nas.report.describe import arch_text, stage_texts, varying
 from acmix_nas.report.effects import Effect
 from acmix_nas.report.escape import markdown
 from acmix_nas.report.facts import embedded_note, facts, is_embedded
 from acmix_nas.report.latex import as_latex
 from acmix_nas.report.mattered import Mattered, tables
-from acmix_nas.report.pareto import (
-    COUNTED,
-    axis_label,
-    axis_of,
-    complete,
-    edge,
-    front_of,
-    score_label,
-    timed,
-    titles,
-)
+from acmix_nas.report.pareto import COUNTED, axis_label, complete, front_of
 from acmix_nas.report.sampling import sampling_error
 from acmix_nas.report.table import Table, as_markdown
 from acmix_nas.report.trials import REFERENCES, split_title
@@ -106,13 +96,12 @@ def _charts(found: Mattered) -> dict[str, Any]:
 
 def costs_of(header: StudyHeader, records: Sequence[TrialRecord]) -> tuple[str, ...]:
     """The costs that the page shows: those from a table, if any, and those that every network has."""
-    return (*timed(header, records), *COUNTED)
+    return (*pareto.timed(header, records), *COUNTED)
 
 
 def _cells(record: TrialRecord, costs: Sequence[str]) -> list[tuple[float, str]]:
     """Value and text of each cost in the table of all trials."""
-    values = [float(getattr(record.cost, cost)) for cost in costs]
-    return [(value, COSTS[cost].text(value)) for cost, value in zip(costs, values, strict=True)]
+    return [(value := float(getattr(record.cost, cost)), COSTS[cost].text(value)) for cost in costs]
 
 
 def _asset(name: str) -> Markup:
@@ -134,7 +123,7 @@ def _study(
         for mixer in record.arch.mixers:
             mixers.setdefault(mixer, len(mixers))
     best = front_of(header, records)
-    edges = {cost: {record.number for record in edge(header, records, cost)} for cost in costs}
+    edges = {cost: {record.number for record in pareto.edge(header, records, cost)} for cost in costs}
     trials = [
         {
             **_trial(header.metric, record, shown),
@@ -149,10 +138,10 @@ def _study(
     return {
         "kind": header.kind,
         "split": header.split,
-        "metric": {**_metric(header.metric, score_label(header)), "heading": header.metric.noun.capitalize()},
-        "cost": axis_of(header),
+        "metric": {**_metric(header.metric, pareto.score_label(header)), "heading": header.metric.noun.capitalize()},
+        "cost": pareto.axis_of(header),
         "costs": [_cost(cost, scored or records) for cost in costs],
-        "objectives": titles(header),
+        "objectives": pareto.titles(header),
         "rows": [row.name for row in ablation.rows(header, records)] if header.kind == "ablate" else [],
         "baseline": header.baseline,
         "references": list(REFERENCES),
@@ -169,13 +158,8 @@ def _cost(cost: str, records: Sequence[TrialRecord]) -> dict[str, Any]:
 
 def _metric(metric: Metric, label: str) -> dict[str, Any]:
     """How the page writes values."""
-    return {
-        "title": metric.title,
-        "label": label,
-        "unit": metric.unit,
-        "size": metric.unit_size,
-        "format": metric.format,
-    }
+    written = {"unit": metric.unit, "size": metric.unit_size, "format": metric.format}
+    return {"title": metric.title, "label": label, **written}
 
 
 def _trial(metric: Metric, record: TrialRecord, shown: frozenset[str]) -> dict[str, Any]:

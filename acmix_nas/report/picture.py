@@ -11,17 +11,7 @@ from acmix_nas.metrics import COSTS
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import ablation
 from acmix_nas.report.escape import plain
-from acmix_nas.report.pareto import (
-    axis_label,
-    axis_of,
-    complete,
-    cost_of,
-    edge,
-    front_of,
-    score,
-    score_label,
-    titles,
-)
+from acmix_nas.report.pareto import axis_label, axis_of, complete, cost_of, edge, front_of, score, score_label, titles
 from acmix_nas.report.sampling import sampling_fact
 from acmix_nas.report.trials import REFERENCES
 
@@ -103,27 +93,18 @@ def _draw_front(axes: Any, header: StudyHeader, records: Sequence[TrialRecord]) 
     shown = header.metric.shown
     line = sorted((cost_of(record, cost), shown(score(record))) for record in edge(header, records, cost))
     where = "post" if COSTS[cost].better == "lower" else "pre"  # what a budget of so much buys
-    name = (
-        "Pareto front (filled)"
-        if len(header.objectives) < 3
-        else f"best by this cost; filled: front of {titles(header)}"
-    )
+    several = len(header.objectives) > 2
+    name = f"best by this cost; filled: front of {titles(header)}" if several else "Pareto front (filled)"
     axes.step(*zip(*line, strict=True), where=where, color=BLACK, linewidth=1.3, zorder=2, label=name)
     marks = _marks({record.label for record in scored})
     for label, mark in marks.items():
         same = [record for record in scored if record.label == label]
         points = [(cost_of(record, cost), shown(score(record))) for record in same]
         filled = [mark.color if record in best or label in REFERENCES else "white" for record in same]
-        axes.scatter(
-            *zip(*points, strict=True),
-            marker=mark.marker,
-            s=mark.size,
-            facecolors=filled,
-            edgecolors=mark.color,
-            linewidths=1.2,
-            zorder=3,
-        )
-        axes.scatter([], [], marker=mark.marker, s=mark.size, color=mark.color, label=plain(label) or "?")
+        form = {"marker": mark.marker, "s": mark.size}
+        ring = {"edgecolors": mark.color, "linewidths": 1.2, "zorder": 3}
+        axes.scatter(*zip(*points, strict=True), facecolors=filled, **form, **ring)
+        axes.scatter([], [], color=mark.color, label=plain(label) or "?", **form)
         if label in REFERENCES:
             _annotate(axes, label, points[0], mark)
     axes.margins(x=0.06, y=0.12)
@@ -173,9 +154,8 @@ def _draw_rows(axes: Any, header: StudyHeader, rows: Sequence[ablation.Row]) -> 
         if row.deviation is not None:
             spread = header.metric.shown(row.deviation)
             axes.plot([mean - spread, mean + spread], [height, height], color=color, linewidth=2, zorder=2)
-        axes.scatter(
-            values, [height] * len(values), s=26, facecolors="white", edgecolors=color, linewidths=1.1, zorder=3
-        )
+        ring = {"facecolors": "white", "edgecolors": color, "linewidths": 1.1, "zorder": 3}
+        axes.scatter(values, [height] * len(values), s=26, **ring)
         axes.scatter([mean], [height], marker="D", s=44, color=color, zorder=4)
     names = [plain(row.name) + (" (baseline)" if row.name == header.baseline else "") for row in rows]
     name_rows(axes, names)

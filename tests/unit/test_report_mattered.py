@@ -187,9 +187,9 @@ def test_shares_of_a_model_that_predicts_nothing_say_so() -> None:
 def test_a_choice_is_judged_where_it_is_active() -> None:
     found = chosen(*decided_by_one())
     assert found is not None
-    with_kernel = [top1 for values, top1 in found.trials if "stages.0.conv_kernel" in values]
+    with_kernel = [top1 for values, top1 in found[1] if "stages.0.conv_kernel" in values]
     kernels = [effect for effect in effects(*found) if effect.choice == "stages.0.conv_kernel"]
-    assert 0 < len(with_kernel) < len(found.trials)
+    assert 0 < len(with_kernel) < len(found[1])
     assert sum(effect.trials for effect in kernels) == len(with_kernel)
     assert sum(e.trials * e.mean for e in kernels) == pytest.approx(sum(with_kernel))
 

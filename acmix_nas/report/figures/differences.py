@@ -32,9 +32,8 @@ def draw(figure: Any, header: StudyHeader, found: Mapping[str, Difference]) -> N
             ends = [metric.shown(gain.mean - gain.half_width), metric.shown(gain.mean + gain.half_width)]
             axes.plot(ends, [place, place], color=color, linewidth=2)
         face = color if gain.verdict in LOOKS else "white"
-        axes.scatter(
-            [metric.shown(gain.mean)], [place], marker=marker, s=52, facecolors=face, edgecolors=color, zorder=3
-        )
+        ring = {"facecolors": face, "edgecolors": color, "zorder": 3}
+        axes.scatter([metric.shown(gain.mean)], [place], marker=marker, s=52, **ring)
     name_rows(axes, [plain(name) for name in found])
     unit = f"{metric.points} of ".removeprefix(" of ")
     name = f"{unit}{header.split} {metric.title}"

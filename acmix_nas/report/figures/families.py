@@ -58,16 +58,12 @@ def _draw_family(axes: Any, family: str, cost: str) -> None:
         known = [(value, model.top1_percent) for model in models if (value := _value(model, cost)) is not None]
         if not known:
             continue
-        axes.plot(
-            *zip(*sorted(known), strict=True),
-            marker=marker,
-            color=color,
-            linestyle=line if form == "acmix" else "none",
-            linewidth=1.2,
-            markersize=7 if form == "acmix" else 6,
-            markerfacecolor=color if form == "acmix" else "white",
-            label=family if form == "acmix" else None,
-        )
+        look: dict[str, Any] = {"marker": marker, "color": color, "linewidth": 1.2}
+        if form == "acmix":
+            look |= {"linestyle": line, "markersize": 7, "label": family}
+        else:
+            look |= {"linestyle": "none", "markersize": 6, "markerfacecolor": "white"}
+        axes.plot(*zip(*sorted(known), strict=True), **look)
 
 
 def _draw_study(axes: Any, header: StudyHeader, records: Sequence[TrialRecord], cost: str) -> None:
@@ -77,9 +73,8 @@ def _draw_study(axes: Any, header: StudyHeader, records: Sequence[TrialRecord], 
     for group, face, name in ((inside, "white", "trials"), ([r for r in scored if r.number in best], "black", "front")):
         points = [(cost_of(record, cost), header.metric.shown(score(record))) for record in group]
         if points:
-            axes.scatter(
-                *zip(*points, strict=True), s=26, facecolors=face, edgecolors="black", linewidths=0.9, label=name
-            )
+            ring = {"facecolors": face, "edgecolors": "black", "linewidths": 0.9}
+            axes.scatter(*zip(*points, strict=True), s=26, label=name, **ring)
     if best:
         axes.legend(frameon=False, fontsize=8.5, loc="lower right")
     axes.set_xlabel(axis_label(cost, scored))

@@ -60,9 +60,8 @@ def draw(figure: Any, name: str, trials: Sequence[TrialRecord]) -> None:
     if has_norms:
         _draw_pairs(panels[:, 1], NORMS, _pairs(trials, "norms"), ())
         panels[0, 1].set_ylabel("norm on the scored images")
-    band = (
-        f"band: 95 % over {len(trials)} seeds" if len(trials) > 1 else "one seed: no band, so no block counts as moved"
-    )
+    seeds = len(trials)
+    band = f"band: 95 % over {seeds} seeds" if seeds > 1 else "one seed: no band, so no block counts as moved"
     text = f"{plain(name)}; {band}; open: not moved from its initial value"
     figure.suptitle(text, fontsize=8.5, color=GREY, x=0.01, ha="left")
     for axes in panels.flat:

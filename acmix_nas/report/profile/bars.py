@@ -46,26 +46,14 @@ def _draw_batch(
     values = [row["latency_ms"] for row in rows]
     below = [row["latency_ms"] - row["latency_q1_ms"] for row in rows]
     above = [row["latency_q3_ms"] - row["latency_ms"] for row in rows]
-    axes.barh(
-        places,
-        values,
-        height=0.92 * thickness,
-        color=SHADES[index % len(SHADES)],
-        hatch=HATCHES[index % len(HATCHES)],
-        edgecolor="white",
-        linewidth=0,
-        label=f"batch {rows[0]['batch_size']}",
-    )
+    fill = {"color": SHADES[index % len(SHADES)], "hatch": HATCHES[index % len(HATCHES)], "edgecolor": "white"}
+    label = f"batch {rows[0]['batch_size']}"
+    axes.barh(places, values, height=0.92 * thickness, linewidth=0, label=label, **fill)
     axes.errorbar(values, places, xerr=[below, above], fmt="none", ecolor="black", elinewidth=1, capsize=3)
     for value, beyond, place in zip(values, above, places, strict=True):
-        axes.annotate(
-            f"{value:.0f}" if value >= 100 else f"{value:.3g}",
-            (value + beyond, place),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-        )
+        text = f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+        end = (value + beyond, place)
+        axes.annotate(text, end, xytext=(6, 0), textcoords="offset points", va="center", fontsize=8)
 
 
 def _label(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
