@@ -12,6 +12,7 @@ from acmix_nas.files import replacing, unwritable
 from acmix_nas.metrics import TIMED
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import ablation, page, picture, together, trials
+from acmix_nas.report.claims import rows
 from acmix_nas.report.escape import plain
 from acmix_nas.report.figures import drawn_forms, picture_files
 from acmix_nas.report.finals import Final, Fresh, stored_finals
@@ -150,15 +151,16 @@ def best_trial(header: StudyHeader, records: Sequence[TrialRecord]) -> TrialReco
     """The first of the front, or of the ablation row with the best mean; None without a complete trial."""
     if header.kind == "search":
         return next(iter(front_of(header, records)), None)
-    scored = [row for row in ablation.rows(header, records) if row.trials]
+    scored = [row for row in rows(header, records) if row.trials]
     return max(scored, key=lambda row: header.metric.gain(row.mean or 0.0)).trials[0] if scored else None
 
 
 def _best_yaml(header: StudyHeader, records: Sequence[TrialRecord], best: TrialRecord) -> str:
     """best.yaml, as `acmix profile` and `acmix search` read it."""
-    metric, score, more = header.metric, best.score, {"chosen_from": len(complete(records))}
+    metric, score = header.metric, best.score
+    more: dict[str, Any] = {"chosen_from": len(complete(records))}
     if header.kind != "search":
-        row = next(row for row in ablation.rows(header, records) if row.name == best.label)
+        row = next(row for row in rows(header, records) if row.name == best.label)
         score, more = row.mean, {"row": row.name, "seeds": len(row.trials)}
     head = [
         f"The best network of study {header.name}: trial {best.number}, {best.label}.",

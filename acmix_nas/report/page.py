@@ -18,7 +18,8 @@ from acmix_nas.arch import Mixer
 from acmix_nas.metrics import COSTS, Metric
 from acmix_nas.printable import printable
 from acmix_nas.record import StudyHeader, TrialRecord
-from acmix_nas.report import ablation, pareto
+from acmix_nas.report import pareto
+from acmix_nas.report.claims import rows
 from acmix_nas.report.describe import arch_text, stage_texts, varying
 from acmix_nas.report.effects import Effect
 from acmix_nas.report.escape import markdown
@@ -142,7 +143,7 @@ def _study(
         "cost": pareto.axis_of(header),
         "costs": [_cost(cost, scored or records) for cost in costs],
         "objectives": pareto.titles(header),
-        "rows": [row.name for row in ablation.rows(header, records)] if header.kind == "ablate" else [],
+        "rows": [row.name for row in rows(header, records)] if header.kind == "ablate" else [],
         "baseline": header.baseline,
         "references": list(REFERENCES),
         "best": best[0].number if best else None,

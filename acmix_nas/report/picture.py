@@ -9,7 +9,7 @@ from typing import Any
 
 from acmix_nas.metrics import COSTS
 from acmix_nas.record import StudyHeader, TrialRecord
-from acmix_nas.report import ablation
+from acmix_nas.report.claims import Row, rows
 from acmix_nas.report.escape import plain
 from acmix_nas.report.pareto import axis_label, axis_of, complete, cost_of, edge, front_of, score, score_label, titles
 from acmix_nas.report.sampling import sampling_fact
@@ -60,15 +60,15 @@ def draw(header: StudyHeader, records: Sequence[TrialRecord]) -> str:
     """The picture as SVG text; failed trials are not drawn."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-    rows = [row for row in ablation.rows(header, records) if row.trials] if header.kind == "ablate" else []
-    with new_figure(7.0, 1.3 + 0.38 * len(rows) if len(rows) > 6 else 4.3) as figure:
+    found = [row for row in rows(header, records) if row.trials] if header.kind == "ablate" else []
+    with new_figure(7.0, 1.3 + 0.38 * len(found) if len(found) > 6 else 4.3) as figure:
         axes = figure.add_subplot()
         if not complete(records):
             axes.set_axis_off()
             place = {"ha": "center", "va": "center", "transform": axes.transAxes}
             axes.text(0.5, 0.5, "No trial is complete.", color=GREY, **place)
         elif header.kind == "ablate":
-            _draw_rows(axes, header, rows)
+            _draw_rows(axes, header, found)
         else:
             _draw_front(axes, header, records)
         buffer = io.StringIO()
@@ -144,8 +144,8 @@ def _marks(labels: set[str]) -> dict[str, Mark]:
     return {label: REFERENCE_MARKS.get(label) or next(others) for label in ranked}
 
 
-def _draw_rows(axes: Any, header: StudyHeader, rows: Sequence[ablation.Row]) -> None:
-    for height, row in enumerate(rows):
+def _draw_rows(axes: Any, header: StudyHeader, found: Sequence[Row]) -> None:
+    for height, row in enumerate(found):
         values = [header.metric.shown(value) for value in row.scores.values()]
         mean, is_base = sum(values) / len(values), row.name == header.baseline
         color = VERMILLION if is_base else BLUE
@@ -157,7 +157,7 @@ def _draw_rows(axes: Any, header: StudyHeader, rows: Sequence[ablation.Row]) -> 
         ring = {"facecolors": "white", "edgecolors": color, "linewidths": 1.1, "zorder": 3}
         axes.scatter(values, [height] * len(values), s=26, **ring)
         axes.scatter([mean], [height], marker="D", s=44, color=color, zorder=4)
-    names = [plain(row.name) + (" (baseline)" if row.name == header.baseline else "") for row in rows]
+    names = [plain(row.name) + (" (baseline)" if row.name == header.baseline else "") for row in found]
     name_rows(axes, names)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
