@@ -243,7 +243,7 @@ def wanted(job: Job, out: Path, asked: argparse.Namespace) -> int:
 
 def same_in_study(job: Job, found: list[dict[str, Any]]) -> bool:
     """Whether the database has the same trials as the lines, numbered through."""
-    from acmix_nas.study.study import load
+    from acmix_nas.study import load
 
     if job.name == "finalists":
         return True

@@ -13,8 +13,7 @@ from acmix_nas.cli._say import say
 from acmix_nas.experiments.latency import LatencyOptions, run
 from acmix_nas.experiments.profile import ProfileCallbacks
 from acmix_nas.report import escape
-from acmix_nas.report.profile.breakdown import where_table
-from acmix_nas.report.profile.stages import paper_table
+from acmix_nas.report.profile.breakdown import paper_table, where_table
 from acmix_nas.report.profile.table import Shown, columns_of, main_table
 from acmix_nas.report.table import Table, as_rich
 from acmix_nas.report.view import FORMS

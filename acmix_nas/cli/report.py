@@ -65,9 +65,9 @@ def report(
       acmix report swin_t-001 --json | jq .front
     """
     from acmix_nas.report import render, render_together
-    from acmix_nas.report.fresh import stored_finals
+    from acmix_nas.report.finals import stored_finals
     from acmix_nas.report.table import as_text
-    from acmix_nas.study.study import load
+    from acmix_nas.study import load
 
     named = {} if storage is None else {"storage": storage}
     folders = [find_folder(study, out) for study in studies]

@@ -15,7 +15,7 @@ import torch
 from acmix_nas import ACmix, __version__
 from acmix_nas.cost.environment import device_name, supports_bf16, versions
 from acmix_nas.machine import cores, load
-from acmix_nas.study.storage import SHARED, file_system
+from acmix_nas.study.stored import SHARED, file_system
 from acmix_nas.train import gradients
 from acmix_nas.train.gradients import Comparison
 

@@ -20,7 +20,7 @@ from acmix_nas.front import front
 from acmix_nas.metrics import COSTS
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import render
-from acmix_nas.report.fresh import stored_finals
+from acmix_nas.report.finals import stored_finals
 from acmix_nas.report.sampling import sampling_notes
 from acmix_nas.report.table import Table
 from acmix_nas.search.run import MOST_LOST

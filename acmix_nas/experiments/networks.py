@@ -119,8 +119,8 @@ def find_trial(
     Raises:
         StudyError: There is no such study or trial.
     """
+    from acmix_nas.study import load
     from acmix_nas.study.folder import find_folder
-    from acmix_nas.study.study import load
 
     header, records = load(find_folder(study, reports, "--reports"), storage=storage)
     trials = {record.number: record for record in records}

@@ -25,9 +25,10 @@ from acmix_nas.search.warm import bring_over
 from acmix_nas.space import Space, Values, load_space
 from acmix_nas.space.arch_file import load_arch
 from acmix_nas.space.stored import definition
+from acmix_nas.study import load
 from acmix_nas.study.folder import find_folder, has_study
 from acmix_nas.study.stop import Stop
-from acmix_nas.study.study import Study, load
+from acmix_nas.study.study import Study
 from acmix_nas.tasks import DEFAULT
 from acmix_nas.train import Setting
 

@@ -1,16 +1,24 @@
 """A study folder from stored records alone: page, tables, picture, best network. No network is built."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
+from typing import Any
+
+import yaml
 
 from acmix_nas.files import replacing, unwritable
+from acmix_nas.metrics import TIMED
 from acmix_nas.record import StudyHeader, TrialRecord
-from acmix_nas.report import ablation, best, document, page, picture, together, trials
+from acmix_nas.report import ablation, page, picture, together, trials
+from acmix_nas.report.claims import rows
+from acmix_nas.report.escape import plain
 from acmix_nas.report.figures import drawn_forms, picture_files
-from acmix_nas.report.fresh import Fresh, stored_finals
+from acmix_nas.report.finals import Final, Fresh, stored_finals
 from acmix_nas.report.latex import as_latex
 from acmix_nas.report.mattered import mattered
+from acmix_nas.report.pareto import complete, front_of
 from acmix_nas.report.table import Table, as_csv
 from acmix_nas.report.view import View
 
@@ -46,17 +54,16 @@ def render(
         UsageError: The table has no such column.
         DiskError: A file cannot be written.
     """
-    records = _sorted(records)
+    records = sorted(records, key=lambda record: record.number)
     place = folder if folder.name not in ("", "..") else folder.resolve()
     commands = {record.number: _repeating(place.name, record.number, place.parent) for record in records}
     fresh = stored_finals(folder, header)
     texts = _texts(header, records, view, commands, fresh)
     texts["trials.jsonl"] = "".join(f"{record.to_json()}\n" for record in records)
-    chosen = best.choose(header, records)
     if fresh is not None:
-        texts["best.yaml"] = best.finals_yaml(header, fresh.best)
-    elif chosen is not None:
-        texts["best.yaml"] = best.best_yaml(header, records, chosen)
+        texts["best.yaml"] = _finals_yaml(header, fresh.best)
+    elif (best := best_trial(header, records)) is not None:
+        texts["best.yaml"] = _best_yaml(header, records, best)
     pictures = picture_files(header, records, drawn_forms(folder) if figures is None else figures)
     files = _write(folder, {**texts, **pictures})
     if "best.yaml" not in texts:
@@ -105,10 +112,10 @@ def _texts(
 ) -> dict[str, str | bytes]:
     """The files of a report by name."""
     table, finals = study_table(header, records, view), fresh.table if fresh else None
-    svg, told = picture.draw(header, records), mattered(header, records)
+    svg, found = picture.draw(header, records), mattered(header, records)
     return {
-        "report.html": page.build(header, records, table, svg, commands, told, finals),
-        "report.md": document.build(header, records, table, told, finals),
+        "report.html": page.build(header, records, table, svg, commands, found, finals),
+        "report.md": page.markdown_page(header, records, table, found, finals),
         "table.tex": as_latex(finals or table),
         "trials.csv": as_csv(trials.trial_table(header, records)),
         "pareto.svg": svg,
@@ -122,7 +129,9 @@ def _write(folder: Path, files: Mapping[str, str | bytes]) -> list[Path]:
         except OSError as error:
             raise unwritable(folder / name, error) from error
         with replacing(folder / name) as temporary:
-            temporary.write_bytes(content if isinstance(content, bytes) else _encodable(content))
+            temporary.write_bytes(
+                content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
+            )
     return [folder / name for name in files]
 
 
@@ -133,15 +142,59 @@ def _repeating(study: str, number: int, out: Path) -> str:
 
 
 def study_table(header: StudyHeader, records: Sequence[TrialRecord], view: View | None = None) -> Table:
-    """The neutral table of either kind of study, with the columns of a view."""
+    """The neutral table of either kind of study, its trials by number, with the columns of a view."""
     build = trials.front_table if header.kind == "search" else ablation.build
-    return (view or View()).of(build(header, _sorted(records)), header.metric)
+    return (view or View()).of(build(header, records), header.metric)
 
 
-def _sorted(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    return sorted(records, key=lambda record: record.number)
+def best_trial(header: StudyHeader, records: Sequence[TrialRecord]) -> TrialRecord | None:
+    """The first of the front, or of the ablation row with the best mean; None without a complete trial."""
+    if header.kind == "search":
+        return next(iter(front_of(header, records)), None)
+    scored = [row for row in rows(header, records) if row.trials]
+    return max(scored, key=lambda row: header.metric.gain(row.mean or 0.0)).trials[0] if scored else None
 
 
-def _encodable(text: str) -> bytes:
-    """The text in UTF-8, which can hold no lone surrogates."""
-    return text.encode("utf-8", "backslashreplace")
+def _best_yaml(header: StudyHeader, records: Sequence[TrialRecord], best: TrialRecord) -> str:
+    """best.yaml, as `acmix profile` and `acmix search` read it."""
+    metric, score = header.metric, best.score
+    more: dict[str, Any] = {"chosen_from": len(complete(records))}
+    if header.kind != "search":
+        row = next(row for row in rows(header, records) if row.name == best.label)
+        score, more = row.mean, {"row": row.name, "seeds": len(row.trials)}
+    head = [
+        f"The best network of study {header.name}: trial {best.number}, {best.label}.",
+        f"{trials.split_title(header, records)}: {metric.stored_text(score or 0.0)}",
+        "Count and time it: acmix profile best.yaml",
+        f"Made by: {header.command}",
+    ]
+    cost = {name: value for name, value in asdict(best.cost).items() if value is not None}
+    return _network_yaml(head, header, best, best.number, {metric.name: score, "split": best.split, **more}, cost)
+
+
+def _finals_yaml(header: StudyHeader, best: Final) -> str:
+    """best.yaml with the network that has the best fresh score."""
+    record, seeds, metric = best.records[0], len(best.records), header.metric
+    head = [
+        f"The best network of study {header.name} by fresh scores: {best.name}.",
+        f"report {metric.title}, mean of {seeds} fresh seeds: {metric.stored_text(best.mean or 0.0)}",
+        "Count and time it: acmix profile best.yaml",
+    ]
+    cost = {name: value for name, value in asdict(record.cost).items() if name not in TIMED}
+    score = {metric.name: best.mean, "split": "report", "seeds": seeds}
+    return _network_yaml(head, header, record, best.trial, score, cost)
+
+
+def _network_yaml(
+    head: Sequence[str],
+    header: StudyHeader,
+    best: TrialRecord,
+    trial: int | None,
+    score: Mapping[str, Any],
+    cost: Mapping[str, Any],
+) -> str:
+    """Comments, then the values."""
+    values = {"study": header.name, "trial": trial, "arch_id": best.arch_id, "score": score, "cost": cost}
+    comments = "".join(f"# {plain(line)}\n" for line in head)
+    text = yaml.safe_dump({**values, "arch": best.arch.to_dict()}, sort_keys=False, default_flow_style=None, width=160)
+    return comments + text

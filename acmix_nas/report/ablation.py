@@ -4,15 +4,12 @@ from collections.abc import Sequence
 
 from acmix_nas.metrics import Metric
 from acmix_nas.record import StudyHeader, TrialRecord
-from acmix_nas.report.claims import Claims
+from acmix_nas.report.claims import Claims, Row, rows
 from acmix_nas.report.escape import label
 from acmix_nas.report.facts import caption, check_comparable
 from acmix_nas.report.intervals import MIN_SEEDS, Difference
 from acmix_nas.report.pareto import size_suffix
-from acmix_nas.report.rows import Row, rows, seed_of
-from acmix_nas.report.table import MINUS, NOTHING, Cell, Column, Table, cost_cell
-
-__all__ = ["Row", "build", "rows", "seed_of"]
+from acmix_nas.report.table import MINUS, NOTHING, Cell, Column, Table, cost_cells, cost_columns, numeric
 
 SHARED = " †"
 REUSED = " ‡"
@@ -43,17 +40,15 @@ def _columns(header: StudyHeader, found: list[Row], claims: Claims) -> tuple[Col
     base = f" to {header.baseline} (95 %)" if header.baseline else ""
     return (
         Column(key="row", title="row", wrap=True),
-        Column(key="mean", title=f"mean {header.split} {metric.heading}", short=metric.heading, numeric=True),
-        Column(key="std", title="std", numeric=True),
-        Column(key="n", title="n", numeric=True),
+        numeric("mean", f"mean {header.split} {metric.heading}", metric.heading),
+        numeric("std", "std"),
+        numeric("n", "n"),
         Column(key="difference", title=f"difference{base}", short="difference", numeric=True, wrap=True),
         Column(key="verdict", title="verdict", wrap=True, paper_width=0.15),
-        Column(key="p", title="p (Holm)", numeric=True, usual=claims.has_p),
-        Column(key="params", title="params M", numeric=True),
-        Column(key="macs", title=f"MACs G{size}", numeric=True),
-        Column(key="macs_deploy", title=f"deployed MACs G{size}", short="deployed G", numeric=True),
-        Column(key="throughput", title="throughput img/s", short="img/s", numeric=True),
-        Column(key="failed", title="failed seeds", numeric=True, usual=False),
+        numeric("p", "p (Holm)", usual=bool(claims.p)),
+        *cost_columns(size),
+        numeric("throughput", "throughput img/s", "img/s"),
+        numeric("failed", "failed seeds", usual=False),
         Column(key="arch_id", title="arch id", usual=False),
     )
 
@@ -71,7 +66,7 @@ def _cells(metric: Metric, row: Row, claims: Claims) -> tuple[Cell, ...]:
         Cell("baseline") if is_base else _gain(metric, gain),
         Cell(text := claims.verdict(row), text),
         _p(claims, row, gain, is_base=is_base),
-        *(cost_cell(cost, name) for name in ("params", "macs", "macs_deploy")),
+        *cost_cells(cost),
         NOTHING if speed is None else Cell(f"{speed:.0f}" if speed >= 100 else f"{speed:.1f}", speed),
         Cell(str(row.failed), row.failed),
         NOTHING if not row.trials else Cell(row.trials[0].arch_id, row.trials[0].arch_id),

@@ -1,12 +1,89 @@
-"""What is claimed of the rows of an ablation, and what keeps a claim from being made."""
+"""The rows of an ablation, what is claimed of them, and what keeps a claim from being made."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean, median, stdev
 
-from acmix_nas.record import StudyHeader
+from acmix_nas.errors import RecordError
+from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.intervals import MIN_SEEDS, Difference, best_rows, differences, seed_correlation
-from acmix_nas.report.rows import Row
+from acmix_nas.report.pareto import complete, score
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """The trials of one variant.
+
+    Attributes:
+        name: The row's name.
+        trials: The complete ones, one for each seed.
+        failed: Number of seeds that failed.
+        shared: Whether all scores are another row's.
+    """
+
+    name: str
+    trials: tuple[TrialRecord, ...]
+    failed: int
+    shared: bool
+
+    @property
+    def scores(self) -> dict[Hashable, float]:
+        """Seed -> score."""
+        return {seed_of(record): score(record) for record in self.trials}
+
+    @property
+    def mean(self) -> float | None:
+        """Mean score; None without a complete trial."""
+        return fmean(self.scores.values()) if self.trials else None
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation over seeds with n - 1; None below two seeds."""
+        return stdev(self.scores.values()) if len(self.trials) > 1 else None
+
+    @property
+    def throughput(self) -> float | None:
+        """Median images per second of the full network; None if it was not measured."""
+        found = [record.environment.get("throughput_img_per_s") for record in self.trials]
+        speeds = [float(speed) for speed in found if isinstance(speed, int | float)]
+        return median(speeds) if speeds else None
+
+    @property
+    def reused(self) -> tuple[str, ...]:
+        """Names of the studies that its cells were taken from."""
+        origins = (
+            str(record.environment["reused_from"]) for record in self.trials if "reused_from" in record.environment
+        )
+        return tuple(dict.fromkeys(origin.rpartition(":")[0] for origin in origins))
+
+
+def rows(header: StudyHeader, records: Sequence[TrialRecord]) -> list[Row]:
+    """The rows in the order of the header; a repeated seed counts once, the latest trial.
+
+    Raises:
+        RecordError: A row holds trials of two networks.
+    """
+    names = dict.fromkeys([*header.rows, *(record.label for record in records)])
+    return [_row(name, [record for record in records if record.label == name]) for name in names]
+
+
+def seed_of(record: TrialRecord) -> Hashable:
+    """What pairs trials of different rows: the same seeds."""
+    return tuple(sorted(record.seeds.items()))
+
+
+def _row(name: str, records: list[TrialRecord]) -> Row:
+    scored = {seed_of(record): record for record in sorted(complete(records), key=lambda item: item.number)}
+    archs = {record.arch_id: record.number for record in scored.values()}
+    if len(archs) > 1:
+        raise RecordError(
+            f"row {name!r} holds different networks: trials {', '.join(map(str, archs.values()))}, "
+            f"{', '.join(archs)}; one row is one network: give the second another name."
+        )
+    failed = sum(1 for record in records if record.status == "failed" and seed_of(record) not in scored)
+    shared = bool(scored) and all(record.shared_with is not None for record in scored.values())
+    return Row(name=name, trials=tuple(scored.values()), failed=failed, shared=shared)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +147,6 @@ class Claims:
             blocked=base is not None and base.name not in claimed,
         )
 
-    @property
-    def has_p(self) -> bool:
-        """Whether there is a p to show."""
-        return bool(self.p)
-
     def verdict(self, row: Row) -> str:
         """What is said of a row: "better", "worse", "not distinguishable", or why nothing is."""
         if row.failed:
@@ -120,7 +192,7 @@ def _test(scores: Mapping[str, Mapping[object, float]], baseline: str | None, ro
 
 
 LEVEL = 0.05
-STEP = 1e-12
+RESOLUTION = 1e-12
 """Sums closer than this count as equal: accuracies are fractions of one number of images."""
 MOST_SUMS = 2_000_000
 
@@ -138,15 +210,15 @@ def sign_flip(differences: Sequence[float]) -> float | None:
     """
     sums = Counter({0: 1})
     for difference in differences:
-        step, grown = round(abs(difference) / STEP), Counter[int]()
+        size, grown = round(abs(difference) / RESOLUTION), Counter[int]()
         for total, count in sums.items():
-            grown[total + step] += count
-            grown[total - step] += count
+            grown[total + size] += count
+            grown[total - size] += count
         sums = grown
         if len(sums) > MOST_SUMS:
             return None
-    seen = abs(sum(round(difference / STEP) for difference in differences))
-    slack = len(differences) + 1  # each rounding is off by half a step at most
+    seen = abs(sum(round(difference / RESOLUTION) for difference in differences))
+    slack = len(differences) + 1  # each rounding is off by half of it at most
     extreme = sum(count for total, count in sums.items() if abs(total) >= seen - slack)
     return float(extreme / 2 ** len(differences))
 

@@ -1,17 +1,39 @@
-"""What each option of a choice goes along with: the difference of mean scores and its interval."""
+"""What a search's trials chose, and what each option goes along with: the difference of mean scores, its interval."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean, variance
-from typing import TYPE_CHECKING
 
-from acmix_nas.space import Value
+from acmix_nas.errors import SpaceError
+from acmix_nas.record import StudyHeader, TrialRecord
+from acmix_nas.space import Space, Value, Values
+from acmix_nas.space.stored import space_of
 
-if TYPE_CHECKING:
-    from acmix_nas.search.importance import Chosen
-
+LEAST = 8
+"""Least trials that say anything of the choices."""
 CONFIDENCE = 0.95
+
+Trials = Sequence[tuple[Values, float]]
+"""Values of the active choices, and score, of each trial."""
+
+
+def chosen(header: StudyHeader, records: Sequence[TrialRecord]) -> tuple[Space, Trials] | None:
+    """A search's space and what its complete trials chose; None without a space, or of fewer than `LEAST` trials.
+
+    A shared score is no result of its own and is left out.
+    """
+    if header.kind != "search" or "space" not in header.settings:
+        return None
+    space, trials = space_of(header), list[tuple[Values, float]]()
+    for record in records:
+        if record.score is None or record.shared_with is not None:
+            continue
+        try:
+            trials.append((space.values(record.arch), record.score))
+        except SpaceError:  # brought into the folder by hand
+            continue
+    return (space, trials) if len(trials) >= LEAST else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,34 +58,26 @@ class Effect:
     half_width: float | None
 
 
-def effects(found: "Chosen", order: Iterable[str] = ()) -> tuple[Effect, ...]:
+def effects(space: Space, trials: Trials, order: Iterable[str] = ()) -> tuple[Effect, ...]:
     """The effect of every option that some active trials have and some have not.
 
     Args:
-        found: What the trials chose.
+        space: The space.
+        trials: What they chose.
         order: Choices that come first, in this order; the others follow in that of the space.
     """
-    known = {choice.name: choice for choice in found.space.choices}
+    known = {choice.name: choice for choice in space.choices}
     rows = []
     for name in dict.fromkeys([*order, *known]):
-        active = [(values[name], score) for values, score in found.trials if name in values]
+        active = [(values[name], score) for values, score in trials if name in values]
         for option in known[name].options:
             with_it = [score for value, score in active if value == option]
             without = [score for value, score in active if value != option]
             if with_it and without:
-                rows.append(_effect(name, option, with_it, without))
+                gain, half = fmean(with_it) - fmean(without), half_width(with_it, without)
+                mean, count = fmean(with_it), len(with_it)
+                rows.append(Effect(choice=name, option=option, trials=count, mean=mean, gain=gain, half_width=half))
     return tuple(rows)
-
-
-def _effect(choice: str, option: Value, with_it: Sequence[float], without: Sequence[float]) -> Effect:
-    return Effect(
-        choice=choice,
-        option=option,
-        trials=len(with_it),
-        mean=fmean(with_it),
-        gain=fmean(with_it) - fmean(without),
-        half_width=half_width(with_it, without),
-    )
 
 
 def half_width(one: Sequence[float], other: Sequence[float]) -> float | None:

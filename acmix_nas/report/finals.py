@@ -1,7 +1,9 @@
-"""Finalists as a table: what the search said, what fresh seeds say, and what may be claimed against each baseline."""
+"""The finalists of a search's folder: what the search said, what fresh seeds say, what may be claimed."""
 
+import logging
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean, stdev
 
 from acmix_nas.metrics import Metric
@@ -10,7 +12,13 @@ from acmix_nas.report import escape
 from acmix_nas.report.describe import arch_text, varying
 from acmix_nas.report.facts import caption
 from acmix_nas.report.intervals import Difference, differences
-from acmix_nas.report.table import MINUS, NOTHING, Cell, Column, Table, cost_cell
+from acmix_nas.report.table import MINUS, NOTHING, Cell, Column, Table, cost_cells, cost_columns, numeric
+from acmix_nas.study.finals import Candidate, load_finals, load_list, sort_fresh
+
+log = logging.getLogger(__name__)
+
+BASELINES = {"plain host": "plain host", "paper": "paper", "random search": "best of "}
+"""Short name -> how the name of the network begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +53,58 @@ class Final:
     def bias(self) -> float | None:
         """The search's score less the fresh one: what being chosen by it adds."""
         return None if self.mean is None or self.search_score is None else self.search_score - self.mean
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """The finalists that were trained again.
+
+    Attributes:
+        table: All of them with both scores.
+        best: The best by fresh scores.
+    """
+
+    table: Table
+    best: Final
+
+
+def stored_finals(folder: Path, header: StudyHeader) -> Fresh | None:
+    """The finalists of the search in a folder; None where nothing was trained again.
+
+    Args:
+        folder: The study's folder.
+        header: Its header.
+
+    Raises:
+        RecordError: A record of theirs is unreadable.
+    """
+    if header.kind != "search":
+        return None
+    candidates = load_list(folder)
+    records = sort_fresh(load_finals(folder), header.settings, seed=header.seed, metric=header.metric.name)
+    for note in records.notes:
+        log.warning("%s: %s", folder.name, note)
+    finals = [_final(candidate, records.kept) for candidate in candidates]
+    best = best_final(header.metric, finals)
+    if best is None:
+        return None
+    baselines = {
+        short: candidate.name
+        for short, start in BASELINES.items()
+        for candidate in candidates
+        if any(name.startswith(start) for name in candidate.names)
+    }
+    table = finals_table(header, finals, baselines)
+    return Fresh(replace(table, notes=(*table.notes, *records.notes)), best)
+
+
+def _final(candidate: Candidate, fresh: Sequence[TrialRecord]) -> Final:
+    arch_id = candidate.arch.id
+    done = {each.seeds["init"]: each for each in fresh if each.arch_id == arch_id and each.status == "complete"}
+    records = tuple(done.values())
+    return Final(
+        name=candidate.name, arch_id=arch_id, trial=candidate.trial, search_score=candidate.score, records=records
+    )
 
 
 def finals_table(header: StudyHeader, finals: Sequence[Final], baselines: Mapping[str, str]) -> Table:
@@ -85,29 +145,13 @@ def _columns(metric: Metric, baselines: Mapping[str, str]) -> tuple[Column, ...]
     return (
         Column(key="name", title="network", wrap=True),
         Column(key="arch", title="network by stage", wrap=True, paper_width=0.2),
-        Column(
-            key="search", title=metric.of_values(f"search {metric.title}"), short=f"search {metric.unit}", numeric=True
-        ),
-        Column(
-            key="fresh",
-            title=metric.of_values(f"fresh report {metric.title}"),
-            short=f"fresh {metric.unit}",
-            numeric=True,
-        ),
-        Column(key="n", title="n", numeric=True),
-        Column(key="bias", title=metric.of_differences("selection bias"), short="bias", numeric=True),
-        *(
-            Column(
-                key=f"against {short}",
-                title=metric.of_differences(f"against {short}"),
-                short=f"vs {short}",
-                numeric=True,
-            )
-            for short in baselines
-        ),
-        Column(key="params", title="params M", numeric=True),
-        Column(key="macs", title="MACs G", numeric=True),
-        Column(key="trial", title="trial", numeric=True),
+        numeric("search", metric.of_values(f"search {metric.title}"), f"search {metric.unit}"),
+        numeric("fresh", metric.of_values(f"fresh report {metric.title}"), f"fresh {metric.unit}"),
+        numeric("n", "n"),
+        numeric("bias", metric.of_differences("selection bias"), "bias"),
+        *(numeric(f"against {short}", metric.of_differences(f"against {short}"), f"vs {short}") for short in baselines),
+        *cost_columns()[:2],
+        numeric("trial", "trial"),
         Column(key="arch_id", title="arch id", wrap=True, printed=False),
     )
 
@@ -133,7 +177,7 @@ def _cells(
         Cell(str(len(final.records)), len(final.records)),
         NOTHING if final.bias is None else Cell(_signed(metric, final.bias), final.bias),
         *against,
-        *(cost_cell(cost, name) for name in ("params", "macs")),
+        *cost_cells(cost)[:2],
         NOTHING if final.trial is None else Cell(str(final.trial), final.trial),
         Cell(final.arch_id, final.arch_id),
     )

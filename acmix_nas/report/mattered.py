@@ -8,12 +8,12 @@ from acmix_nas.front import Point, added_hypervolume, beats, values_of
 from acmix_nas.metrics import COSTS, TOP1, Metric
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.depth import Block, Span, over_front
-from acmix_nas.report.effects import Effect, effects
-from acmix_nas.report.table import NOTHING, Cell, Column, Table
+from acmix_nas.report.effects import Effect, chosen, effects
+from acmix_nas.report.table import NOTHING, Cell, Column, Table, numeric
 
 REFERENCE = "reference"
 """Setting of a study: objective -> its value at the reference point."""
-STEPS = 8
+MOST_ROWS = 8
 """Rows of the table of hypervolumes, at most."""
 BELIEVED = 0.25
 """Share of the trials' variance that a model must predict for its shares to mean something."""
@@ -58,24 +58,22 @@ def mattered(header: StudyHeader, records: Sequence[TrialRecord]) -> Mattered:
     known = Mattered(
         metric=header.metric, course=course(header, records), box=_box(header), blocks=over_front(header, records)
     )
-    if "space" not in header.settings:
+    if (found := chosen(header, records)) is None:
         return known
-    from acmix_nas.search.importance import chosen, ped_anova, shares
+    space, trials = found
+    from acmix_nas.search.importance import ped_anova, shares  # loads Optuna and SciPy
 
-    found = chosen(header, records)
-    if found is None:
-        return known
-    parts = shares(found.space, found.trials)
+    parts = shares(space, trials)
     if parts is None:
-        return replace(known, effects=effects(found))
+        return replace(known, effects=effects(space, trials))
     return replace(
         known,
         importances=parts.own,
         subtree=parts.subtree,
         explained=parts.explained,
-        ped_anova=ped_anova(found, header.metric.direction),
-        active={name: sum(name in values for values, _ in found.trials) for name in parts.own},
-        effects=effects(found, parts.own),
+        ped_anova=ped_anova(space, trials, header.metric.direction),
+        active={name: sum(name in values for values, _ in trials) for name in parts.own},
+        effects=effects(space, trials, parts.own),
     )
 
 
@@ -160,15 +158,12 @@ def ideal(metric: Metric) -> str:
 
 def _course_table(found: Mattered) -> Table:
     count = len(found.course)
-    ends = sorted({round(count * (step + 1) / STEPS) for step in range(STEPS)} - {0})
+    ends = sorted({round(count * (row + 1) / MOST_ROWS) for row in range(MOST_ROWS)} - {0})
     return Table(
         name="hypervolume",
         title="Hypervolume of the front against trials",
-        columns=(
-            Column(key="trials", title="trials ended", numeric=True),
-            Column(key="hypervolume", title="hypervolume", numeric=True),
-        ),
-        rows=tuple((_whole(end), _number(found.course[end - 1], "{:.4f}")) for end in ends),
+        columns=(numeric("trials", "trials ended"), numeric("hypervolume", "hypervolume")),
+        rows=tuple((_whole(end), Cell(f"{found.course[end - 1]:.4f}", found.course[end - 1])) for end in ends),
         notes=(
             f"Share of the box between the study's reference point ({found.box}), stored when the study was "
             f"created, and {ideal(found.metric)} that the front covers. Trials count in the order of their "
@@ -178,25 +173,19 @@ def _course_table(found: Mattered) -> Table:
 
 
 def _importance_table(found: Mattered) -> Table:
-    rows = [
-        (
-            Cell(name, name),
-            _number(share, "{:.3f}"),
-            _number(found.subtree[name], "{:.3f}"),
-            _number(found.ped_anova.get(name, 0.0), "{:.3f}"),
-            _whole(found.active[name]),
-        )
-        for name, share in found.importances.items()
-    ]
+    rows = []
+    for name, share in found.importances.items():
+        shares = (share, found.subtree[name], found.ped_anova.get(name, 0.0))
+        rows.append((Cell(name, name), *(Cell(f"{each:.3f}", each) for each in shares), _whole(found.active[name])))
     return Table(
         name="importance",
         title=f"Importance of the choices for {found.metric.title}",
         columns=(
             Column(key="choice", title="choice"),
-            Column(key="importance", title="share of variance", numeric=True),
-            Column(key="subtree", title="with its children", numeric=True),
-            Column(key="ped_anova", title="Optuna's importance", numeric=True),
-            Column(key="trials", title="trials with it active", numeric=True),
+            numeric("importance", "share of variance"),
+            numeric("subtree", "with its children"),
+            numeric("ped_anova", "Optuna's importance"),
+            numeric("trials", "trials with it active"),
         ),
         rows=tuple(rows),
         notes=(
@@ -222,10 +211,10 @@ def _effects_table(found: Mattered) -> Table:
         columns=(
             Column(key="choice", title="choice"),
             Column(key="option", title="option"),
-            Column(key="trials", title="trials", numeric=True),
-            Column(key=metric.name, title=f"mean {metric.heading}", numeric=True),
-            Column(key="effect", title=metric.of_differences("effect"), numeric=True),
-            Column(key="interval", title="95 % interval", numeric=True),
+            numeric("trials", "trials"),
+            numeric(metric.name, f"mean {metric.heading}"),
+            numeric("effect", metric.of_differences("effect")),
+            numeric("interval", "95 % interval"),
         ),
         rows=tuple(_effect_cells(metric, effect) for effect in found.effects),
         notes=(
@@ -258,10 +247,10 @@ def _mixing_table(blocks: Sequence[Block]) -> Table:
         name="mixing",
         title="\N{GREEK SMALL LETTER ALPHA} and β by depth over the front",
         columns=(
-            Column(key="block", title="block", numeric=True),
-            Column(key="trials", title="trials that learn it", numeric=True),
-            Column(key="alpha", title="|\N{GREEK SMALL LETTER ALPHA}| attention: mean (range)", numeric=True),
-            Column(key="beta", title="|β| convolution: mean (range)", numeric=True),
+            numeric("block", "block"),
+            numeric("trials", "trials that learn it"),
+            numeric("alpha", "|\N{GREEK SMALL LETTER ALPHA}| attention: mean (range)"),
+            numeric("beta", "|β| convolution: mean (range)"),
         ),
         rows=tuple((_whole(b.number), _whole(b.trials), _span(b.alpha), _span(b.beta)) for b in blocks),
         notes=(
@@ -277,7 +266,3 @@ def _span(span: Span) -> Cell:
 
 def _whole(value: int) -> Cell:
     return Cell(str(value), value)
-
-
-def _number(value: float, form: str) -> Cell:
-    return Cell(form.format(value), value)

@@ -1,4 +1,7 @@
-"""report.html: one file that needs neither network nor server; without scripts its tables and picture remain."""
+"""report.html and report.md.
+
+The page is one file that needs neither network nor server; without scripts its tables and picture remain.
+"""
 
 import base64
 import json
@@ -11,29 +14,21 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from acmix_nas.arch import Arch, Mixer
+from acmix_nas.arch import Mixer
 from acmix_nas.metrics import COSTS, Metric
 from acmix_nas.printable import printable
 from acmix_nas.record import StudyHeader, TrialRecord
-from acmix_nas.report import ablation
+from acmix_nas.report import pareto
+from acmix_nas.report.claims import rows
 from acmix_nas.report.describe import arch_text, stage_texts, varying
 from acmix_nas.report.effects import Effect
+from acmix_nas.report.escape import markdown
 from acmix_nas.report.facts import embedded_note, facts, is_embedded
 from acmix_nas.report.latex import as_latex
 from acmix_nas.report.mattered import Mattered, tables
-from acmix_nas.report.pareto import (
-    COUNTED,
-    axis_label,
-    axis_of,
-    complete,
-    edge,
-    front_of,
-    score_label,
-    timed,
-    titles,
-)
+from acmix_nas.report.pareto import COUNTED, axis_label, complete, front_of
 from acmix_nas.report.sampling import sampling_error
-from acmix_nas.report.table import Table
+from acmix_nas.report.table import Table, as_markdown
 from acmix_nas.report.trials import REFERENCES, split_title
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -48,7 +43,7 @@ def build(
     table: Table,
     svg: str,
     commands: Mapping[int, str],
-    told: Mattered,
+    found: Mattered,
     finals: Table | None = None,
 ) -> str:
     """The page of either kind of study.
@@ -59,7 +54,7 @@ def build(
         table: The front or the ablation table.
         svg: pareto.svg, shown where scripts are off.
         commands: Number of each trial -> the command that repeats it.
-        told: What mattered in the study.
+        found: What mattered in the study.
         finals: The table of a search's finalists, if it has some.
     """
     environment = Environment(
@@ -72,6 +67,7 @@ def build(
         keep_trailing_newline=True,
     )
     shown, costs = varying(record.arch for record in records), costs_of(header, records)
+    best = front_of(header, records)
     return environment.get_template("report.html").render(
         header=header,
         facts=facts(header, records),
@@ -81,38 +77,32 @@ def build(
         title=split_title(header, records),
         trials=[(record, arch_text(record.arch, shown), _cells(record, costs)) for record in records],
         headings=[(metric.heading, True) for metric in (header.metric, *(COSTS[cost] for cost in costs))],
-        best=_best_number(header, records),
+        best=best[0].number if best else None,
         failed=[record for record in records if record.status == "failed"],
         done=len(complete(records)),
         svg=base64.b64encode(svg.encode("utf-8", "backslashreplace")).decode(),
-        told=tables(told),
-        rails=rails_of(told),
+        mattered=tables(found),
+        rails=rails_of(found),
         style=_asset("style.css"),
         script=Markup("\n").join(_asset(name) for name in SCRIPTS),
-        study=_script_json({**_study(header, records, shown, commands), **_charts(told), "latex": as_latex(table)}),
+        study=_script_json({**_study(header, records, shown, commands), **_charts(found), "latex": as_latex(table)}),
     )
 
 
-def _charts(told: Mattered) -> dict[str, Any]:
+def _charts(found: Mattered) -> dict[str, Any]:
     """What the pictures of "What mattered" show."""
-    blocks = [{"block": block.number, "alpha": block.alpha, "beta": block.beta} for block in told.blocks]
-    return {"hypervolume": [round(share, 6) for share in told.course], "front_mixing": blocks}
+    blocks = [{"block": block.number, "alpha": block.alpha, "beta": block.beta} for block in found.blocks]
+    return {"hypervolume": [round(share, 6) for share in found.course], "front_mixing": blocks}
 
 
 def costs_of(header: StudyHeader, records: Sequence[TrialRecord]) -> tuple[str, ...]:
     """The costs that the page shows: those from a table, if any, and those that every network has."""
-    return (*timed(header, records), *COUNTED)
+    return (*pareto.timed(header, records), *COUNTED)
 
 
 def _cells(record: TrialRecord, costs: Sequence[str]) -> list[tuple[float, str]]:
     """Value and text of each cost in the table of all trials."""
-    values = [float(getattr(record.cost, cost)) for cost in costs]
-    return [(value, COSTS[cost].text(value)) for cost, value in zip(costs, values, strict=True)]
-
-
-def _best_number(header: StudyHeader, records: Sequence[TrialRecord]) -> int | None:
-    best = front_of(header, records)
-    return best[0].number if best else None
+    return [(value := float(getattr(record.cost, cost)), COSTS[cost].text(value)) for cost in costs]
 
 
 def _asset(name: str) -> Markup:
@@ -128,16 +118,20 @@ def _script_json(values: dict[str, Any]) -> Markup:
 def _study(
     header: StudyHeader, records: Sequence[TrialRecord], shown: frozenset[str], commands: Mapping[int, str]
 ) -> dict[str, Any]:
-    scored, mixers, costs = complete(records), _Mixers(), costs_of(header, records)
-    best = {record.number for record in front_of(header, records)}
-    edges = {cost: {record.number for record in edge(header, records, cost)} for cost in costs}
+    scored, costs = complete(records), costs_of(header, records)
+    mixers: dict[Mixer, int] = {}  # each once: a thousand networks are made of a few
+    for record in records:
+        for mixer in record.arch.mixers:
+            mixers.setdefault(mixer, len(mixers))
+    best = front_of(header, records)
+    edges = {cost: {record.number for record in pareto.edge(header, records, cost)} for cost in costs}
     trials = [
         {
             **_trial(header.metric, record, shown),
             **{cost: getattr(record.cost, cost) for cost in costs},
-            "front": record.number in best,
+            "front": record in best,
             "edge": [cost for cost in costs if record.number in edges[cost]],
-            "blocks": mixers.places(record.arch),
+            "blocks": [[mixers[mixer] for mixer in stage] for stage in record.arch.stages],
             "command": commands.get(record.number, ""),
         }
         for record in records
@@ -145,35 +139,17 @@ def _study(
     return {
         "kind": header.kind,
         "split": header.split,
-        "metric": {**_metric(header.metric, score_label(header)), "heading": header.metric.noun.capitalize()},
-        "cost": axis_of(header),
+        "metric": {**_metric(header.metric, pareto.score_label(header)), "heading": header.metric.noun.capitalize()},
+        "cost": pareto.axis_of(header),
         "costs": [_cost(cost, scored or records) for cost in costs],
-        "objectives": titles(header),
-        "rows": [row.name for row in ablation.rows(header, records)] if header.kind == "ablate" else [],
+        "objectives": pareto.titles(header),
+        "rows": [row.name for row in rows(header, records)] if header.kind == "ablate" else [],
         "baseline": header.baseline,
         "references": list(REFERENCES),
-        "best": _best_number(header, records),
+        "best": best[0].number if best else None,
         "trials": trials,
-        "mixers": mixers.texts,
+        "mixers": [json.dumps(mixer.to_dict()) for mixer in mixers],  # JSON is YAML's flow style
     }
-
-
-class _Mixers:
-    """The different mixers of a study, each once: a thousand networks are made of a few."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-        self._known: dict[Mixer, int] = {}
-
-    def places(self, arch: Arch) -> list[list[int]]:
-        """A network's blocks as places in `texts`."""
-        return [[self._place(mixer) for mixer in stage] for stage in arch.stages]
-
-    def _place(self, mixer: Mixer) -> int:
-        if mixer not in self._known:
-            self._known[mixer] = len(self.texts)
-            self.texts.append(json.dumps(mixer.to_dict()))  # JSON is YAML's flow style
-        return self._known[mixer]
 
 
 def _cost(cost: str, records: Sequence[TrialRecord]) -> dict[str, Any]:
@@ -183,13 +159,8 @@ def _cost(cost: str, records: Sequence[TrialRecord]) -> dict[str, Any]:
 
 def _metric(metric: Metric, label: str) -> dict[str, Any]:
     """How the page writes values."""
-    return {
-        "title": metric.title,
-        "label": label,
-        "unit": metric.unit,
-        "size": metric.unit_size,
-        "format": metric.format,
-    }
+    written = {"unit": metric.unit, "size": metric.unit_size, "format": metric.format}
+    return {"title": metric.title, "label": label, **written}
 
 
 def _trial(metric: Metric, record: TrialRecord, shown: frozenset[str]) -> dict[str, Any]:
@@ -239,12 +210,12 @@ class Rail:
     zero: float | None = None
 
 
-def rails_of(told: Mattered) -> dict[str, list[Rail]]:
+def rails_of(found: Mattered) -> dict[str, list[Rail]]:
     """Name of a table of `mattered.tables` -> the line of each of its rows."""
-    most = max(told.importances.values(), default=0.0)
-    shares = [Rail(kind="share", left=0, width=_rail_percent(share / most)) for share in told.importances.values()]
-    reach = max((abs(effect.gain) + (effect.half_width or 0.0) for effect in told.effects), default=0.0) or 1.0
-    return {"importance": shares, "effects": [_effect_rail(effect, reach) for effect in told.effects]}
+    most = max(found.importances.values(), default=0.0)
+    shares = [Rail(kind="share", left=0, width=_rail_percent(share / most)) for share in found.importances.values()]
+    reach = max((abs(effect.gain) + (effect.half_width or 0.0) for effect in found.effects), default=0.0) or 1.0
+    return {"importance": shares, "effects": [_effect_rail(effect, reach) for effect in found.effects]}
 
 
 def _effect_rail(effect: Effect, reach: float) -> Rail:
@@ -260,3 +231,28 @@ def _effect_rail(effect: Effect, reach: float) -> Rail:
 
 def _rail_percent(share: float) -> float:
     return round(100 * share, 2)
+
+
+def markdown_page(
+    header: StudyHeader, records: Sequence[TrialRecord], table: Table, found: Mattered, finals: Table | None = None
+) -> str:
+    """report.md: the facts, the tables and how to read them."""
+    made = {"Command": header.command, "acmix-nas": header.version}
+    lines = [f"- {name}: {markdown(text)}" for name, text in {**facts(header, records), **made}.items() if text]
+    failed = [record for record in records if record.status == "failed"]
+    sections = [
+        f"# {markdown(table.title)}",
+        *([f"**{embedded_note(header)}**"] if is_embedded(records) else []),
+        "\n".join(lines),
+        as_markdown(table),
+        f"![{header.metric.noun.capitalize()} of the trials](pareto.svg)",
+        *([f"## {markdown(finals.title)}", as_markdown(finals)] if finals else []),
+        *(["## What mattered"] if found else []),
+        *(f"### {markdown(each.title)}\n\n{as_markdown(each)}" for each in tables(found).values()),
+    ]
+    if failed:
+        reasons = [
+            f"- trial {each.number}, {markdown(each.label)}: {markdown(each.error or 'no reason')}" for each in failed
+        ]
+        sections += ["## Failed trials", "\n".join(reasons)]
+    return "\n\n".join(sections) + "\n"

@@ -2,25 +2,16 @@
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from acmix_nas.metrics import COSTS
 from acmix_nas.record import StudyHeader, TrialRecord
-from acmix_nas.report import ablation
+from acmix_nas.report.claims import Row, rows
 from acmix_nas.report.escape import plain
-from acmix_nas.report.pareto import (
-    axis_label,
-    axis_of,
-    complete,
-    cost_of,
-    edge,
-    front_of,
-    score,
-    score_label,
-    titles,
-)
+from acmix_nas.report.pareto import axis_label, axis_of, complete, cost_of, edge, front_of, score, score_label, titles
 from acmix_nas.report.sampling import sampling_fact
 from acmix_nas.report.trials import REFERENCES
 
@@ -31,6 +22,7 @@ GREY, FAINT = "#6b7078", "#d9dbdf"
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "acmix",
     "svg.fonttype": "path",
+    "pdf.fonttype": 42,
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "axes.labelsize": 10,
@@ -66,19 +58,17 @@ OTHER_MARKS = (
 
 def draw(header: StudyHeader, records: Sequence[TrialRecord]) -> str:
     """The picture as SVG text; failed trials are not drawn."""
-    import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
 
-    with mpl.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        rows = [row for row in ablation.rows(header, records) if row.trials] if header.kind == "ablate" else []
-        figure = Figure(figsize=(7.0, 1.3 + 0.38 * len(rows) if len(rows) > 6 else 4.3), layout="constrained")
+    found = [row for row in rows(header, records) if row.trials] if header.kind == "ablate" else []
+    with new_figure(7.0, 1.3 + 0.38 * len(found) if len(found) > 6 else 4.3) as figure:
         axes = figure.add_subplot()
         if not complete(records):
-            _draw_nothing(axes)
+            axes.set_axis_off()
+            place = {"ha": "center", "va": "center", "transform": axes.transAxes}
+            axes.text(0.5, 0.5, "No trial is complete.", color=GREY, **place)
         elif header.kind == "ablate":
-            _draw_rows(axes, header, rows)
+            _draw_rows(axes, header, found)
         else:
             _draw_front(axes, header, records)
         buffer = io.StringIO()
@@ -86,9 +76,15 @@ def draw(header: StudyHeader, records: Sequence[TrialRecord]) -> str:
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
-def _draw_nothing(axes: Any) -> None:
-    axes.set_axis_off()
-    axes.text(0.5, 0.5, "No trial is complete.", ha="center", va="center", color=GREY, transform=axes.transAxes)
+@contextmanager
+def new_figure(width: float, height: float) -> Iterator[Any]:
+    """An empty figure of a size in inches, to be drawn and written within the block."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        yield Figure(figsize=(width, height), layout="constrained")
 
 
 def _draw_front(axes: Any, header: StudyHeader, records: Sequence[TrialRecord]) -> None:
@@ -97,37 +93,41 @@ def _draw_front(axes: Any, header: StudyHeader, records: Sequence[TrialRecord]) 
     shown = header.metric.shown
     line = sorted((cost_of(record, cost), shown(score(record))) for record in edge(header, records, cost))
     where = "post" if COSTS[cost].better == "lower" else "pre"  # what a budget of so much buys
-    name = (
-        "Pareto front (filled)"
-        if len(header.objectives) < 3
-        else f"best by this cost; filled: front of {titles(header)}"
-    )
+    several = len(header.objectives) > 2
+    name = f"best by this cost; filled: front of {titles(header)}" if several else "Pareto front (filled)"
     axes.step(*zip(*line, strict=True), where=where, color=BLACK, linewidth=1.3, zorder=2, label=name)
-    marks = _marks(dict.fromkeys(record.label for record in scored))
+    marks = _marks({record.label for record in scored})
     for label, mark in marks.items():
         same = [record for record in scored if record.label == label]
         points = [(cost_of(record, cost), shown(score(record))) for record in same]
         filled = [mark.color if record in best or label in REFERENCES else "white" for record in same]
-        axes.scatter(
-            *zip(*points, strict=True),
-            marker=mark.marker,
-            s=mark.size,
-            facecolors=filled,
-            edgecolors=mark.color,
-            linewidths=1.2,
-            zorder=3,
-        )
-        axes.scatter([], [], marker=mark.marker, s=mark.size, color=mark.color, label=plain(label) or "?")
+        form = {"marker": mark.marker, "s": mark.size}
+        ring = {"edgecolors": mark.color, "linewidths": 1.2, "zorder": 3}
+        axes.scatter(*zip(*points, strict=True), facecolors=filled, **form, **ring)
+        axes.scatter([], [], color=mark.color, label=plain(label) or "?", **form)
         if label in REFERENCES:
             _annotate(axes, label, points[0], mark)
-    _margins(axes)
+    axes.margins(x=0.06, y=0.12)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.get_major_locator().set_params(nbins=7)
+    axes.ticklabel_format(useOffset=False)
     axes.set_xlabel(axis_label(cost, scored))
     axes.set_ylabel(score_label(header))
-    for name, text in sampling_fact(header.metric, scored).items():
-        axes.set_title(f"{name}: {text}", fontsize=8.5, color=GREY, loc="left")
-    axes.grid(color=FAINT, linewidth=0.6)
-    axes.set_axisbelow(True)
+    finish(axes, "".join(f"{name}: {text}" for name, text in sampling_fact(header.metric, scored).items()))
     axes.figure.legend(frameon=False, fontsize=8.5, loc="outside upper left", ncols=6, labelcolor="#222222")
+
+
+def finish(axes: Any, title: str, grid: str = "both") -> None:
+    """What most pictures have: a grid behind the marks, and a line above them."""
+    axes.grid(axis=grid, color=FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.set_title(title, fontsize=8.5, color=GREY, loc="left")
+
+
+def name_rows(axes: Any, names: Sequence[str], **font: Any) -> None:
+    """A name for each place 0, 1, ... of the vertical axis, from the top."""
+    axes.set_yticks(range(len(names)), names, color="#222222", **font)
+    axes.set_ylim(len(names) - 0.4, -0.6)
 
 
 def _annotate(axes: Any, label: str, point: tuple[float, float], mark: Mark) -> None:
@@ -138,24 +138,14 @@ def _annotate(axes: Any, label: str, point: tuple[float, float], mark: Mark) -> 
     axes.annotate(label, point, fontsize=9, fontweight="bold", color=mark.color, path_effects=halo, zorder=4, **place)
 
 
-def _marks(labels: dict[str, None]) -> dict[str, Mark]:
+def _marks(labels: set[str]) -> dict[str, Mark]:
     others = iter(OTHER_MARKS * (1 + len(labels) // len(OTHER_MARKS)))
-    return {label: REFERENCE_MARKS.get(label) or next(others) for label in sorted(labels, key=_reference_last)}
+    ranked = sorted(labels, key=lambda label: (REFERENCES.index(label) if label in REFERENCES else -1, label))
+    return {label: REFERENCE_MARKS.get(label) or next(others) for label in ranked}
 
 
-def _reference_last(label: str) -> tuple[int, str]:
-    return (REFERENCES.index(label) if label in REFERENCES else -1, label)
-
-
-def _margins(axes: Any) -> None:
-    axes.margins(x=0.06, y=0.12)
-    axes.xaxis.get_major_locator().set_params(nbins=7)
-    axes.yaxis.get_major_locator().set_params(nbins=7)
-    axes.ticklabel_format(useOffset=False)
-
-
-def _draw_rows(axes: Any, header: StudyHeader, rows: Sequence[ablation.Row]) -> None:
-    for height, row in enumerate(rows):
+def _draw_rows(axes: Any, header: StudyHeader, found: Sequence[Row]) -> None:
+    for height, row in enumerate(found):
         values = [header.metric.shown(value) for value in row.scores.values()]
         mean, is_base = sum(values) / len(values), row.name == header.baseline
         color = VERMILLION if is_base else BLUE
@@ -164,13 +154,11 @@ def _draw_rows(axes: Any, header: StudyHeader, rows: Sequence[ablation.Row]) -> 
         if row.deviation is not None:
             spread = header.metric.shown(row.deviation)
             axes.plot([mean - spread, mean + spread], [height, height], color=color, linewidth=2, zorder=2)
-        axes.scatter(
-            values, [height] * len(values), s=26, facecolors="white", edgecolors=color, linewidths=1.1, zorder=3
-        )
+        ring = {"facecolors": "white", "edgecolors": color, "linewidths": 1.1, "zorder": 3}
+        axes.scatter(values, [height] * len(values), s=26, **ring)
         axes.scatter([mean], [height], marker="D", s=44, color=color, zorder=4)
-    names = [plain(row.name) + (" (baseline)" if row.name == header.baseline else "") for row in rows]
-    axes.set_yticks(range(len(rows)), names, color="#222222")
-    axes.set_ylim(len(rows) - 0.4, -0.6)
+    names = [plain(row.name) + (" (baseline)" if row.name == header.baseline else "") for row in found]
+    name_rows(axes, names)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="y", color=FAINT, linewidth=0.8)

@@ -10,7 +10,7 @@ import yaml
 
 from acmix_nas.errors import UsageError
 from acmix_nas.metrics import Metric
-from acmix_nas.report.table import NOTHING, Cell, Column, Table
+from acmix_nas.report.table import NOTHING, Cell, Table, numeric
 
 FILE = Path(__file__).with_name("published.yaml")
 METRIC = "top1"
@@ -64,9 +64,9 @@ def with_published(table: Table, metric: Metric) -> Table:
     known = {model.arch_id: model for model in published()}
     found = [known.get(arch_id or "") for arch_id in table.arch_ids]
     columns = (
-        Column(key="published_params", title="published params M", short="publ. params", numeric=True),
-        Column(key="published_macs", title="published MACs G @224", short="publ. MACs", numeric=True),
-        Column(key="published_top1", title="published ImageNet top-1 %", short="publ. top-1 %", numeric=True),
+        numeric("published_params", "published params M", "publ. params"),
+        numeric("published_macs", "published MACs G @224", "publ. MACs"),
+        numeric("published_top1", "published ImageNet top-1 %", "publ. top-1 %"),
     )
     rows = tuple((*row, *_cells(model)) for row, model in zip(table.rows, found, strict=True))
     return replace(table, columns=(*table.columns, *columns), rows=rows, notes=(*table.notes, *_notes(found)))

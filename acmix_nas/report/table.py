@@ -47,6 +47,11 @@ class Column:
         return self.short or self.title
 
 
+def numeric(key: str, title: str, short: str = "", *, usual: bool = True) -> Column:
+    """A column of numbers."""
+    return Column(key=key, title=title, short=short, numeric=True, usual=usual)
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """What people see, the value behind it for programs and sorting, and whether it stands out."""
@@ -83,10 +88,16 @@ NOTHING = Cell("-")
 MINUS = "\N{MINUS SIGN}"
 
 
-def cost_cell(cost: Cost | None, name: str) -> Cell:
-    """A cost of a network as tables round it."""
-    value = getattr(cost, name, None)
-    return NOTHING if value is None else Cell(COSTS[name].rounded_text(value), value)
+def cost_columns(size: str = "") -> tuple[Column, Column, Column]:
+    """Columns of the counts of a network; `size` is what their headings add."""
+    deployed = numeric("macs_deploy", f"deployed MACs G{size}", "deployed G")
+    return numeric("params", "params M"), numeric("macs", f"MACs G{size}"), deployed
+
+
+def cost_cells(cost: Cost | None) -> tuple[Cell, ...]:
+    """The counts of a network as tables round them."""
+    values = [(name, getattr(cost, name, None)) for name in ("params", "macs", "macs_deploy")]
+    return tuple(NOTHING if value is None else Cell(COSTS[name].rounded_text(value), value) for name, value in values)
 
 
 def as_rich(table: Table) -> RichTable:

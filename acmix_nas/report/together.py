@@ -42,7 +42,9 @@ def merge(studies: Sequence[Study]) -> tuple[StudyHeader, list[TrialRecord], dic
         (header.name, size_text(record.cost.input_size)) for header, found in studies for record in complete(found)
     ]
     _check_same("input size of the costs", sizes)
-    _check_names([header.name for header in headers])
+    names = [header.name for header in headers]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise RecordError(f"two of the studies are named {twice[0]!r}; a study cannot be compared with itself.")
     timings = len({str(header.settings.get("latency_table")) for header in headers}) == 1  # of one table
     records: list[TrialRecord] = []
     origins: dict[int, tuple[str, int]] = {}
@@ -56,7 +58,7 @@ def merge(studies: Sequence[Study]) -> tuple[StudyHeader, list[TrialRecord], dic
             records.append(replace(record, number=number, label=name, shared_with=shared, cost=cost))
             origins[number] = (header.name, record.number)
     merged = StudyHeader(
-        name=" + ".join(header.name for header in headers),
+        name=" + ".join(names),
         kind=first.kind,
         space=", ".join(dict.fromkeys(header.space for header in headers)),
         host=", ".join(dict.fromkeys(header.host for header in headers)),
@@ -65,7 +67,7 @@ def merge(studies: Sequence[Study]) -> tuple[StudyHeader, list[TrialRecord], dic
         objectives=first.objectives if timings else _counted(first),
         baseline=None if first.baseline is None else f"{first.name}: {first.baseline}",
         rows=tuple(f"{header.name}: {row}" for header in headers for row in header.rows),
-        command=" ".join(["acmix report", *(header.name for header in headers)]),
+        command=" ".join(["acmix report", *names]),
         version=first.version,
         settings={"latency_table": first.settings.get("latency_table")} if timings else {},
     )
@@ -92,9 +94,3 @@ def _check_same(what: str, values: Sequence[tuple[str, str]]) -> None:
                 f"{values[0][0]} and {name} differ in {what}: {values[0][1]} and {value}; they cannot be in one "
                 "report: render each separately."
             )
-
-
-def _check_names(names: Sequence[str]) -> None:
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise RecordError(f"two of the studies are named {twice!r}; a study cannot be compared with itself.")

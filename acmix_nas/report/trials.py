@@ -9,7 +9,7 @@ from acmix_nas.report.escape import label
 from acmix_nas.report.facts import caption, check_comparable
 from acmix_nas.report.pareto import complete, front_of, score, size_suffix, timed, titles
 from acmix_nas.report.sampling import sampling_error
-from acmix_nas.report.table import NOTHING, Cell, Column, Table, cost_cell
+from acmix_nas.report.table import NOTHING, Cell, Column, Table, cost_cells, cost_columns, numeric
 from acmix_nas.sizes import size_text
 
 REFERENCES = ("plain host", "paper")
@@ -87,21 +87,14 @@ def _front_columns(header: StudyHeader, records: Sequence[TrialRecord]) -> tuple
     metric, size = header.metric, size_suffix(complete(records))
     points = metric.of_differences("sampling error")
     return (
-        Column(key="rank", title="rank", numeric=True),
+        numeric("rank", "rank"),
         Column(key="label", title="label"),
         Column(key="arch", title="network by stage", wrap=True, paper_width=0.2),
-        Column(
-            key=metric.name,
-            title=metric.of_values(split_title(header, records)),
-            short=metric.heading,
-            numeric=True,
-        ),
-        *([Column(key="sampling_error", title=points, short="± s.e.", numeric=True)] if metric.is_share else []),
-        *(Column(key=name, title=COSTS[name].heading, numeric=True) for name in timed(header, complete(records))),
-        Column(key="params", title="params M", numeric=True),
-        Column(key="macs", title=f"MACs G{size}", numeric=True),
-        Column(key="macs_deploy", title=f"deployed MACs G{size}", short="deployed G", numeric=True),
-        Column(key="number", title="trial", numeric=True),
+        numeric(metric.name, metric.of_values(split_title(header, records)), metric.heading),
+        *([numeric("sampling_error", points, "± s.e.")] if metric.is_share else []),
+        *(numeric(name, COSTS[name].heading) for name in timed(header, complete(records))),
+        *cost_columns(size),
+        numeric("number", "trial"),
         Column(key="arch_id", title="arch id", wrap=True, printed=False),
     )
 
@@ -117,7 +110,7 @@ def _front_cells(
         Cell(metric.rounded_text(score(record)), score(record)),
         *([_error_cell(metric, record)] if metric.is_share else []),
         *(Cell(COSTS[name].text(value := getattr(cost, name)), value) for name in timings),
-        *(cost_cell(cost, name) for name in ("params", "macs", "macs_deploy")),
+        *cost_cells(cost),
         Cell(f"{record.number}{shared}", record.number),
         Cell(record.arch_id, record.arch_id),
     )

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from acmix_nas.samplers import HammingGPSampler
     from acmix_nas.samplers.make import SAMPLERS, make_sampler
     from acmix_nas.search.run import search
+    from acmix_nas.study import load
     from acmix_nas.study.stop import Stop
-    from acmix_nas.study.study import Study, load
+    from acmix_nas.study.study import Study
 
 __all__ = ["SAMPLERS", "Callbacks", "HammingGPSampler", "Stop", "Study", "load", "make_sampler", "search"]
 _HOME = {
@@ -21,7 +22,7 @@ _HOME = {
     "HammingGPSampler": "acmix_nas.samplers",
     "Stop": "acmix_nas.study.stop",
     "Study": "acmix_nas.study.study",
-    "load": "acmix_nas.study.study",
+    "load": "acmix_nas.study",
     "make_sampler": "acmix_nas.samplers.make",
     "search": "acmix_nas.search.run",
 }

@@ -1,4 +1,4 @@
-"""Which choices of a search matter: what its trials chose, Optuna's importance, and shares of a score's variance."""
+"""Which choices of a search matter: Optuna's importance, and shares of a score's variance."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -9,9 +9,7 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import create_trial
 
-from acmix_nas.errors import SpaceError
 from acmix_nas.metrics import Direction
-from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.samplers.distributions import Columns, columns_of_space, search_space_of
 from acmix_nas.samplers.gp import SearchSpace
 from acmix_nas.samplers.gp.gaussian_process import Posterior, fit
@@ -19,60 +17,35 @@ from acmix_nas.samplers.gp.kernel import Features
 from acmix_nas.samplers.gp.parameter import Array, Indices
 from acmix_nas.samplers.make import encode
 from acmix_nas.space import Space, Values
-from acmix_nas.space.stored import space_of
 
-LEAST = 8
-"""Least trials for an importance of the choices."""
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
 BEST_SHARE = 0.1
 BEST_LEAST = 5
 """Trials that are compared with all: the best tenth, and no fewer than Optuna advises."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """What trials with a score of their own chose.
-
-    Attributes:
-        space: The space as the study has it.
-        trials: Values of the active choices and score of each trial.
-    """
-
-    space: Space
-    trials: tuple[tuple[Values, float], ...]
-
-
-def chosen(header: StudyHeader, records: Sequence[TrialRecord]) -> Chosen | None:
-    """The choices of a search's complete trials; None of a study without a space, or of fewer than `LEAST` trials.
-
-    A shared score is no result of its own and is left out.
-    """
-    if header.kind != "search" or "space" not in header.settings:
-        return None
-    space, trials = space_of(header), []
-    for record in records:
-        if record.score is None or record.shared_with is not None:
-            continue
-        try:
-            trials.append((space.values(record.arch), record.score))
-        except SpaceError:  # brought into the folder by hand
-            continue
-    return Chosen(space, tuple(trials)) if len(trials) >= LEAST else None
-
-
-def ped_anova(found: Chosen, direction: Direction = "maximize") -> dict[str, float]:
+def ped_anova(
+    space: Space, trials: Sequence[tuple[Values, float]], direction: Direction = "maximize"
+) -> dict[str, float]:
     """Choice -> its share of all importance for the score by Optuna's default; empty if no choice has one.
 
     PED-ANOVA (Watanabe et al. 2023) for conditional parameters (condPED-ANOVA, 2026): the Pearson divergence of a
     choice's options among the best trials from those among all. A choice is judged within the trials in which it is
     active, weighted by how many of the best those are. So a child of another choice can take nearly all, and
     leave little to the one that decides: `shares` gives each its due.
+
+    Args:
+        space: The space.
+        trials: Values of the active choices, and score, of each trial.
+        direction: Of the score.
     """
     study = optuna.create_study(direction=direction)
-    encoded = [(*encode(found.space, values), score) for values, score in found.trials]
+    encoded = [(*encode(space, values), score) for values, score in trials]
     study.add_trials(
         [create_trial(params=params, distributions=ranges, value=score) for params, ranges, score in encoded]
     )
-    best = max(BEST_SHARE, BEST_LEAST / len(found.trials))
+    best = max(BEST_SHARE, BEST_LEAST / len(trials))
     with warnings.catch_warnings():  # a choice that is rarely active: its row has the number of its trials
         warnings.simplefilter("ignore")
         evaluator = PedAnovaImportanceEvaluator(target_quantile=best)

@@ -12,7 +12,8 @@ import optuna
 from acmix_nas.errors import StudyError
 from acmix_nas.record import StudyHeader
 from acmix_nas.study.folder import DATABASE, at_work, has_study, study_folder
-from acmix_nas.study.storage import check_url, is_unborn, make_storage
+from acmix_nas.study.storage import check_url, make_storage
+from acmix_nas.study.stored import is_unborn
 
 
 def create_on_disk(

@@ -5,7 +5,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,16 +19,11 @@ from acmix_nas.fields import TEXT, Origin, shown
 from acmix_nas.files import write_text
 from acmix_nas.study.database import Database, outage
 from acmix_nas.study.folder import DATABASE, ELSEWHERE
+from acmix_nas.study.stored import check_local
 
 Begin: TypeAlias = Callable[[optuna.storages.RDBStorage, bool], None]
 
 VARIABLE = "ACMIX_STORAGE"
-MOUNTS = Path("/proc/mounts")
-SHARED = re.compile(
-    r"nfs\d?|cifs|smbfs|smb\d|9p|lustre|ceph|beegfs|gpfs|afs|glusterfs|pvfs2|orangefs"
-    r"|fuse\.(sshfs|ceph|ceph-fuse|glusterfs|rclone|s3fs|gcsfuse|juicefs)"
-)
-"""Types of network file systems, whose locks SQLite cannot rely on (https://www.sqlite.org/faq.html#q5)."""
 ELSEWHERE_RULES = {"url": TEXT, "study": TEXT}
 """What storage.json says; 0.1 did not say the name that the study has there."""
 PATIENCE_S = 60
@@ -85,19 +80,6 @@ def _make_here(folder: Path, begin: Begin) -> optuna.storages.RDBStorage:
     storage.engine.dispose()
     (folder / begun).replace(folder / DATABASE)
     return _connect(_sqlite(folder))
-
-
-def is_unborn(folder: Path) -> bool:
-    """Whether study.db has neither a header nor a trial: acmix 0.1 left such a one when it was killed early."""
-    file = folder / DATABASE
-    if (folder / ELSEWHERE).is_file() or file.is_symlink() or not file.is_file():
-        return False
-    questions = ("SELECT 1 FROM study_user_attributes WHERE key = 'header'", "SELECT 1 FROM trials LIMIT 1")
-    try:
-        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as database:
-            return not any(database.execute(question).fetchone() for question in questions)
-    except sqlite3.Error as error:
-        return "no such table" in str(error)
 
 
 def find_storage(folder: Path, url: str | None = None) -> optuna.storages.RDBStorage:
@@ -215,7 +197,7 @@ def _connect(url: URL) -> optuna.storages.RDBStorage:
     options: dict[str, Any] = {"pool_pre_ping": True}
     if url.get_backend_name() == "sqlite":
         if url.database:
-            _check_local(Path(url.database))
+            check_local(Path(url.database))
         kind, options = optuna.storages.RDBStorage, _sqlite_options(url)
     elif url.get_driver_name().startswith("psycopg"):
         options["connect_args"] = {"connect_timeout": CONNECT_S}
@@ -243,26 +225,3 @@ def _sqlite_options(url: URL) -> dict[str, Any]:
         return {"connect_args": {"timeout": PATIENCE_S}}
     opened = partial(sqlite3.connect, url.database, timeout=PATIENCE_S, check_same_thread=False)
     return {"creator": opened}
-
-
-def _check_local(file: Path) -> None:
-    kind = file_system(file)
-    if kind is not None and SHARED.fullmatch(kind):
-        raise StudyError(
-            f"{file} is on a network file system ({kind}), where SQLite loses data; name a local folder with "
-            "--out, or a database with --storage URL."
-        )
-
-
-def file_system(path: Path) -> str | None:
-    """The type of the file system that a path is on; None where the system does not say."""
-    try:
-        lines = MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    mounts = {}
-    for line in lines:
-        _, place, kind, *_ = line.split(" ")
-        mounts[re.sub(r"\\(\d{3})", lambda match: chr(int(match.group(1), 8)), place)] = kind
-    here = path.resolve()
-    return next((mounts[str(place)] for place in (here, *here.parents) if str(place) in mounts), None)

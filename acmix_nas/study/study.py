@@ -11,8 +11,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from acmix_nas.errors import DiskError, RecordError, StudyError
-from acmix_nas.fields import COUNT, MAPPING, NUMBER, TEXT, Origin, mapping_of, maybe, whole
+from acmix_nas.errors import DiskError, StudyError
 from acmix_nas.files import write_text
 from acmix_nas.front import values_of
 from acmix_nas.record import StudyHeader, TrialRecord
@@ -20,20 +19,12 @@ from acmix_nas.study.creation import create_on_disk
 from acmix_nas.study.database import Database
 from acmix_nas.study.folder import CHECKPOINTS, DATABASE, at_work, has_study, studies, sweep_checkpoints
 from acmix_nas.study.record_file import append_record
-from acmix_nas.study.storage import find_storage, is_unborn, reason, storing, study_name
+from acmix_nas.study.storage import find_storage, reason, storing, study_name
+from acmix_nas.study.stored import header_of, is_unborn, record_of
 
 log = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-STUDY_ATTRS = {
-    "header": MAPPING,
-    "goal": maybe(COUNT),
-    "throughputs": maybe(mapping_of(NUMBER)),
-    "finalists": mapping_of(COUNT),
-}
-"""What a study has in the storage; optuna-dashboard adds its own."""
-TRIAL_ATTRS = {"label": TEXT, "until": maybe(whole(1)), "workers_lost": COUNT}
-"""What a trial has in the storage beside its record."""
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
@@ -49,11 +40,7 @@ class Study:
     def __init__(self, folder: Path, storage: optuna.storages.RDBStorage, name: str) -> None:
         self.folder = folder
         self.optuna = optuna.load_study(study_name=name, storage=storage)
-        attrs = {name: value for name, value in self.optuna.user_attrs.items() if name in STUDY_ATTRS}
-        Origin(f"the study {name} of {folder}", StudyError).fields(
-            attrs, STUDY_ATTRS, optional=STUDY_ATTRS.keys() - {"header"}
-        )
-        self.header = StudyHeader.from_dict(attrs["header"])
+        self.header = header_of(folder, name, self.optuna.user_attrs)
         self._storage = storage
         self._id = storage.get_study_id_from_name(name)
         self._trials: list[FrozenTrial] = []
@@ -319,11 +306,8 @@ class Study:
         for trial in self._trials:
             if trial.number in self._records and self._records[trial.number].status in STATES:
                 continue
-            attrs = {name: value for name, value in trial.user_attrs.items() if name in TRIAL_ATTRS}
-            origin = Origin(f"trial {trial.number} of {self.folder}", StudyError)
-            origin.fields(attrs, TRIAL_ATTRS, optional=TRIAL_ATTRS)
-            if "record" in trial.user_attrs:
-                self._records[trial.number] = _record_of(trial)
+            if (record := record_of(self.folder, trial.number, trial.user_attrs)) is not None:
+                self._records[trial.number] = record
 
     def _keep(self, record: TrialRecord) -> None:
         self._records[record.number] = record
@@ -331,27 +315,6 @@ class Study:
             append_record(self.folder / "trials.jsonl", record)
         except DiskError as error:
             log.warning("trial %d is stored, but not yet in trials.jsonl: %s", record.number, error)
-
-
-def _record_of(trial: FrozenTrial) -> TrialRecord:
-    record = TrialRecord.from_dict(trial.user_attrs["record"])
-    if record.number != trial.number:
-        raise RecordError(f"trial {trial.number} holds the record of trial {record.number}.")
-    return record
-
-
-def load(folder: Path, *, storage: str | None = None) -> tuple[StudyHeader, list[TrialRecord]]:
-    """Header and records of a study folder.
-
-    Args:
-        folder: The folder.
-        storage: As in `Study.open`.
-
-    Raises:
-        StudyError: There is no study in it, or it is in a database that was not named.
-    """
-    study = Study.open(folder, storage=storage)
-    return study.header, study.records()
 
 
 def _others(folder: Path) -> str:

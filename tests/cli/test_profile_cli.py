@@ -13,7 +13,7 @@ from acmix_nas.cost import profile as profile_module
 from acmix_nas.cost.execution import Execution
 from acmix_nas.cost.profile import Effort
 from acmix_nas.experiments import profile as experiment
-from acmix_nas.report.profile.stages import paper_table
+from acmix_nas.report.profile.breakdown import paper_table
 from acmix_nas.report.table import as_text
 
 ROW = {

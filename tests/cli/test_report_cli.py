@@ -37,9 +37,8 @@ def test_an_unknown_study_is_refused(tmp_path: Path) -> None:
 def test_the_report_is_rendered_from_the_storage(
     as_json: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = pytest.importorskip("acmix_nas.study.study")
     header = StudyHeader(name="swin_t-001", kind="search", space="swin_t", host="swin", split="search")
-    monkeypatch.setattr(study, "load", lambda folder: (header, []))
+    monkeypatch.setattr("acmix_nas.study.load", lambda folder: (header, []))
     (tmp_path / "s").mkdir()
     done = CliRunner().invoke(report, ["s", "--out", str(tmp_path), *(["--json"] if as_json else [])])
     assert done.exit_code == 0, done.output

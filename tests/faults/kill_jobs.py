@@ -97,7 +97,7 @@ def files(folder: Path) -> set[str]:
 
 def _study(name: str) -> Callable[[Path], Any]:
     def result(out: Path) -> Any:
-        from acmix_nas.study.study import load
+        from acmix_nas.study import load
 
         fields = ("number", "arch_id", "label", "status", "scores", "losses", "origin")
         header, records = load(out / name, storage=_database(out) if name == "far" else None)

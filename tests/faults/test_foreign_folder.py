@@ -16,8 +16,9 @@ from study_pieces import new_study
 
 from acmix_nas.cli import acmix
 from acmix_nas.errors import StudyError
+from acmix_nas.study import load
 from acmix_nas.study.folder import DATABASE, ELSEWHERE, at_work
-from acmix_nas.study.study import Study, load
+from acmix_nas.study.study import Study
 
 COMMANDS = (
     ("report", "sent"),

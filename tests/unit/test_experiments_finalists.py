@@ -11,8 +11,7 @@ from acmix_nas.experiments.finalists import choose, train_finalists
 from acmix_nas.experiments.posterior import LEAST, posterior_means
 from acmix_nas.front import front
 from acmix_nas.metrics import TOP1
-from acmix_nas.report.finals import Final, best_final, finals_table
-from acmix_nas.report.fresh import stored_finals
+from acmix_nas.report.finals import Final, best_final, finals_table, stored_finals
 from acmix_nas.report.intervals import Difference
 from acmix_nas.search import Stop
 from acmix_nas.space.stored import definition

@@ -9,6 +9,7 @@ from report_records import COMBINES, make_ablation, make_arch, make_failed, make
 from acmix_nas.errors import RecordError
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import ablation
+from acmix_nas.report.claims import Row, rows
 from acmix_nas.report.intervals import Difference, best_rows, differences, quantile, seed_correlation
 
 
@@ -21,7 +22,7 @@ def texts(header: StudyHeader, records: list[TrialRecord]) -> dict[str, dict[str
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=6))
 def test_mean_and_deviation_are_those_of_statistics(scores: list[float]) -> None:
     trials = tuple(make_record(i, score, epochs=1, seeds={"init": i}) for i, score in enumerate(scores))
-    row = ablation.Row(name="a", trials=trials, failed=0, shared=False)
+    row = Row(name="a", trials=trials, failed=0, shared=False)
     assert row.mean == pytest.approx(statistics.mean(scores))
     assert row.deviation == pytest.approx(statistics.stdev(scores))
 
@@ -108,7 +109,7 @@ def test_a_row_without_a_trial_is_shown_empty() -> None:
 def test_a_repeated_seed_counts_once() -> None:
     header, records = make_ablation()
     again = replace(records[0], number=99, scores=(0.5,))
-    row = ablation.rows(header, [*records, again])[0]
+    row = rows(header, [*records, again])[0]
     assert len(row.trials) == 5
     assert 0.5 in row.scores.values()
 

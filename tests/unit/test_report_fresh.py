@@ -7,7 +7,7 @@ import pytest
 from report_records import make_failed, make_record, make_search
 
 from acmix_nas.report import render
-from acmix_nas.report.fresh import stored_finals
+from acmix_nas.report.finals import stored_finals
 from acmix_nas.study.finals import FINALS, Candidate, fix_list, sort_fresh
 
 SAME = make_record(0)

@@ -16,9 +16,9 @@ from acmix_nas.front import beats, point
 from acmix_nas.record import Cost, StudyHeader, TrialRecord
 from acmix_nas.report import render, render_together
 from acmix_nas.report.depth import over_front
-from acmix_nas.report.effects import effects, half_width
+from acmix_nas.report.effects import LEAST, chosen, effects, half_width
 from acmix_nas.report.mattered import course, mattered, tables
-from acmix_nas.search.importance import LEAST, Chosen, chosen, ped_anova, shares
+from acmix_nas.search.importance import ped_anova, shares
 from acmix_nas.search.objectives import Prices
 from acmix_nas.search.plan import DRAWN, ROOM, Plan, reference
 from acmix_nas.space import load_space
@@ -139,14 +139,14 @@ def test_a_space_that_names_no_first_network_has_a_reference_too() -> None:
 def test_the_choice_that_decides_is_the_most_important() -> None:
     found = chosen(*decided_by_one())
     assert found is not None
-    parts = shares(found.space, found.trials)
+    parts = shares(*found)
     assert parts is not None
     assert next(iter(parts.own)) == "stages.2.combine"
     assert list(parts.own.values()) == sorted(parts.own.values(), reverse=True)
-    for each in (parts.own, ped_anova(found)):
+    for each in (parts.own, ped_anova(*found)):
         assert sum(each.values()) == pytest.approx(1)
         assert set(each) == set(SPACE["choices"])
-    first = effects(found, parts.own)[: len(COMBINES)]
+    first = effects(*found, parts.own)[: len(COMBINES)]
     assert {effect.choice for effect in first} == {"stages.2.combine"}
     best = max(first, key=lambda effect: effect.gain)
     assert best.option == "learned"
@@ -187,26 +187,26 @@ def test_shares_of_a_model_that_predicts_nothing_say_so() -> None:
 def test_a_choice_is_judged_where_it_is_active() -> None:
     found = chosen(*decided_by_one())
     assert found is not None
-    with_kernel = [top1 for values, top1 in found.trials if "stages.0.conv_kernel" in values]
-    kernels = [effect for effect in effects(found) if effect.choice == "stages.0.conv_kernel"]
-    assert 0 < len(with_kernel) < len(found.trials)
+    with_kernel = [top1 for values, top1 in found[1] if "stages.0.conv_kernel" in values]
+    kernels = [effect for effect in effects(*found) if effect.choice == "stages.0.conv_kernel"]
+    assert 0 < len(with_kernel) < len(found[1])
     assert sum(effect.trials for effect in kernels) == len(with_kernel)
     assert sum(e.trials * e.mean for e in kernels) == pytest.approx(sum(with_kernel))
 
 
 def test_effects_by_hand() -> None:
     """att 0.1, 0.3 against conv 0.4, 0.6, 0.8 and one half: means 0.2 and 0.575."""
-    space = chosen(*decided_by_one()).space  # type: ignore[union-attr]
+    space, _ = chosen(*decided_by_one())  # type: ignore[misc]
     name = "stages.0.combine"
     scores = [("att", 0.1), ("att", 0.3), ("conv", 0.4), ("conv", 0.6), ("conv", 0.8), ("half", 0.5)]
-    att, conv, half = effects(Chosen(space, tuple(({name: value}, top1) for value, top1 in scores)))
+    att, conv, half = effects(space, [({name: value}, top1) for value, top1 in scores])
     assert (att.option, att.trials, conv.trials, half.trials) == ("att", 2, 3, 1)
     assert (att.mean, att.gain) == pytest.approx((0.2, 0.2 - 0.575))
     assert conv.gain == pytest.approx(0.6 - 0.3)
     assert half.gain == pytest.approx(0.5 - 0.44)
     assert half.half_width is None
-    alike = Chosen(space, tuple(({name: value}, 0.5) for value, _ in scores))
-    assert {(effect.gain, effect.half_width) for effect in effects(alike)} == {(0.0, None)}
+    alike = [({name: value}, 0.5) for value, _ in scores]
+    assert {(effect.gain, effect.half_width) for effect in effects(space, alike)} == {(0.0, None)}
 
 
 @pytest.mark.filterwarnings("ignore:Precision loss")  # of SciPy's, where one side has no spread

@@ -12,7 +12,7 @@ from report_records import make_ablation, make_failed, make_record, make_search
 from acmix_nas.errors import RecordError
 from acmix_nas.front import front
 from acmix_nas.record import StudyHeader, TrialRecord
-from acmix_nas.report import best, escape, render
+from acmix_nas.report import best_trial, escape, render
 from acmix_nas.space.arch_file import load_arch
 
 FILES = {"report.html", "report.md", "table.tex", "trials.csv", "trials.jsonl", "best.yaml", "pareto.svg"}
@@ -153,7 +153,7 @@ def test_csv_has_the_costs_and_the_stages(tmp_path: Path) -> None:
 def test_best_is_read_back(kind: str, tmp_path: Path) -> None:
     header, records = STUDIES[kind]()
     render(tmp_path, header, records)
-    chosen = best.choose(header, records)
+    chosen = best_trial(header, records)
     assert chosen is not None
     assert load_arch(tmp_path / "best.yaml") == chosen.arch
     if kind == "search":

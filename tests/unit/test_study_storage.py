@@ -5,17 +5,18 @@ from dataclasses import replace
 
 import optuna
 import pytest
-from report_records import make_record
+from report_records import make_failed, make_record
 from search_pieces import Curves, essence, run, setting_of
 from study_pieces import new_study
 
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.front import values_of
 from acmix_nas.record import StudyHeader
-from acmix_nas.study import storage
+from acmix_nas.study import load, storage, stored
 from acmix_nas.study.folder import ELSEWHERE, at_work, is_at_work
-from acmix_nas.study.storage import SHARED, file_system, find_storage, without_password
-from acmix_nas.study.study import Study, load
+from acmix_nas.study.storage import find_storage, without_password
+from acmix_nas.study.stored import SHARED, file_system
+from acmix_nas.study.study import Study
 
 
 def header(name: str = "far") -> StudyHeader:
@@ -140,13 +141,13 @@ def test_sqlite_on_a_network_file_system_is_refused(tmp_path, monkeypatch):
     mounts = tmp_path / "mounts"
     place = str(tmp_path / "far away").replace(" ", "\\040")
     mounts.write_text(f"none / ext4 rw 0 0\nserver:/x {place} nfs4 rw 0 0\n")
-    monkeypatch.setattr(storage, "MOUNTS", mounts)
+    monkeypatch.setattr(stored, "MOUNTS", mounts)
     assert file_system(tmp_path / "far away" / "deep" / "study.db") == "nfs4"
     assert file_system(tmp_path) == "ext4"
     with pytest.raises(StudyError, match=r"nfs4.*--storage"):
         Study.create(tmp_path / "far away", header())
     Study.create(tmp_path / "near", header())
-    monkeypatch.setattr(storage, "MOUNTS", tmp_path / "none")
+    monkeypatch.setattr(stored, "MOUNTS", tmp_path / "none")
     assert file_system(tmp_path) is None
 
 
@@ -174,6 +175,21 @@ def test_a_study_opens_in_optuna_with_its_metric_names(tmp_path):
     plain = optuna.load_study(study_name="study", storage=f"sqlite:///{study.folder / 'study.db'}")
     assert plain.metric_names == ["top1", "macs"]
     assert all(trial.datetime_complete for trial in plain.trials)
+
+
+def test_a_study_is_read_without_optuna_as_with_it(tmp_path):
+    study = new_study(tmp_path)
+    run(study, Curves(setting_of(1)), trials=3)
+    study.start({}, {}, "running")
+    study.pause(make_record(study.start({}, {}, "paused"), 0.5))
+    study.finish(make_failed(study.start({}, {}, "failed")))
+    study.finish(replace(make_record(study.start({}, {}, "pruned")), status="pruned"))
+    optuna.create_study(study_name="other", storage=f"sqlite:///{study.folder / 'study.db'}")
+    header, records = stored.read_sqlite(study.folder)
+    assert (header, records) == (study.header, study.records()) == load(study.folder)
+    assert [record.status for record in records] == ["complete"] * 3 + ["failed", "pruned"]
+    with pytest.raises(StudyError, match="has study, other, and none named 'renamed'"):
+        load(study.folder.rename(tmp_path / "renamed"))
 
 
 def test_a_trial_with_the_record_of_another_is_refused_by_its_number(tmp_path):

@@ -33,9 +33,10 @@ from acmix_nas.experiments.setup import (
 from acmix_nas.record import TrialRecord
 from acmix_nas.report import View
 from acmix_nas.sizes import size_text
+from acmix_nas.study import load
 from acmix_nas.study.folder import DATABASE, find_folder
 from acmix_nas.study.lock import LOG
-from acmix_nas.study.study import Study, load
+from acmix_nas.study.study import Study
 from acmix_nas.train import Setting
 from acmix_nas.train.trial import build_proxy, shared_record
 

@@ -1,22 +1,17 @@
 """Pictures for a paper, each in SVG, PDF or PNG, readable for the colour-blind and in grey print.
 
-A new file here is a new picture: its function `pictures` takes a `Subject` and gives `Picture`s by name.
+A new file here is a new picture: its function `pictures` takes header and records and gives `Picture`s by name.
 """
 
 import io
-import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from acmix_nas import registry
-from acmix_nas.files import replacing
 from acmix_nas.record import StudyHeader, TrialRecord
-from acmix_nas.report.mattered import Mattered, mattered
 from acmix_nas.report.pareto import complete
-from acmix_nas.report.picture import STYLE
+from acmix_nas.report.picture import new_figure
 
 FORMATS = ("svg", "pdf", "png")
 FOLDER = "figures"
@@ -35,28 +30,8 @@ class Picture(NamedTuple):
     draw: Callable[[Any], None]
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A study that pictures are drawn of.
-
-    Attributes:
-        header: What holds for all trials.
-        records: The trials; at least one is complete.
-    """
-
-    header: StudyHeader
-    records: Sequence[TrialRecord]
-
-    @cached_property
-    def mattered(self) -> Mattered:
-        """What mattered in a search; nothing of an ablation."""
-        return mattered(self.header, self.records) if self.header.kind == "search" else Mattered()
-
-
-def draw_figures(
-    folder: Path, header: StudyHeader, records: Sequence[TrialRecord], formats: Sequence[str] = FORMATS
-) -> list[Path]:
-    """Writes a study's pictures into `folder`/figures.
+def picture_files(header: StudyHeader, records: Sequence[TrialRecord], formats: Sequence[str]) -> dict[str, bytes]:
+    """A study's pictures as files, by path in its folder.
 
     - accuracy-macs, accuracy-params: the trials, below the published families on the same cost axis; of a metric that
       nothing was published of the trials alone, as score-macs, score-params;
@@ -70,32 +45,17 @@ def draw_figures(
     The same records give the same SVG bytes.
 
     Args:
-        folder: The study's folder.
         header: What holds for all trials.
         records: The trials; without a complete one there is no picture.
         formats: Some of "svg", "pdf", "png".
-
-    Returns:
-        The files written.
     """
-    pictures = picture_files(header, records, formats)
-    for name, content in pictures.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / name) as temporary:
-            temporary.write_bytes(content)
-    return [folder / name for name in pictures]
-
-
-def picture_files(header: StudyHeader, records: Sequence[TrialRecord], formats: Sequence[str]) -> dict[str, bytes]:
-    """The same pictures as files, by path in the study's folder; nothing is written."""
     if not formats or not complete(records):
         return {}
-    subject = Subject(header, records)
     drawers = [registry.load("report.figures", name) for name in registry.names("report.figures")]
     return {
         f"{FOLDER}/{name}.{form}": _drawn(form, picture)
         for drawer in drawers
-        for name, picture in drawer.pictures(subject).items()
+        for name, picture in drawer.pictures(header, records).items()
         for form in formats
     }
 
@@ -106,14 +66,9 @@ def drawn_forms(folder: Path) -> tuple[str, ...]:
 
 
 def _drawn(form: str, picture: Picture) -> bytes:
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context({**STYLE, "pdf.fonttype": 42}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure = Figure(figsize=picture.size, layout="constrained")
+    buffer = io.BytesIO()
+    with new_figure(*picture.size) as figure:
         picture.draw(figure)
-        buffer = io.BytesIO()
         none = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None}, "png": {}}[form]
         figure.savefig(buffer, format=form, dpi=DPI, metadata=none)
     return buffer.getvalue()

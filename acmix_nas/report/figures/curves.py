@@ -6,7 +6,7 @@ from typing import Any
 
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.escape import plain
-from acmix_nas.report.figures import Picture, Subject
+from acmix_nas.report.figures import Picture
 from acmix_nas.report.pareto import complete, score_label
 from acmix_nas.report.picture import BLACK, BLUE, FAINT, GREEN, GREY, ORANGE, SKY, VERMILLION
 
@@ -17,9 +17,9 @@ COLORS = (BLUE, VERMILLION, GREEN, ORANGE, BLACK, SKY)
 LINES = ("-", "--", "-.", ":")
 
 
-def pictures(of: Subject) -> dict[str, Picture]:
+def pictures(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, Picture]:
     """One picture."""
-    return {"curves": Picture(SIZE, lambda figure: draw(figure, of.header, of.records))}
+    return {"curves": Picture(SIZE, lambda figure: draw(figure, header, records))}
 
 
 def draw(figure: Any, header: StudyHeader, records: Sequence[TrialRecord]) -> None:
@@ -41,11 +41,8 @@ def draw(figure: Any, header: StudyHeader, records: Sequence[TrialRecord]) -> No
         axes.plot(epochs, means, color=color, linestyle=line, linewidth=1.6, label=shown, marker="o", markersize=3)
         lows, highs = ([metric.shown(extreme(column)) for column in columns] for extreme in (min, max))
         axes.fill_between(epochs, lows, highs, color=color, alpha=0.14, linewidth=0)
-    left = (
-        ""
-        if len(groups) <= MOST
-        else f"; the {MOST} of {len(groups)} rows that end {'highest' if metric.better == 'higher' else 'lowest'}"
-    )
+    best = "highest" if metric.better == "higher" else "lowest"
+    left = f"; the {MOST} of {len(groups)} rows that end {best}" if len(groups) > MOST else ""
     axes.set_title(f"mean, lowest and highest of the trials in brackets{left}", fontsize=8.5, color=GREY, loc="left")
     axes.set_xlabel("epoch")
     axes.xaxis.get_major_locator().set_params(integer=True)

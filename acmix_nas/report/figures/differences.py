@@ -4,25 +4,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from acmix_nas.record import StudyHeader, TrialRecord
-from acmix_nas.report.claims import Claims
+from acmix_nas.report.claims import Claims, rows
 from acmix_nas.report.escape import plain
-from acmix_nas.report.figures import Picture, Subject
+from acmix_nas.report.figures import Picture
 from acmix_nas.report.intervals import Difference
-from acmix_nas.report.picture import BLACK, BLUE, FAINT, GREY, VERMILLION
-from acmix_nas.report.rows import rows
+from acmix_nas.report.picture import BLACK, BLUE, GREY, VERMILLION, finish, name_rows
 
 LOOKS = {"better": ("^", BLUE), "worse": ("v", VERMILLION)}
 
 
-def pictures(of: Subject) -> dict[str, Picture]:
+def pictures(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, Picture]:
     """One picture of an ablation that has differences."""
-    found = gains(of.header, of.records) if of.header.kind != "search" else {}
-    return {"intervals": Picture(size(found), lambda figure: draw(figure, of.header, found))} if found else {}
-
-
-def gains(header: StudyHeader, records: Sequence[TrialRecord]) -> Mapping[str, Difference]:
-    """Row -> difference to the baseline."""
-    return Claims.of(header, rows(header, records)).gains
+    if header.kind == "search":
+        return {}
+    found = Claims.of(header, rows(header, records)).gains
+    size = 7.0, 1.3 + 0.32 * len(found)
+    return {"intervals": Picture(size, lambda figure: draw(figure, header, found))} if found else {}
 
 
 def draw(figure: Any, header: StudyHeader, found: Mapping[str, Difference]) -> None:
@@ -35,21 +32,10 @@ def draw(figure: Any, header: StudyHeader, found: Mapping[str, Difference]) -> N
             ends = [metric.shown(gain.mean - gain.half_width), metric.shown(gain.mean + gain.half_width)]
             axes.plot(ends, [place, place], color=color, linewidth=2)
         face = color if gain.verdict in LOOKS else "white"
-        axes.scatter(
-            [metric.shown(gain.mean)], [place], marker=marker, s=52, facecolors=face, edgecolors=color, zorder=3
-        )
-    axes.set_yticks(range(len(found)), [plain(name) for name in found], color="#222222")
-    axes.set_ylim(len(found) - 0.4, -0.6)
-    axes.grid(axis="x", color=FAINT, linewidth=0.6)
-    axes.set_axisbelow(True)
+        ring = {"facecolors": face, "edgecolors": color, "zorder": 3}
+        axes.scatter([metric.shown(gain.mean)], [place], marker=marker, s=52, **ring)
+    name_rows(axes, [plain(name) for name in found])
     unit = f"{metric.points} of ".removeprefix(" of ")
     name = f"{unit}{header.split} {metric.title}"
     axes.set_xlabel(f"difference to {plain(header.baseline or '')}, {name} (proxy training)")
-    axes.set_title(
-        "▲ better   ▼ worse   ○ no verdict   ━ simultaneous 95 % interval", fontsize=8.5, color=GREY, loc="left"
-    )
-
-
-def size(found: Mapping[str, Difference]) -> tuple[float, float]:
-    """Width and height in inches."""
-    return 7.0, 1.3 + 0.32 * len(found)
+    finish(axes, "▲ better   ▼ worse   ○ no verdict   ━ simultaneous 95 % interval", grid="x")

@@ -6,9 +6,9 @@ from typing import Any
 
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.escape import plain
-from acmix_nas.report.figures import Picture, Subject
+from acmix_nas.report.figures import Picture
 from acmix_nas.report.pareto import axis_label, complete, cost_of, front_of, score
-from acmix_nas.report.picture import BLUE, FAINT, GREEN, GREY, ORANGE, VERMILLION
+from acmix_nas.report.picture import BLUE, GREEN, ORANGE, VERMILLION, finish
 from acmix_nas.report.published import METRIC, Published, published, source
 
 SIZE = (7.0, 6.6)
@@ -21,10 +21,10 @@ LOOKS = {
 """Family -> marker, colour, line: any one of them is enough to tell it."""
 
 
-def pictures(of: Subject) -> dict[str, Picture]:
+def pictures(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, Picture]:
     """One picture for each cost."""
     return {
-        f"{of.header.metric.noun}-{cost}": Picture(SIZE, partial(draw, header=of.header, records=of.records, cost=cost))
+        f"{header.metric.noun}-{cost}": Picture(SIZE, partial(draw, header=header, records=records, cost=cost))
         for cost in ("macs", "params")
     }
 
@@ -35,29 +35,16 @@ def draw(figure: Any, header: StudyHeader, records: Sequence[TrialRecord], cost:
     Of a metric that nothing was published of there is only the panel of the study.
     """
     if header.metric.name != METRIC:
-        _draw_study(axes := figure.add_subplot(), header, records, cost)
-        _grid(axes)
+        _draw_study(figure.add_subplot(), header, records, cost)
         return
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     for family in LOOKS:
         _draw_family(above, family, cost)
     above.set_ylabel("published top-1 on ImageNet, %")
-    above.set_title(
-        f"Published ({source()}): filled with ACmix, open plain host or attention alone",
-        fontsize=8.5,
-        color=GREY,
-        loc="left",
-    )
+    finish(above, f"Published ({source()}): filled with ACmix, open plain host or attention alone")
+    above.margins(x=0.05, y=0.14)
     above.legend(frameon=False, fontsize=8.5, ncols=4, loc="lower right")
     _draw_study(below, header, records, cost)
-    for axes in (above, below):
-        _grid(axes)
-
-
-def _grid(axes: Any) -> None:
-    axes.grid(color=FAINT, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.margins(x=0.05, y=0.14)
 
 
 def _value(model: Published, cost: str) -> float | None:
@@ -71,16 +58,12 @@ def _draw_family(axes: Any, family: str, cost: str) -> None:
         known = [(value, model.top1_percent) for model in models if (value := _value(model, cost)) is not None]
         if not known:
             continue
-        axes.plot(
-            *zip(*sorted(known), strict=True),
-            marker=marker,
-            color=color,
-            linestyle=line if form == "acmix" else "none",
-            linewidth=1.2,
-            markersize=7 if form == "acmix" else 6,
-            markerfacecolor=color if form == "acmix" else "white",
-            label=family if form == "acmix" else None,
-        )
+        look: dict[str, Any] = {"marker": marker, "color": color, "linewidth": 1.2}
+        if form == "acmix":
+            look |= {"linestyle": line, "markersize": 7, "label": family}
+        else:
+            look |= {"linestyle": "none", "markersize": 6, "markerfacecolor": "white"}
+        axes.plot(*zip(*sorted(known), strict=True), **look)
 
 
 def _draw_study(axes: Any, header: StudyHeader, records: Sequence[TrialRecord], cost: str) -> None:
@@ -90,11 +73,11 @@ def _draw_study(axes: Any, header: StudyHeader, records: Sequence[TrialRecord], 
     for group, face, name in ((inside, "white", "trials"), ([r for r in scored if r.number in best], "black", "front")):
         points = [(cost_of(record, cost), header.metric.shown(score(record))) for record in group]
         if points:
-            axes.scatter(
-                *zip(*points, strict=True), s=26, facecolors=face, edgecolors="black", linewidths=0.9, label=name
-            )
+            ring = {"facecolors": face, "edgecolors": "black", "linewidths": 0.9}
+            axes.scatter(*zip(*points, strict=True), s=26, label=name, **ring)
     if best:
         axes.legend(frameon=False, fontsize=8.5, loc="lower right")
     axes.set_xlabel(axis_label(cost, scored))
     axes.set_ylabel(header.metric.of_values(f"{header.metric.title}, {header.split} images"))
-    axes.set_title(f"Measured here: {plain(header.name)}, proxy training", fontsize=8.5, color=GREY, loc="left")
+    finish(axes, f"Measured here: {plain(header.name)}, proxy training")
+    axes.margins(x=0.05, y=0.14)

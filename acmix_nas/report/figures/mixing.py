@@ -9,7 +9,7 @@ from typing import Any
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.depth import learns, starts
 from acmix_nas.report.escape import label, plain
-from acmix_nas.report.figures import Picture, Subject
+from acmix_nas.report.figures import Picture
 from acmix_nas.report.pareto import complete, front_of
 from acmix_nas.report.picture import BLUE, FAINT, GREY, VERMILLION
 
@@ -26,9 +26,9 @@ Band = tuple[float, float, float]
 """Mean, lower and upper end over the seeds."""
 
 
-def pictures(of: Subject) -> dict[str, Picture]:
+def pictures(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, Picture]:
     """A picture for each row whose blocks learn their weights."""
-    found = groups(of.header, of.records)
+    found = groups(header, records)
     return {
         "mixing" if len(found) == 1 else f"mixing-{label(name)}": Picture(SIZE, partial(draw, name=name, trials=trials))
         for name, trials in found.items()
@@ -60,9 +60,8 @@ def draw(figure: Any, name: str, trials: Sequence[TrialRecord]) -> None:
     if has_norms:
         _draw_pairs(panels[:, 1], NORMS, _pairs(trials, "norms"), ())
         panels[0, 1].set_ylabel("norm on the scored images")
-    band = (
-        f"band: 95 % over {len(trials)} seeds" if len(trials) > 1 else "one seed: no band, so no block counts as moved"
-    )
+    seeds = len(trials)
+    band = f"band: 95 % over {seeds} seeds" if seeds > 1 else "one seed: no band, so no block counts as moved"
     text = f"{plain(name)}; {band}; open: not moved from its initial value"
     figure.suptitle(text, fontsize=8.5, color=GREY, x=0.01, ha="left")
     for axes in panels.flat:

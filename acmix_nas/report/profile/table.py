@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from acmix_nas.cost.compare import Ratio
-from acmix_nas.report.table import NOTHING, Cell, Column, Table
+from acmix_nas.report.table import NOTHING, Cell, Column, Table, numeric
 from acmix_nas.sizes import size_text
 
 Row = Mapping[str, Any]
@@ -48,10 +48,6 @@ def _cell(shown: Shown, row: Row) -> Cell:
     return Cell(text, row.get(shown.value or shown.column.key)) if text else NOTHING
 
 
-def _number(key: str, unit: float, form: str) -> Callable[[Row], str]:
-    return lambda row: "" if row.get(key) is None else format(row[key] / unit, form)
-
-
 def _ratio(row: Row) -> str:
     if row["difference"] is None:
         return "1"
@@ -78,18 +74,14 @@ def columns_of(result: Mapping[str, Any]) -> list[Shown]:
         _words("model", shown=several),
         _words("impl", shown=not named),
         _words("form", shown=False),
-        Shown(column=Column(key="batch_size", title="batch", numeric=True), text=_batch),
+        Shown(column=numeric("batch_size", "batch"), text=_batch),
         _numeric("params", "params (M)", 1e6, ".2f"),
         _numeric("macs", "MACs (G)", 1e9, ".3f"),
         _numeric("flops", "FLOPs (G)", 1e9, ".3f"),
         _numeric("macs_deploy", "deployed MACs (G)", 1e9, ".3f", screen=5, printed=False),
         _numeric("macs_fvcore", "fvcore MACs (G)", 1e9, ".3f", screen=6, printed=False),
         _numeric("macs_torch", "torch MACs (G)", 1e9, ".3f", screen=7, printed=False),
-        Shown(
-            column=Column(key="agree", title="counts agree", printed=False),
-            text=_agree,
-            screen=5,
-        ),
+        Shown(column=Column(key="agree", title="counts agree", printed=False), text=_agree, screen=5),
         _words("agree_reason", shown=False),
         _numeric("macs_unseen", "unseen MACs (G)", 1e9, ".3f", screen=None),
         _numeric("activations", "activations (M)", 1e6, ".2f", screen=None),
@@ -101,7 +93,7 @@ def columns_of(result: Mapping[str, Any]) -> list[Shown]:
         _numeric("throughput", "throughput (img/s)", 1, ".1f"),
         _numeric("peak_memory_mb", "peak memory (MB)", 1, ".1f", screen=3),
         _numeric("compile_s", "compile (s)", 1, ".1f"),
-        _numeric("graph_breaks", "graph breaks", 1, "d"),
+        _numeric("graph_breaks", "graph breaks", 1, ".0f"),
         Shown(
             column=Column(key="repetitions", title="rounds (ended by)", printed=False),
             text=lambda row: f"{row['repetitions']} ({row['stopped_by']})",
@@ -123,8 +115,9 @@ def _words(key: str, *, shown: bool) -> Shown:
 def _numeric(key: str, title: str, unit: float, form: str, *, screen: int | None = 0, printed: bool = True) -> Shown:
     shown = printed and screen is not None
     column = Column(key=key, title=title, numeric=True, printed=shown)
-    text = (lambda row: "" if row.get(key) is None else str(row[key])) if form == "d" else _number(key, unit, form)
-    return Shown(column=column, text=text, screen=screen)
+    return Shown(
+        column=column, text=lambda row: "" if row.get(key) is None else format(row[key] / unit, form), screen=screen
+    )
 
 
 def heading(result: Mapping[str, Any]) -> str:
