@@ -2,7 +2,8 @@
 
 import logging
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from acmix_nas.errors import AcmixError, DiskError
 from acmix_nas.executors.callbacks import Callbacks, ExperimentCallbacks
 from acmix_nas.experiments.monitor import Monitor, TimeLeft
 from acmix_nas.experiments.setup import image_remarks
+from acmix_nas.metrics import Metric
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import View, render
 from acmix_nas.report.sampling import sampling_notes
@@ -68,8 +70,8 @@ def run_study(
     asked: Mapping[str, Any],
     total: int,
     run: Callable[[Callbacks], object],
+    stop: Stop,
     view: View | None = None,
-    stop: Stop | None = None,
     notes: Sequence[str] = (),
 ) -> StudyResult:
     """Runs a study and renders its report, also after an interrupt.
@@ -81,8 +83,8 @@ def run_study(
         asked: What is asked for, as {"trials": 12}: a study keeps it, and is resumed to it.
         total: Number of trials that it should have.
         run: Runs the trials, calling the callbacks.
+        stop: What `run` asks whether to stop.
         view: How the table of the report is shown.
-        stop: What `run` asks whether to stop; without it the callbacks interrupt `run` after an epoch.
         notes: Further lines of the announcement.
 
     Raises:
@@ -93,11 +95,19 @@ def run_study(
         study.ask(**asked)
         study.keep("goal", total)
         announce([*_announcement(study, setting), *notes, *_remarks(study, setting)], setting.splits, callbacks)
-        stopped = _run(study, callbacks, total, run, stop, view)
+        before = study.records()
+        monitor = Monitor(callbacks, study, stop, TimeLeft(total, len(before)), view)
+        with under_way(callbacks, stop, study.header.name, study.header.measures, total, before):
+            try:
+                run(monitor)
+            finally:
+                monitor.leave()
+        if stop.reason:
+            log.info("stopped: %s", stop.reason)
         records = study.records()
         files = render_stored(study, records, view)
         log.info("%d trials stored, report rendered", len(records))
-    return StudyResult(study=study, records=records, files=files, stopped=stopped)
+    return StudyResult(study=study, records=records, files=files, stopped=stop.reason)
 
 
 def render_stored(study: Study, records: Sequence[TrialRecord], view: View | None) -> list[Path]:
@@ -122,30 +132,24 @@ def announce(lines: Sequence[str], splits: Splits, callbacks: Callbacks) -> None
         callbacks.note(line)
 
 
-def _run(
-    study: Study,
+@contextmanager
+def under_way(
     callbacks: ExperimentCallbacks,
+    stop: Stop,
+    name: str,
+    measures: Sequence[Metric],
     total: int,
-    run: Callable[[Callbacks], object],
-    asked: Stop | None,
-    view: View | None,
-) -> str | None:
-    """Runs the trials; returns why they stopped before they were done."""
-    stop, records = asked or Stop(study.folder), study.records()
+    records: Sequence[TrialRecord],
+) -> Iterator[None]:
+    """A block in which trials run: signals ask to stop, and a second one ends it."""
     with stop.hearing_signals():
-        callbacks.start(study.header.name, study.header.measures, total, records)
-        left = TimeLeft(total, len(records))
-        monitor = Monitor(callbacks, study, stop, left, interrupts=asked is None, view=view)
+        callbacks.start(name, measures, total, records)
         try:
-            run(monitor)
+            yield
         except KeyboardInterrupt:
             stop.reason = stop.reason or "interrupt"
         finally:
-            monitor.leave()
             callbacks.finish()
-    if stop.reason:
-        log.info("stopped: %s", stop.reason)
-    return stop.reason
 
 
 def _announcement(study: Study, setting: Setting) -> list[str]:
