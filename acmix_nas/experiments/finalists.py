@@ -103,8 +103,8 @@ def run(options: FinalistsOptions, callbacks: ExperimentCallbacks | None = None)
     study = Study.open(find_folder(options.study, options.out), storage=options.storage)
     if study.header.kind != "search":
         raise StudyError(f"the study {study.header.name!r} is no search; only a search has finalists.")
-    workers = workers_of(options, options.device)
-    work, setting = load_work_again(study, data=options.data, device=workers.device, progress=callbacks.decode)
+    device, make_executor = workers_of(options, options.device)
+    work, setting = load_work_again(study, data=options.data, device=device, progress=callbacks.decode)
     stop = Stop(study.folder, hours=options.hours)
     with study.at_work():
         top, seeds = _asked(study, options)
@@ -114,7 +114,7 @@ def run(options: FinalistsOptions, callbacks: ExperimentCallbacks | None = None)
         splits = setting.splits
         sampling = sampling_notes(splits.to_dict()["counts"]["report"], "report", study.header.metric)
         announce([_announcement(study, candidates, fresh), *sampling], splits, callbacks)
-        _train(study, setting, candidates, fresh, workers.make(work), callbacks, stop)
+        _train(study, setting, candidates, fresh, make_executor(work), callbacks, stop)
         files = render(study.folder, study.header, study.records())
         trained = stored_finals(study.folder, study.header)
     return FinalistsResult(

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
+
+from acmix_nas.fields import MAPPING, NUMBER, Origin
 
 RESAMPLES = 2000
 Values: TypeAlias = npt.NDArray[np.float64]
@@ -32,6 +34,15 @@ class Agreement:
 
     spearman: Interval
     kendall: Interval
+
+    @classmethod
+    def from_dict(cls, values: object, origin: Origin, path: str) -> Self:
+        """The inverse of `dataclasses.asdict`; what is wrong is an error of the origin."""
+        pair = origin.fields(values, dict.fromkeys(("spearman", "kendall"), MAPPING), path=path)
+        rules = dict.fromkeys(("value", "low", "high"), NUMBER)
+        return cls(
+            **{name: Interval(**origin.fields(each, rules, path=f"{path}.{name}")) for name, each in pair.items()}
+        )
 
 
 def agreement(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -> Agreement:

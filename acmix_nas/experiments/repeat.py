@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from statistics import stdev
 from typing import Any
@@ -13,13 +12,13 @@ import torch
 from acmix_nas.errors import DataError, RecordError, StudyError, UsageError
 from acmix_nas.executors import Job, Place, Work, make_executor
 from acmix_nas.experiments.networks import find_trial
-from acmix_nas.experiments.setup import setting_of
+from acmix_nas.experiments.options import StudyOptions
+from acmix_nas.experiments.setup import make_work
 from acmix_nas.experiments.training import TrainingCallbacks
 from acmix_nas.fields import COUNT, MAPPING, Origin
 from acmix_nas.metrics import TOP1, Metric
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.space import Proxy
-from acmix_nas.tasks import load_images
 from acmix_nas.train import Budget, Progress, run_trial
 
 TOLD = ("device_name", "threads", "acmix_nas", "torch", "timm", "cuda", "python")
@@ -149,30 +148,20 @@ def work_of(
     data_of = Origin(f"trial {record.number}, data", RecordError).fields(
         {name: value for name, value in record.data.items() if name in DRAWN}, DRAWN
     )
-    load = partial(
-        load_images,
-        record.task,
-        source,
-        input_size=proxy.input_size,
-        train_images=proxy.images,
-        seed=data_of["seed"],
-        with_report="report" in data_of["counts"],
-        at_most=True,
-        like=record.data.get("fingerprint"),
-    )
-    splits = load(progress=on_image)
-    _check_data(record, splits.to_dict())
-    setting = setting_of(
+    options = StudyOptions(data=source, task=record.task, metric=asked.get("metric"), seed=data_of["seed"])
+    work, setting = make_work(
+        options,
         proxy,
-        splits,
         split=record.split,
         input_size=record.cost.input_size,
         device=device,
+        with_report="report" in data_of["counts"],
         budget=Budget.from_dict(record.budget, f"trial {record.number}, budget"),
-        task=record.task,
-        metric=asked.get("metric"),
+        like=record.data.get("fingerprint"),
+        progress=on_image,
     )
-    return Work.of(setting, load=load, source=source)
+    _check_data(record, setting.splits.to_dict())
+    return work
 
 
 def repeat(record: TrialRecord, work: Work, on_step: Callable[[Progress], None] = lambda _: None) -> TrialRecord:

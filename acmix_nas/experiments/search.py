@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from acmix_nas import __version__
 from acmix_nas.executors.callbacks import ExperimentCallbacks
 from acmix_nas.experiments.fidelity import find_fidelity
 from acmix_nas.experiments.options import StudyOptions, WorkerOptions
@@ -11,7 +12,6 @@ from acmix_nas.experiments.running import StudyResult, run_study
 from acmix_nas.experiments.setup import (
     check_resumed,
     find_study,
-    header_of,
     load_work,
     metric_of,
     settings_of,
@@ -25,7 +25,7 @@ from acmix_nas.search.warm import bring_over
 from acmix_nas.space import Space, Values, load_space
 from acmix_nas.space.arch_file import load_arch
 from acmix_nas.space.stored import definition
-from acmix_nas.study.folder import find_folder, has_study
+from acmix_nas.study.folder import find_folder, has_study, next_name
 from acmix_nas.study.stop import Stop
 from acmix_nas.study.study import Study, load
 from acmix_nas.tasks import DEFAULT
@@ -88,13 +88,11 @@ def run(options: SearchOptions, callbacks: ExperimentCallbacks | None = None) ->
     callbacks = callbacks or ExperimentCallbacks()
     space = load_space(options.space)
     given = {f"given: {file.parent.name or file.stem}": space.values(load_arch(file)) for file in options.first}
-    workers = workers_of(options, options.device)
+    device, make_executor = workers_of(options, options.device)
     study, options = find_study(options, space.name)
     plan = _plan(options, space)
     header = study.header if study else None
-    work, setting = load_work(
-        options, space, split="search", device=workers.device, like=header, progress=callbacks.decode
-    )
+    work, setting = load_work(options, space, split="search", device=device, like=header, progress=callbacks.decode)
     if study is None:
         study = _create(options, space, plan, setting, given)
     else:
@@ -118,7 +116,7 @@ def run(options: SearchOptions, callbacks: ExperimentCallbacks | None = None) ->
                 setting,
                 trials=trials,
                 callbacks=callbacks,
-                executor=workers.make(work),
+                executor=make_executor(work),
                 stop=stop,
                 prices=prices,
             ),
@@ -157,14 +155,17 @@ def _create(options: SearchOptions, space: Space, plan: Plan, setting: Setting, 
         **plan.kept(setting.budget),
         "asked": {**options.remembered(), "trials": trials, "hours": options.hours},
     }
-    header = header_of(
-        options,
+    header = StudyHeader(
+        name=options.study or next_name(options.out, space.name),
         kind="search",
-        name=space.name,
+        space=space.name,
         host=space.host,
         split=setting.split,
         metric=plan.metric,
         objectives=plan.objectives or (),
+        seed=options.seed or 0,
+        command=options.command,
+        version=__version__,
         settings=settings,
     )
     return Study.create(options.out, header, storage=options.storage, fill=plan.keep_table)

@@ -26,8 +26,7 @@ from acmix_nas.executors import Work
 from acmix_nas.experiments.fidelity import find_fidelity, prepare_fidelity
 from acmix_nas.experiments.options import StudyOptions
 from acmix_nas.experiments.repeat import work_of
-from acmix_nas.experiments.setup import find_study, header_of, load_work, settings_of
-from acmix_nas.metrics import TOP1
+from acmix_nas.experiments.setup import find_study, load_work, settings_of
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.facts import check_comparable
 from acmix_nas.search import Study
@@ -204,8 +203,14 @@ def prepared(options: StudyOptions) -> Work:
         check_same(study.header, settings_of(setting))
     else:
         settings = {**settings_of(setting), "asked": options.remembered()}
-        header = header_of(
-            options, kind="search", name="swin_t", host="swin", split="search", settings=settings, metric=TOP1
+        header = StudyHeader(
+            name=options.study,
+            kind="search",
+            space="swin_t",
+            host="swin",
+            split="search",
+            version=__version__,
+            settings=settings,
         )
         Study.create(options.out, header)
     return work

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from optuna.distributions import BaseDistribution, IntDistribution
 
+from acmix_nas import __version__
 from acmix_nas.arch import Arch
 from acmix_nas.cost import count
 from acmix_nas.cost.profile import throughputs
@@ -19,7 +20,6 @@ from acmix_nas.experiments.running import StudyResult, run_study
 from acmix_nas.experiments.setup import (
     check_resumed,
     find_study,
-    header_of,
     load_work,
     metric_of,
     pick_device,
@@ -29,7 +29,7 @@ from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import View
 from acmix_nas.search.run import train_jobs
 from acmix_nas.sizes import size_text
-from acmix_nas.study.folder import find_folder
+from acmix_nas.study.folder import find_folder, next_name
 from acmix_nas.study.settings import differences
 from acmix_nas.study.stop import Stop
 from acmix_nas.study.study import Study, load
@@ -99,13 +99,16 @@ def _create(ablation: Ablation, options: AblationOptions, setting: Setting) -> S
         "notes": list(ablation.notes),
         "asked": {**options.remembered(), "seeds": options.seeds or ablation.seeds},
     }
-    header = header_of(
-        options,
+    header = StudyHeader(
+        name=options.study or next_name(options.out, ablation.name),
         kind="ablate",
-        name=ablation.name,
+        space=ablation.name,
         host=ablation.space.host,
         split=setting.split,
         metric=metric_of(options),
+        seed=options.seed or 0,
+        command=options.command,
+        version=__version__,
         settings=settings,
         baseline=ablation.baseline,
         rows=tuple(ablation.rows),
