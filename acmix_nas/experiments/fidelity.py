@@ -148,17 +148,7 @@ def run(options: FidelityOptions, callbacks: FidelityCallbacks | None = None) ->
     """
     callbacks = callbacks or FidelityCallbacks()
     space, device = load_space(options.space), pick_device(options.device)
-    trainings = prepare_fidelity(
-        space,
-        pick_proxy(space, options, device),
-        data=options.data,
-        out=options.out,
-        device=device,
-        seed=options.seed or 0,
-        epochs_large=options.epochs_large,
-        images_large=options.images_large,
-        progress=callbacks.decode,
-    )
+    trainings = prepare_fidelity(options, space, pick_proxy(space, options, device), device, callbacks.decode)
     for line in image_remarks(trainings.settings[LARGE].splits):
         callbacks.note(line)
     found = measure_fidelity(trainings, archs=options.archs, begin=callbacks.begin, on_step=callbacks.step)
@@ -166,37 +156,31 @@ def run(options: FidelityOptions, callbacks: FidelityCallbacks | None = None) ->
 
 
 def prepare_fidelity(
+    options: FidelityOptions,
     space: Space,
     proxy: Proxy,
-    *,
-    data: str | None,
-    out: Path,
     device: str,
-    seed: int = 0,
-    epochs_large: int | None = None,
-    images_large: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Trainings:
     """Loads images and fixes both budgets. Only the search split is scored.
 
     Args:
+        options: Say which images, the seed and the large training.
         space: The networks.
         proxy: How they are shrunk and, cheaply, trained.
-        data: A source of images; None for the embedded ones.
-        out: Folder of reports.
         device: "cpu" or "cuda".
-        seed: Seed of everything.
-        epochs_large: Epochs of the large training; None for three times the proxy's.
-        images_large: Training images of the large training; None for the proxy's.
         progress: Told how many images were decoded, of how many.
 
     Raises:
         UsageError: The large training is not larger.
         DataError: The images cannot be read.
     """
-    epochs = epochs_large or 3 * proxy.epochs
+    out, seed, images_large = options.out, options.seed or 0, options.images_large
+    epochs = options.epochs_large or 3 * proxy.epochs
     longer = replace(proxy, epochs=epochs, images=images_large or proxy.images)
-    load = partial(load_splits, data, input_size=proxy.input_size, seed=seed, with_report=False, progress=progress)
+    load = partial(
+        load_splits, options.data, input_size=proxy.input_size, seed=seed, with_report=False, progress=progress
+    )
     splits = load(train_images=proxy.images, at_most=True)
     more = splits if images_large is None else load(train_images=longer.images, at_most=False)
     if _folder(out, space, splits.former).is_dir() and not _folder(out, space, splits.fingerprint).is_dir():

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -100,12 +100,8 @@ class TrainingOptions:
 
     def completed(self, stored: Mapping[str, Any]) -> "TrainingOptions":
         """This, with what was said before where nothing is said now."""
-        said = {item.name: getattr(self, item.name) for item in fields(self)}
-        before = {
-            name: value
-            for name, value in stored.items()
-            if value is not None and (said[name] is None or said[name] is False)
-        }
+        unsaid = [name for name in stored if getattr(self, name) is None or getattr(self, name) is False]
+        before = {name: stored[name] for name in unsaid if stored[name] is not None}
         if "input_size" in before:
             before["input_size"] = size_of(before["input_size"])
         return replace(self, **before)
