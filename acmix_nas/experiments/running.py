@@ -74,7 +74,7 @@ def run_study(
     view: View | None = None,
     notes: Sequence[str] = (),
 ) -> StudyResult:
-    """Runs a study and renders its report, also after an interrupt.
+    """Runs a study that this process holds (`Study.at_work`) and renders its report, also after an interrupt.
 
     Args:
         study: The study.
@@ -90,23 +90,22 @@ def run_study(
     Raises:
         DiskError: The report cannot be written; all trials are stored.
     """
-    with study.at_work():
-        study.render_lines()
-        study.ask(**asked)
-        study.keep("goal", total)
-        announce([*_announcement(study, setting), *notes, *_remarks(study, setting)], setting.splits, callbacks)
-        before = study.records()
-        monitor = Monitor(callbacks, study, stop, TimeLeft(total, len(before)), view)
-        with under_way(callbacks, stop, study.header.name, study.header.measures, total, before):
-            try:
-                run(monitor)
-            finally:
-                monitor.leave()
-        if stop.reason:
-            log.info("stopped: %s", stop.reason)
-        records = study.records()
-        files = render_stored(study, records, view)
-        log.info("%d trials stored, report rendered", len(records))
+    study.render_lines()
+    study.ask(**asked)
+    study.keep("goal", total)
+    announce([*_announcement(study, setting), *notes, *_remarks(study, setting)], setting.splits, callbacks)
+    before = study.records()
+    monitor = Monitor(callbacks, study, stop, TimeLeft(total, len(before)), view)
+    with under_way(callbacks, stop, study.header.name, study.header.measures, total, before):
+        try:
+            run(monitor)
+        finally:
+            monitor.leave()
+    if stop.reason:
+        log.info("stopped: %s", stop.reason)
+    records = study.records()
+    files = render_stored(study, records, view)
+    log.info("%d trials stored, report rendered", len(records))
     return StudyResult(study=study, records=records, files=files, stopped=stop.reason)
 
 

@@ -9,7 +9,7 @@ from acmix_nas.errors import StudyError
 from acmix_nas.metrics import COSTS
 from acmix_nas.samplers.make import MAX_LISTED, RANDOM_TRIES, decode, draw
 from acmix_nas.samplers.observations import Cache
-from acmix_nas.search.objectives import Limits, Prices, amount
+from acmix_nas.search.objectives import Prices, amount, broken
 from acmix_nas.space import Space, Values
 from acmix_nas.study.study import Study
 
@@ -35,7 +35,7 @@ class Proposals:
         self._space = space
         self._prices = prices
         self._note = note
-        self._limits = Limits(study.header.settings.get("limits", {}))
+        self._limits: Mapping[str, float] = study.header.settings.get("limits", {})
         self._nearest: tuple[float, dict[str, float]] = (float("inf"), {})
         self._told: set[str] = set()
         self._seen: dict[int, str] = {}
@@ -84,15 +84,15 @@ class Proposals:
 
         def excess(name: str) -> Callable[[Arch], float]:
             def share(arch: Arch) -> float:
-                broken = self._limits.broken(self._prices(arch))
-                found = float(getattr(self._prices(arch), name)) / self._limits.most[name] - 1
-                if broken and found < self._nearest[0]:
-                    self._nearest = (found, broken)
+                beyond = broken(self._limits, self._prices(arch))
+                found = float(getattr(self._prices(arch), name)) / self._limits[name] - 1
+                if beyond and found < self._nearest[0]:
+                    self._nearest = (found, beyond)
                 return found
 
             return share
 
-        return {name: excess(name) for name in self._limits.most}
+        return {name: excess(name) for name in self._limits}
 
     def _seen_so_far(self) -> set[str]:
         for trial in self._study.trials():
@@ -103,14 +103,14 @@ class Proposals:
     def _say_left_out(self) -> None:
         """Names the first networks that are beyond a limit, once."""
         for label, values in self._space.first.items():
-            broken = self._limits.broken(self._prices(self._space.build(values)))
-            if broken and label not in self._told:
+            beyond = broken(self._limits, self._prices(self._space.build(values)))
+            if beyond and label not in self._told:
                 self._told.add(label)
-                self._note(f"{label} is left out: {self._in_words(broken)}")
+                self._note(f"{label} is left out: {self._in_words(beyond)}")
 
     def _say_exhausted(self) -> None:
-        within = " within the limits" if self._limits.most else ""
-        if not self._limits.most or self._space.size <= MAX_LISTED:
+        within = " within the limits" if self._limits else ""
+        if not self._limits or self._space.size <= MAX_LISTED:
             text = f"all networks of the space{within} were tried"
         else:
             near = self._in_words(self._nearest[1])
@@ -119,6 +119,5 @@ class Proposals:
             raise StudyError(f"{text}, and none is trained; raise the limits in a new study.")
         self._note(text)
 
-    def _in_words(self, broken: dict[str, float]) -> str:
-        most = self._limits.most
-        return ", ".join(f"{name} {amount(value)} above {amount(most[name])}" for name, value in broken.items())
+    def _in_words(self, beyond: dict[str, float]) -> str:
+        return ", ".join(f"{name} {amount(value)} above {amount(self._limits[name])}" for name, value in beyond.items())

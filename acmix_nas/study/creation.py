@@ -12,7 +12,7 @@ import optuna
 from acmix_nas.errors import StudyError
 from acmix_nas.record import StudyHeader
 from acmix_nas.study.folder import DATABASE, at_work, has_study, study_folder
-from acmix_nas.study.storage import check_url, is_unborn, make_storage
+from acmix_nas.study.storage import is_unborn, make_storage, parse_url
 
 
 def create_on_disk(
@@ -25,8 +25,14 @@ def create_on_disk(
     """
     folder = study_folder(out, header.name)
     check_free(out, header.name)
-    check_url(storage)
-    is_new = _make_folder(folder)
+    if storage is not None:
+        parse_url(storage)
+    is_new = not folder.is_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = "it is a file" if folder.exists() else error
+        raise StudyError(f"the folder {folder} cannot be made: {why}; choose another --out.") from error
     with at_work(folder):
         check_free(out, header.name)
         try:
@@ -49,19 +55,6 @@ def check_free(out: Path, name: str) -> None:
     folder = study_folder(out, name)
     if has_study(folder) and not is_unborn(folder):
         raise StudyError(f"the study {name!r} exists in {out}; add --resume to continue it, or choose another --study.")
-
-
-def _make_folder(folder: Path) -> bool:
-    """Makes a folder where there is none; whether it did."""
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        if folder.is_dir():
-            return False
-        raise StudyError(f"the folder {folder} cannot be made: it is a file; choose another --out.") from None
-    except OSError as error:
-        raise StudyError(f"the folder {folder} cannot be made: {error}; choose another --out.") from error
-    return True
 
 
 def _begin(header: StudyHeader, storage: optuna.storages.RDBStorage, again: bool) -> None:

@@ -36,16 +36,6 @@ PATIENCE_S = 60
 CONNECT_S = 10
 
 
-def check_url(url: str | None) -> None:
-    """Sees whether it is a URL of a storage, before anything is made.
-
-    Raises:
-        UsageError: It is none.
-    """
-    if url is not None:
-        _parsed(url)
-
-
 def make_storage(folder: Path, url: str | None, begin: Begin) -> optuna.storages.RDBStorage:
     """The storage of a new study; the folder has it once `begin` has filled it, and until then has no study.
 
@@ -62,10 +52,11 @@ def make_storage(folder: Path, url: str | None, begin: Begin) -> optuna.storages
         return _make_here(folder, begin)
     begun = folder / f".{ELSEWHERE}.begun"
     again = begun.is_file()
-    kept = {"url": _parsed(url).render_as_string(hide_password=True), "study": folder.name}
+    parsed = parse_url(url)
+    kept = {"url": parsed.render_as_string(hide_password=True), "study": folder.name}
     write_text(begun, json.dumps(kept) + "\n")
     try:
-        storage = _connect(_parsed(url))
+        storage = _connect(parsed)
         begin(storage, again)
     except Exception:
         if not again:
@@ -116,8 +107,8 @@ def find_storage(folder: Path, url: str | None = None) -> optuna.storages.RDBSto
     kept = stored.render_as_string(hide_password=True)
     named = [given for given in (url, os.environ.get(VARIABLE)) if given]
     for given in named:
-        if _parsed(given).render_as_string(hide_password=True) == kept:
-            return _connect(_parsed(given))
+        if parse_url(given).render_as_string(hide_password=True) == kept:
+            return _connect(parse_url(given))
     said = f", not in {without_password(named[0])}" if named else ""
     hint = ", with its password" if stored.password is not None else ""
     raise StudyError(
@@ -132,15 +123,13 @@ def _elsewhere(folder: Path) -> URL | None:
     Raises:
         StudyError: The folder says nothing that can be understood.
     """
-    own = folder / DATABASE
-    if (folder / ELSEWHERE).is_file():
-        origin = _origin(folder)
-        kept = origin.fields(origin.read(), ELSEWHERE_RULES, optional=("study",))["url"]
+    own, kept = folder / DATABASE, _said(folder)
+    if kept:
         try:
-            return _parsed(kept)
+            return parse_url(kept["url"])
         except UsageError as error:
-            raise origin.wrong(
-                f"the URL of a database is needed; it is {without_password(shown(kept))}", "url"
+            raise _origin(folder).wrong(
+                f"the URL of a database is needed; it is {without_password(shown(kept['url']))}", "url"
             ) from error
     if own.is_symlink() and not own.resolve().is_relative_to(folder.resolve()):
         return URL.create("sqlite", database=str(own.resolve()))
@@ -149,11 +138,14 @@ def _elsewhere(folder: Path) -> URL | None:
 
 def study_name(folder: Path) -> str:
     """The name that the study of a folder has in its storage: the folder's, unless that was renamed since."""
-    if not (folder / ELSEWHERE).is_file():
-        return folder.name
+    return _said(folder).get("study", folder.name)
+
+
+def _said(folder: Path) -> dict[str, str]:
+    """What storage.json says; nothing where there is none."""
     origin = _origin(folder)
-    kept: str = origin.fields(origin.read(), ELSEWHERE_RULES, optional=("study",)).get("study", folder.name)
-    return kept
+    there = (folder / ELSEWHERE).is_file()
+    return origin.fields(origin.read(), ELSEWHERE_RULES, optional=("study",)) if there else {}
 
 
 def _origin(folder: Path) -> Origin:
@@ -194,7 +186,12 @@ def _sqlite(folder: Path, name: str = DATABASE) -> URL:
     return URL.create("sqlite", database=str((folder / name).resolve()))
 
 
-def _parsed(url: str) -> URL:
+def parse_url(url: str) -> URL:
+    """The URL of a storage.
+
+    Raises:
+        UsageError: It is none, or has a password where it would be shown.
+    """
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:

@@ -13,13 +13,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from acmix_nas.errors import DiskError, RecordError, StudyError
 from acmix_nas.fields import COUNT, MAPPING, NUMBER, TEXT, Origin, mapping_of, maybe, whole
-from acmix_nas.files import write_text
+from acmix_nas.files import append_line, write_text
 from acmix_nas.front import values_of
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.study.creation import create_on_disk
 from acmix_nas.study.database import Database
 from acmix_nas.study.folder import CHECKPOINTS, DATABASE, at_work, has_study, studies, sweep_checkpoints
-from acmix_nas.study.record_file import append_record
 from acmix_nas.study.storage import find_storage, is_unborn, reason, storing, study_name
 
 log = logging.getLogger(__name__)
@@ -59,7 +58,6 @@ class Study:
         self._trials: list[FrozenTrial] = []
         self._records: dict[int, TrialRecord] = {}
         self._held = False
-        self._works = False
         self._read()
 
     @classmethod
@@ -98,7 +96,9 @@ class Study:
             StudyError: There is none, or its storage cannot be read.
         """
         if not has_study(folder):
-            raise StudyError(f"there is no study in {folder}: it has no {DATABASE}.{_others(folder)}")
+            others = ", ".join(other.name for other in studies(folder.parent))
+            have = f" There are {others}." if others else ""
+            raise StudyError(f"there is no study in {folder}: it has no {DATABASE}.{have}")
         if is_unborn(folder):
             raise StudyError(f"the study in {folder} was killed before it started; start it again without --resume.")
         try:
@@ -119,21 +119,12 @@ class Study:
     def at_work(self) -> Iterator[None]:
         """Holds the study for this process, in its folder and in its database; the log goes to log.txt.
 
-        A block inside another holds it no further.
-
         Raises:
             StudyError: Another process holds it.
         """
-        if self._works:
+        alone = self._storage.alone(self._id) if isinstance(self._storage, Database) else nullcontext()
+        with at_work(self.folder), alone:
             yield
-            return
-        locked = self._storage.alone(self._id) if isinstance(self._storage, Database) else nullcontext()
-        with at_work(self.folder), locked:
-            self._works = True
-            try:
-                yield
-            finally:
-                self._works = False
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -161,13 +152,12 @@ class Study:
             label: Where it came from.
             until: Epoch that it is trained to at first; None for all of the budget.
         """
-        attrs = {"label": label, "until": until}
         return self._add(
             create_trial(
                 state=TrialState.RUNNING,
                 params=dict(params),
                 distributions=dict(distributions),
-                user_attrs=attrs,
+                user_attrs={"label": label, "until": until},
             )
         )
 
@@ -271,11 +261,8 @@ class Study:
 
     def records(self) -> list[TrialRecord]:
         """The records of all trials that ended, by number."""
-        return [
-            self._records[trial.number]
-            for trial in self.trials()
-            if trial.state.is_finished() and trial.number in self._records
-        ]
+        ended = (trial.number for trial in self.trials() if trial.state.is_finished())
+        return [self._records[number] for number in ended if number in self._records]
 
     def checkpoint(self, number: int) -> Path:
         """The file that a trial in training can go on from."""
@@ -323,21 +310,16 @@ class Study:
             origin = Origin(f"trial {trial.number} of {self.folder}", StudyError)
             origin.fields(attrs, TRIAL_ATTRS, optional=TRIAL_ATTRS)
             if "record" in trial.user_attrs:
-                self._records[trial.number] = _record_of(trial)
+                self._records[trial.number] = record = TrialRecord.from_dict(trial.user_attrs["record"])
+                if record.number != trial.number:
+                    raise RecordError(f"trial {trial.number} holds the record of trial {record.number}.")
 
     def _keep(self, record: TrialRecord) -> None:
         self._records[record.number] = record
         try:
-            append_record(self.folder / "trials.jsonl", record)
+            append_line(self.folder / "trials.jsonl", record.to_json())
         except DiskError as error:
             log.warning("trial %d is stored, but not yet in trials.jsonl: %s", record.number, error)
-
-
-def _record_of(trial: FrozenTrial) -> TrialRecord:
-    record = TrialRecord.from_dict(trial.user_attrs["record"])
-    if record.number != trial.number:
-        raise RecordError(f"trial {trial.number} holds the record of trial {record.number}.")
-    return record
 
 
 def load(folder: Path, *, storage: str | None = None) -> tuple[StudyHeader, list[TrialRecord]]:
@@ -352,8 +334,3 @@ def load(folder: Path, *, storage: str | None = None) -> tuple[StudyHeader, list
     """
     study = Study.open(folder, storage=storage)
     return study.header, study.records()
-
-
-def _others(folder: Path) -> str:
-    have = [other.name for other in studies(folder.parent)]
-    return f" There are {', '.join(have)}." if have else ""

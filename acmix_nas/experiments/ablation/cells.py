@@ -76,18 +76,19 @@ def run_table(ablation: Ablation, options: AblationOptions, callbacks: Experimen
     ]
     study = study or _create(ablation, options, setting)
     seeds, stop = options.seeds or _asked_seeds(study) or ablation.seeds, Stop(study.folder)
-    return run_study(
-        study,
-        setting,
-        callbacks,
-        asked={"seeds": seeds, **({"data": options.data} if options.data else {})},
-        total=seeds * len(ablation.rows),
-        view=View(columns=options.columns, compare=options.compare),
-        run=lambda callbacks: ablate(
-            study, ablation, setting, seeds=seeds, callbacks=callbacks, reused=reused, stop=stop
-        ),
-        stop=stop,
-    )
+    with study.at_work():
+        return run_study(
+            study,
+            setting,
+            callbacks,
+            asked={"seeds": seeds, **({"data": options.data} if options.data else {})},
+            total=seeds * len(ablation.rows),
+            view=View(columns=options.columns, compare=options.compare),
+            run=lambda callbacks: ablate(
+                study, ablation, setting, seeds=seeds, callbacks=callbacks, reused=reused, stop=stop
+            ),
+            stop=stop,
+        )
 
 
 def _create(ablation: Ablation, options: AblationOptions, setting: Setting) -> Study:
