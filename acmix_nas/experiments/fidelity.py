@@ -16,7 +16,7 @@ from acmix_nas.data import Splits, load_splits
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.experiments.options import StudyOptions
 from acmix_nas.experiments.rank_correlation import Agreement, agreement
-from acmix_nas.experiments.setup import image_remarks, pick_device, pick_proxy
+from acmix_nas.experiments.setup import announce, pick_device, pick_proxy
 from acmix_nas.fields import COUNT, MAPPING, TEXT, Origin, whole
 from acmix_nas.files import append_line, write_text
 from acmix_nas.record import TrialRecord
@@ -149,8 +149,7 @@ def run(options: FidelityOptions, callbacks: FidelityCallbacks | None = None) ->
     callbacks = callbacks or FidelityCallbacks()
     space, device = load_space(options.space), pick_device(options.device)
     trainings = prepare_fidelity(options, space, pick_proxy(space, options, device), device, callbacks.decode)
-    for line in image_remarks(trainings.settings[LARGE].splits):
-        callbacks.note(line)
+    announce([], trainings.settings[LARGE].splits, callbacks.note)
     found = measure_fidelity(trainings, archs=options.archs, begin=callbacks.begin, on_step=callbacks.step)
     return found, trainings.folder
 

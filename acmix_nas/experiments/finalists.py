@@ -14,8 +14,8 @@ from acmix_nas.errors import StudyError
 from acmix_nas.executors import Executor, Job, Outcome
 from acmix_nas.executors.callbacks import Callbacks, ExperimentCallbacks
 from acmix_nas.experiments.options import WorkerOptions
-from acmix_nas.experiments.running import StudyResult, announce, under_way
-from acmix_nas.experiments.setup import load_work_again, workers_of
+from acmix_nas.experiments.running import StudyResult, under_way
+from acmix_nas.experiments.setup import announce, load_work_again, workers_of
 from acmix_nas.files import append_line, write_text
 from acmix_nas.front import front
 from acmix_nas.metrics import COSTS, TOP1, Metric
@@ -113,7 +113,7 @@ def run(options: FinalistsOptions, callbacks: ExperimentCallbacks | None = None)
         fresh = [study.header.seed + 1 + index for index in range(seeds)]
         splits = setting.splits
         sampling = sampling_notes(splits.to_dict()["counts"]["report"], "report", study.header.metric)
-        announce([_announcement(study, candidates, fresh), *sampling], splits, callbacks)
+        announce([_announcement(study, candidates, fresh), *sampling], splits, callbacks.note)
         _train(study, setting, candidates, fresh, make_executor(work), callbacks, stop)
         files = render(study.folder, study.header, study.records())
         trained = stored_finals(study.folder, study.header)

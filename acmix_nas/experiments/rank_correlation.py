@@ -80,17 +80,12 @@ def _interval(correlation: Callable[..., Values], pairs: tuple[Values, Values], 
 
 def _spearman(a: Values, b: Values, axis: int = -1) -> Values:
     """Pearson's correlation of mean ranks."""
-    return _cosine(*(ranks - ranks.mean(axis, keepdims=True) for ranks in map(_rank, (a, b))))
+    return _cosine(*(ranks - ranks.mean(axis, keepdims=True) for ranks in (stats.rankdata(x, axis=-1) for x in (a, b))))
 
 
 def _kendall(a: Values, b: Values, axis: int = -1) -> Values:
     """tau-b: the cosine of the signs of all differences."""
     return _cosine(*(np.sign(x[..., :, None] - x[..., None, :]).reshape(*x.shape[:-1], -1) for x in (a, b)))
-
-
-def _rank(values: Values) -> Values:
-    ranks: Values = stats.rankdata(values, axis=-1)
-    return ranks
 
 
 def _cosine(a: Values, b: Values) -> Values:

@@ -155,7 +155,6 @@ def work_of(
         split=record.split,
         input_size=record.cost.input_size,
         device=device,
-        with_report="report" in data_of["counts"],
         budget=Budget.from_dict(record.budget, f"trial {record.number}, budget"),
         like=record.data.get("fingerprint"),
         progress=on_image,

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from acmix_nas.data import Splits
 from acmix_nas.errors import AcmixError, DiskError
 from acmix_nas.executors.callbacks import Callbacks, ExperimentCallbacks
 from acmix_nas.experiments.monitor import Monitor, TimeLeft
-from acmix_nas.experiments.setup import image_remarks
+from acmix_nas.experiments.setup import announce
 from acmix_nas.metrics import Metric
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import View, render
@@ -93,7 +92,7 @@ def run_study(
     study.render_lines()
     study.ask(**asked)
     study.keep("goal", total)
-    announce([*_announcement(study, setting), *notes, *_remarks(study, setting)], setting.splits, callbacks)
+    announce([*_announcement(study, setting), *notes, *_remarks(study, setting)], setting.splits, callbacks.note)
     before = study.records()
     monitor = Monitor(callbacks, study, stop, TimeLeft(total, len(before)), view)
     with under_way(callbacks, stop, study.header.name, study.header.measures, total, before):
@@ -122,13 +121,6 @@ def render_stored(study: Study, records: Sequence[TrialRecord], view: View | Non
             f"{error} All {len(records)} trials are stored; `acmix report {shlex.quote(str(study.folder))}` writes the "
             "report."
         ) from error
-
-
-def announce(lines: Sequence[str], splits: Splits, callbacks: Callbacks) -> None:
-    """Shows and logs what is trained, and what the source of images has that is not trained on."""
-    for line in (*lines, *image_remarks(splits)):
-        log.info(line)
-        callbacks.note(line)
 
 
 @contextmanager

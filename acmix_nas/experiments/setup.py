@@ -1,7 +1,7 @@
 """From what was asked to what a study holds fixed; shared by search, finalists, ablation and fidelity."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -123,7 +123,6 @@ def load_work(
         split=split,
         input_size=space.input_size,
         device=device,
-        with_report=split == "report",
         like=like.settings["data"] if like else None,
         progress=progress,
     )
@@ -136,7 +135,6 @@ def make_work(
     split: str,
     input_size: Size,
     device: str,
-    with_report: bool,
     budget: Budget | None = None,
     like: str | None = None,
     progress: Progress | None = None,
@@ -149,7 +147,6 @@ def make_work(
         split: The images that scores are read on.
         input_size: Image extent in pixels that full networks are counted at.
         device: "cpu" or "cuda".
-        with_report: Whether the report split is loaded.
         budget: How networks are trained; by default as the proxy says.
         like: A fingerprint whose rule that of the images follows.
         progress: Called with the number of images that were decoded, and of all.
@@ -165,7 +162,7 @@ def make_work(
         input_size=proxy.input_size,
         train_images=proxy.images,
         seed=options.seed or 0,
-        with_report=with_report,
+        with_report=split == "report",
         at_most=options.proxy_images is None,
         like=like,
     )
@@ -248,14 +245,15 @@ def check_version(header: StudyHeader) -> None:
         )
 
 
-def image_remarks(splits: Splits) -> list[str]:
-    """Lines on what a source has that is not trained on; the log gets the name of each broken image."""
-    lines = [f"Note: {note}." for note in splits.notes]
-    if splits.skipped:
-        lines.append(f"{len(splits.skipped)} images cannot be decoded and are left out; log.txt names them.")
+def announce(lines: Sequence[str], splits: Splits, note: Callable[[str], None]) -> None:
+    """Shows and logs what is trained, and what a source has that is not; the log gets the name of each broken image."""
     for path, reason in splits.skipped:
         log.warning("left out %s: %s", path, reason)
-    return lines
+    count = len(splits.skipped)
+    skipped = [f"{count} images cannot be decoded and are left out; log.txt names them."] if count else []
+    for line in (*lines, *(f"Note: {each}." for each in splits.notes), *skipped):
+        log.info(line)
+        note(line)
 
 
 def pick_proxy(space: Space, options: StudyOptions, device: str) -> Proxy:
@@ -300,7 +298,6 @@ def load_work_again(
         split="report",
         input_size=space.input_size,
         device=device,
-        with_report=True,
         budget=Budget.from_dict(header.setting("budget"), where),
         like=header.settings.get("data"),
         progress=progress,

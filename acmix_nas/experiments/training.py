@@ -15,7 +15,7 @@ import yaml
 from acmix_nas import __version__
 from acmix_nas.cost.environment import environment
 from acmix_nas.data import Splits
-from acmix_nas.experiments.setup import image_remarks, pick_device
+from acmix_nas.experiments.setup import announce, pick_device
 from acmix_nas.experiments.training_job import FACTS, Job, TrainingOptions, backbone_of, check, stored_fingerprint
 from acmix_nas.files import write_text
 from acmix_nas.metrics import Metric
@@ -155,10 +155,7 @@ def run(options: TrainingOptions, callbacks: TrainingCallbacks | None = None) ->
         with at_work(job.folder) if rank() == 0 else nullcontext():
             if rank() == 0 and not goes_on:
                 write_text(job.folder / FACTS, yaml.safe_dump(_facts(job, splits, training), sort_keys=False))
-            for line in _announcement(job, splits, training):
-                if rank() == 0:
-                    log.info(line)
-                callbacks.note(line)
+            announce(_announcement(job, splits, training), splits, callbacks.note)
             callbacks.start(training.metric)
             try:
                 fit(training, job.folder, on_epoch=partial(_after_epoch, callbacks, training.metric))
@@ -317,4 +314,4 @@ def _announcement(job: Job, splits: Splits, training: Training) -> list[str]:
     if splits.embedded:
         said = "" if job.options.epochs else f" The recipe has {job.recipe.values['epochs']} epochs."
         lines.append(f"These images are Fashion-MNIST, not ImageNet: the results show that everything works.{said}")
-    return lines + image_remarks(splits)
+    return lines

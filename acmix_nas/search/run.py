@@ -257,7 +257,6 @@ class _Driver:
 
     def _end(self, record: TrialRecord) -> None:
         self._study.finish(record)
-        self._study.drop_checkpoint(record.number)
         self._remember(record)
         reached = f"{record.metric} {record.score}"
         log.info("trial %d %s: %s in %.1f s", record.number, record.status, reached, record.seconds)

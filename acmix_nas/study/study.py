@@ -18,7 +18,7 @@ from acmix_nas.front import values_of
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.study.creation import create_on_disk
 from acmix_nas.study.database import Database
-from acmix_nas.study.folder import CHECKPOINTS, DATABASE, at_work, has_study, studies, sweep_checkpoints
+from acmix_nas.study.folder import CHECKPOINTS, DATABASE, FINAL, at_work, has_study, remove_empty_checkpoints, studies
 from acmix_nas.study.storage import find_storage, is_unborn, reason, storing, study_name
 
 log = logging.getLogger(__name__)
@@ -193,7 +193,7 @@ class Study:
         return lost
 
     def finish(self, record: TrialRecord) -> None:
-        """Stores a record, ends its trial and adds its line to trials.jsonl."""
+        """Stores a record, ends its trial, adds its line to trials.jsonl and deletes its checkpoint."""
         trial = self.trials()[record.number]
         self._set(record.number, "record", record.to_dict())
         done = record.status == "complete"
@@ -203,6 +203,7 @@ class Study:
         trial.state = STATES[record.status]
         trial.values = values
         self._keep(record)
+        self.checkpoint(record.number).unlink(missing_ok=True)
 
     def keep(self, name: str, value: Any) -> None:
         """Stores a value of the study itself."""
@@ -224,9 +225,7 @@ class Study:
     def asked_trials(self) -> int | None:
         """Trials that a search should have beside those brought over; 0.1 kept only how many there should be in all."""
         asked, goal = self.asked.get("trials"), self.kept("goal")
-        if isinstance(asked, int) or not isinstance(goal, int):
-            return asked
-        return max(1, goal - self.brought)
+        return asked if asked is not None or goal is None else max(1, goal - self.brought)
 
     @property
     def brought(self) -> int:
@@ -268,16 +267,16 @@ class Study:
         """The file that a trial in training can go on from."""
         return self.folder / CHECKPOINTS / f"{number}.ckpt"
 
-    def drop_checkpoint(self, number: int) -> None:
-        """Deletes it."""
-        self.checkpoint(number).unlink(missing_ok=True)
-
     def sweep_checkpoints(self) -> None:
         """Deletes what a kill left in the folder of checkpoints: half-written files, and those of trials that ended.
 
-        No worker may be at work.
+        Those of finalists stay. No worker may be at work.
         """
-        sweep_checkpoints(self.folder, {self.checkpoint(trial.number) for trial in self.running()})
+        wanted = {self.checkpoint(trial.number) for trial in self.running()}
+        for path in (self.folder / CHECKPOINTS).glob("*"):
+            if path not in wanted and not path.name.startswith(FINAL):
+                path.unlink(missing_ok=True)
+        remove_empty_checkpoints(self.folder)
 
     def render_lines(self) -> None:
         """Writes trials.jsonl anew from the storage: a kill may have come between the two."""

@@ -120,9 +120,7 @@ def _create(ablation: Ablation, options: AblationOptions, setting: Setting) -> S
 def _asked_seeds(study: Study) -> int | None:
     """Seeds that were asked for before; 0.1 kept only the number of cells."""
     asked, goal, rows = study.asked.get("seeds"), study.kept("goal"), len(study.header.rows)
-    if isinstance(asked, int) or not isinstance(goal, int):
-        return asked
-    return goal // rows or None
+    return asked if asked is not None or goal is None else goal // rows or None
 
 
 def ablate(
@@ -167,7 +165,6 @@ def ablate(
         }
         record = replace(outcome.record, environment={**outcome.record.environment, **speed})
         study.finish(record)
-        study.drop_checkpoint(record.number)
         reached = f"{record.status}: {record.metric} {record.score}"
         log.info("%s, seed %d, %s in %.1f s", record.label, record.seeds["init"], reached, record.seconds)
         callbacks.end(record)
