@@ -19,10 +19,9 @@ from acmix_nas.record import StudyHeader
 from acmix_nas.sizes import Size
 from acmix_nas.space import Proxy, Space
 from acmix_nas.space.stored import space_of
-from acmix_nas.study.creation import check_free
 from acmix_nas.study.folder import has_study, newest_name, study_folder
 from acmix_nas.study.settings import check_same
-from acmix_nas.study.study import Study
+from acmix_nas.study.study import Study, check_free
 from acmix_nas.tasks import DEFAULT, load_images, load_task, pick_metric
 from acmix_nas.train import Budget, Setting
 

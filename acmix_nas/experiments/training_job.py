@@ -109,8 +109,8 @@ class TrainingOptions:
     def changes(self) -> dict[str, Any]:
         """Fields of `Budget` that the user names."""
         names = ("epochs", "batch_size", "learning_rate", "precision", "accumulate")
-        flags = {"compile": self.compile or None, "deterministic": self.deterministic or None}
-        return {name: getattr(self, name) for name in names} | flags
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return given | {name: True for name in ("compile", "deterministic") if getattr(self, name)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +165,7 @@ def check(options: TrainingOptions, device: str) -> Job:
     embedded = {} if options.data else EMBEDDED
     precision = options.precision or recipe.values.get("precision")
     fallback = "bf16" if supports_bf16(torch.device(device)) else "fp32"
-    changes = {"epochs": embedded.get("epochs"), **_given(options.changes()), "precision": precision or fallback}
+    changes = {"epochs": embedded.get("epochs"), **options.changes(), "precision": precision or fallback}
     job = Job(
         options=options,
         network=network,
@@ -179,10 +179,6 @@ def check(options: TrainingOptions, device: str) -> Job:
     backbone_of(job, recipe.budget(images=options.images or 1, **changes), in_chans=3).classifier(2)
     pick_metric(load_task(options.task or DEFAULT), options.metric)
     return job
-
-
-def _given(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _recipe(options: TrainingOptions, network: Network) -> Recipe:

@@ -1,6 +1,7 @@
 """What becomes a trial: what the sampler draws within the limits."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from optuna.trial import FrozenTrial
 
@@ -40,7 +41,9 @@ class Proposals:
         self._told: set[str] = set()
         self._seen: dict[int, str] = {}
         self._cache = Cache()
-        self._costs, self._excesses = self._cost_functions(), self._excess_functions()
+        objectives = enumerate(study.header.objectives)
+        self._costs = {index: partial(self._cost, name) for index, name in objectives if name in COSTS}
+        self._excesses = {name: partial(self._excess, name) for name in self._limits}
 
     def draw(self, history: Sequence[FrozenTrial]) -> tuple[str, Values] | None:
         """The next network within the limits, or None when all were tried or none is found.
@@ -70,29 +73,17 @@ class Proposals:
             self._say_exhausted()
         return drawn
 
-    def _cost_functions(self) -> dict[int, Callable[[Arch], float]]:
-        """Index of each objective known before training -> its exact function."""
+    def _cost(self, name: str, arch: Arch) -> float:
+        """An objective that is known before training."""
+        return float(getattr(self._prices(arch), name))
 
-        def value(name: str) -> Callable[[Arch], float]:
-            return lambda arch: float(getattr(self._prices(arch), name))
-
-        objectives = self._study.header.objectives
-        return {index: value(name) for index, name in enumerate(objectives) if name in COSTS}
-
-    def _excess_functions(self) -> Mapping[str, Callable[[Arch], float]]:
-        """Name of each limit -> by which share of it a network is beyond it."""
-
-        def excess(name: str) -> Callable[[Arch], float]:
-            def share(arch: Arch) -> float:
-                beyond = broken(self._limits, self._prices(arch))
-                found = float(getattr(self._prices(arch), name)) / self._limits[name] - 1
-                if beyond and found < self._nearest[0]:
-                    self._nearest = (found, beyond)
-                return found
-
-            return share
-
-        return {name: excess(name) for name in self._limits}
+    def _excess(self, name: str, arch: Arch) -> float:
+        """By which share of a limit a network is beyond it."""
+        beyond = broken(self._limits, self._prices(arch))
+        found = self._cost(name, arch) / self._limits[name] - 1
+        if beyond and found < self._nearest[0]:
+            self._nearest = (found, beyond)
+        return found
 
     def _seen_so_far(self) -> set[str]:
         for trial in self._study.trials():

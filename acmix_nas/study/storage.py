@@ -4,11 +4,12 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import optuna
 from sqlalchemy.engine import URL, make_url
@@ -17,10 +18,9 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.fields import TEXT, Origin, shown
 from acmix_nas.files import write_text
+from acmix_nas.record import StudyHeader
 from acmix_nas.study.database import Database, outage
 from acmix_nas.study.folder import DATABASE, ELSEWHERE
-
-Begin: TypeAlias = Callable[[optuna.storages.RDBStorage, bool], None]
 
 VARIABLE = "ACMIX_STORAGE"
 MOUNTS = Path("/proc/mounts")
@@ -36,20 +36,20 @@ PATIENCE_S = 60
 CONNECT_S = 10
 
 
-def make_storage(folder: Path, url: str | None, begin: Begin) -> optuna.storages.RDBStorage:
-    """The storage of a new study; the folder has it once `begin` has filled it, and until then has no study.
+def make_storage(folder: Path, url: str | None, header: StudyHeader) -> optuna.storages.RDBStorage:
+    """The storage of a new study; the folder has it once it has the header, and until then has no study.
 
     Args:
         folder: The study's folder, which this process holds.
         url: URL of a database, remembered without its password; None for SQLite in the folder.
-        begin: Fills the storage. Its argument says whether a killed process may have filled the same one before.
+        header: What holds for all trials.
 
     Raises:
         StudyError: It cannot be reached, or would be SQLite on a network file system.
         UsageError: The URL is none.
     """
     if url is None:
-        return _make_here(folder, begin)
+        return _make_here(folder, header)
     begun = folder / f".{ELSEWHERE}.begun"
     again = begun.is_file()
     parsed = parse_url(url)
@@ -57,7 +57,7 @@ def make_storage(folder: Path, url: str | None, begin: Begin) -> optuna.storages
     write_text(begun, json.dumps(kept) + "\n")
     try:
         storage = _connect(parsed)
-        begin(storage, again)
+        _begin(header, storage, again)
     except Exception:
         if not again:
             begun.unlink()
@@ -66,16 +66,33 @@ def make_storage(folder: Path, url: str | None, begin: Begin) -> optuna.storages
     return storage
 
 
-def _make_here(folder: Path, begin: Begin) -> optuna.storages.RDBStorage:
+def _make_here(folder: Path, header: StudyHeader) -> optuna.storages.RDBStorage:
     begun = f".{DATABASE}.begun"
     for left in folder.glob(f"{begun}*"):  # of a process that was killed
         left.unlink()
     storage = _connect(_sqlite(folder, begun))
-    begin(storage, False)
+    _begin(header, storage, False)
     storage.remove_session()
     storage.engine.dispose()
     (folder / begun).replace(folder / DATABASE)
     return _connect(_sqlite(folder))
+
+
+def _begin(header: StudyHeader, storage: optuna.storages.RDBStorage, again: bool) -> None:
+    """Makes the study in its storage; or takes the one that the same command made there before it was killed."""
+    directions = [item.direction for item in header.measures]
+    try:
+        study = optuna.create_study(storage=storage, study_name=header.name, directions=directions)
+    except optuna.exceptions.DuplicatedStudyError as error:
+        study = optuna.load_study(study_name=header.name, storage=storage)
+        ours = study.user_attrs.get("header") in (None, json.loads(json.dumps(header.to_dict())))
+        ours &= [direction.name.lower() for direction in study.directions] == directions
+        if not again or not ours or study.get_trials(deepcopy=False):
+            raise StudyError(f"the storage has a study {header.name!r} already; choose another --study.") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # names for optuna-dashboard only
+        study.set_metric_names(list(header.objectives))
+    study.set_user_attr("header", header.to_dict())
 
 
 def is_unborn(folder: Path) -> bool:

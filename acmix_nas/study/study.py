@@ -1,6 +1,7 @@
 """A study on disk: the Optuna storage is the truth, everything else is rendered from it."""
 
 import logging
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -16,10 +17,18 @@ from acmix_nas.fields import COUNT, MAPPING, NUMBER, TEXT, Origin, mapping_of, m
 from acmix_nas.files import append_line, write_text
 from acmix_nas.front import values_of
 from acmix_nas.record import StudyHeader, TrialRecord
-from acmix_nas.study.creation import create_on_disk
 from acmix_nas.study.database import Database
-from acmix_nas.study.folder import CHECKPOINTS, DATABASE, FINAL, at_work, has_study, remove_empty_checkpoints, studies
-from acmix_nas.study.storage import find_storage, is_unborn, reason, storing, study_name
+from acmix_nas.study.folder import (
+    CHECKPOINTS,
+    DATABASE,
+    FINAL,
+    at_work,
+    has_study,
+    remove_empty_checkpoints,
+    studies,
+    study_folder,
+)
+from acmix_nas.study.storage import find_storage, is_unborn, make_storage, parse_url, reason, storing, study_name
 
 log = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -80,7 +89,27 @@ class Study:
         Raises:
             StudyError: The name is taken or cannot name a folder, or the storage cannot be used.
         """
-        folder, rdb = create_on_disk(out, header, storage, fill)
+        folder = study_folder(out, header.name)
+        check_free(out, header.name)
+        if storage is not None:
+            parse_url(storage)
+        is_new = not folder.is_dir()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            why = "it is a file" if folder.exists() else error
+            raise StudyError(f"the folder {folder} cannot be made: {why}; choose another --out.") from error
+        with at_work(folder):
+            check_free(out, header.name)
+            try:
+                (folder / DATABASE).unlink(missing_ok=True)
+                if fill is not None:
+                    fill(folder)
+                rdb = make_storage(folder, storage, header)
+            except BaseException:
+                if is_new:
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
         return cls(folder, rdb, header.name)
 
     @classmethod
@@ -319,6 +348,17 @@ class Study:
             append_line(self.folder / "trials.jsonl", record.to_json())
         except DiskError as error:
             log.warning("trial %d is stored, but not yet in trials.jsonl: %s", record.number, error)
+
+
+def check_free(out: Path, name: str) -> None:
+    """Refuses a name that a study has.
+
+    Raises:
+        StudyError: It is taken, or cannot name a folder.
+    """
+    folder = study_folder(out, name)
+    if has_study(folder) and not is_unborn(folder):
+        raise StudyError(f"the study {name!r} exists in {out}; add --resume to continue it, or choose another --study.")
 
 
 def load(folder: Path, *, storage: str | None = None) -> tuple[StudyHeader, list[TrialRecord]]:

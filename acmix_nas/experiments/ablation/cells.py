@@ -307,16 +307,7 @@ def reusable(header: StudyHeader, records: Sequence[TrialRecord], *, setting: Se
 
 def _difference(record: TrialRecord, setting: Setting) -> tuple[str, str | None, str | None] | None:
     """Where a record was made otherwise than the setting says: the field, its value there, its value here."""
-    environment = {name: record.environment.get(name) for name in VERSIONS}
-    theirs = {
-        "split": record.split,
-        "task": record.task,
-        "metric": record.metric,
-        "data": record.data,
-        "budget": record.budget,
-        "proxy": record.proxy,
-        "environment": environment,
-    }
+    theirs = replace(record, environment={name: record.environment.get(name) for name in VERSIONS})
     ours = {
         "split": setting.split,
         "task": setting.task,
@@ -326,5 +317,5 @@ def _difference(record: TrialRecord, setting: Setting) -> tuple[str, str | None,
         "proxy": setting.proxy.to_dict(),
         "environment": {name: setting.environment.get(name) for name in VERSIONS},
     }
-    found = (difference for name, value in theirs.items() for difference in differences(name, value, ours[name]))
+    found = (different for name, value in ours.items() for different in differences(name, getattr(theirs, name), value))
     return next(found, None)

@@ -186,16 +186,11 @@ def _base(top: Mapping[str, Node], space: Space, base: Arch | str | None) -> tup
 
 def _distinct(rows: Mapping[str, Arch]) -> tuple[dict[str, Arch], dict[str, str]]:
     """The rows that are different networks, and for each other the first row with its network."""
-    kept: dict[str, Arch] = {}
     first: dict[str, str] = {}
-    same: dict[str, str] = {}
     for name, arch in rows.items():
-        twin = first.setdefault(arch.id, name)
-        if twin == name:
-            kept[name] = arch
-        else:
-            same[name] = twin
-    return kept, same
+        first.setdefault(arch.id, name)
+    kept = {name: rows[name] for name in first.values()}
+    return kept, {name: first[arch.id] for name, arch in rows.items() if name not in kept}
 
 
 def _baseline(top: Mapping[str, Node], rows: Mapping[str, Arch], same: Mapping[str, str]) -> str:
