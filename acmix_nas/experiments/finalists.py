@@ -101,22 +101,29 @@ def run(options: FinalistsOptions, callbacks: ExperimentCallbacks | None = None)
     """
     callbacks = callbacks or ExperimentCallbacks()
     study = Study.open(find_folder(options.study, options.out), storage=options.storage)
-    if study.header.kind != "search":
-        raise StudyError(f"the study {study.header.name!r} is no search; only a search has finalists.")
+    header = study.header
+    if header.kind != "search":
+        raise StudyError(f"the study {header.name!r} is no search; only a search has finalists.")
     device, make_executor = workers_of(options, options.device)
     work, setting = load_work_again(study, data=options.data, device=device, progress=callbacks.decode)
     stop = Stop(study.folder, hours=options.hours)
     with study.at_work():
         top, seeds = _asked(study, options)
-        candidates = fix_list(study.folder, lambda: choose(study.header, study.records(), top=top), top=top)
+        candidates = fix_list(study.folder, lambda: choose(header, study.records(), top=top), top=top)
         plugins.check_named((name for each in candidates for name in each.arch.named), study.folder)
-        fresh = [study.header.seed + 1 + index for index in range(seeds)]
-        splits = setting.splits
-        sampling = sampling_notes(splits.to_dict()["counts"]["report"], "report", study.header.metric)
-        announce([_announcement(study, candidates, fresh), *sampling], splits, callbacks.note)
-        _train(study, setting, candidates, fresh, make_executor(work), callbacks, stop)
-        files = render(study.folder, study.header, study.records())
-        trained = stored_finals(study.folder, study.header)
+        fresh = [header.seed + 1 + index for index in range(seeds)]
+        sampling = sampling_notes(setting.splits.to_dict()["counts"]["report"], "report", header.metric)
+        announce([_announcement(study, candidates, fresh), *sampling], setting.splits, callbacks.note)
+        cells = {(each.arch.id, seed) for each in candidates for seed in fresh}
+        kept = sort_fresh(load_finals(study.folder), header.settings, seed=header.seed).kept
+        stored = [record for record in kept if (record.arch_id, record.seeds["init"]) in cells]
+        executor = make_executor(work)
+        with under_way(callbacks, stop, "finalists", (header.metric, COSTS["macs"]), len(cells), stored):
+            train_finalists(
+                study.folder, candidates, setting, seeds=fresh, executor=executor, callbacks=callbacks, stop=stop
+            )
+        files = render(study.folder, header, study.records())
+        trained = stored_finals(study.folder, header)
     return FinalistsResult(
         study=study,
         records=load_finals(study.folder),
@@ -134,25 +141,6 @@ def _asked(study: Study, options: FinalistsOptions) -> tuple[int, int]:
     seeds = options.seeds or before.get("seeds") or USUAL
     study.keep(ASKED, {"top": top, "seeds": seeds})
     return top, seeds
-
-
-def _train(
-    study: Study,
-    setting: Setting,
-    candidates: list[Candidate],
-    seeds: list[int],
-    executor: Executor,
-    callbacks: ExperimentCallbacks,
-    stop: Stop,
-) -> None:
-    header, measures = study.header, (study.header.metric, COSTS["macs"])
-    fresh = sort_fresh(load_finals(study.folder), header.settings, seed=header.seed)
-    ids = {(candidate.arch.id, seed) for candidate in candidates for seed in seeds}
-    stored = [record for record in fresh.kept if (record.arch_id, record.seeds["init"]) in ids]
-    with under_way(callbacks, stop, "finalists", measures, len(ids), stored):
-        train_finalists(
-            study.folder, candidates, setting, seeds=seeds, executor=executor, callbacks=callbacks, stop=stop
-        )
 
 
 def _announcement(study: Study, candidates: list[Candidate], seeds: list[int]) -> str:
@@ -245,25 +233,7 @@ def train_finalists(
         callbacks: Called for every cell.
         stop: Asked after every step whether to stop.
     """
-    stored = load_finals(folder)
-    write_text(folder / FINALS, "".join(record.to_json() + "\n" for record in stored))
-    for record in stored:  # a kill may have come between a cell's line and this
-        _checkpoint(folder, record.arch_id, record.seeds["init"]).unlink(missing_ok=True)
-    splits, budget, proxy = setting.splits, setting.budget.to_dict(), setting.proxy.to_dict()
-    fresh = sort_fresh(stored, {"data": splits.fingerprint, "budget": budget, "proxy": proxy})
-    done = {(record.arch_id, record.seeds["init"]) for record in fresh.kept if record.status == "complete"}
-    todo = [
-        Job(
-            number=row + len(candidates) * column,
-            label=candidate.name,
-            arch=candidate.arch,
-            seeds={"init": seed, "order": seed},
-            checkpoint=_checkpoint(folder, candidate.arch.id, seed),
-        )
-        for column, seed in enumerate(seeds)
-        for row, candidate in enumerate(candidates)
-        if (candidate.arch.id, seed) not in done
-    ]
+    todo = _left(folder, candidates, setting, seeds)
     lost = Counter[int]()
 
     def next_job() -> Job | None:
@@ -289,6 +259,29 @@ def train_finalists(
     with executor:
         train_jobs(executor, next_job, take, callbacks=callbacks, stop=stop)
     remove_empty_checkpoints(folder)
+
+
+def _left(folder: Path, candidates: Sequence[Candidate], setting: Setting, seeds: Sequence[int]) -> list[Job]:
+    """The cells that are still to be trained; what a kill left half-written is cleared away."""
+    stored = load_finals(folder)
+    write_text(folder / FINALS, "".join(record.to_json() + "\n" for record in stored))
+    for record in stored:  # a kill may have come between a cell's line and this
+        _checkpoint(folder, record.arch_id, record.seeds["init"]).unlink(missing_ok=True)
+    splits, budget, proxy = setting.splits, setting.budget.to_dict(), setting.proxy.to_dict()
+    fresh = sort_fresh(stored, {"data": splits.fingerprint, "budget": budget, "proxy": proxy})
+    done = {(record.arch_id, record.seeds["init"]) for record in fresh.kept if record.status == "complete"}
+    return [
+        Job(
+            number=row + len(candidates) * column,
+            label=candidate.name,
+            arch=candidate.arch,
+            seeds={"init": seed, "order": seed},
+            checkpoint=_checkpoint(folder, candidate.arch.id, seed),
+        )
+        for column, seed in enumerate(seeds)
+        for row, candidate in enumerate(candidates)
+        if (candidate.arch.id, seed) not in done
+    ]
 
 
 def _checkpoint(folder: Path, arch_id: str, seed: int) -> Path:
