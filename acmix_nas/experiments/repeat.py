@@ -19,7 +19,7 @@ from acmix_nas.fields import COUNT, MAPPING, Origin
 from acmix_nas.metrics import TOP1, Metric
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.space import Proxy
-from acmix_nas.train import Budget, Progress, run_trial
+from acmix_nas.train import Budget, Progress
 
 TOLD = ("device_name", "threads", "acmix_nas", "torch", "timm", "cuda", "python")
 """What of the environment is compared, beside the score."""
@@ -169,18 +169,10 @@ def repeat(record: TrialRecord, work: Work, on_step: Callable[[Progress], None] 
     Raises:
         StudyError: One of several processes was lost.
     """
-    if _processes(record) > 1:
-        return _repeat_together(record, work, on_step)
-    assert work.setting is not None
-    return run_trial(
-        record.arch, work.setting, number=record.number, label=record.label, seeds=dict(record.seeds), on_step=on_step
-    )
-
-
-def _repeat_together(record: TrialRecord, work: Work, on_step: Callable[[Progress], None]) -> TrialRecord:
     count = _processes(record)
+    name = "serial" if count == 1 else "process"
     place = Place(threads=count * torch.get_num_threads(), world_size=count)
-    with tempfile.TemporaryDirectory() as folder, make_executor("process", work, [place]) as executor:
+    with tempfile.TemporaryDirectory() as folder, make_executor(name, work, [place]) as executor:
         executor.submit(
             Job(
                 number=record.number,

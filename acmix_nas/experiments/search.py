@@ -176,10 +176,10 @@ def _digest(file: Path) -> str:
 def _check_resumed(options: SearchOptions, header: StudyHeader) -> None:
     """Refuses to go on with a study in another way than it began."""
     said: dict[str, Any] = {"prune": options.prune, "sampler": options.sampler, "limits": options.limits or None}
-    check_same(header, {name: value for name, value in said.items() if value is not None})
     if options.latency_table is not None:
         before = header.settings.get("latency_table") or {}
-        check_same(header, {"latency_table": {**before, "sha256": _digest(options.latency_table)}})
+        said["latency_table"] = {**before, "sha256": _digest(options.latency_table)}
+    check_same(header, {name: value for name, value in said.items() if value is not None})
     if options.objectives:
         began = replace(header, settings={"objectives": list(header.objectives)})
         check_same(began, {"objectives": list(parse_objectives(options.objectives, metric_of(options)))})

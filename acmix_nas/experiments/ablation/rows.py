@@ -1,7 +1,7 @@
 """The rows of a table: written out, or made from axes, from a space's neighbours, or from places of ACmix."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import product
 from math import prod
 from typing import NamedTuple, TypeAlias
@@ -80,8 +80,11 @@ def _made(node: Node, combine: Node | None, space: Space, base: Arch) -> dict[st
             raise node.error(
                 f"a table has at most {MOST_ROWS} rows; these are {count}. Take fewer options, or one-at-a-time."
             )
-        sets = [_joined(options) for options in product(*(axis.items() for axis in axes))]
-        return {name: _changed(node, space, base, changes) for name, changes in sets}
+        rows: dict[str, Arch] = {}
+        for options in product(*(axis.items() for axis in axes)):
+            changes = {place: value for _, part in options for place, value in part.items()}
+            rows[", ".join(name for name, _ in options)] = _changed(node, space, base, changes)
+        return rows
     alone = ((name, _changed(node, space, base, changes)) for axis in axes for name, changes in axis.items())
     return {BASE: base, **{name: arch for name, arch in alone if arch != base}}
 
@@ -92,23 +95,14 @@ def _axes(node: Node, space: Space) -> Iterator[Axis]:
         if isinstance(item.value, dict):
             yield {label: _read_changes(option, space.depths) for label, option in item.value.items()}
             continue
-        for path in _expanded(name, len(space.depths)):
+        stages = range(len(space.depths)) if name.startswith("stages.*.") else ("*",)
+        for path in (name.replace("*", str(stage), 1) for stage in stages):
             fields = (_read_field(path, option, space.depths) for option in item.items())
             alone = len(axes) == 1 and path == name and "." not in name
             yield {
                 value if alone and isinstance(value, str) else f"{path} {value}": {place: value}
                 for place, value in fields
             }
-
-
-def _expanded(name: str, stages: int) -> list[str]:
-    """stages.*.FIELD stands for one axis in each stage."""
-    return [name.replace("*", str(stage), 1) for stage in range(stages)] if name.startswith("stages.*.") else [name]
-
-
-def _joined(options: Sequence[tuple[str, Changes]]) -> tuple[str, Changes]:
-    changes = {place: value for _, part in options for place, value in part.items()}
-    return ", ".join(name for name, _ in options), changes
 
 
 def _read_changes(node: Node, depths: tuple[int, ...]) -> Changes:
@@ -134,28 +128,19 @@ def _read_field(name: str, node: Node, depths: tuple[int, ...]) -> tuple[Place, 
 
 
 def _changed(node: Node, space: Space, base: Arch, changes: Changes) -> Arch:
+    """The base with these changes; what thereby becomes needed is that of the space's own network."""
+    own, conv_on = own_arch(space, base.depths), changes.get(Place(CONV_ON), base.conv_on or space.conv_on)
     try:
-        return change(base, changes, space)
+        stages = [
+            [
+                _mixer(mixer, own.stages[s][b], dict(_fields(changes, s, b)), space.widths[s])
+                for b, mixer in enumerate(stage)
+            ]
+            for s, stage in enumerate(base.stages)
+        ]
+        return Arch.canonical(host=base.host, stages=stages, conv_on=None if conv_on is None else str(conv_on))
     except (ArchError, TypeError) as error:
         raise node.error(str(error)) from error
-
-
-def change(base: Arch, changes: Changes, space: Space) -> Arch:
-    """The base with these changes; what thereby becomes needed is that of the space's own network.
-
-    Raises:
-        ArchError: A value builds no network.
-    """
-    own = own_arch(space, base.depths)
-    stages = [
-        [
-            _mixer(mixer, own.stages[s][b], dict(_fields(changes, s, b)), space.widths[s])
-            for b, mixer in enumerate(stage)
-        ]
-        for s, stage in enumerate(base.stages)
-    ]
-    conv_on = changes.get(Place(CONV_ON), base.conv_on or space.conv_on)
-    return Arch.canonical(host=base.host, stages=stages, conv_on=None if conv_on is None else str(conv_on))
 
 
 def _fields(changes: Changes, stage: int, block: int) -> Iterator[tuple[str, Value]]:
