@@ -144,8 +144,7 @@ def run(options: TrainingOptions, callbacks: TrainingCallbacks | None = None) ->
     Raises:
         AcmixError: Something about it is wrong; nothing was written.
     """
-    with _begun(options) as job:
-        callbacks = _of_first(callbacks)
+    with _begun(options, callbacks) as (job, callbacks):
         splits, training = _prepared(job, callbacks)
         goes_on = options.resume and (job.folder / LAST).exists()
         if goes_on:
@@ -185,8 +184,8 @@ def score(options: TrainingOptions, callbacks: TrainingCallbacks | None = None) 
     """
     checkpoint = options.checkpoint
     assert checkpoint is not None
-    with _begun(options) as job:
-        splits, training = _prepared(job, _of_first(callbacks))
+    with _begun(options, callbacks) as (job, callbacks):
+        splits, training = _prepared(job, callbacks)
         load_weights(training.scored, trained_weights(checkpoint) or checkpoint)
         values, _ = training.score()
         assert splits.report is not None
@@ -222,8 +221,11 @@ def _after_epoch(callbacks: TrainingCallbacks, metric: Metric, progress: Progres
 
 
 @contextmanager
-def _begun(options: TrainingOptions) -> Iterator[Job]:
-    """All processes together, the training checked; a SIGTERM, as batch systems send it, ends it as Ctrl-C does."""
+def _begun(options: TrainingOptions, callbacks: TrainingCallbacks | None) -> Iterator[tuple[Job, TrainingCallbacks]]:
+    """All processes together, the training checked; only the first calls the callbacks.
+
+    A SIGTERM, as batch systems send it, ends it as Ctrl-C does.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -232,14 +234,9 @@ def _begun(options: TrainingOptions) -> Iterator[Job]:
     with joined(device):
         before = signal.signal(signal.SIGTERM, interrupt)
         try:
-            yield check(options, device)
+            yield check(options, device), (callbacks if rank() == 0 else None) or TrainingCallbacks()
         finally:
             signal.signal(signal.SIGTERM, before)
-
-
-def _of_first(callbacks: TrainingCallbacks | None) -> TrainingCallbacks:
-    """The callbacks in the first process; in others nothing is shown."""
-    return callbacks if callbacks is not None and rank() == 0 else TrainingCallbacks()
 
 
 def _prepared(job: Job, callbacks: TrainingCallbacks) -> tuple[Splits, Training]:

@@ -67,7 +67,7 @@ def search(
                 train_jobs(executor, driver.next, driver.take, callbacks=callbacks, stop=stop)
                 if stop.reason is None:
                     driver.prune_left()
-                return not driver.exhausted
+                return not driver.proposals.exhausted
         finally:
             study.sweep_checkpoints()
 
@@ -150,16 +150,11 @@ class _Driver:
             spared=frozenset(space.first),
             active=study.header.settings.get("prune", "none") == "asha",
         )
-        self._proposals = Proposals(study, space, prices, callbacks.note)
+        self.proposals = Proposals(study, space, prices, callbacks.note)
         self._twins: dict[str, int] = {}
         for record in study.reached().values():
             self._remember(record)
         self._judge()
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether nothing is left to try."""
-        return self._proposals.exhausted
 
     def next(self) -> Job | Outcome | None:
         """The next network to train, or what is known of it; None while there is none."""
@@ -187,7 +182,7 @@ class _Driver:
     def prune_left(self) -> None:
         """Ends the trials that wait at a rung."""
         for record in self._pruning.left():
-            self._prune(record)
+            self._end(replace(record, status="pruned"))
 
     def _left(self) -> Job | None:
         """A trial that began and is in no worker: its driver or its worker died."""
@@ -210,7 +205,7 @@ class _Driver:
     def _new(self) -> Job | None:
         """The next network that the sampler proposes."""
         wanted = len(self._study.trials()) < self._total
-        drawn = self._proposals.draw(self._history()) if wanted else None
+        drawn = self.proposals.draw(self._history()) if wanted else None
         if drawn is None:
             return None
         label, values = drawn
@@ -253,7 +248,7 @@ class _Driver:
             self._end(record)
         self._judge()
         for hopeless in self._pruning.hopeless(max(0, self._total - len(self._study.trials()))):
-            self._prune(hopeless)
+            self._end(replace(hopeless, status="pruned"))
 
     def _end(self, record: TrialRecord) -> None:
         self._study.finish(record)
@@ -261,9 +256,6 @@ class _Driver:
         reached = f"{record.metric} {record.score}"
         log.info("trial %d %s: %s in %.1f s", record.number, record.status, reached, record.seconds)
         self._callbacks.end(record)
-
-    def _prune(self, record: TrialRecord) -> None:
-        self._end(replace(record, status="pruned"))
 
     def _judge(self) -> None:
         for text in self._pruning.judge():

@@ -55,7 +55,7 @@ class Candidate:
         return {"names": list(self.names), "trial": self.trial, "score": self.score, "arch": self.arch.to_dict()}
 
     @classmethod
-    def from_dict(cls, values: object, origin: Origin | None = None, path: str = "") -> "Candidate":
+    def from_dict(cls, values: object, origin: Origin, path: str) -> "Candidate":
         """The inverse of `to_dict`.
 
         Args:
@@ -66,9 +66,8 @@ class Candidate:
         Raises:
             AcmixError: It is no candidate; that of `origin`.
         """
-        origin = origin or Origin(LIST, StudyError)
         known = origin.fields(values, CANDIDATE, optional=("trial", "score", FORMER_SCORE), path=path)
-        with origin.at(f"{path}.arch" if path else "arch"):
+        with origin.at(f"{path}.arch"):
             arch = Arch.from_dict(known["arch"])
         plugins.suspect(arch.named)
         score = known.get("score", known.get(FORMER_SCORE))
