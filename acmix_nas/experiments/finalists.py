@@ -32,7 +32,7 @@ from acmix_nas.samplers.observations import Cache, Rows, problem_of
 from acmix_nas.search.run import record_of, train_jobs
 from acmix_nas.space import Space
 from acmix_nas.space.stored import space_of
-from acmix_nas.study.finals import FINALS, Candidate, fix_list, listed_top, load_finals, sort_fresh
+from acmix_nas.study.finals import FINALS, Candidate, fix_list, load_finals, sort_fresh
 from acmix_nas.study.folder import CHECKPOINTS, FINAL, find_folder, remove_empty_checkpoints
 from acmix_nas.study.stop import Stop
 from acmix_nas.study.study import Study
@@ -137,7 +137,7 @@ def run(options: FinalistsOptions, callbacks: ExperimentCallbacks | None = None)
 def _asked(study: Study, options: FinalistsOptions) -> tuple[int, int]:
     """How many networks and seeds: what is asked for now, or was before; the study keeps it."""
     before = study.kept(ASKED, {})
-    top = options.top or before.get("top") or listed_top(study.folder) or USUAL
+    top = options.top or before.get("top") or USUAL
     seeds = options.seeds or before.get("seeds") or USUAL
     study.keep(ASKED, {"top": top, "seeds": seeds})
     return top, seeds

@@ -14,7 +14,7 @@ from acmix_nas.executors import Job, Place, Work, make_executor
 from acmix_nas.experiments.networks import find_trial
 from acmix_nas.experiments.options import StudyOptions
 from acmix_nas.experiments.setup import make_work
-from acmix_nas.experiments.training import TrainingCallbacks
+from acmix_nas.experiments.training import TrainingCallbacks, score_text
 from acmix_nas.fields import COUNT, MAPPING, Origin
 from acmix_nas.metrics import TOP1, Metric
 from acmix_nas.record import StudyHeader, TrialRecord
@@ -215,13 +215,14 @@ def compare(
     count = len(first.scores)
     difference = second.scores[count - 1] - first.scores[-1]
     if second.scores[:count] == first.scores:
-        message = f"equal: {_score(metric, first.scores[-1])}, and every score before it ({count} in all) the same"
+        same = score_text(metric, first.scores[-1])
+        message = f"equal: {same}, and every score before it ({count} in all) the same"
         return Comparison(equal=True, difference=0.0, half_width=None, within=True, message=message)
     width = _half_width(metric, first, records)
     within = abs(difference) <= width
-    apart = f"{metric.difference_text(difference)} {metric.points}".rstrip()
+    apart, now = f"{metric.difference_text(difference)} {metric.points}".rstrip(), second.scores[count - 1]
     message = (
-        f"{'within' if within else 'not within'} the interval: {_score(metric, second.scores[count - 1])}, recorded "
+        f"{'within' if within else 'not within'} the interval: {score_text(metric, now)}, recorded "
         f"{metric.stored_text(first.scores[-1])}; the difference {apart} is {'in' if within else 'outside'} "
         f"± {metric.text(width)} (95 %, two trainings that differ by chance)"
     )
@@ -234,13 +235,9 @@ def changed_environment(first: TrialRecord, second: TrialRecord) -> dict[str, tu
     return {name: (then.get(name), now.get(name)) for name in TOLD if name in then and then[name] != now.get(name)}
 
 
-def _score(metric: Metric, value: float) -> str:
-    return f"{metric.title} {metric.stored_text(value)}"
-
-
 def _of_failures(metric: Metric, first: TrialRecord, second: TrialRecord) -> Comparison:
     same = first.status == second.status and first.error == second.error
-    said = {name: f"failed ({r.error})" if r.status == "failed" else _score(metric, r.scores[-1])
+    said = {name: f"failed ({r.error})" if r.status == "failed" else score_text(metric, r.scores[-1])
             for name, r in (("first", first), ("second", second))}  # fmt: skip
     message = f"equal: {said['second']} again" if same else f"not equal: {said['second']}, recorded {said['first']}"
     return Comparison(equal=same, difference=None, half_width=None, within=same, message=message)

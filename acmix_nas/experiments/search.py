@@ -118,7 +118,7 @@ def run(options: SearchOptions, callbacks: ExperimentCallbacks | None = None) ->
     else:
         check_resumed(study.header, setting, space=definition(space))
         _check_resumed(options, study.header)
-    trials = options.trials or study.asked_trials or TRIALS
+    trials = options.trials or study.asked.get("trials") or TRIALS
     hours = options.hours or study.asked.get("hours")
     space, prices = replace(space, first=study.header.setting("first")), prices_of(study, space)
     stop = Stop(study.folder, hours=hours)
@@ -226,19 +226,14 @@ def _create(options: SearchOptions, space: Space, setting: Setting, first: Mappi
 
 def _bring(study: Study, space: Space, setting: Setting, prices: Prices, options: SearchOptions) -> list[str]:
     """Brings over what other studies trained, also what a kill kept from it before; returns what is said of it."""
-    lines = []
-    for name in dict.fromkeys([*_left_to_bring(study, options.out), *options.warm_start]):
+    lines, left = [], list[str]()
+    if len(study.trials()) <= study.brought:  # it has no trial of its own yet
+        names = map(str, study.header.settings.get("warm_start", []))
+        left = [name for name in names if Path(name).name == name and has_study(options.out / name)]
+    for name in dict.fromkeys([*left, *options.warm_start]):
         header, records = load(find_folder(name, options.out), storage=options.storage)
         lines.append(str(bring_over(study, space, setting, prices, header=header, records=records)))
     return lines
-
-
-def _left_to_bring(study: Study, out: Path) -> list[str]:
-    """Studies in the same folder that a search was to begin with, where it has no trial of its own yet."""
-    if len(study.trials()) > study.brought:
-        return []
-    names = (str(name) for name in study.header.settings.get("warm_start", []))
-    return [name for name in names if Path(name).name == name and has_study(out / name)]
 
 
 def _aims(header: StudyHeader) -> str:

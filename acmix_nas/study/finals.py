@@ -84,7 +84,7 @@ def fix_list(folder: Path, candidates: Callable[[], list[Candidate]], *, top: in
     if not path.is_file():
         values = {"top": top, "candidates": [candidate.to_dict() for candidate in candidates()]}
         write_text(path, json.dumps(values, indent=1) + "\n")
-    fixed, found = _read_list(folder)
+    fixed, found = _read_list(path)
     if fixed != top:
         raise StudyError(
             f"the list in {path} was fixed with --top {fixed}, before its networks were trained; a new choice, "
@@ -107,21 +107,14 @@ def load_finals(folder: Path) -> list[TrialRecord]:
     return records
 
 
-def listed_top(folder: Path) -> int | None:
-    """How many finalists the list in a study's folder was fixed with; None if there is none."""
-    return _read_list(folder)[0]
-
-
 def load_list(folder: Path) -> list[Candidate]:
     """The list in a study's folder; empty if there is none."""
-    return _read_list(folder)[1]
+    return _read_list(folder / LIST)[1] if (folder / LIST).is_file() else []
 
 
-def _read_list(folder: Path) -> tuple[int | None, list[Candidate]]:
+def _read_list(path: Path) -> tuple[int, list[Candidate]]:
     """The number of finalists that a list was fixed with, and its networks."""
-    if not (folder / LIST).is_file():
-        return None, []
-    origin = Origin(folder / LIST, StudyError, f"Restore it, or remove {LIST} and {FINALS} to choose anew.")
+    origin = Origin(path, StudyError, f"Restore it, or remove {LIST} and {FINALS} to choose anew.")
     values = origin.fields(origin.read(), {"top": whole(1), "candidates": list_of(MAPPING, 1)})
     return values["top"], [
         Candidate.from_dict(item, origin, f"candidates[{number}]") for number, item in enumerate(values["candidates"])

@@ -4,7 +4,7 @@ import logging
 import logging.handlers
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -163,6 +163,14 @@ class _Log(logging.handlers.WatchedFileHandler):
 def is_at_work(folder: Path) -> bool:
     """Whether a process holds the study."""
     return is_held(folder)
+
+
+def sweep_checkpoints(folder: Path, wanted: Collection[Path]) -> None:
+    """Deletes what a kill left among the checkpoints in a study's folder; finalists' stay. No worker may be at work."""
+    for path in (folder / CHECKPOINTS).glob("*"):
+        if path not in wanted and not path.name.startswith(FINAL):
+            path.unlink(missing_ok=True)
+    remove_empty_checkpoints(folder)
 
 
 def remove_empty_checkpoints(folder: Path) -> None:

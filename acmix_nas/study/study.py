@@ -18,16 +18,7 @@ from acmix_nas.files import append_line, write_text
 from acmix_nas.front import values_of
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.study.database import Database
-from acmix_nas.study.folder import (
-    CHECKPOINTS,
-    DATABASE,
-    FINAL,
-    at_work,
-    has_study,
-    remove_empty_checkpoints,
-    studies,
-    study_folder,
-)
+from acmix_nas.study.folder import CHECKPOINTS, DATABASE, at_work, has_study, studies, study_folder, sweep_checkpoints
 from acmix_nas.study.storage import find_storage, is_unborn, make_storage, parse_url, reason, storing, study_name
 
 log = logging.getLogger(__name__)
@@ -181,28 +172,16 @@ class Study:
             label: Where it came from.
             until: Epoch that it is trained to at first; None for all of the budget.
         """
-        return self._add(
-            create_trial(
-                state=TrialState.RUNNING,
-                params=dict(params),
-                distributions=dict(distributions),
-                user_attrs={"label": label, "until": until},
-            )
-        )
+        return self._add(TrialState.RUNNING, params, distributions, {"label": label, "until": until})
 
     def bring(
         self, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], found: TrialRecord
     ) -> int:
         """Adds a trial that another study trained; returns its number here."""
         record = replace(found, number=len(self.trials()))
-        trial = create_trial(
-            state=TrialState.COMPLETE,
-            values=values_of(self.header.measures, record.score, record.cost),
-            params=dict(params),
-            distributions=dict(distributions),
-            user_attrs={"label": record.label, "record": record.to_dict()},
-        )
-        number = self._add(trial)
+        attrs = {"label": record.label, "record": record.to_dict()}
+        values = values_of(self.header.measures, record.score, record.cost)
+        number = self._add(TrialState.COMPLETE, params, distributions, attrs, values)
         self._keep(record)
         return number
 
@@ -251,12 +230,6 @@ class Study:
         return found
 
     @property
-    def asked_trials(self) -> int | None:
-        """Trials that a search should have beside those brought over; 0.1 kept only how many there should be in all."""
-        asked, goal = self.asked.get("trials"), self.kept("goal")
-        return asked if asked is not None or goal is None else max(1, goal - self.brought)
-
-    @property
     def brought(self) -> int:
         """Trials that other studies gave."""
         return sum(record.origin is not None for record in self.records())
@@ -301,19 +274,25 @@ class Study:
 
         Those of finalists stay. No worker may be at work.
         """
-        wanted = {self.checkpoint(trial.number) for trial in self.running()}
-        for path in (self.folder / CHECKPOINTS).glob("*"):
-            if path not in wanted and not path.name.startswith(FINAL):
-                path.unlink(missing_ok=True)
-        remove_empty_checkpoints(self.folder)
+        sweep_checkpoints(self.folder, {self.checkpoint(trial.number) for trial in self.running()})
 
     def render_lines(self) -> None:
         """Writes trials.jsonl anew from the storage: a kill may have come between the two."""
         lines = [record.to_json() + "\n" for record in self.records()]
         write_text(self.folder / "trials.jsonl", "".join(lines))
 
-    def _add(self, trial: FrozenTrial) -> int:
+    def _add(
+        self,
+        state: TrialState,
+        params: Mapping[str, Any],
+        distributions: Mapping[str, BaseDistribution],
+        attrs: dict[str, Any],
+        values: list[float] | None = None,
+    ) -> int:
         self._read()
+        trial = create_trial(
+            state=state, values=values, params=dict(params), distributions=dict(distributions), user_attrs=attrs
+        )
         with storing(self.header.name):
             trial._trial_id = self._storage.create_new_trial(self._id, template_trial=trial)
         trial.number = len(self._trials)

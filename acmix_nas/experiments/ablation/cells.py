@@ -75,7 +75,7 @@ def run_table(ablation: Ablation, options: AblationOptions, callbacks: Experimen
         cell for name in options.reuse for cell in reusable(*load(find_folder(name, options.out)), setting=setting)
     ]
     study = study or _create(ablation, options, setting)
-    seeds, stop = options.seeds or _asked_seeds(study) or ablation.seeds, Stop(study.folder)
+    seeds, stop = options.seeds or study.asked.get("seeds") or ablation.seeds, Stop(study.folder)
     with study.at_work():
         return run_study(
             study,
@@ -115,12 +115,6 @@ def _create(ablation: Ablation, options: AblationOptions, setting: Setting) -> S
         rows=tuple(ablation.rows),
     )
     return Study.create(options.out, header, storage=options.storage)
-
-
-def _asked_seeds(study: Study) -> int | None:
-    """Seeds that were asked for before; 0.1 kept only the number of cells."""
-    asked, goal, rows = study.asked.get("seeds"), study.kept("goal"), len(study.header.rows)
-    return asked if asked is not None or goal is None else goal // rows or None
 
 
 def ablate(
