@@ -17,6 +17,7 @@ from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.experiments.options import StudyOptions
 from acmix_nas.experiments.rank_correlation import Agreement, agreement
 from acmix_nas.experiments.setup import announce, pick_device, pick_proxy
+from acmix_nas.experiments.training import TrainingCallbacks
 from acmix_nas.fields import COUNT, MAPPING, TEXT, Origin, whole
 from acmix_nas.files import append_line, write_text
 from acmix_nas.record import TrialRecord
@@ -98,20 +99,11 @@ class FidelityOptions(StudyOptions):
     images_large: int | None = None
 
 
-class FidelityCallbacks:
+class FidelityCallbacks(TrainingCallbacks):
     """What the caller is shown while networks are trained: nothing; a subclass overrides what it wants to see."""
-
-    def note(self, text: str) -> None:
-        """A line about the images."""
-
-    def decode(self, done: int, total: int) -> None:
-        """Shows how many images are decoded, and of how many."""
 
     def begin(self, number: int, count: int, name: str) -> None:
         """A training begins: its number, how many there are, its name."""
-
-    def step(self, progress: Progress) -> None:
-        """It did an optimizer step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

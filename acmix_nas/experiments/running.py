@@ -92,7 +92,7 @@ def run_study(
     study.render_lines()
     study.ask(**asked)
     study.keep("goal", total)
-    announce([*_announcement(study, setting), *notes, *_remarks(study, setting)], setting.splits, callbacks.note)
+    announce(_announcement(study, setting, notes), setting.splits, callbacks.note)
     before = study.records()
     monitor = Monitor(callbacks, study, stop, TimeLeft(total, len(before)), view)
     with under_way(callbacks, stop, study.header.name, study.header.measures, total, before):
@@ -143,24 +143,20 @@ def under_way(
             callbacks.finish()
 
 
-def _announcement(study: Study, setting: Setting) -> list[str]:
+def _announcement(study: Study, setting: Setting, notes: Sequence[str]) -> list[str]:
+    """What is trained, on what, and how far the scores can be trusted."""
     header, splits, budget, proxy = study.header, setting.splits, setting.budget, setting.proxy
-    classes = f"{len(splits.classes)} classes, {budget.images:,} training images"
+    embedded = (
+        "These images are Fashion-MNIST, not ImageNet: the results show that everything works, not which network is "
+        "best."
+    )
     return [
         f"study {header.name}: {header.kind} {header.space}, seed {header.seed}, in {study.folder}",
-        f"data: {splits.name}, {classes}, scores on the {header.split} split",
+        f"data: {splits.name}, {len(splits.classes)} classes, {budget.images:,} training images, scores on the "
+        f"{header.split} split",
         f"proxy: {proxy.name}, {size_text(proxy.input_size)} px, width {proxy.width:g}, epochs {budget.epochs}, "
         f"{budget.precision} on {setting.device}",
+        *notes,
+        *sampling_notes(splits.to_dict()["counts"][header.split], header.split, header.metric),
+        *([embedded] if splits.embedded else []),
     ]
-
-
-def _remarks(study: Study, setting: Setting) -> list[str]:
-    """How far the scores can be trusted."""
-    header, splits = study.header, setting.splits
-    lines = sampling_notes(splits.to_dict()["counts"][header.split], header.split, header.metric)
-    if splits.embedded:
-        lines.append(
-            "These images are Fashion-MNIST, not ImageNet: the results show that everything works, not "
-            "which network is best."
-        )
-    return lines

@@ -111,8 +111,7 @@ def run(options: SearchOptions, callbacks: ExperimentCallbacks | None = None) ->
     study, options = find_study(options, space.name)
     if study is None:
         check_new(options, space)
-    header = study.header if study else None
-    work, setting = load_work(options, space, split="search", device=device, like=header, progress=callbacks.decode)
+    work, setting = load_work(options, space, study, split="search", device=device, progress=callbacks.decode)
     if study is None:
         study = _create(options, space, setting, {**given, **space.first})
     else:
@@ -249,10 +248,8 @@ def _aims(header: StudyHeader) -> str:
 
 def _validity(study: Study, space: Space, setting: Setting) -> str:
     """How well the proxy ranks networks, as far as `acmix data fidelity` measured it, in a line."""
-    asked = (setting.task, setting.metric)  # fidelity is measured in the default task's first metric
-    found = None
-    if asked == (DEFAULT, None):
-        found = find_fidelity(study.folder.parent, space, setting.proxy, setting.splits)
+    measured = (setting.task, setting.metric) == (DEFAULT, None)  # in the default task's first metric
+    found = find_fidelity(study.folder.parent, space, setting.proxy, setting.splits) if measured else None
     if found is None:
         return "proxy unvalidated: `acmix data fidelity` measures whether it ranks networks as longer training does"
     rank = found.agreements["proxy"].spearman

@@ -94,10 +94,10 @@ def find_study(options: Options, name: str) -> tuple[Study | None, Options]:
 def load_work(
     options: StudyOptions,
     space: Space,
+    study: Study | None,
     *,
     split: str,
     device: str,
-    like: StudyHeader | None = None,
     progress: Progress | None = None,
 ) -> tuple[Work, Setting]:
     """Loads the images and fixes proxy and budget: what all trials of a study share.
@@ -105,9 +105,9 @@ def load_work(
     Args:
         options: What was asked.
         space: Gives the proxies and the size that costs are counted at.
+        study: The study to resume: the fingerprint of the images is by the same rule.
         split: "search" or "report": the images that scores are read on.
         device: "cpu" or "cuda".
-        like: Header of the study to resume: the fingerprint of the images is by the same rule.
         progress: Called with the number of images that were decoded, and of all.
 
     Raises:
@@ -122,7 +122,7 @@ def load_work(
         split=split,
         input_size=space.input_size,
         device=device,
-        like=like.settings["data"] if like else None,
+        like=study.header.settings["data"] if study else None,
         progress=progress,
     )
 

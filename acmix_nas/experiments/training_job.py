@@ -163,9 +163,8 @@ def check(options: TrainingOptions, device: str) -> Job:
         )
     recipe = _recipe(options, network)
     embedded = {} if options.data else EMBEDDED
-    precision = options.precision or recipe.values.get("precision")
-    fallback = "bf16" if supports_bf16(torch.device(device)) else "fp32"
-    changes = {"epochs": embedded.get("epochs"), **options.changes(), "precision": precision or fallback}
+    usual = recipe.values.get("precision") or ("bf16" if supports_bf16(torch.device(device)) else "fp32")
+    changes = {"epochs": embedded.get("epochs"), "precision": usual, **options.changes()}
     job = Job(
         options=options,
         network=network,

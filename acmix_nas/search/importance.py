@@ -68,10 +68,9 @@ def ped_anova(found: Chosen, direction: Direction = "maximize") -> dict[str, flo
     leave little to the one that decides: `shares` gives each its due.
     """
     study = optuna.create_study(direction=direction)
-    encoded = [(*encode(found.space, values), score) for values, score in found.trials]
-    study.add_trials(
-        [create_trial(params=params, distributions=ranges, value=score) for params, ranges, score in encoded]
-    )
+    for values, score in found.trials:
+        params, distributions = encode(found.space, values)
+        study.add_trial(create_trial(params=params, distributions=distributions, value=score))
     best = max(BEST_SHARE, BEST_LEAST / len(found.trials))
     with warnings.catch_warnings():  # a choice that is rarely active: its row has the number of its trials
         warnings.simplefilter("ignore")

@@ -56,7 +56,7 @@ def bring_over(
     limits = study.header.settings.get("limits", {})
     there = {record.arch_id for record in study.records()}
     for record in records:
-        reason = _reason_against(record, setting, study.header) or _reason_of_space(record, space)
+        reason = _reason_against(record, space, setting, study.header)
         if reason is None and broken(limits, prices(record.arch)):
             reason = "beyond the limits"
         if reason is None and record.arch_id in there:
@@ -72,7 +72,7 @@ def bring_over(
     return brought
 
 
-def _reason_against(record: TrialRecord, setting: Setting, header: StudyHeader) -> str | None:
+def _reason_against(record: TrialRecord, space: Space, setting: Setting, header: StudyHeader) -> str | None:
     """Why a score cannot stand beside those of the new study."""
     if record.status != "complete":
         return record.status
@@ -89,10 +89,6 @@ def _reason_against(record: TrialRecord, setting: Setting, header: StudyHeader) 
     for name, then, now in pairs:
         for path, old, new in differences(name, then, now):
             return f"{path} is {old} there and {new} here"
-    return None
-
-
-def _reason_of_space(record: TrialRecord, space: Space) -> str | None:
     try:
         space.values(record.arch)
     except SpaceError:

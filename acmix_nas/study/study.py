@@ -226,8 +226,7 @@ class Study:
     @property
     def asked(self) -> Mapping[str, Any]:
         """What was asked for, by the names of options."""
-        found: Mapping[str, Any] = self.header.settings.get("asked", {})
-        return found
+        return dict(self.header.settings.get("asked", {}))
 
     @property
     def brought(self) -> int:

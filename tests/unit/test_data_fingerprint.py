@@ -198,7 +198,7 @@ def resume(out: Path, source: Path):
 def prepared(options: StudyOptions) -> Work:
     """The study of these options, made or resumed: what its trials share."""
     study, options = find_study(options, "swin_t")
-    work, setting = load_work(options, SPACE, split="search", device="cpu", like=study.header if study else None)
+    work, setting = load_work(options, SPACE, study, split="search", device="cpu")
     if study:
         check_same(study.header, settings_of(setting))
     else:
@@ -265,10 +265,10 @@ def test_scores_of_0_1_are_brought_into_a_study_on_the_same_images(tmp_path):
     record = former_record()
     splits = load_splits(source, input_size=28, train_images=None, seed=0, with_report=False)
     setting = replace(small_setting(), splits=splits)
-    assert not str(_reason_against(record, setting, former_header())).startswith("data")
+    assert not str(_reason_against(record, SPACE, setting, former_header())).startswith("data")
     (source / IMAGE).write_bytes(former_trees.plain_png(999, extent=9))
     splits = load_splits(source, input_size=28, train_images=None, seed=0, with_report=False)
-    assert str(_reason_against(record, replace(setting, splits=splits), former_header())).startswith(
+    assert str(_reason_against(record, SPACE, replace(setting, splits=splits), former_header())).startswith(
         "data.fingerprint is"
     )
 

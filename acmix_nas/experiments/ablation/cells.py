@@ -60,14 +60,8 @@ def run_table(ablation: Ablation, options: AblationOptions, callbacks: Experimen
     for note in ablation.notes:
         callbacks.note(note)
     study, options = find_study(options, ablation.name)
-    _, setting = load_work(
-        options,
-        ablation.space,
-        split="report",
-        device=pick_device(options.device),
-        like=study.header if study else None,
-        progress=callbacks.decode,
-    )
+    device = pick_device(options.device)
+    _, setting = load_work(options, ablation.space, study, split="report", device=device, progress=callbacks.decode)
     if study is not None:
         check_resumed(study.header, setting)
     check_rows(ablation, setting)
