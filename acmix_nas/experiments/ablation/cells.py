@@ -59,8 +59,8 @@ def run_table(ablation: Ablation, options: AblationOptions, callbacks: Experimen
     callbacks = callbacks or ExperimentCallbacks()
     for note in ablation.notes:
         callbacks.note(note)
-    study, options = find_study(options, ablation.name)
     device = pick_device(options.device)
+    study, options = find_study(options, ablation.name)
     _, setting = load_work(options, ablation.space, study, split="report", device=device, progress=callbacks.decode)
     if study is not None:
         check_resumed(study.header, setting)
