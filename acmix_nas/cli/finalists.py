@@ -48,8 +48,10 @@ def finalists(as_json: bool, **options: Any) -> int:
 
     with StudyDisplay() as display:
         result = run(FinalistsOptions(**options), display)
-    table = as_text(result.table) if result.table else ""
-    say(json.dumps(_facts(result, table)) if as_json else table)
+    if as_json:
+        say(json.dumps(_facts(result)))
+    else:
+        say(as_text(result.table) if result.table else "")
     written = ", ".join(sorted(file.name for file in result.files))
     say(f"\nwritten to {result.folder}: {written}", err=True)
     if result.stopped is not None:
@@ -59,12 +61,15 @@ def finalists(as_json: bool, **options: Any) -> int:
     return exit_code(result)
 
 
-def _facts(result: "FinalistsResult", table: str) -> dict[str, Any]:
+def _facts(result: "FinalistsResult") -> dict[str, Any]:
+    """The keys of every command that prints a study, and the list; the trials are those of the finalists."""
+    from acmix_nas.report.table import as_json
+
     return {
         "study": result.header.to_dict(),
         "folder": str(result.folder),
         "list": [candidate.to_dict() for candidate in result.candidates],
-        "finals": [record.to_dict() for record in result.records],
-        "table": table,
+        "trials": [record.to_dict() for record in result.records],
+        "table": json.loads(as_json(result.table)) if result.table else None,
         "files": [str(file) for file in result.files],
     }

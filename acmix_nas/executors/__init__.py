@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -16,10 +17,7 @@ from acmix_nas.arch import Arch
 from acmix_nas.data import Splits
 from acmix_nas.plugins import usable_modules
 from acmix_nas.record import TrialRecord
-from acmix_nas.sizes import Size
-from acmix_nas.space import Proxy
-from acmix_nas.tasks import DEFAULT
-from acmix_nas.train import Budget, Progress, Setting
+from acmix_nas.train import Progress, Setting
 
 FOLDER = "executors"
 
@@ -80,30 +78,20 @@ class Work:
     """What all jobs of a study share, in values that can be sent to another process.
 
     Attributes:
-        proxy: How networks are shrunk.
-        budget: How they are trained.
-        split: The images that scores are read on.
-        input_size: Height and width in pixels that full networks are counted at, one number for squares.
+        make: Makes the setting of `splits` and `device`.
         device: "cpu" or "cuda".
         load: Loads the images, once in each worker.
         source: Path of the images; None where they come with the package. They are sent to a node without this path.
-        task: What is learned.
-        metric: What scores are.
         plugins: Modules of the user's own that a worker may import (`acmix_nas.plugins`).
         setting: The same with the images loaded, in a process that has loaded them.
         limits: Of each trial.
         folder: The driver's working folder, where no worker looks for modules (`acmix_nas.plugins`).
     """
 
-    proxy: Proxy
-    budget: Budget
-    split: str
-    input_size: Size
+    make: Callable[..., Setting]
     device: str
     load: Callable[[], Splits]
     source: str | None = None
-    task: str = DEFAULT
-    metric: str | None = None
     plugins: tuple[str, ...] = ()
     setting: Setting | None = None
     limits: TrialLimits = TrialLimits()
@@ -112,32 +100,27 @@ class Work:
     @classmethod
     def of(cls, setting: Setting, *, load: Callable[[], Splits], source: str | None) -> Self:
         """The work of a setting whose images are loaded here; other processes call `load`."""
-        return cls(
+        make = partial(
+            Setting,
             proxy=setting.proxy,
             budget=setting.budget,
             split=setting.split,
             input_size=setting.input_size,
+            task=setting.task,
+            metric=setting.metric,
+        )
+        return cls(
+            make=make,
             device=setting.device,
             load=load,
             source=source,
-            task=setting.task,
-            metric=setting.metric,
             plugins=usable_modules(setting.task, setting.metric, source),
             setting=setting,
         )
 
     def made(self) -> Setting:
         """The setting, with the images loaded in this process."""
-        return Setting(
-            proxy=self.proxy,
-            budget=self.budget,
-            splits=self.load(),
-            split=self.split,
-            input_size=self.input_size,
-            device=self.device,
-            task=self.task,
-            metric=self.metric,
-        )
+        return self.make(splits=self.load(), device=self.device)
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,10 +57,8 @@ def _versions() -> Iterator[Check]:
     yield Check(name="acmix-nas", status="ok", detail=__version__)
     yield Check(name="python", status="ok", detail=platform.python_version())
     for name, version in versions().items():
-        if version is None:
-            yield Check(name=name, status="failed", detail="not installed", fix=f"pip install {name}")
-        else:
-            yield Check(name=name, status="ok", detail=version)
+        missing = Check(name=name, status="failed", detail="not installed", fix=f"pip install {name}")
+        yield missing if version is None else Check(name=name, status="ok", detail=version)
 
 
 def _devices() -> Iterator[Check]:
@@ -128,8 +126,7 @@ def _apart(comparison: Comparison) -> str:
 def _folder(out: Path) -> Iterator[Check]:
     yield _attempt("output folder", lambda: _free_disk(out), fix="choose a folder that you may write to with --out")
     yield _attempt("file system", lambda: _file_system(out), fix="choose another folder with --out")
-    fix = "choose a folder on a local disk with --out"
-    yield _attempt("sqlite", lambda: _sqlite(out), fix=fix)
+    yield _attempt("sqlite", lambda: _sqlite(out), fix="choose a folder on a local disk with --out")
 
 
 def _attempt(name: str, check: Callable[[], Check], *, fix: str) -> Check:

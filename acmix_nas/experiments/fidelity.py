@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,14 +15,14 @@ from acmix_nas.arch import Arch
 from acmix_nas.data import Splits, load_splits
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.experiments.options import StudyOptions
-from acmix_nas.experiments.rank_correlation import Agreement, Interval, agreement
-from acmix_nas.experiments.setup import image_remarks, pick_device, pick_proxy, setting_of
-from acmix_nas.fields import COUNT, MAPPING, NUMBER, TEXT, Origin, whole
-from acmix_nas.files import write_text
+from acmix_nas.experiments.rank_correlation import Agreement, agreement
+from acmix_nas.experiments.setup import announce, pick_device, pick_proxy
+from acmix_nas.experiments.training import TrainingCallbacks
+from acmix_nas.fields import COUNT, MAPPING, TEXT, Origin, whole
+from acmix_nas.files import append_line, write_text
 from acmix_nas.record import TrialRecord
 from acmix_nas.space import Proxy, Space, load_space
-from acmix_nas.study.record_file import append_record, read_records
-from acmix_nas.train import Progress, Setting, run_trial
+from acmix_nas.train import Budget, Progress, Setting, run_trial
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +31,6 @@ RECORDS = "records.jsonl"
 CHEAP, LARGE = "cheap", "large"
 LEAST = 4
 """Least networks for a rank correlation."""
-INTERVAL = dict.fromkeys(("value", "low", "high"), NUMBER)
-AGREEMENT = dict.fromkeys(("spearman", "kendall"), MAPPING)
 LARGER = dict.fromkeys(("epochs", "images"), whole(1))
 SUMMARY = {
     **dict.fromkeys(("space", "proxy", "cheap", "large", "agreements"), MAPPING),
@@ -79,12 +78,7 @@ class Fidelity:
         pairs = origin.fields(
             values["agreements"], dict.fromkeys(("proxy", "params", "macs"), MAPPING), path="agreements"
         )
-        agreements = {}
-        for name, pair in pairs.items():
-            path = f"agreements.{name}"
-            known = origin.fields(pair, AGREEMENT, path=path)
-            parts = {part: origin.fields(each, INTERVAL, path=f"{path}.{part}") for part, each in known.items()}
-            agreements[name] = Agreement(**{part: Interval(**each) for part, each in parts.items()})
+        agreements = {name: Agreement.from_dict(pair, origin, f"agreements.{name}") for name, pair in pairs.items()}
         return cls(**{**values, "agreements": agreements})
 
 
@@ -105,20 +99,11 @@ class FidelityOptions(StudyOptions):
     images_large: int | None = None
 
 
-class FidelityCallbacks:
+class FidelityCallbacks(TrainingCallbacks):
     """What the caller is shown while networks are trained: nothing; a subclass overrides what it wants to see."""
-
-    def note(self, text: str) -> None:
-        """A line about the images."""
-
-    def decode(self, done: int, total: int) -> None:
-        """Shows how many images are decoded, and of how many."""
 
     def begin(self, number: int, count: int, name: str) -> None:
         """A training begins: its number, how many there are, its name."""
-
-    def step(self, progress: Progress) -> None:
-        """It did an optimizer step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,56 +140,40 @@ def run(options: FidelityOptions, callbacks: FidelityCallbacks | None = None) ->
     """
     callbacks = callbacks or FidelityCallbacks()
     space, device = load_space(options.space), pick_device(options.device)
-    trainings = prepare_fidelity(
-        space,
-        pick_proxy(space, options, device),
-        data=options.data,
-        out=options.out,
-        device=device,
-        seed=options.seed or 0,
-        epochs_large=options.epochs_large,
-        images_large=options.images_large,
-        progress=callbacks.decode,
-    )
-    for line in image_remarks(trainings.settings[LARGE].splits):
-        callbacks.note(line)
+    trainings = prepare_fidelity(options, space, pick_proxy(space, options, device), device, callbacks.decode)
+    announce([], trainings.settings[LARGE].splits, callbacks.note)
     found = measure_fidelity(trainings, archs=options.archs, begin=callbacks.begin, on_step=callbacks.step)
     return found, trainings.folder
 
 
 def prepare_fidelity(
+    options: FidelityOptions,
     space: Space,
     proxy: Proxy,
-    *,
-    data: str | None,
-    out: Path,
     device: str,
-    seed: int = 0,
-    epochs_large: int | None = None,
-    images_large: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Trainings:
     """Loads images and fixes both budgets. Only the search split is scored.
 
     Args:
+        options: Say which images, the seed and the large training.
         space: The networks.
         proxy: How they are shrunk and, cheaply, trained.
-        data: A source of images; None for the embedded ones.
-        out: Folder of reports.
         device: "cpu" or "cuda".
-        seed: Seed of everything.
-        epochs_large: Epochs of the large training; None for three times the proxy's.
-        images_large: Training images of the large training; None for the proxy's.
         progress: Told how many images were decoded, of how many.
 
     Raises:
         UsageError: The large training is not larger.
         DataError: The images cannot be read.
     """
-    epochs = epochs_large or 3 * proxy.epochs
+    out, seed, images_large = options.out, options.seed or 0, options.images_large
+    epochs = options.epochs_large or 3 * proxy.epochs
     longer = replace(proxy, epochs=epochs, images=images_large or proxy.images)
-    splits = _load(data, proxy, True, seed, progress)
-    more = splits if images_large is None else _load(data, longer, False, seed, progress)
+    load = partial(
+        load_splits, options.data, input_size=proxy.input_size, seed=seed, with_report=False, progress=progress
+    )
+    splits = load(train_images=proxy.images, at_most=True)
+    more = splits if images_large is None else load(train_images=longer.images, at_most=False)
     if _folder(out, space, splits.former).is_dir() and not _folder(out, space, splits.fingerprint).is_dir():
         splits, more = splits.like(splits.former), more.like(splits.former)  # goes on with what 0.1 measured
     if epochs * len(more.train) <= proxy.epochs * len(splits.train):
@@ -213,29 +182,25 @@ def prepare_fidelity(
             f"{epochs} x {len(more.train)} is not more. Give more --epochs-large or --images-large."
         )
     settings = {
-        label: setting_of(
-            shrunk,
-            images,
+        label: Setting(
+            proxy=shrunk,
+            budget=Budget.of_proxy(shrunk, images=len(images.train), device=device),
+            splits=images,
             split="search",
             input_size=space.input_size,
             device=device,
         )
         for label, shrunk, images in ((CHEAP, proxy, splits), (LARGE, longer, more))
     }
-    return Trainings(
-        space=space,
-        settings=settings,
-        seed=seed,
-        folder=_folder(out, space, splits.fingerprint),
-    )
+    return Trainings(space=space, settings=settings, seed=seed, folder=_folder(out, space, splits.fingerprint))
 
 
 def measure_fidelity(
     trainings: Trainings,
     *,
     archs: int,
-    begin: Callable[[int, int, str], None] | None = None,
-    on_step: Callable[[Progress], None] | None = None,
+    begin: Callable[[int, int, str], None] = lambda *_: None,
+    on_step: Callable[[Progress], None] = lambda _: None,
 ) -> Fidelity:
     """Trains a sample of networks twice each and compares the orders; what is stored is not trained again.
 
@@ -250,20 +215,20 @@ def measure_fidelity(
         StudyError: Fewer than four networks were trained to the end twice.
     """
     trainings.folder.mkdir(parents=True, exist_ok=True)
-    stored = {_key(record): record for record in read_records(trainings.folder / RECORDS)}
-    sample = sample_archs(trainings.space, trainings.settings[CHEAP].proxy, archs, trainings.seed)
+    stored, seed = _stored(trainings.folder / RECORDS), trainings.seed
+    sample = sample_archs(trainings.space, trainings.settings[CHEAP].proxy, archs, seed)
     pairs: list[dict[str, TrialRecord]] = []
-    for index, arch in enumerate(sample):
+    for arch in sample:
         pairs.append({})
-        for place, (label, setting) in enumerate(trainings.settings.items()):
-            number = 2 * index + place
-            record = stored.get(_cell(arch, label, setting, trainings.seed))
+        for label, setting in trainings.settings.items():
+            facts = (setting.budget.to_dict(), setting.proxy.to_dict(), setting.splits.to_dict())
+            record = stored.get(_key(arch.id, label, seed, *facts))
             if record is None:
-                if begin is not None:
-                    begin(number, 2 * len(sample), f"{label} {arch.id}")
-                seeds = {"init": trainings.seed, "order": trainings.seed}
+                number = 2 * (len(pairs) - 1) + (label == LARGE)
+                begin(number, 2 * len(sample), f"{label} {arch.id}")
+                seeds = {"init": seed, "order": seed}
                 record = run_trial(arch, setting, number=number, label=label, seeds=seeds, on_step=on_step)
-                append_record(trainings.folder / RECORDS, record)
+                append_line(trainings.folder / RECORDS, record.to_json())
             pairs[-1][label] = record
     found = _summarise(trainings, pairs)
     name = hashlib.sha256(json.dumps([found.cheap, found.large, found.proxy, found.seed, archs]).encode()).hexdigest()
@@ -338,20 +303,6 @@ def _summarise(trainings: Trainings, pairs: list[dict[str, TrialRecord]]) -> Fid
     )
 
 
-def _load(
-    data: str | None, proxy: Proxy, at_most: bool, seed: int, progress: Callable[[int, int], None] | None
-) -> Splits:
-    return load_splits(
-        data,
-        input_size=proxy.input_size,
-        train_images=proxy.images,
-        seed=seed,
-        with_report=False,
-        at_most=at_most,
-        progress=progress,
-    )
-
-
 def _folder(out: Path, space: Space, fingerprint: str) -> Path:
     return out / FOLDER / f"{space.name}-{fingerprint.replace(':', '-')}"
 
@@ -363,15 +314,21 @@ def _definition(space: Space) -> dict[str, Any]:
     return _plain({**facts, "conv_on": space.conv_on, "fixed": [dict(f) for f in space.fixed], "choices": choices})
 
 
-def _cell(arch: Arch, label: str, setting: Setting, seed: int) -> str:
-    return _named(arch.id, label, seed, setting.budget.to_dict(), setting.proxy.to_dict(), setting.splits.to_dict())
+def _stored(file: Path) -> dict[str, TrialRecord]:
+    """The records of a file by what was trained; a last line that a kill tore is cut off."""
+    if not file.is_file():
+        return {}
+    text = file.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        write_text(file, whole)
+    return {
+        _key(item.arch_id, item.label, item.seeds["init"], item.budget, item.proxy, item.data): item
+        for item in map(TrialRecord.from_json, whole.splitlines())
+    }
 
 
-def _key(record: TrialRecord) -> str:
-    return _named(record.arch_id, record.label, record.seeds["init"], record.budget, record.proxy, record.data)
-
-
-def _named(*facts: Any) -> str:
+def _key(*facts: Any) -> str:
     return json.dumps(facts, sort_keys=True)
 
 

@@ -1,44 +1,50 @@
 """Finalists: the best of a search trained again, with fresh seeds, scored on images that the search never read."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from optuna.trial import create_trial
+
 from acmix_nas import plugins
-from acmix_nas.arch import Arch
 from acmix_nas.errors import StudyError
-from acmix_nas.executors import Executor, Job
+from acmix_nas.executors import Executor, Job, Outcome
 from acmix_nas.executors.callbacks import Callbacks, ExperimentCallbacks
-from acmix_nas.executors.jobs import failed_record
 from acmix_nas.experiments.options import WorkerOptions
-from acmix_nas.experiments.posterior import posterior_means
-from acmix_nas.experiments.running import StudyResult, announce
-from acmix_nas.experiments.setup import load_work_again, workers_of
-from acmix_nas.files import write_text
+from acmix_nas.experiments.running import StudyResult, under_way
+from acmix_nas.experiments.setup import announce, load_work_again, workers_of
+from acmix_nas.files import append_line, write_text
 from acmix_nas.front import front
-from acmix_nas.metrics import COSTS
+from acmix_nas.metrics import COSTS, TOP1, Metric
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import render
 from acmix_nas.report.finals import stored_finals
 from acmix_nas.report.sampling import sampling_notes
 from acmix_nas.report.table import Table
-from acmix_nas.search.run import MOST_LOST
+from acmix_nas.samplers.distributions import columns_of_space, search_space_of
+from acmix_nas.samplers.gp.kernel import Features
+from acmix_nas.samplers.gp.surrogate import ModelledObjective
+from acmix_nas.samplers.make import encode
+from acmix_nas.samplers.observations import Cache, Rows, problem_of
+from acmix_nas.search.run import record_of, train_jobs
+from acmix_nas.space import Space
 from acmix_nas.space.stored import space_of
-from acmix_nas.study.finals import FINALS, Candidate, fix_list, listed_top, load_finals, sort_fresh
+from acmix_nas.study.finals import FINALS, Candidate, fix_list, load_finals, sort_fresh
 from acmix_nas.study.folder import CHECKPOINTS, FINAL, find_folder, remove_empty_checkpoints
-from acmix_nas.study.record_file import append_record
 from acmix_nas.study.stop import Stop
 from acmix_nas.study.study import Study
-from acmix_nas.train import Progress, Setting
+from acmix_nas.train import Setting
 
 log = logging.getLogger(__name__)
 
 RANDOM = 10
 """The baseline of random search is the best of this many of the study's random networks."""
 REFERENCES = ("plain host", "paper")
-
-
+LEAST = 10
+"""Complete trials below which the scores themselves are used."""
 ASKED = "finalists"
 """What a study keeps of how many networks and seeds were asked for."""
 USUAL = 5
@@ -95,22 +101,29 @@ def run(options: FinalistsOptions, callbacks: ExperimentCallbacks | None = None)
     """
     callbacks = callbacks or ExperimentCallbacks()
     study = Study.open(find_folder(options.study, options.out), storage=options.storage)
-    if study.header.kind != "search":
-        raise StudyError(f"the study {study.header.name!r} is no search; only a search has finalists.")
-    workers = workers_of(options, options.device)
-    work, setting = load_work_again(study, data=options.data, device=workers.device, progress=callbacks.decode)
+    header = study.header
+    if header.kind != "search":
+        raise StudyError(f"the study {header.name!r} is no search; only a search has finalists.")
+    device, make_executor = workers_of(options, options.device)
+    work, setting = load_work_again(study, data=options.data, device=device, progress=callbacks.decode)
     stop = Stop(study.folder, hours=options.hours)
     with study.at_work():
         top, seeds = _asked(study, options)
-        candidates = fix_list(study.folder, lambda: choose(study.header, study.records(), top=top), top=top)
+        candidates = fix_list(study.folder, lambda: choose(header, study.records(), top=top), top=top)
         plugins.check_named((name for each in candidates for name in each.arch.named), study.folder)
-        fresh = [study.header.seed + 1 + index for index in range(seeds)]
-        splits = setting.splits
-        sampling = sampling_notes(splits.to_dict()["counts"]["report"], "report", study.header.metric)
-        announce([_announcement(study, candidates, fresh), *sampling], splits, callbacks)
-        _train(study, setting, candidates, fresh, workers.make(work), callbacks, stop)
-        files = render(study.folder, study.header, study.records())
-        trained = stored_finals(study.folder, study.header)
+        fresh = [header.seed + 1 + index for index in range(seeds)]
+        sampling = sampling_notes(setting.splits.to_dict()["counts"]["report"], "report", header.metric)
+        announce([_announcement(study, candidates, fresh), *sampling], setting.splits, callbacks.note)
+        cells = {(each.arch.id, seed) for each in candidates for seed in fresh}
+        kept = sort_fresh(load_finals(study.folder), header.settings, seed=header.seed).kept
+        stored = [record for record in kept if (record.arch_id, record.seeds["init"]) in cells]
+        executor = make_executor(work)
+        with under_way(callbacks, stop, "finalists", (header.metric, COSTS["macs"]), len(cells), stored):
+            train_finalists(
+                study.folder, candidates, setting, seeds=fresh, executor=executor, callbacks=callbacks, stop=stop
+            )
+        files = render(study.folder, header, study.records())
+        trained = stored_finals(study.folder, header)
     return FinalistsResult(
         study=study,
         records=load_finals(study.folder),
@@ -124,35 +137,10 @@ def run(options: FinalistsOptions, callbacks: ExperimentCallbacks | None = None)
 def _asked(study: Study, options: FinalistsOptions) -> tuple[int, int]:
     """How many networks and seeds: what is asked for now, or was before; the study keeps it."""
     before = study.kept(ASKED, {})
-    top = options.top or before.get("top") or listed_top(study.folder) or USUAL
+    top = options.top or before.get("top") or USUAL
     seeds = options.seeds or before.get("seeds") or USUAL
     study.keep(ASKED, {"top": top, "seeds": seeds})
     return top, seeds
-
-
-def _train(
-    study: Study,
-    setting: Setting,
-    candidates: list[Candidate],
-    seeds: list[int],
-    executor: Executor,
-    callbacks: ExperimentCallbacks,
-    stop: Stop,
-) -> None:
-    header, measures = study.header, (study.header.metric, COSTS["macs"])
-    fresh = sort_fresh(load_finals(study.folder), header.settings, seed=header.seed)
-    ids = {(candidate.arch.id, seed) for candidate in candidates for seed in seeds}
-    stored = [record for record in fresh.kept if (record.arch_id, record.seeds["init"]) in ids]
-    with stop.hearing_signals():
-        callbacks.start("finalists", measures, len(ids), stored)
-        try:
-            train_finalists(
-                study.folder, candidates, setting, seeds=seeds, executor=executor, callbacks=callbacks, stop=stop
-            )
-        except KeyboardInterrupt:
-            stop.reason = stop.reason or "interrupt"
-        finally:
-            callbacks.finish()
 
 
 def _announcement(study: Study, candidates: list[Candidate], seeds: list[int]) -> str:
@@ -164,12 +152,7 @@ def _announcement(study: Study, candidates: list[Candidate], seeds: list[int]) -
     )
 
 
-def choose(
-    header: StudyHeader,
-    records: Sequence[TrialRecord],
-    *,
-    top: int,
-) -> list[Candidate]:
+def choose(header: StudyHeader, records: Sequence[TrialRecord], *, top: int) -> list[Candidate]:
     """The networks to train again: the best of the front, plain host, the paper's, the best of random ones.
 
     The front is ranked by the posterior mean of the search's Gaussian process, which luck moves less than a score.
@@ -187,22 +170,46 @@ def choose(
     if not complete:
         raise StudyError(f"the study {header.name!r} has no complete trial yet; run acmix search first.")
     means = posterior_means(space_of(header), complete, header.metric)
-    chosen = [(f"finalist {rank}", record) for rank, record in enumerate(_best(header, complete, top, means), 1)]
-    named: list[tuple[str, Arch, TrialRecord | None]] = [(name, record.arch, record) for name, record in chosen]
-    named += _references(header, complete)
+    chosen = [
+        _candidate(f"finalist {rank}", record) for rank, record in enumerate(_best(header, complete, top, means), 1)
+    ]
+    chosen += _references(header, complete)
     random = [record for record in complete if record.label == "random"][:RANDOM]
     if random:
         best = max(random, key=lambda record: (header.metric.gain(record.score or 0.0), -record.number))
-        named.append((f"best of {len(random)} random", best.arch, best))
+        chosen.append(_candidate(f"best of {len(random)} random", best))
     found: dict[str, Candidate] = {}
-    for name, arch, trained in named:
-        known = found.get(arch.id)
-        if known is not None:
-            found[arch.id] = replace(known, names=(*known.names, name))
-        else:
-            number, score = (trained.number, trained.score) if trained else (None, None)
-            found[arch.id] = Candidate(names=(name,), arch=arch, trial=number, score=score)
+    for each in chosen:
+        known = found.setdefault(each.arch.id, each)
+        if known is not each:
+            found[each.arch.id] = replace(known, names=(*known.names, *each.names))
     return list(found.values())
+
+
+def posterior_means(space: Space, records: Sequence[TrialRecord], metric: Metric = TOP1) -> dict[int, float]:
+    """The posterior mean of every complete trial's score; their scores where there are fewer than `LEAST`.
+
+    Args:
+        space: The space of the search.
+        records: Its records.
+        metric: What the scores are.
+
+    Returns:
+        Number of the trial -> mean.
+    """
+    scores = {record.number: (record.score, record.arch) for record in records if record.score is not None}
+    if len(scores) < LEAST:
+        return {number: score for number, (score, _) in scores.items()}
+    encoded = [(metric.gain(score), *encode(space, space.values(arch))) for score, arch in scores.values()]
+    trials = [create_trial(value=gain, params=params, distributions=ranges) for gain, params, ranges in encoded]
+    columns = columns_of_space(space)
+    search_space = search_space_of(space, columns)
+    rows = np.array([columns.row(trial.params) for trial in trials])
+    problem = problem_of(search_space, trials, rows, [1], {}, {}, Cache())
+    features = Features.of(search_space.parameters, np.asarray(np.isnan(problem.rows).any(axis=0)))
+    model = ModelledObjective(problem, problem.objectives[0], features, features.encode(problem.rows))
+    means = model.smoothed(np.arange(len(problem.rows)), raw=True)
+    return dict(zip(scores, (metric.gain(float(means[row])) for row in Rows.of(rows).place), strict=True))
 
 
 def train_finalists(
@@ -226,6 +233,36 @@ def train_finalists(
         callbacks: Called for every cell.
         stop: Asked after every step whether to stop.
     """
+    todo = _left(folder, candidates, setting, seeds)
+    lost = Counter[int]()
+
+    def next_job() -> Job | None:
+        if not todo:
+            return None
+        job = todo.pop(0)
+        callbacks.begin(job.number, f"{job.label}, seed {job.seeds['init']}", job.arch)
+        return job
+
+    def take(outcome: Outcome) -> None:
+        job = outcome.job
+        lost[job.number] += outcome.lost is not None
+        record = record_of(outcome, setting, name=job.label, lost=lost[job.number])
+        if record is None:
+            todo.extend([job] if outcome.lost is not None else [])
+            return
+        append_line(folder / FINALS, record.to_json())
+        job.checkpoint.unlink(missing_ok=True)
+        reached = f"{record.status}: {record.metric} {record.score}"
+        log.info("%s, seed %d, %s", job.label, job.seeds["init"], reached)
+        callbacks.end(record)
+
+    with executor:
+        train_jobs(executor, next_job, take, callbacks=callbacks, stop=stop)
+    remove_empty_checkpoints(folder)
+
+
+def _left(folder: Path, candidates: Sequence[Candidate], setting: Setting, seeds: Sequence[int]) -> list[Job]:
+    """The cells that are still to be trained; what a kill left half-written is cleared away."""
     stored = load_finals(folder)
     write_text(folder / FINALS, "".join(record.to_json() + "\n" for record in stored))
     for record in stored:  # a kill may have come between a cell's line and this
@@ -233,7 +270,7 @@ def train_finalists(
     splits, budget, proxy = setting.splits, setting.budget.to_dict(), setting.proxy.to_dict()
     fresh = sort_fresh(stored, {"data": splits.fingerprint, "budget": budget, "proxy": proxy})
     done = {(record.arch_id, record.seeds["init"]) for record in fresh.kept if record.status == "complete"}
-    todo = [
+    return [
         Job(
             number=row + len(candidates) * column,
             label=candidate.name,
@@ -245,73 +282,14 @@ def train_finalists(
         for row, candidate in enumerate(candidates)
         if (candidate.arch.id, seed) not in done
     ]
-    with executor:
-        _Cells(folder, setting, executor, callbacks, stop).run(todo)
-    remove_empty_checkpoints(folder)
 
 
 def _checkpoint(folder: Path, arch_id: str, seed: int) -> Path:
     return folder / CHECKPOINTS / f"{FINAL}{arch_id}-{seed}.ckpt"
 
 
-class _Cells:
-    """Has cells trained and keeps what they reach."""
-
-    def __init__(self, folder: Path, setting: Setting, executor: Executor, callbacks: Callbacks, stop: Stop) -> None:
-        self._folder = folder
-        self._setting = setting
-        self._executor = executor
-        self._callbacks = callbacks
-        self._stop = stop
-        self._lost: dict[int, int] = {}
-
-    def run(self, todo: list[Job]) -> None:
-        running = 0
-        while True:
-            while todo and running < self._executor.workers and not self._stop.check():
-                job = todo.pop(0)
-                self._callbacks.begin(job.number, f"{job.label}, seed {job.seeds['init']}", job.arch)
-                self._executor.submit(job)
-                running += 1
-            if not running:
-                return
-            for outcome in self._executor.wait(self._step):
-                running -= 1
-                if outcome.lost is not None:
-                    todo += self._lose(outcome.job, outcome.lost)
-                elif outcome.failed is not None:
-                    self._keep(outcome.job, failed_record(outcome.job, self._setting, outcome.failed))
-                elif outcome.record is not None:
-                    self._keep(outcome.job, outcome.record)
-            if self._stop.check():
-                self._executor.halt()
-
-    def _step(self, number: int, progress: Progress) -> None:
-        self._callbacks.step(number, progress)
-        if self._stop.check():
-            self._executor.halt()
-
-    def _lose(self, job: Job, reason: str) -> list[Job]:
-        self._lost[job.number] = lost = self._lost.get(job.number, 0) + 1
-        log.warning("%s lost its worker: %s", job.label, reason)
-        if lost < MOST_LOST:
-            return [job]
-        self._keep(job, failed_record(job, self._setting, f"{reason}; {lost} times in all"))
-        return []
-
-    def _keep(self, job: Job, record: TrialRecord) -> None:
-        append_record(self._folder / FINALS, record)
-        job.checkpoint.unlink(missing_ok=True)
-        reached = f"{record.status}: {record.metric} {record.score}"
-        log.info("%s, seed %d, %s", job.label, job.seeds["init"], reached)
-        self._callbacks.end(record)
-
-
 def _best(
-    header: StudyHeader,
-    complete: Sequence[TrialRecord],
-    top: int,
-    means: Mapping[int, float],
+    header: StudyHeader, complete: Sequence[TrialRecord], top: int, means: Mapping[int, float]
 ) -> list[TrialRecord]:
     """The best of the front by posterior mean, then of what is left without it."""
     best: list[TrialRecord] = []
@@ -324,14 +302,17 @@ def _best(
     return best
 
 
-def _references(header: StudyHeader, complete: Sequence[TrialRecord]) -> list[tuple[str, Arch, TrialRecord | None]]:
+def _references(header: StudyHeader, complete: Sequence[TrialRecord]) -> list[Candidate]:
     """Plain host and the paper's network, also where the search did not train them."""
-    found: list[tuple[str, Arch, TrialRecord | None]] = []
-    first = header.settings.get("first", {})
+    trained = {record.label: record for record in reversed(complete)}
+    first, found = header.settings.get("first", {}), list[Candidate]()
     for name in REFERENCES:
-        record = next((record for record in complete if record.label == name), None)
-        if record is not None:
-            found.append((name, record.arch, record))
+        if name in trained:
+            found.append(_candidate(name, trained[name]))
         elif name in first:
-            found.append((name, space_of(header).build(first[name]), None))
+            found.append(Candidate(names=(name,), arch=space_of(header).build(first[name])))
     return found
+
+
+def _candidate(name: str, record: TrialRecord) -> Candidate:
+    return Candidate(names=(name,), arch=record.arch, trial=record.number, score=record.score)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from acmix_nas.arch import Arch
 from acmix_nas.errors import AcmixError
@@ -73,16 +74,6 @@ class TimeLeft:
 
 
 @dataclass(slots=True)
-class _Now:
-    """A trial under way."""
-
-    number: int
-    label: str
-    epoch: int = 0
-    epochs: int = 0
-
-
-@dataclass(slots=True)
 class Monitor(Callbacks):
     """Keeps others informed of a running study, and passes every call on.
 
@@ -91,7 +82,6 @@ class Monitor(Callbacks):
         study: The study.
         stop: Whether it was asked to stop.
         left: The time left.
-        interrupts: Whether a stop is an interrupt raised here, for a loop that does not ask itself.
         view: How the table of the page is shown.
     """
 
@@ -99,13 +89,11 @@ class Monitor(Callbacks):
     study: Study
     stop: Stop
     left: TimeLeft
-    interrupts: bool
     view: View | None = None
-    _now: dict[int, _Now] = field(default_factory=dict)
+    _now: dict[int, dict[str, Any]] = field(default_factory=dict)
     _written_s: float = 0.0
     _rendered_s: float = field(default_factory=time.monotonic)
     _said: bool = False
-    _halting_from: int | None = None
 
     def note(self, text: str) -> None:
         """A line about what is done beside the trials."""
@@ -113,9 +101,7 @@ class Monitor(Callbacks):
 
     def begin(self, number: int, label: str, arch: Arch) -> None:
         """A trial begins, or goes on."""
-        if self.interrupts and self.stop.check():
-            raise KeyboardInterrupt
-        self._now[number] = _Now(number, label)
+        self._now[number] = {"number": number, "label": label, "epoch": 0, "epochs": 0}
         self.left.begin(number)
         self.callbacks.begin(number, label, arch)
 
@@ -123,13 +109,11 @@ class Monitor(Callbacks):
         """A trial did an optimizer step."""
         self.callbacks.step(number, progress)
         if number in self._now:
-            epoch = min(len(progress.scores) + 1, progress.epochs)
-            self._now[number].epoch, self._now[number].epochs = epoch, progress.epochs
+            self._now[number] |= {"epoch": min(len(progress.scores) + 1, progress.epochs), "epochs": progress.epochs}
         self._write()
-        if self.stop.check():
-            self._say_stopping()
-            if self.interrupts:
-                self._interrupt_after_epoch(progress)
+        if self.stop.check() and not self._said:
+            self._said = True
+            self.note(f"stopping after the current epoch ({self.stop.reason}); Ctrl-C stops at once")
 
     def pause(self, record: TrialRecord) -> None:
         """A trial reached a rung and waits there."""
@@ -155,24 +139,10 @@ class Monitor(Callbacks):
         now_s = time.monotonic()
         if now_s - self._written_s > WRITTEN_EVERY_S:
             self._written_s = now_s
-            trials = [
-                {"number": now.number, "label": now.label, "epoch": now.epoch, "epochs": now.epochs}
-                for now in self._now.values()
-            ]
-            facts = {"pid": os.getpid(), "host": platform.node(), "left_s": self.left.seconds(), "trials": trials}
+            who, trials = {"pid": os.getpid(), "host": platform.node()}, list(self._now.values())
+            facts = {**who, "left_s": self.left.seconds(), "trials": trials}
             with _unless_full():
                 write_text(self.study.folder / RUNNING, json.dumps(facts) + "\n")
-
-    def _say_stopping(self) -> None:
-        if not self._said:
-            self._said = True
-            self.note(f"stopping after the current epoch ({self.stop.reason}); Ctrl-C stops at once")
-
-    def _interrupt_after_epoch(self, progress: Progress) -> None:
-        if self._halting_from is None:
-            self._halting_from = len(progress.scores)
-        if len(progress.scores) != self._halting_from:
-            raise KeyboardInterrupt
 
 
 @contextmanager

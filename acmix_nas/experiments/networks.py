@@ -1,4 +1,4 @@
-"""The networks that a command names: timm names, files of an arch, trials of a study, rows of an ablation table."""
+"""The networks that a command names: timm names, files of an arch, trials of a study."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from acmix_nas import plugins
 from acmix_nas.arch import Arch
 from acmix_nas.errors import StudyError, UsageError
-from acmix_nas.sizes import Size
 
 if TYPE_CHECKING:
     from acmix_nas.cost.network import Network
@@ -39,15 +38,12 @@ def find_arch(text: str, reports: Path) -> Found:
         SpaceError: The file is no description of a network.
         StudyError: There is no such study or trial.
     """
-    from acmix_nas.models import model_names, named_arch
+    found = _ours(text, reports)
+    if found is None:
+        from acmix_nas.models import model_names
 
-    described = _described(text, reports)
-    if described is not None:
-        return described
-    names = model_names()
-    if text in names:
-        return Found(text, named_arch(text))
-    raise _unknown(text, names)
+        raise _unknown(text, model_names())
+    return found
 
 
 def find_network(text: str, reports: Path) -> "Network":
@@ -58,51 +54,33 @@ def find_network(text: str, reports: Path) -> "Network":
         SpaceError: The file is no description of a network.
         StudyError: There is no such study or trial.
     """
-    from acmix_nas.cost.network import Network
-
-    described = _described(text, reports)
-    if described is not None:
-        return Network(name=described.name, arch=described.arch)
     import timm
 
-    from acmix_nas.models import model_names, named_arch
+    from acmix_nas.cost.network import Network
 
-    if text in model_names():
-        return Network(name=text, arch=named_arch(text))
+    found = _ours(text, reports)
+    if found is not None:
+        return Network(name=found.name, arch=found.arch)
     if timm.is_model(text):
         return Network(name=text)
     raise _unknown(text, timm.list_models())
 
 
-def ablation_networks(name_or_path: str) -> tuple[list["Network"], int, Size, str]:
-    """The rows of an ablation table, the place of the baseline, the extent of the images in pixels, the summary."""
-    from acmix_nas.cost.network import Network
-    from acmix_nas.experiments.ablation import load_ablation
-
-    table = load_ablation(name_or_path)
-    networks = [Network(name=name, arch=arch) for name, arch in table.rows.items()]
-    return networks, list(table.rows).index(table.baseline), table.space.input_size, table.summary
-
-
-def _described(text: str, reports: Path) -> Found | None:
-    """The network of a file or of a trial; None if the text names neither."""
+def _ours(text: str, reports: Path) -> Found | None:
+    """The network of a file, of a trial or of a timm name of ours; None if the text is none of them."""
     path = Path(text)
     if path.suffix in (".yaml", ".yml") or path.is_file():
-        return _of_file(path)
+        from acmix_nas.space.arch_file import load_arch
+
+        arch = load_arch(path)
+        return Found(f"{path.resolve().parent.name}/best" if path.stem == "best" else path.stem, arch)
     study, colon, trial = text.rpartition(":")
-    return _of_trial(study, int(trial), reports) if colon and trial.isdecimal() else None
+    if colon and trial.isdecimal():
+        header, _, record = find_trial(study, int(trial), reports)
+        return Found(f"{header.name}:{record.number}", record.arch)
+    from acmix_nas.models import model_names, named_arch
 
-
-def _of_file(path: Path) -> Found:
-    from acmix_nas.space.arch_file import load_arch
-
-    arch = load_arch(path)
-    return Found(f"{path.resolve().parent.name}/best" if path.stem == "best" else path.stem, arch)
-
-
-def _of_trial(study: str, number: int, reports: Path) -> Found:
-    header, _, record = find_trial(study, number, reports)
-    return Found(f"{header.name}:{number}", record.arch)
+    return Found(text, named_arch(text)) if text in model_names() else None
 
 
 def find_trial(

@@ -17,7 +17,8 @@ from acmix_nas.cost.latency import LatencyTable
 from acmix_nas.cost.network import Network
 from acmix_nas.cost.profile import Effort, profile_rows
 from acmix_nas.errors import UsageError
-from acmix_nas.experiments.networks import ablation_networks, find_network
+from acmix_nas.experiments.ablation import load_ablation
+from acmix_nas.experiments.networks import find_network
 from acmix_nas.experiments.setup import pick_device
 from acmix_nas.report.profile.bars import draw_bars
 from acmix_nas.sizes import Size, pair
@@ -201,7 +202,9 @@ def _subjects(options: ProfileOptions) -> tuple[list[Network], int, Size, str]:
     if options.ablation is not None:
         if options.models or options.impls:
             raise UsageError("--ablation names its networks and how they convolve; leave MODEL and --impl out.")
-        return ablation_networks(options.ablation)
+        table = load_ablation(options.ablation)
+        networks = [Network(name=name, arch=arch) for name, arch in table.rows.items()]
+        return networks, list(table.rows).index(table.baseline), table.space.input_size, table.summary
     networks = [find_network(model, options.reports) for model in options.models or (DEFAULT_MODEL,)]
     chosen: Sequence[str] = CONV_IMPL if "all" in options.impls else tuple(dict.fromkeys(options.impls))
     if chosen:

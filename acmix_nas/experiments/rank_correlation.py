@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from scipy import stats
 
 from acmix_nas.cost.compare import Values, cosine, spearman
+from acmix_nas.fields import MAPPING, NUMBER, Origin
 
 RESAMPLES = 2000
 
@@ -31,6 +33,15 @@ class Agreement:
 
     spearman: Interval
     kendall: Interval
+
+    @classmethod
+    def from_dict(cls, values: object, origin: Origin, path: str) -> Self:
+        """The inverse of `dataclasses.asdict`; what is wrong is an error of the origin."""
+        pair = origin.fields(values, dict.fromkeys(("spearman", "kendall"), MAPPING), path=path)
+        rules = dict.fromkeys(("value", "low", "high"), NUMBER)
+        return cls(
+            **{name: Interval(**origin.fields(each, rules, path=f"{path}.{name}")) for name, each in pair.items()}
+        )
 
 
 def agreement(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -> Agreement:

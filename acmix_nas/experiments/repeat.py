@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from statistics import stdev
 from typing import Any
@@ -13,14 +12,14 @@ import torch
 from acmix_nas.errors import DataError, RecordError, StudyError, UsageError
 from acmix_nas.executors import Job, Place, Work, make_executor
 from acmix_nas.experiments.networks import find_trial
-from acmix_nas.experiments.setup import setting_of
-from acmix_nas.experiments.training import TrainingCallbacks
+from acmix_nas.experiments.options import StudyOptions
+from acmix_nas.experiments.setup import make_work
+from acmix_nas.experiments.training import TrainingCallbacks, score_text
 from acmix_nas.fields import COUNT, MAPPING, Origin
 from acmix_nas.metrics import TOP1, Metric
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.space import Proxy
-from acmix_nas.tasks import load_images
-from acmix_nas.train import Budget, Progress, run_trial
+from acmix_nas.train import Budget, Progress
 
 TOLD = ("device_name", "threads", "acmix_nas", "torch", "timm", "cuda", "python")
 """What of the environment is compared, beside the score."""
@@ -149,30 +148,19 @@ def work_of(
     data_of = Origin(f"trial {record.number}, data", RecordError).fields(
         {name: value for name, value in record.data.items() if name in DRAWN}, DRAWN
     )
-    load = partial(
-        load_images,
-        record.task,
-        source,
-        input_size=proxy.input_size,
-        train_images=proxy.images,
-        seed=data_of["seed"],
-        with_report="report" in data_of["counts"],
-        at_most=True,
-        like=record.data.get("fingerprint"),
-    )
-    splits = load(progress=on_image)
-    _check_data(record, splits.to_dict())
-    setting = setting_of(
+    options = StudyOptions(data=source, task=record.task, metric=asked.get("metric"), seed=data_of["seed"])
+    work, setting = make_work(
+        options,
         proxy,
-        splits,
         split=record.split,
         input_size=record.cost.input_size,
         device=device,
         budget=Budget.from_dict(record.budget, f"trial {record.number}, budget"),
-        task=record.task,
-        metric=asked.get("metric"),
+        like=record.data.get("fingerprint"),
+        progress=on_image,
     )
-    return Work.of(setting, load=load, source=source)
+    _check_data(record, setting.splits.to_dict())
+    return work
 
 
 def repeat(record: TrialRecord, work: Work, on_step: Callable[[Progress], None] = lambda _: None) -> TrialRecord:
@@ -181,18 +169,10 @@ def repeat(record: TrialRecord, work: Work, on_step: Callable[[Progress], None] 
     Raises:
         StudyError: One of several processes was lost.
     """
-    if _processes(record) > 1:
-        return _repeat_together(record, work, on_step)
-    assert work.setting is not None
-    return run_trial(
-        record.arch, work.setting, number=record.number, label=record.label, seeds=dict(record.seeds), on_step=on_step
-    )
-
-
-def _repeat_together(record: TrialRecord, work: Work, on_step: Callable[[Progress], None]) -> TrialRecord:
     count = _processes(record)
+    name = "serial" if count == 1 else "process"
     place = Place(threads=count * torch.get_num_threads(), world_size=count)
-    with tempfile.TemporaryDirectory() as folder, make_executor("process", work, [place]) as executor:
+    with tempfile.TemporaryDirectory() as folder, make_executor(name, work, [place]) as executor:
         executor.submit(
             Job(
                 number=record.number,
@@ -235,13 +215,14 @@ def compare(
     count = len(first.scores)
     difference = second.scores[count - 1] - first.scores[-1]
     if second.scores[:count] == first.scores:
-        message = f"equal: {_score(metric, first.scores[-1])}, and every score before it ({count} in all) the same"
+        same = score_text(metric, first.scores[-1])
+        message = f"equal: {same}, and every score before it ({count} in all) the same"
         return Comparison(equal=True, difference=0.0, half_width=None, within=True, message=message)
     width = _half_width(metric, first, records)
     within = abs(difference) <= width
-    apart = f"{metric.difference_text(difference)} {metric.points}".rstrip()
+    apart, now = f"{metric.difference_text(difference)} {metric.points}".rstrip(), second.scores[count - 1]
     message = (
-        f"{'within' if within else 'not within'} the interval: {_score(metric, second.scores[count - 1])}, recorded "
+        f"{'within' if within else 'not within'} the interval: {score_text(metric, now)}, recorded "
         f"{metric.stored_text(first.scores[-1])}; the difference {apart} is {'in' if within else 'outside'} "
         f"± {metric.text(width)} (95 %, two trainings that differ by chance)"
     )
@@ -254,13 +235,9 @@ def changed_environment(first: TrialRecord, second: TrialRecord) -> dict[str, tu
     return {name: (then.get(name), now.get(name)) for name in TOLD if name in then and then[name] != now.get(name)}
 
 
-def _score(metric: Metric, value: float) -> str:
-    return f"{metric.title} {metric.stored_text(value)}"
-
-
 def _of_failures(metric: Metric, first: TrialRecord, second: TrialRecord) -> Comparison:
     same = first.status == second.status and first.error == second.error
-    said = {name: f"failed ({r.error})" if r.status == "failed" else _score(metric, r.scores[-1])
+    said = {name: f"failed ({r.error})" if r.status == "failed" else score_text(metric, r.scores[-1])
             for name, r in (("first", first), ("second", second))}  # fmt: skip
     message = f"equal: {said['second']} again" if same else f"not equal: {said['second']}, recorded {said['first']}"
     return Comparison(equal=same, difference=None, half_width=None, within=same, message=message)

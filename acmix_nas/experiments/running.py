@@ -2,16 +2,17 @@
 
 import logging
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from acmix_nas.data import Splits
 from acmix_nas.errors import AcmixError, DiskError
 from acmix_nas.executors.callbacks import Callbacks, ExperimentCallbacks
 from acmix_nas.experiments.monitor import Monitor, TimeLeft
-from acmix_nas.experiments.setup import image_remarks
+from acmix_nas.experiments.setup import announce
+from acmix_nas.metrics import Metric
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import View, render
 from acmix_nas.report.sampling import sampling_notes
@@ -68,11 +69,11 @@ def run_study(
     asked: Mapping[str, Any],
     total: int,
     run: Callable[[Callbacks], object],
+    stop: Stop,
     view: View | None = None,
-    stop: Stop | None = None,
     notes: Sequence[str] = (),
 ) -> StudyResult:
-    """Runs a study and renders its report, also after an interrupt.
+    """Runs a study that this process holds (`Study.at_work`) and renders its report, also after an interrupt.
 
     Args:
         study: The study.
@@ -81,23 +82,30 @@ def run_study(
         asked: What is asked for, as {"trials": 12}: a study keeps it, and is resumed to it.
         total: Number of trials that it should have.
         run: Runs the trials, calling the callbacks.
+        stop: What `run` asks whether to stop.
         view: How the table of the report is shown.
-        stop: What `run` asks whether to stop; without it the callbacks interrupt `run` after an epoch.
         notes: Further lines of the announcement.
 
     Raises:
         DiskError: The report cannot be written; all trials are stored.
     """
-    with study.at_work():
-        study.render_lines()
-        study.ask(**asked)
-        study.keep("goal", total)
-        announce([*_announcement(study, setting), *notes, *_remarks(study, setting)], setting.splits, callbacks)
-        stopped = _run(study, callbacks, total, run, stop, view)
-        records = study.records()
-        files = render_stored(study, records, view)
-        log.info("%d trials stored, report rendered", len(records))
-    return StudyResult(study=study, records=records, files=files, stopped=stopped)
+    study.render_lines()
+    study.ask(**asked)
+    study.keep("goal", total)
+    announce(_announcement(study, setting, notes), setting.splits, callbacks.note)
+    before = study.records()
+    monitor = Monitor(callbacks, study, stop, TimeLeft(total, len(before)), view)
+    with under_way(callbacks, stop, study.header.name, study.header.measures, total, before):
+        try:
+            run(monitor)
+        finally:
+            monitor.leave()
+    if stop.reason:
+        log.info("stopped: %s", stop.reason)
+    records = study.records()
+    files = render_stored(study, records, view)
+    log.info("%d trials stored, report rendered", len(records))
+    return StudyResult(study=study, records=records, files=files, stopped=stop.reason)
 
 
 def render_stored(study: Study, records: Sequence[TrialRecord], view: View | None) -> list[Path]:
@@ -115,57 +123,40 @@ def render_stored(study: Study, records: Sequence[TrialRecord], view: View | Non
         ) from error
 
 
-def announce(lines: Sequence[str], splits: Splits, callbacks: Callbacks) -> None:
-    """Shows and logs what is trained, and what the source of images has that is not trained on."""
-    for line in (*lines, *image_remarks(splits)):
-        log.info(line)
-        callbacks.note(line)
-
-
-def _run(
-    study: Study,
+@contextmanager
+def under_way(
     callbacks: ExperimentCallbacks,
+    stop: Stop,
+    name: str,
+    measures: Sequence[Metric],
     total: int,
-    run: Callable[[Callbacks], object],
-    asked: Stop | None,
-    view: View | None,
-) -> str | None:
-    """Runs the trials; returns why they stopped before they were done."""
-    stop, records = asked or Stop(study.folder), study.records()
+    records: Sequence[TrialRecord],
+) -> Iterator[None]:
+    """A block in which trials run: signals ask to stop, and a second one ends it."""
     with stop.hearing_signals():
-        callbacks.start(study.header.name, study.header.measures, total, records)
-        left = TimeLeft(total, len(records))
-        monitor = Monitor(callbacks, study, stop, left, interrupts=asked is None, view=view)
+        callbacks.start(name, measures, total, records)
         try:
-            run(monitor)
+            yield
         except KeyboardInterrupt:
             stop.reason = stop.reason or "interrupt"
         finally:
-            monitor.leave()
             callbacks.finish()
-    if stop.reason:
-        log.info("stopped: %s", stop.reason)
-    return stop.reason
 
 
-def _announcement(study: Study, setting: Setting) -> list[str]:
+def _announcement(study: Study, setting: Setting, notes: Sequence[str]) -> list[str]:
+    """What is trained, on what, and how far the scores can be trusted."""
     header, splits, budget, proxy = study.header, setting.splits, setting.budget, setting.proxy
-    classes = f"{len(splits.classes)} classes, {budget.images:,} training images"
+    embedded = (
+        "These images are Fashion-MNIST, not ImageNet: the results show that everything works, not which network is "
+        "best."
+    )
     return [
         f"study {header.name}: {header.kind} {header.space}, seed {header.seed}, in {study.folder}",
-        f"data: {splits.name}, {classes}, scores on the {header.split} split",
+        f"data: {splits.name}, {len(splits.classes)} classes, {budget.images:,} training images, scores on the "
+        f"{header.split} split",
         f"proxy: {proxy.name}, {size_text(proxy.input_size)} px, width {proxy.width:g}, epochs {budget.epochs}, "
         f"{budget.precision} on {setting.device}",
+        *notes,
+        *sampling_notes(splits.to_dict()["counts"][header.split], header.split, header.metric),
+        *([embedded] if splits.embedded else []),
     ]
-
-
-def _remarks(study: Study, setting: Setting) -> list[str]:
-    """How far the scores can be trusted."""
-    header, splits = study.header, setting.splits
-    lines = sampling_notes(splits.to_dict()["counts"][header.split], header.split, header.metric)
-    if splits.embedded:
-        lines.append(
-            "These images are Fashion-MNIST, not ImageNet: the results show that everything works, not "
-            "which network is best."
-        )
-    return lines

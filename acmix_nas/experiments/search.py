@@ -1,9 +1,15 @@
 """A search from what was asked to its report."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from acmix_nas import __version__
+from acmix_nas.cost.latency import LatencyTable
+from acmix_nas.errors import CostError, UsageError
 from acmix_nas.executors.callbacks import ExperimentCallbacks
 from acmix_nas.experiments.fidelity import find_fidelity
 from acmix_nas.experiments.options import StudyOptions, WorkerOptions
@@ -11,22 +17,33 @@ from acmix_nas.experiments.running import StudyResult, run_study
 from acmix_nas.experiments.setup import (
     check_resumed,
     find_study,
-    header_of,
     load_work,
     metric_of,
     settings_of,
     workers_of,
 )
+from acmix_nas.fields import Origin
 from acmix_nas.record import StudyHeader
-from acmix_nas.search.objectives import Prices, amount, parse_objectives
-from acmix_nas.search.plan import Plan, prices_of
+from acmix_nas.samplers.make import check_sampler
+from acmix_nas.search.candidates import SAMPLER
+from acmix_nas.search.objectives import (
+    TABLE,
+    Prices,
+    amount,
+    check_table,
+    parse_objectives,
+    prices_of,
+    reference,
+)
 from acmix_nas.search.run import search
+from acmix_nas.search.rungs import rungs_of
 from acmix_nas.search.warm import bring_over
 from acmix_nas.space import Space, Values, load_space
 from acmix_nas.space.arch_file import load_arch
 from acmix_nas.space.stored import definition
 from acmix_nas.study import load
-from acmix_nas.study.folder import find_folder, has_study
+from acmix_nas.study.folder import find_folder, has_study, next_name
+from acmix_nas.study.settings import check_same
 from acmix_nas.study.stop import Stop
 from acmix_nas.study.study import Study
 from acmix_nas.tasks import DEFAULT
@@ -34,6 +51,8 @@ from acmix_nas.train import Setting
 
 TRIALS = 12
 """Networks that a search trains by default."""
+PRUNED_FROM = 3
+"""Epochs of the smallest budget that is pruned by default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,19 +108,17 @@ def run(options: SearchOptions, callbacks: ExperimentCallbacks | None = None) ->
     callbacks = callbacks or ExperimentCallbacks()
     space = load_space(options.space)
     given = {f"given: {file.parent.name or file.stem}": space.values(load_arch(file)) for file in options.first}
-    workers = workers_of(options, options.device)
+    device, make_executor = workers_of(options, options.device)
     study, options = find_study(options, space.name)
-    plan = _plan(options, space)
-    header = study.header if study else None
-    work, setting = load_work(
-        options, space, split="search", device=workers.device, like=header, progress=callbacks.decode
-    )
     if study is None:
-        study = _create(options, space, plan, setting, given)
+        check_new(options, space)
+    work, setting = load_work(options, space, study, split="search", device=device, progress=callbacks.decode)
+    if study is None:
+        study = _create(options, space, setting, {**given, **space.first})
     else:
         check_resumed(study.header, setting, space=definition(space))
-        plan.check_resumed(study.header)
-    trials = options.trials or study.asked_trials or TRIALS
+        _check_resumed(options, study.header)
+    trials = options.trials or study.asked.get("trials") or TRIALS
     hours = options.hours or study.asked.get("hours")
     space, prices = replace(space, first=study.header.setting("first")), prices_of(study, space)
     stop = Stop(study.folder, hours=hours)
@@ -119,7 +136,7 @@ def run(options: SearchOptions, callbacks: ExperimentCallbacks | None = None) ->
                 setting,
                 trials=trials,
                 callbacks=callbacks,
-                executor=workers.make(work),
+                executor=make_executor(work),
                 stop=stop,
                 prices=prices,
             ),
@@ -128,64 +145,95 @@ def run(options: SearchOptions, callbacks: ExperimentCallbacks | None = None) ->
         )
 
 
-def _plan(options: SearchOptions, space: Space) -> Plan:
-    """How the search goes about it, checked where the study is a new one."""
+def check_new(options: SearchOptions, space: Space) -> None:
+    """Refuses what a new study of a space cannot begin with.
+
+    Raises:
+        UsageError: An objective is unknown or, as a limit may, needs a latency table, or there is no such sampler.
+        PluginError: The user's own sampler cannot be imported.
+        CostError: The table is unreadable, or does not know the space.
+    """
+    objectives = _objectives(options, space)
+    check_sampler(options.sampler or SAMPLER)
+    check_table(objectives, options.limits, _table(options), space)
+
+
+def _objectives(options: SearchOptions, space: Space) -> tuple[str, ...]:
     metric = metric_of(options)
-    usual = None if options.resume else (metric.name, space.cost)
-    plan = Plan(
-        metric=metric,
-        objectives=parse_objectives(options.objectives, metric) if options.objectives else usual,
-        limits=options.limits,
-        prune=options.prune,
-        sampler=options.sampler,
-        table=options.latency_table,
-        warm_start=options.warm_start,
-    )
-    if not options.resume:
-        plan.check(space)
-    return plan
+    return parse_objectives(options.objectives, metric) if options.objectives else (metric.name, space.cost)
 
 
-def _create(options: SearchOptions, space: Space, plan: Plan, setting: Setting, given: Mapping[str, Values]) -> Study:
+def _table(options: SearchOptions) -> LatencyTable | None:
+    return LatencyTable.load(options.latency_table) if options.latency_table else None
+
+
+def _digest(file: Path) -> str:
+    """Tells latency tables apart by what they say."""
+    content = json.dumps(Origin(file, CostError).read(), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _check_resumed(options: SearchOptions, header: StudyHeader) -> None:
+    """Refuses to go on with a study in another way than it began."""
+    said: dict[str, Any] = {"prune": options.prune, "sampler": options.sampler, "limits": options.limits or None}
+    if options.latency_table is not None:
+        before = header.settings.get("latency_table") or {}
+        said["latency_table"] = {**before, "sha256": _digest(options.latency_table)}
+    check_same(header, {name: value for name, value in said.items() if value is not None})
+    if options.objectives:
+        began = replace(header, settings={"objectives": list(header.objectives)})
+        check_same(began, {"objectives": list(parse_objectives(options.objectives, metric_of(options)))})
+
+
+def _create(options: SearchOptions, space: Space, setting: Setting, first: Mapping[str, Values]) -> Study:
     """A new study."""
-    trials, first = options.trials or TRIALS, {**given, **space.first}
+    trials, epochs, metric = options.trials or TRIALS, setting.budget.epochs, metric_of(options)
+    objectives, table = _objectives(options, space), _table(options)
+    if options.prune == "asha" and not rungs_of(epochs):
+        raise UsageError(f"--prune asha stops trials between epochs, and the budget has {epochs}; add --epochs.")
+    timed = None
+    if table is not None and options.latency_table is not None:
+        timed = {"sha256": _digest(options.latency_table), "device_name": table.env.get("device_name")}
     settings = {
         **settings_of(setting),
         "space": definition(space),
         "random_starts": max(2, min(10, trials // 4)),
         "first": first,
-        "reference": plan.reference(space, first),
-        **plan.kept(setting.budget),
+        "reference": reference(space, first, objectives, Prices(space.input_size, table), metric=metric),
+        "prune": options.prune or ("asha" if epochs >= PRUNED_FROM else "none"),
+        "sampler": options.sampler or SAMPLER,
+        "limits": options.limits,
+        "latency_table": timed,
+        "warm_start": list(options.warm_start),
         "asked": {**options.remembered(), "trials": trials, "hours": options.hours},
     }
-    header = header_of(
-        options,
+    header = StudyHeader(
+        name=options.study or next_name(options.out, space.name),
         kind="search",
-        name=space.name,
+        space=space.name,
         host=space.host,
         split=setting.split,
-        metric=plan.metric,
-        objectives=plan.objectives or (),
+        metric=metric,
+        objectives=objectives,
+        seed=options.seed or 0,
+        command=options.command,
+        version=__version__,
         settings=settings,
     )
-    return Study.create(options.out, header, storage=options.storage, fill=plan.keep_table)
+    fill = None if table is None else lambda folder: table.save(folder / TABLE)
+    return Study.create(options.out, header, storage=options.storage, fill=fill)
 
 
 def _bring(study: Study, space: Space, setting: Setting, prices: Prices, options: SearchOptions) -> list[str]:
     """Brings over what other studies trained, also what a kill kept from it before; returns what is said of it."""
-    lines = []
-    for name in dict.fromkeys([*_left_to_bring(study, options.out), *options.warm_start]):
+    lines, left = [], list[str]()
+    if len(study.trials()) <= study.brought:  # it has no trial of its own yet
+        names = map(str, study.header.settings.get("warm_start", []))
+        left = [name for name in names if Path(name).name == name and has_study(options.out / name)]
+    for name in dict.fromkeys([*left, *options.warm_start]):
         header, records = load(find_folder(name, options.out), storage=options.storage)
         lines.append(str(bring_over(study, space, setting, prices, header=header, records=records)))
     return lines
-
-
-def _left_to_bring(study: Study, out: Path) -> list[str]:
-    """Studies in the same folder that a search was to begin with, where it has no trial of its own yet."""
-    if len(study.trials()) > study.brought:
-        return []
-    names = (str(name) for name in study.header.settings.get("warm_start", []))
-    return [name for name in names if Path(name).name == name and has_study(out / name)]
 
 
 def _aims(header: StudyHeader) -> str:
@@ -201,10 +249,8 @@ def _aims(header: StudyHeader) -> str:
 
 def _validity(study: Study, space: Space, setting: Setting) -> str:
     """How well the proxy ranks networks, as far as `acmix data fidelity` measured it, in a line."""
-    asked = (setting.task, setting.metric)  # fidelity is measured in the default task's first metric
-    found = None
-    if asked == (DEFAULT, None):
-        found = find_fidelity(study.folder.parent, space, setting.proxy, setting.splits)
+    measured = (setting.task, setting.metric) == (DEFAULT, None)  # in the default task's first metric
+    found = find_fidelity(study.folder.parent, space, setting.proxy, setting.splits) if measured else None
     if found is None:
         return "proxy unvalidated: `acmix data fidelity` measures whether it ranks networks as longer training does"
     rank = found.agreements["proxy"].spearman

@@ -1,8 +1,8 @@
 """From what was asked to what a study holds fixed; shared by search, finalists, ablation and fidelity."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ import torch
 from acmix_nas import __version__, plugins
 from acmix_nas.data import Splits
 from acmix_nas.errors import StudyError, UsageError
-from acmix_nas.executors import Executor, Place, TrialLimits, Work, make_executor
+from acmix_nas.executors import Executor, Work, make_executor
 from acmix_nas.executors.placement import check_placement, chosen_device, place_workers, trial_limits
 from acmix_nas.experiments.options import StudyOptions, WorkerOptions
 from acmix_nas.metrics import Metric
@@ -19,10 +19,9 @@ from acmix_nas.record import StudyHeader
 from acmix_nas.sizes import Size
 from acmix_nas.space import Proxy, Space
 from acmix_nas.space.stored import space_of
-from acmix_nas.study.creation import check_free
-from acmix_nas.study.folder import has_study, newest_name, next_name, study_folder
+from acmix_nas.study.folder import has_study, newest_name, study_folder
 from acmix_nas.study.settings import check_same
-from acmix_nas.study.study import Study
+from acmix_nas.study.study import Study, check_free
 from acmix_nas.tasks import DEFAULT, load_images, load_task, pick_metric
 from acmix_nas.train import Budget, Setting
 
@@ -32,35 +31,15 @@ Progress = Callable[[int, int], None]
 Options = TypeVar("Options", bound=StudyOptions)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workers:
-    """Who trains.
-
-    Attributes:
-        device: "cpu" or "cuda".
-        executor: Name of the executor.
-        places: One for each worker.
-        limits: What a trial may take.
-        address: Where the cluster is.
-    """
-
-    device: str
-    executor: str
-    places: Sequence[Place]
-    limits: TrialLimits
-    address: str | None
-
-    def make(self, work: Work) -> Executor:
-        """The executor for some work."""
-        return make_executor(self.executor, replace(work, limits=self.limits), self.places, address=self.address)
-
-
-def workers_of(options: WorkerOptions, device: str) -> Workers:
+def workers_of(options: WorkerOptions, device: str) -> tuple[str, Callable[[Work], Executor]]:
     """Finds the workers that were asked for, before anything is made.
 
     Args:
         options: What was asked.
         device: "auto", "cpu" or "cuda".
+
+    Returns:
+        "cpu" or "cuda", and what makes the executor for some work.
 
     Raises:
         UsageError: The options contradict each other, or name what is not there.
@@ -77,7 +56,11 @@ def workers_of(options: WorkerOptions, device: str) -> Workers:
         gpus_per_trial=options.gpus_per_trial,
         limits=limits,
     )
-    return Workers(device=device, executor=name, places=places, limits=limits, address=options.ray_address)
+
+    def make(work: Work) -> Executor:
+        return make_executor(name, replace(work, limits=limits), places, address=options.ray_address)
+
+    return device, make
 
 
 def find_study(options: Options, name: str) -> tuple[Study | None, Options]:
@@ -94,10 +77,10 @@ def find_study(options: Options, name: str) -> tuple[Study | None, Options]:
         if options.study:
             check_free(options.out, options.study)
         return None, options.located()
-    folder = options.out / (options.study or newest_name(options.out, name))
-    if not has_study(folder):  # a folder that was renamed may have any name
-        study_folder(options.out, folder.name if options.study is None else options.study)
-    study = Study.open(folder, storage=options.storage)
+    chosen = options.study or newest_name(options.out, name)
+    if not has_study(options.out / chosen):  # a folder that was renamed may have any name
+        study_folder(options.out, chosen)
+    study = Study.open(options.out / chosen, storage=options.storage)
     if study.header.space != name:
         raise StudyError(f"the study {study.header.name!r} is one of {study.header.space!r}, not of {name!r}.")
     check_version(study.header)
@@ -108,57 +91,13 @@ def find_study(options: Options, name: str) -> tuple[Study | None, Options]:
     return study, options.recalled(study.header).located()
 
 
-def header_of(
-    options: StudyOptions,
-    *,
-    kind: str,
-    name: str,
-    host: str,
-    split: str,
-    settings: Mapping[str, Any],
-    metric: Metric,
-    objectives: tuple[str, ...] = (),
-    baseline: str | None = None,
-    rows: tuple[str, ...] = (),
-) -> StudyHeader:
-    """The header of a new study.
-
-    Args:
-        options: What was asked.
-        kind: "search" or "ablate".
-        name: Name of the space or of the ablation table: the default study's name begins with it.
-        host: Host family.
-        split: The images that scores are read on.
-        settings: What the study keeps.
-        metric: What networks are compared in.
-        objectives: What a search optimises.
-        baseline: Row that an ablation compares with.
-        rows: Rows of an ablation.
-    """
-    return StudyHeader(
-        name=options.study or next_name(options.out, name),
-        kind=kind,
-        space=name,
-        host=host,
-        split=split,
-        metric=metric,
-        objectives=objectives,
-        baseline=baseline,
-        rows=rows,
-        seed=options.seed or 0,
-        command=options.command,
-        version=__version__,
-        settings=settings,
-    )
-
-
 def load_work(
     options: StudyOptions,
     space: Space,
+    study: Study | None,
     *,
     split: str,
     device: str,
-    like: StudyHeader | None = None,
     progress: Progress | None = None,
 ) -> tuple[Work, Setting]:
     """Loads the images and fixes proxy and budget: what all trials of a study share.
@@ -166,9 +105,9 @@ def load_work(
     Args:
         options: What was asked.
         space: Gives the proxies and the size that costs are counted at.
+        study: The study to resume: the fingerprint of the images is by the same rule.
         split: "search" or "report": the images that scores are read on.
         device: "cpu" or "cuda".
-        like: Header of the study to resume: the fingerprint of the images is by the same rule.
         progress: Called with the number of images that were decoded, and of all.
 
     Raises:
@@ -177,15 +116,64 @@ def load_work(
     """
     proxy = pick_proxy(space, options, device)
     metric_of(options)
-    load = _loading(options, proxy, split=split, like=like.settings["data"] if like else None)
-    splits = load(progress=progress)
-    setting = setting_of(
+    return make_work(
+        options,
         proxy,
-        splits,
         split=split,
         input_size=space.input_size,
         device=device,
-        task=options.task,
+        like=study.header.settings["data"] if study else None,
+        progress=progress,
+    )
+
+
+def make_work(
+    options: StudyOptions,
+    proxy: Proxy,
+    *,
+    split: str,
+    input_size: Size,
+    device: str,
+    budget: Budget | None = None,
+    like: str | None = None,
+    progress: Progress | None = None,
+) -> tuple[Work, Setting]:
+    """Loads the images of a proxy: what trials hold fixed, here and in another process.
+
+    Args:
+        options: Say which images, what is learned and what it is scored by.
+        proxy: How networks are shrunk.
+        split: The images that scores are read on.
+        input_size: Image extent in pixels that full networks are counted at.
+        device: "cpu" or "cuda".
+        budget: How networks are trained; by default as the proxy says.
+        like: A fingerprint whose rule that of the images follows.
+        progress: Called with the number of images that were decoded, and of all.
+
+    Raises:
+        DataError: The images cannot be read.
+    """
+    task = options.task or DEFAULT
+    load = partial(
+        load_images,
+        task,
+        options.data,
+        input_size=proxy.input_size,
+        train_images=proxy.images,
+        seed=options.seed or 0,
+        with_report=split == "report",
+        at_most=options.proxy_images is None,
+        like=like,
+    )
+    splits = load(progress=progress)
+    setting = Setting(
+        proxy=proxy,
+        budget=budget or Budget.of_proxy(proxy, images=len(splits.train), device=device),
+        splits=splits,
+        split=split,
+        input_size=input_size,
+        device=device,
+        task=task,
         metric=options.metric,
     )
     return Work.of(setting, load=load, source=options.data), setting
@@ -198,41 +186,6 @@ def metric_of(options: StudyOptions) -> Metric:
         UsageError: There is no such task, or it is not scored by the metric.
     """
     return pick_metric(load_task(options.task or DEFAULT), options.metric)
-
-
-def setting_of(
-    proxy: Proxy,
-    splits: Splits,
-    *,
-    split: str,
-    input_size: Size,
-    device: str,
-    budget: Budget | None = None,
-    task: str | None = None,
-    metric: str | None = None,
-) -> Setting:
-    """What trials hold fixed.
-
-    Args:
-        proxy: How networks are shrunk.
-        splits: The images.
-        split: The images that scores are read on.
-        input_size: Image extent in pixels that full networks are counted at.
-        device: "cpu" or "cuda".
-        budget: How networks are trained; by default as the proxy says.
-        task: What they learn.
-        metric: What they are compared in; the task's first metric by default.
-    """
-    return Setting(
-        proxy=proxy,
-        budget=budget or Budget.of_proxy(proxy, images=len(splits.train), device=device),
-        splits=splits,
-        split=split,
-        input_size=input_size,
-        device=device,
-        task=task or DEFAULT,
-        metric=metric,
-    )
 
 
 def settings_of(setting: Setting) -> dict[str, Any]:
@@ -291,29 +244,15 @@ def check_version(header: StudyHeader) -> None:
         )
 
 
-def _loading(options: StudyOptions, proxy: Proxy, *, split: str, like: str | None) -> Callable[..., Splits]:
-    """Loads the images of a proxy, from plain values alone, so that another process can load the same."""
-    return partial(
-        load_images,
-        options.task or DEFAULT,
-        options.data,
-        input_size=proxy.input_size,
-        train_images=proxy.images,
-        seed=options.seed or 0,
-        with_report=split == "report",
-        at_most=options.proxy_images is None,
-        like=like,
-    )
-
-
-def image_remarks(splits: Splits) -> list[str]:
-    """Lines on what a source has that is not trained on; the log gets the name of each broken image."""
-    lines = [f"Note: {note}." for note in splits.notes]
-    if splits.skipped:
-        lines.append(f"{len(splits.skipped)} images cannot be decoded and are left out; log.txt names them.")
+def announce(lines: Sequence[str], splits: Splits, note: Callable[[str], None]) -> None:
+    """Shows and logs what is trained, and what a source has that is not; the log gets the name of each broken image."""
     for path, reason in splits.skipped:
         log.warning("left out %s: %s", path, reason)
-    return lines
+    count = len(splits.skipped)
+    skipped = [f"{count} images cannot be decoded and are left out; log.txt names them."] if count else []
+    for line in (*lines, *(f"Note: {each}." for each in splits.notes), *skipped):
+        log.info(line)
+        note(line)
 
 
 def pick_proxy(space: Space, options: StudyOptions, device: str) -> Proxy:
@@ -352,18 +291,15 @@ def load_work_again(
     space, where = space_of(header), f"the header of the study {header.name}"
     plugins.check_named(space.named, where)
     proxy = Proxy.from_dict(header.setting("proxy"), where)
-    load = _loading(options, proxy, split="report", like=header.settings.get("data"))
-    splits = load(progress=progress)
-    budget = Budget.from_dict(header.setting("budget"), where)
-    setting = setting_of(
+    work, setting = make_work(
+        options,
         proxy,
-        splits,
         split="report",
         input_size=space.input_size,
         device=device,
-        budget=budget,
-        task=options.task,
-        metric=options.metric,
+        budget=Budget.from_dict(header.setting("budget"), where),
+        like=header.settings.get("data"),
+        progress=progress,
     )
-    check_resumed(header, replace(setting, budget=replace(budget, images=len(splits.train))))
-    return Work.of(setting, load=load, source=options.data), setting
+    check_resumed(header, replace(setting, budget=replace(setting.budget, images=len(setting.splits.train))))
+    return work, setting

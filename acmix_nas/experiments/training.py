@@ -15,7 +15,7 @@ import yaml
 from acmix_nas import __version__
 from acmix_nas.cost.environment import environment
 from acmix_nas.data import Splits
-from acmix_nas.experiments.setup import image_remarks, pick_device
+from acmix_nas.experiments.setup import announce, pick_device
 from acmix_nas.experiments.training_job import FACTS, Job, TrainingOptions, backbone_of, check, stored_fingerprint
 from acmix_nas.files import write_text
 from acmix_nas.metrics import Metric
@@ -144,8 +144,7 @@ def run(options: TrainingOptions, callbacks: TrainingCallbacks | None = None) ->
     Raises:
         AcmixError: Something about it is wrong; nothing was written.
     """
-    with _begun(options) as job:
-        callbacks = _of_first(callbacks)
+    with _begun(options, callbacks) as (job, callbacks):
         splits, training = _prepared(job, callbacks)
         goes_on = options.resume and (job.folder / LAST).exists()
         if goes_on:
@@ -155,10 +154,7 @@ def run(options: TrainingOptions, callbacks: TrainingCallbacks | None = None) ->
         with at_work(job.folder) if rank() == 0 else nullcontext():
             if rank() == 0 and not goes_on:
                 write_text(job.folder / FACTS, yaml.safe_dump(_facts(job, splits, training), sort_keys=False))
-            for line in _announcement(job, splits, training):
-                if rank() == 0:
-                    log.info(line)
-                callbacks.note(line)
+            announce(_announcement(job, splits, training), splits, callbacks.note)
             callbacks.start(training.metric)
             try:
                 fit(training, job.folder, on_epoch=partial(_after_epoch, callbacks, training.metric))
@@ -188,8 +184,8 @@ def score(options: TrainingOptions, callbacks: TrainingCallbacks | None = None) 
     """
     checkpoint = options.checkpoint
     assert checkpoint is not None
-    with _begun(options) as job:
-        splits, training = _prepared(job, _of_first(callbacks))
+    with _begun(options, callbacks) as (job, callbacks):
+        splits, training = _prepared(job, callbacks)
         load_weights(training.scored, trained_weights(checkpoint) or checkpoint)
         values, _ = training.score()
         assert splits.report is not None
@@ -225,8 +221,11 @@ def _after_epoch(callbacks: TrainingCallbacks, metric: Metric, progress: Progres
 
 
 @contextmanager
-def _begun(options: TrainingOptions) -> Iterator[Job]:
-    """All processes together, the training checked; a SIGTERM, as batch systems send it, ends it as Ctrl-C does."""
+def _begun(options: TrainingOptions, callbacks: TrainingCallbacks | None) -> Iterator[tuple[Job, TrainingCallbacks]]:
+    """All processes together, the training checked; only the first calls the callbacks.
+
+    A SIGTERM, as batch systems send it, ends it as Ctrl-C does.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -235,14 +234,9 @@ def _begun(options: TrainingOptions) -> Iterator[Job]:
     with joined(device):
         before = signal.signal(signal.SIGTERM, interrupt)
         try:
-            yield check(options, device)
+            yield check(options, device), (callbacks if rank() == 0 else None) or TrainingCallbacks()
         finally:
             signal.signal(signal.SIGTERM, before)
-
-
-def _of_first(callbacks: TrainingCallbacks | None) -> TrainingCallbacks:
-    """The callbacks in the first process; in others nothing is shown."""
-    return callbacks if callbacks is not None and rank() == 0 else TrainingCallbacks()
 
 
 def _prepared(job: Job, callbacks: TrainingCallbacks) -> tuple[Splits, Training]:
@@ -317,4 +311,4 @@ def _announcement(job: Job, splits: Splits, training: Training) -> list[str]:
     if splits.embedded:
         said = "" if job.options.epochs else f" The recipe has {job.recipe.values['epochs']} epochs."
         lines.append(f"These images are Fashion-MNIST, not ImageNet: the results show that everything works.{said}")
-    return lines + image_remarks(splits)
+    return lines

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -100,12 +100,8 @@ class TrainingOptions:
 
     def completed(self, stored: Mapping[str, Any]) -> "TrainingOptions":
         """This, with what was said before where nothing is said now."""
-        said = {item.name: getattr(self, item.name) for item in fields(self)}
-        before = {
-            name: value
-            for name, value in stored.items()
-            if value is not None and (said[name] is None or said[name] is False)
-        }
+        unsaid = [name for name in stored if getattr(self, name) is None or getattr(self, name) is False]
+        before = {name: stored[name] for name in unsaid if stored[name] is not None}
         if "input_size" in before:
             before["input_size"] = size_of(before["input_size"])
         return replace(self, **before)
@@ -113,8 +109,8 @@ class TrainingOptions:
     def changes(self) -> dict[str, Any]:
         """Fields of `Budget` that the user names."""
         names = ("epochs", "batch_size", "learning_rate", "precision", "accumulate")
-        flags = {"compile": self.compile or None, "deterministic": self.deterministic or None}
-        return {name: getattr(self, name) for name in names} | flags
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return given | {name: True for name in ("compile", "deterministic") if getattr(self, name)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,9 +163,8 @@ def check(options: TrainingOptions, device: str) -> Job:
         )
     recipe = _recipe(options, network)
     embedded = {} if options.data else EMBEDDED
-    precision = options.precision or recipe.values.get("precision")
-    fallback = "bf16" if supports_bf16(torch.device(device)) else "fp32"
-    changes = {"epochs": embedded.get("epochs"), **_given(options.changes()), "precision": precision or fallback}
+    usual = recipe.values.get("precision") or ("bf16" if supports_bf16(torch.device(device)) else "fp32")
+    changes = {"epochs": embedded.get("epochs"), "precision": usual, **options.changes()}
     job = Job(
         options=options,
         network=network,
@@ -183,10 +178,6 @@ def check(options: TrainingOptions, device: str) -> Job:
     backbone_of(job, recipe.budget(images=options.images or 1, **changes), in_chans=3).classifier(2)
     pick_metric(load_task(options.task or DEFAULT), options.metric)
     return job
-
-
-def _given(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _recipe(options: TrainingOptions, network: Network) -> Recipe:

@@ -1,6 +1,7 @@
 """What becomes a trial: what the sampler draws within the limits."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from optuna.trial import FrozenTrial
 
@@ -9,7 +10,7 @@ from acmix_nas.errors import StudyError
 from acmix_nas.metrics import COSTS
 from acmix_nas.samplers.make import MAX_LISTED, RANDOM_TRIES, decode, draw
 from acmix_nas.samplers.observations import Cache
-from acmix_nas.search.objectives import Limits, Prices, amount
+from acmix_nas.search.objectives import Prices, amount, broken
 from acmix_nas.space import Space, Values
 from acmix_nas.study.study import Study
 
@@ -35,12 +36,14 @@ class Proposals:
         self._space = space
         self._prices = prices
         self._note = note
-        self._limits = Limits(study.header.settings.get("limits", {}))
+        self._limits: Mapping[str, float] = study.header.settings.get("limits", {})
         self._nearest: tuple[float, dict[str, float]] = (float("inf"), {})
         self._told: set[str] = set()
         self._seen: dict[int, str] = {}
         self._cache = Cache()
-        self._costs, self._excesses = self._cost_functions(), self._excess_functions()
+        objectives = enumerate(study.header.objectives)
+        self._costs = {index: partial(self._cost, name) for index, name in objectives if name in COSTS}
+        self._excesses = {name: partial(self._excess, name) for name in self._limits}
 
     def draw(self, history: Sequence[FrozenTrial]) -> tuple[str, Values] | None:
         """The next network within the limits, or None when all were tried or none is found.
@@ -70,29 +73,17 @@ class Proposals:
             self._say_exhausted()
         return drawn
 
-    def _cost_functions(self) -> dict[int, Callable[[Arch], float]]:
-        """Index of each objective known before training -> its exact function."""
+    def _cost(self, name: str, arch: Arch) -> float:
+        """An objective that is known before training."""
+        return float(getattr(self._prices(arch), name))
 
-        def value(name: str) -> Callable[[Arch], float]:
-            return lambda arch: float(getattr(self._prices(arch), name))
-
-        objectives = self._study.header.objectives
-        return {index: value(name) for index, name in enumerate(objectives) if name in COSTS}
-
-    def _excess_functions(self) -> Mapping[str, Callable[[Arch], float]]:
-        """Name of each limit -> by which share of it a network is beyond it."""
-
-        def excess(name: str) -> Callable[[Arch], float]:
-            def share(arch: Arch) -> float:
-                broken = self._limits.broken(self._prices(arch))
-                found = float(getattr(self._prices(arch), name)) / self._limits.most[name] - 1
-                if broken and found < self._nearest[0]:
-                    self._nearest = (found, broken)
-                return found
-
-            return share
-
-        return {name: excess(name) for name in self._limits.most}
+    def _excess(self, name: str, arch: Arch) -> float:
+        """By which share of a limit a network is beyond it."""
+        beyond = broken(self._limits, self._prices(arch))
+        found = self._cost(name, arch) / self._limits[name] - 1
+        if beyond and found < self._nearest[0]:
+            self._nearest = (found, beyond)
+        return found
 
     def _seen_so_far(self) -> set[str]:
         for trial in self._study.trials():
@@ -103,14 +94,14 @@ class Proposals:
     def _say_left_out(self) -> None:
         """Names the first networks that are beyond a limit, once."""
         for label, values in self._space.first.items():
-            broken = self._limits.broken(self._prices(self._space.build(values)))
-            if broken and label not in self._told:
+            beyond = broken(self._limits, self._prices(self._space.build(values)))
+            if beyond and label not in self._told:
                 self._told.add(label)
-                self._note(f"{label} is left out: {self._in_words(broken)}")
+                self._note(f"{label} is left out: {self._in_words(beyond)}")
 
     def _say_exhausted(self) -> None:
-        within = " within the limits" if self._limits.most else ""
-        if not self._limits.most or self._space.size <= MAX_LISTED:
+        within = " within the limits" if self._limits else ""
+        if not self._limits or self._space.size <= MAX_LISTED:
             text = f"all networks of the space{within} were tried"
         else:
             near = self._in_words(self._nearest[1])
@@ -119,6 +110,5 @@ class Proposals:
             raise StudyError(f"{text}, and none is trained; raise the limits in a new study.")
         self._note(text)
 
-    def _in_words(self, broken: dict[str, float]) -> str:
-        most = self._limits.most
-        return ", ".join(f"{name} {amount(value)} above {amount(most[name])}" for name, value in broken.items())
+    def _in_words(self, beyond: dict[str, float]) -> str:
+        return ", ".join(f"{name} {amount(value)} above {amount(self._limits[name])}" for name, value in beyond.items())

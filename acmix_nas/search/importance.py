@@ -41,10 +41,9 @@ def ped_anova(
         direction: Of the score.
     """
     study = optuna.create_study(direction=direction)
-    encoded = [(*encode(space, values), score) for values, score in trials]
-    study.add_trials(
-        [create_trial(params=params, distributions=ranges, value=score) for params, ranges, score in encoded]
-    )
+    for values, score in trials:
+        params, distributions = encode(space, values)
+        study.add_trial(create_trial(params=params, distributions=distributions, value=score))
     best = max(BEST_SHARE, BEST_LEAST / len(trials))
     with warnings.catch_warnings():  # a choice that is rarely active: its row has the number of its trials
         warnings.simplefilter("ignore")

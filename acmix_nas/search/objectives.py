@@ -1,6 +1,7 @@
 """What a search may optimise and what it must keep to: exact costs and limits."""
 
 import math
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -11,7 +12,15 @@ from acmix_nas.errors import CostError, UsageError
 from acmix_nas.metrics import COSTS, TIMED, TOP1, Metric
 from acmix_nas.record import Cost
 from acmix_nas.sizes import Size
-from acmix_nas.space import Space
+from acmix_nas.space import Space, Values
+from acmix_nas.study.study import Study
+
+TABLE = "latency.json"
+"""The study's own copy of its latency table."""
+ROOM = 1.1
+"""How far the reference lies beyond the largest cost of the first networks."""
+DRAWN = 32
+"""Networks that stand for the first ones where a space names none."""
 
 
 def parse_objectives(text: str, metric: Metric = TOP1) -> tuple[str, ...]:
@@ -49,22 +58,28 @@ class Prices:
     def __call__(self, arch: Arch) -> Cost:
         """The cost of a network, latency in milliseconds and throughput in images a second where there is a table."""
         if arch not in self._known:  # its id takes longer to make than its hash
-            self._known[arch] = self._price(arch)
+            cost = count(arch, self.input_size)
+            if self.table is not None:
+                latency_ms = self.table.latency_ms(arch)
+                cost = replace(cost, latency_ms=latency_ms, throughput=1000 * self.table.batch_size / latency_ms)
+            self._known[arch] = cost
         return self._known[arch]
 
-    def _price(self, arch: Arch) -> Cost:
-        cost = count(arch, self.input_size)
-        if self.table is None:
-            return cost
-        latency_ms = self.table.latency_ms(arch)
-        return replace(cost, latency_ms=latency_ms, throughput=1000 * self.table.batch_size / latency_ms)
+
+def prices_of(study: Study, space: Space) -> Prices:
+    """The exact costs of a study's networks, with latency if it has a table."""
+    table = study.folder / TABLE
+    return Prices(space.input_size, LatencyTable.load(table) if table.is_file() else None)
 
 
-def check_table(objectives: Sequence[str], limits: Mapping[str, float], table: LatencyTable | None) -> None:
-    """Refuses objectives and limits that need a latency table where there is none.
+def check_table(
+    objectives: Sequence[str], limits: Mapping[str, float], table: LatencyTable | None, space: Space
+) -> None:
+    """Refuses objectives and limits that need a latency table where there is none that knows every block of the space.
 
     Raises:
-        UsageError: The message says what needs it.
+        UsageError: There is none; the message says what needs it.
+        CostError: The message names the first block that is missing.
     """
     needing = [name for name in TIMED if name in objectives] + ["--max-latency-ms"] * ("latency_ms" in limits)
     if needing and table is None:
@@ -72,14 +87,8 @@ def check_table(objectives: Sequence[str], limits: Mapping[str, float], table: L
             f"{needing[0]} is read from a table, never measured beside training; name one with --latency-table. "
             "`acmix latency --space SPACE --out FILE` makes it."
         )
-
-
-def check_covers(table: LatencyTable, space: Space) -> None:
-    """Refuses a latency table that does not know every block of a space.
-
-    Raises:
-        CostError: The message names the first block that is missing.
-    """
+    if table is None:
+        return
     blocks = [(stage, block) for stage, depth in enumerate(space.depths) for block in range(depth)]
     for stage, block in blocks:
         for mixer in space.mixers(stage, block):
@@ -91,20 +100,46 @@ def check_covers(table: LatencyTable, space: Space) -> None:
                 )
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The largest costs that a network may have; a network beyond them never becomes a trial.
+def broken(limits: Mapping[str, float], cost: Cost) -> dict[str, float]:
+    """Name -> value of every cost that is beyond its limit; such a network never becomes a trial.
 
     Args:
-        most: Name of a cost ("macs", "params", "latency_ms") -> its largest value.
+        limits: Name of a cost ("macs", "params", "latency_ms") -> its largest value.
+        cost: What the network costs.
     """
+    values = {name: getattr(cost, name) for name in limits}
+    return {name: value for name, value in values.items() if value > limits[name]}
 
-    most: Mapping[str, float] = field(default_factory=dict)
 
-    def broken(self, cost: Cost) -> dict[str, float]:
-        """Name -> value of every cost that is too large."""
-        values = {name: getattr(cost, name) for name in self.most}
-        return {name: value for name, value in values.items() if value > self.most[name]}
+def reference(
+    space: Space, first: Mapping[str, Values], objectives: Sequence[str], prices: Prices, *, metric: Metric = TOP1
+) -> dict[str, float]:
+    """Objective -> its value at the reference point of the hypervolume: known before any training, it never moves.
+
+    That is the worst score, and `ROOM` times the largest cost of the first networks. Of what is to be large, images a
+    second, it is the least of them divided by `ROOM`. A metric without a worst and a best value has no such point, and
+    its studies tell no hypervolume.
+
+    Args:
+        space: The space.
+        first: Label -> values of the networks that the study trains first.
+        objectives: What the study optimises.
+        prices: Exact costs; they tell every objective beside the metric.
+        metric: What networks are trained for.
+    """
+    if metric.worst is None or metric.best is None:
+        return {}
+    chance = random.Random(0)
+    named = list(first.values()) or [space.sample(lambda choice: chance.choice(choice.options)) for _ in range(DRAWN)]
+    costs = [prices(space.build(values)) for values in named]
+    found = {}
+    for name in objectives:
+        if name not in COSTS:
+            found[name] = float(metric.worst)
+            continue
+        values = [float(getattr(cost, name)) for cost in costs]
+        found[name] = ROOM * max(values) if COSTS[name].better == "lower" else min(values) / ROOM
+    return found
 
 
 def amount(value: float) -> str:

@@ -1,7 +1,8 @@
 """Pruning of a study: which paused trials go on, and which never will. The rungs live in the storage."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from optuna.trial import FrozenTrial
 
@@ -12,6 +13,8 @@ from acmix_nas.search.rungs import ETA, LEAST_CORRELATION, beaten_by, is_protect
 from acmix_nas.study.study import Study
 
 log = logging.getLogger(__name__)
+
+Found = TypeVar("Found")
 
 
 class Pruning:
@@ -35,8 +38,7 @@ class Pruning:
         self._rungs = rungs_of(epochs) if active else ()
         self._off: set[int] = set()
         self._points: dict[int, dict[int, Point]] = {rung: {} for rung in self._rungs}
-        self._leaders: dict[int, tuple[int, list[int]]] = {}
-        self._beaten: dict[int, tuple[int, dict[int, int]]] = {}
+        self._known: dict[tuple[object, int], tuple[int, Any]] = {}
 
     def first_stop(self, label: str) -> int | None:
         """The epoch that the next trial is trained to at first; None for all of the budget."""
@@ -54,7 +56,7 @@ class Pruning:
         for rung in reversed(self._rungs):
             waiting = [number for number, record in paused.items() if len(record.scores) == rung]
             if waiting:
-                chosen = waiting if rung in self._off else self._leaders_of(rung)
+                chosen = waiting if rung in self._off else self._worked_out(leaders, rung)
                 for number in chosen:
                     if number in waiting:
                         return number, self._stop_after(rung)
@@ -69,7 +71,7 @@ class Pruning:
         found = []
         alive, paused = len(self._study.running()), self._paused()
         for rung in (rung for rung in self._rungs if rung not in self._off):
-            beaten = self._beaten_at(rung)
+            beaten = self._worked_out(beaten_by, rung)
             quota = (len(beaten) + alive + coming) // ETA
             waiting = [record for record in paused.values() if len(record.scores) == rung]
             found += [record for record in waiting if beaten[record.number] >= quota]
@@ -130,19 +132,13 @@ class Pruning:
                 points[number] = point(measures, record.scores[rung - 1], record.cost)
         return points
 
-    def _leaders_of(self, rung: int) -> list[int]:
-        """The trials that go on from a rung; worked out again when another has reached it."""
+    def _worked_out(self, work: Callable[[Mapping[int, Point]], Found], rung: int) -> Found:
+        """What follows from the trials at a rung; worked out again when another has reached it."""
         reached = self._reached(rung)
-        if self._leaders.get(rung, (0, []))[0] != len(reached):
-            self._leaders[rung] = len(reached), leaders(reached)
-        return self._leaders[rung][1]
-
-    def _beaten_at(self, rung: int) -> dict[int, int]:
-        """Of each trial at a rung, how many beat it."""
-        reached = self._reached(rung)
-        if rung not in self._beaten or self._beaten[rung][0] != len(reached):
-            self._beaten[rung] = len(reached), beaten_by(reached)
-        return self._beaten[rung][1]
+        if self._known.get((work, rung), (-1,))[0] != len(reached):
+            self._known[work, rung] = len(reached), work(reached)
+        found: Found = self._known[work, rung][1]
+        return found
 
     def _pairs(self, rung: int) -> list[tuple[float, float]]:
         """(score at a rung, final score) of the trials that nothing chose."""

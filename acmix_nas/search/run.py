@@ -1,6 +1,7 @@
 """The search loop: draw a network, have its proxy trained, store the record."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 
 from optuna.trial import FrozenTrial, TrialState
@@ -57,83 +58,136 @@ def search(
     Returns:
         False if every network of the space was tried before there were this many trials.
     """
-    executor = executor or SerialExecutor(setting)
-    prices = prices or Prices(setting.input_size)
+    executor, stop = executor or SerialExecutor(setting), stop or Stop()
     with study.held():
         study.sweep_checkpoints()
         try:
             with executor:
-                return _Driver(study, space, setting, callbacks, executor, stop or Stop(), prices).run(trials)
+                driver = _Driver(study, space, setting, callbacks, prices or Prices(setting.input_size), trials)
+                train_jobs(executor, driver.next, driver.take, callbacks=callbacks, stop=stop)
+                if stop.reason is None:
+                    driver.prune_left()
+                return not driver.proposals.exhausted
         finally:
             study.sweep_checkpoints()
+
+
+def train_jobs(
+    executor: Executor,
+    next_job: Callable[[], Job | Outcome | None],
+    take: Callable[[Outcome], None],
+    *,
+    callbacks: Callbacks,
+    stop: Stop,
+) -> None:
+    """Hands out jobs while a worker is free, until there are none or someone asks to stop.
+
+    Args:
+        executor: Trains them.
+        next_job: The next one, or what comes of it where it need not be trained; None while there is none.
+        take: Called with what came of each.
+        callbacks: Called after every step.
+        stop: Asked after every step.
+    """
+
+    def step(number: int, progress: Progress) -> None:
+        callbacks.step(number, progress)
+        if stop.check():
+            executor.halt()
+
+    running = 0
+    while True:
+        while running < executor.workers and not stop.check() and (job := next_job()):
+            if isinstance(job, Outcome):
+                take(job)
+            else:
+                executor.submit(job)
+                running += 1
+        if not running:
+            return
+        for outcome in executor.wait(step):
+            running -= 1
+            take(outcome)
+        if stop.check():
+            executor.halt()
+
+
+def record_of(
+    outcome: Outcome, setting: Setting, *, name: str, lost: int, reached: TrialRecord | None = None
+) -> TrialRecord | None:
+    """The record that a job leaves; None if it was halted, or is to be tried again.
+
+    Args:
+        outcome: What came of the job.
+        setting: How it was trained.
+        name: What the log calls it.
+        lost: How many workers it has lost.
+        reached: The last record of its trial.
+    """
+    reason = outcome.failed
+    if outcome.lost is not None:
+        log.warning("%s lost its worker: %s", name, outcome.lost)
+        reason = f"{outcome.lost}; {lost} times in all" if lost >= MOST_LOST else None
+    return outcome.record if reason is None else failed_record(outcome.job, setting, reason, reached=reached)
 
 
 class _Driver:
     """Asks, tells and decides; the only one that writes to the study."""
 
     def __init__(
-        self,
-        study: Study,
-        space: Space,
-        setting: Setting,
-        callbacks: Callbacks,
-        executor: Executor,
-        stop: Stop,
-        prices: Prices,
+        self, study: Study, space: Space, setting: Setting, callbacks: Callbacks, prices: Prices, trials: int
     ) -> None:
         self._study = study
         self._space = space
         self._setting = setting
         self._callbacks = callbacks
-        self._executor = executor
-        self._stop = stop
         self._prices = prices
-        self._jobs: dict[int, Job] = {}
+        self._total = trials + study.brought
+        self._in_workers: set[int] = set()
         self._pruning = Pruning(
             study,
             epochs=setting.budget.epochs,
             spared=frozenset(space.first),
             active=study.header.settings.get("prune", "none") == "asha",
         )
-        self._proposals = Proposals(study, space, prices, callbacks.note)
+        self.proposals = Proposals(study, space, prices, callbacks.note)
         self._twins: dict[str, int] = {}
         for record in study.reached().values():
             self._remember(record)
-
-    def run(self, trials: int) -> bool:
-        """Runs until there are enough trials, nothing is left to try, or someone asks to stop."""
-        total = trials + sum(record.origin is not None for record in self._study.records())
         self._judge()
-        while True:
-            self._fill(total)
-            if not self._jobs:
-                break
-            for outcome in self._executor.wait(self._step):
-                self._take(outcome, total)
-            self._halt_if_asked()
-        if self._stop.reason is None:
-            for record in self._pruning.left():
-                self._prune(record)
-        return not self._proposals.exhausted
 
-    def _fill(self, total: int) -> None:
-        """Hands out work while a worker is free."""
-        while not self._stop.check() and len(self._jobs) < self._executor.workers:
-            job = self._left() or self._going_on() or self._new(total)
-            if job is None:
-                return
-            self._callbacks.begin(job.number, job.label, job.arch)
-            shared = self._shared(job)
-            if shared is not None:
-                self._store(shared, total)
-                continue
-            self._jobs[job.number] = job
-            self._executor.submit(job)
+    def next(self) -> Job | Outcome | None:
+        """The next network to train, or what is known of it; None while there is none."""
+        job = self._left() or self._going_on() or self._new()
+        if job is None:
+            return None
+        self._callbacks.begin(job.number, job.label, job.arch)
+        if record := self._shared(job):
+            return Outcome(job=job, record=record)
+        self._in_workers.add(job.number)
+        return job
+
+    def take(self, outcome: Outcome) -> None:
+        """What came of a job."""
+        number = outcome.job.number
+        self._in_workers.discard(number)
+        lost = self._study.lose_worker(number) if outcome.lost is not None else 0
+        if outcome.failed is not None:
+            log.warning("trial %d is stopped: %s", number, outcome.failed)
+        reached = self._study.record(number)
+        record = record_of(outcome, self._setting, name=f"trial {number}", lost=lost, reached=reached)
+        if record is not None:
+            self._store(record)
+
+    def prune_left(self) -> None:
+        """Ends the trials that wait at a rung."""
+        for record in self._pruning.left():
+            self._end(replace(record, status="pruned"))
 
     def _left(self) -> Job | None:
         """A trial that began and is in no worker: its driver or its worker died."""
         for trial in self._study.running():
-            if trial.number not in self._jobs and not self._pruning.is_paused(trial):
+            if trial.number not in self._in_workers and not self._pruning.is_paused(trial):
                 log.info("trial %d was interrupted; it continues from its last epoch", trial.number)
                 return self._job(trial)
         return None
@@ -148,11 +202,10 @@ class _Driver:
         log.info("trial %d continues to epoch %d", number, until or self._setting.budget.epochs)
         return self._job(self._study.trials()[number])
 
-    def _new(self, total: int) -> Job | None:
+    def _new(self) -> Job | None:
         """The next network that the sampler proposes."""
-        if len(self._study.trials()) >= total:
-            return None
-        drawn = self._proposals.draw(self._history())
+        wanted = len(self._study.trials()) < self._total
+        drawn = self.proposals.draw(self._history()) if wanted else None
         if drawn is None:
             return None
         label, values = drawn
@@ -182,25 +235,7 @@ class _Driver:
         record = shared_record(twin, job.arch, self._setting, number=job.number, label=job.label)
         return record if wanted == self._setting.budget.epochs else record.cut(wanted)
 
-    def _take(self, outcome: Outcome, total: int) -> None:
-        """What came of a job."""
-        job = self._jobs.pop(outcome.job.number)
-        if outcome.lost is not None:
-            lost = self._study.lose_worker(job.number)
-            log.warning("trial %d lost its worker: %s", job.number, outcome.lost)
-            if lost >= MOST_LOST:
-                self._fail(job, f"{outcome.lost}; {lost} times in all", total)
-        elif outcome.failed is not None:
-            log.warning("trial %d is stopped: %s", job.number, outcome.failed)
-            self._fail(job, outcome.failed, total)
-        elif outcome.record is not None:
-            self._store(outcome.record, total)
-
-    def _fail(self, job: Job, reason: str, total: int) -> None:
-        reached = self._study.record(job.number)
-        self._store(failed_record(job, self._setting, reason, reached=reached), total)
-
-    def _store(self, record: TrialRecord, total: int) -> None:
+    def _store(self, record: TrialRecord) -> None:
         """Keeps a record; a trial that reached its rung waits there."""
         record = replace(record, cost=self._prices(record.arch), origin=None)
         if record.status == "paused":
@@ -212,19 +247,15 @@ class _Driver:
         else:
             self._end(record)
         self._judge()
-        for hopeless in self._pruning.hopeless(max(0, total - len(self._study.trials()))):
-            self._prune(hopeless)
+        for hopeless in self._pruning.hopeless(max(0, self._total - len(self._study.trials()))):
+            self._end(replace(hopeless, status="pruned"))
 
     def _end(self, record: TrialRecord) -> None:
         self._study.finish(record)
-        self._study.drop_checkpoint(record.number)
         self._remember(record)
         reached = f"{record.metric} {record.score}"
         log.info("trial %d %s: %s in %.1f s", record.number, record.status, reached, record.seconds)
         self._callbacks.end(record)
-
-    def _prune(self, record: TrialRecord) -> None:
-        self._end(replace(record, status="pruned"))
 
     def _judge(self) -> None:
         for text in self._pruning.judge():
@@ -240,20 +271,10 @@ class _Driver:
 
     def _history(self) -> list[FrozenTrial]:
         """The trials as the sampler sees them: a pruned or paused one with the score it might have reached."""
-        estimates = self._pruning.estimates()
+        estimates, reached, measures = self._pruning.estimates(), self._study.reached(), self._study.header.measures
         return [
-            self._estimated(trial, estimates[trial.number]) if trial.number in estimates else trial
+            copied_trial(trial, TrialState.COMPLETE, values_of(measures, estimates[number], reached[number].cost))
+            if (number := trial.number) in estimates
+            else trial
             for trial in self._study.trials()
         ]
-
-    def _estimated(self, trial: FrozenTrial, score: float) -> FrozenTrial:
-        record = self._study.reached()[trial.number]
-        return copied_trial(trial, TrialState.COMPLETE, values_of(self._study.header.measures, score, record.cost))
-
-    def _step(self, number: int, progress: Progress) -> None:
-        self._callbacks.step(number, progress)
-        self._halt_if_asked()
-
-    def _halt_if_asked(self) -> None:
-        if self._stop.check():
-            self._executor.halt()

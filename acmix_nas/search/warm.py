@@ -8,7 +8,7 @@ from typing import Any
 from acmix_nas.errors import SpaceError
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.samplers.make import encode
-from acmix_nas.search.objectives import Limits, Prices
+from acmix_nas.search.objectives import Prices, broken
 from acmix_nas.space import Space
 from acmix_nas.study.settings import differences
 from acmix_nas.study.study import Study
@@ -53,12 +53,14 @@ def bring_over(
         records: Its records.
     """
     brought = Brought(header.name)
-    limits = Limits(study.header.settings.get("limits", {}))
+    limits = study.header.settings.get("limits", {})
     there = {record.arch_id for record in study.records()}
     for record in records:
-        reason = _reason_against(record, setting, study.header) or _reason_of_space(
-            record, space, prices, limits, there
-        )
+        reason = _reason_against(record, space, setting, study.header)
+        if reason is None and broken(limits, prices(record.arch)):
+            reason = "beyond the limits"
+        if reason is None and record.arch_id in there:
+            reason = "already there"
         if reason:
             brought.left[reason] += 1
             continue
@@ -70,7 +72,7 @@ def bring_over(
     return brought
 
 
-def _reason_against(record: TrialRecord, setting: Setting, header: StudyHeader) -> str | None:
+def _reason_against(record: TrialRecord, space: Space, setting: Setting, header: StudyHeader) -> str | None:
     """Why a score cannot stand beside those of the new study."""
     if record.status != "complete":
         return record.status
@@ -87,17 +89,11 @@ def _reason_against(record: TrialRecord, setting: Setting, header: StudyHeader) 
     for name, then, now in pairs:
         for path, old, new in differences(name, then, now):
             return f"{path} is {old} there and {new} here"
-    return None
-
-
-def _reason_of_space(record: TrialRecord, space: Space, prices: Prices, limits: Limits, there: set[str]) -> str | None:
     try:
         space.values(record.arch)
     except SpaceError:
         return f"not in {space.name}"
-    if limits.broken(prices(record.arch)):
-        return "beyond the limits"
-    return "already there" if record.arch_id in there else None
+    return None
 
 
 def _data(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -99,13 +99,13 @@ class Database(optuna.storages.RDBStorage):
             yield
             return
         self._study = study_id
-        if not self._take_lock():
-            self._release()
-            raise StudyError("another process is working on this study in its database; wait for it or stop it.")
         try:
+            if not self._take_lock():
+                raise StudyError("another process is working on this study in its database; wait for it or stop it.")
             yield
         finally:
-            self._release()
+            self._study = None
+            self._drop_lock_connection()
 
     def _patiently(self, call: Callable[[], Result]) -> Result:
         """Calls until the database answers."""
@@ -154,10 +154,6 @@ class Database(optuna.storages.RDBStorage):
         self._lock = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         asked = text("SELECT pg_try_advisory_lock(:kind, :study)")
         return bool(self._lock.execute(asked, {"kind": LOCK_CLASS, "study": self._study}).scalar())
-
-    def _release(self) -> None:
-        self._study = None
-        self._drop_lock_connection()
 
     def _drop_lock_connection(self) -> None:
         if self._lock is not None:

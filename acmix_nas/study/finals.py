@@ -55,7 +55,7 @@ class Candidate:
         return {"names": list(self.names), "trial": self.trial, "score": self.score, "arch": self.arch.to_dict()}
 
     @classmethod
-    def from_dict(cls, values: object, origin: Origin | None = None, path: str = "") -> "Candidate":
+    def from_dict(cls, values: object, origin: Origin, path: str) -> "Candidate":
         """The inverse of `to_dict`.
 
         Args:
@@ -66,9 +66,8 @@ class Candidate:
         Raises:
             AcmixError: It is no candidate; that of `origin`.
         """
-        origin = origin or Origin(LIST, StudyError)
         known = origin.fields(values, CANDIDATE, optional=("trial", "score", FORMER_SCORE), path=path)
-        with origin.at(f"{path}.arch" if path else "arch"):
+        with origin.at(f"{path}.arch"):
             arch = Arch.from_dict(known["arch"])
         plugins.suspect(arch.named)
         score = known.get("score", known.get(FORMER_SCORE))
@@ -108,24 +107,18 @@ def load_finals(folder: Path) -> list[TrialRecord]:
     return records
 
 
-def listed_top(folder: Path) -> int | None:
-    """How many finalists the list in a study's folder was fixed with; None if there is none."""
-    path = folder / LIST
-    return int(json.loads(path.read_text(encoding="utf-8"))["top"]) if path.is_file() else None
-
-
 def load_list(folder: Path) -> list[Candidate]:
     """The list in a study's folder; empty if there is none."""
-    path = folder / LIST
-    return _read_list(path)[1] if path.is_file() else []
+    return _read_list(folder / LIST)[1] if (folder / LIST).is_file() else []
 
 
 def _read_list(path: Path) -> tuple[int, list[Candidate]]:
     """The number of finalists that a list was fixed with, and its networks."""
     origin = Origin(path, StudyError, f"Restore it, or remove {LIST} and {FINALS} to choose anew.")
     values = origin.fields(origin.read(), {"top": whole(1), "candidates": list_of(MAPPING, 1)})
-    items = enumerate(values["candidates"])
-    return values["top"], [Candidate.from_dict(item, origin, f"candidates[{number}]") for number, item in items]
+    return values["top"], [
+        Candidate.from_dict(item, origin, f"candidates[{number}]") for number, item in enumerate(values["candidates"])
+    ]
 
 
 class FreshRecords(NamedTuple):
@@ -171,11 +164,12 @@ def sort_fresh(
             reason = f"its scores are {record.metric}, the study's {metric}"
         if reason is None and record.status == "complete" and cell in done:
             reason = "the same network was trained with this seed before"
-        if reason is None:
-            kept.append(record)
-            done |= {cell} if record.status == "complete" else set()
-        else:
+        if reason is not None:
             refused.append((record, reason))
+            continue
+        kept.append(record)
+        if record.status == "complete":
+            done.add(cell)
     return FreshRecords(tuple(kept), tuple(refused))
 
 
@@ -190,19 +184,12 @@ def _difference(record: TrialRecord, settings: Mapping[str, Any], search_seed: i
         return f"its data fingerprint is {record.data.get('fingerprint')}, the study's is {settings['data']}"
     for name, theirs in (("budget", record.budget), ("proxy", record.proxy)):
         ours = settings.get(name)
-        if isinstance(ours, Mapping):
-            reason = _first_difference(name, theirs, ours)
-            if reason is not None:
-                return reason
+        if not isinstance(ours, Mapping):
+            continue
+        for key in sorted({*theirs, *ours}):
+            if _plain(theirs.get(key)) != _plain(ours.get(key)):
+                return f"its {name} has {key} = {theirs.get(key)}, the study's {ours.get(key)}"
     return None
-
-
-def _first_difference(name: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str | None:
-    different = [key for key in sorted({*theirs, *ours}) if _plain(theirs.get(key)) != _plain(ours.get(key))]
-    if not different:
-        return None
-    key = different[0]
-    return f"its {name} has {key} = {theirs.get(key)}, the study's {ours.get(key)}"
 
 
 def _plain(value: Any) -> Any:

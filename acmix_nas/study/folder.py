@@ -59,31 +59,32 @@ def find_folder(study: str, out: Path, option: str = "--out") -> Path:
 
 def studies(out: Path) -> list[Path]:
     """The folders in `out` that have a study, by name."""
-    return sorted(folder for folder in out.glob("*") if has_study(folder)) if out.is_dir() else []
-
-
-def is_begun(folder: Path) -> bool:
-    """Whether a study or a training left more in its folder than a log: a kill may have come before all else."""
-    return folder.is_dir() and any(path.name != LOG and not path.name.startswith(".") for path in folder.iterdir())
+    return sorted(folder for folder in out.glob("*") if has_study(folder))
 
 
 def next_name(out: Path, space: str) -> str:
     """The first unused name of {space}-001, {space}-002, ...; one whose folder was never begun is unused."""
-    base = _base(space)
-    return f"{base}-{_last(out, base) + 1:03d}"
+    base, last = _last(out, space)
+    return f"{base}-{last + 1:03d}"
 
 
 def newest_name(out: Path, space: str) -> str:
     """The last used name of {space}-001, {space}-002, ..."""
-    base = _base(space)
-    if not _last(out, base):
+    base, last = _last(out, space)
+    if not last:
         raise StudyError(f"there is no study {base}-NNN in {out} to resume; name one with --study.")
-    return f"{base}-{_last(out, base):03d}"
+    return f"{base}-{last:03d}"
 
 
-def _base(space: str) -> str:
-    """The name of a space or table without what a study's name may not have: a file of one's own has any name."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", space).lstrip("._-")[:80] or "study"
+def _last(out: Path, space: str) -> tuple[str, int]:
+    """The part of a space's or table's name that the name of a study may have, and the largest number in use with it.
+
+    A kill may have come before a study or a training left more in its folder than a log: it was not begun.
+    """
+    base = re.sub(r"[^A-Za-z0-9._-]+", "-", space).lstrip("._-")[:80] or "study"
+    begun = {path.parent.name for path in out.glob(f"{base}-*/*") if path.name != LOG and not path.name.startswith(".")}
+    found = [re.fullmatch(rf"{re.escape(base)}-(\d+)", name) for name in begun]
+    return base, max((int(match.group(1)) for match in found if match), default=0)
 
 
 @contextmanager
@@ -177,12 +178,3 @@ def remove_empty_checkpoints(folder: Path) -> None:
     checkpoints = folder / CHECKPOINTS
     if checkpoints.is_dir() and not any(checkpoints.iterdir()):
         checkpoints.rmdir()
-
-
-def _last(out: Path, space: str) -> int:
-    found = (
-        [re.fullmatch(rf"{re.escape(space)}-(\d+)", path.name) for path in out.glob(f"{space}-*") if is_begun(path)]
-        if out.is_dir()
-        else []
-    )
-    return max((int(match.group(1)) for match in found if match), default=0)

@@ -30,7 +30,10 @@ def holding(folder: Path) -> Iterator[None]:
         StudyError: Another process holds it, or nothing can be written there.
     """
     with _file(folder, LOCK) as own, _file(folder, LOG):
-        _say_who(own)
+        who = {"pid": os.getpid(), "host": platform.node(), "started": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"}
+        with suppress(OSError):  # a full disk: the lock holds without it
+            own.truncate(0)
+            own.write(json.dumps(who).encode() + b"\n")
         try:
             yield
         finally:
@@ -97,13 +100,6 @@ def _is_locked(path: Path) -> bool:
     except OSError as error:
         return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
     return False
-
-
-def _say_who(stream: FileIO) -> None:
-    owner = {"pid": os.getpid(), "host": platform.node(), "started": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"}
-    with suppress(OSError):  # a full disk: the lock holds without it
-        stream.truncate(0)
-        stream.write(json.dumps(owner).encode() + b"\n")
 
 
 def _who(folder: Path) -> str:

@@ -4,11 +4,12 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import optuna
 from sqlalchemy.engine import URL, make_url
@@ -17,11 +18,10 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.fields import TEXT, Origin, shown
 from acmix_nas.files import write_text
+from acmix_nas.record import StudyHeader
 from acmix_nas.study.database import Database, outage
 from acmix_nas.study.folder import DATABASE, ELSEWHERE
 from acmix_nas.study.stored import check_local
-
-Begin: TypeAlias = Callable[[optuna.storages.RDBStorage, bool], None]
 
 VARIABLE = "ACMIX_STORAGE"
 ELSEWHERE_RULES = {"url": TEXT, "study": TEXT}
@@ -31,37 +31,28 @@ PATIENCE_S = 60
 CONNECT_S = 10
 
 
-def check_url(url: str | None) -> None:
-    """Sees whether it is a URL of a storage, before anything is made.
-
-    Raises:
-        UsageError: It is none.
-    """
-    if url is not None:
-        _parsed(url)
-
-
-def make_storage(folder: Path, url: str | None, begin: Begin) -> optuna.storages.RDBStorage:
-    """The storage of a new study; the folder has it once `begin` has filled it, and until then has no study.
+def make_storage(folder: Path, url: str | None, header: StudyHeader) -> optuna.storages.RDBStorage:
+    """The storage of a new study; the folder has it once it has the header, and until then has no study.
 
     Args:
         folder: The study's folder, which this process holds.
         url: URL of a database, remembered without its password; None for SQLite in the folder.
-        begin: Fills the storage. Its argument says whether a killed process may have filled the same one before.
+        header: What holds for all trials.
 
     Raises:
         StudyError: It cannot be reached, or would be SQLite on a network file system.
         UsageError: The URL is none.
     """
     if url is None:
-        return _make_here(folder, begin)
+        return _make_here(folder, header)
     begun = folder / f".{ELSEWHERE}.begun"
     again = begun.is_file()
-    kept = {"url": _parsed(url).render_as_string(hide_password=True), "study": folder.name}
+    parsed = parse_url(url)
+    kept = {"url": parsed.render_as_string(hide_password=True), "study": folder.name}
     write_text(begun, json.dumps(kept) + "\n")
     try:
-        storage = _connect(_parsed(url))
-        begin(storage, again)
+        storage = _connect(parsed)
+        _begin(header, storage, again)
     except Exception:
         if not again:
             begun.unlink()
@@ -70,16 +61,33 @@ def make_storage(folder: Path, url: str | None, begin: Begin) -> optuna.storages
     return storage
 
 
-def _make_here(folder: Path, begin: Begin) -> optuna.storages.RDBStorage:
+def _make_here(folder: Path, header: StudyHeader) -> optuna.storages.RDBStorage:
     begun = f".{DATABASE}.begun"
     for left in folder.glob(f"{begun}*"):  # of a process that was killed
         left.unlink()
     storage = _connect(_sqlite(folder, begun))
-    begin(storage, False)
+    _begin(header, storage, False)
     storage.remove_session()
     storage.engine.dispose()
     (folder / begun).replace(folder / DATABASE)
     return _connect(_sqlite(folder))
+
+
+def _begin(header: StudyHeader, storage: optuna.storages.RDBStorage, again: bool) -> None:
+    """Makes the study in its storage; or takes the one that the same command made there before it was killed."""
+    directions = [item.direction for item in header.measures]
+    try:
+        study = optuna.create_study(storage=storage, study_name=header.name, directions=directions)
+    except optuna.exceptions.DuplicatedStudyError as error:
+        study = optuna.load_study(study_name=header.name, storage=storage)
+        ours = study.user_attrs.get("header") in (None, json.loads(json.dumps(header.to_dict())))
+        ours &= [direction.name.lower() for direction in study.directions] == directions
+        if not again or not ours or study.get_trials(deepcopy=False):
+            raise StudyError(f"the storage has a study {header.name!r} already; choose another --study.") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # names for optuna-dashboard only
+        study.set_metric_names(list(header.objectives))
+    study.set_user_attr("header", header.to_dict())
 
 
 def find_storage(folder: Path, url: str | None = None) -> optuna.storages.RDBStorage:
@@ -98,8 +106,8 @@ def find_storage(folder: Path, url: str | None = None) -> optuna.storages.RDBSto
     kept = stored.render_as_string(hide_password=True)
     named = [given for given in (url, os.environ.get(VARIABLE)) if given]
     for given in named:
-        if _parsed(given).render_as_string(hide_password=True) == kept:
-            return _connect(_parsed(given))
+        if parse_url(given).render_as_string(hide_password=True) == kept:
+            return _connect(parse_url(given))
     said = f", not in {without_password(named[0])}" if named else ""
     hint = ", with its password" if stored.password is not None else ""
     raise StudyError(
@@ -114,15 +122,13 @@ def _elsewhere(folder: Path) -> URL | None:
     Raises:
         StudyError: The folder says nothing that can be understood.
     """
-    own = folder / DATABASE
-    if (folder / ELSEWHERE).is_file():
-        origin = _origin(folder)
-        kept = origin.fields(origin.read(), ELSEWHERE_RULES, optional=("study",))["url"]
+    own, kept = folder / DATABASE, _said(folder)
+    if kept:
         try:
-            return _parsed(kept)
+            return parse_url(kept["url"])
         except UsageError as error:
-            raise origin.wrong(
-                f"the URL of a database is needed; it is {without_password(shown(kept))}", "url"
+            raise _origin(folder).wrong(
+                f"the URL of a database is needed; it is {without_password(shown(kept['url']))}", "url"
             ) from error
     if own.is_symlink() and not own.resolve().is_relative_to(folder.resolve()):
         return URL.create("sqlite", database=str(own.resolve()))
@@ -131,11 +137,14 @@ def _elsewhere(folder: Path) -> URL | None:
 
 def study_name(folder: Path) -> str:
     """The name that the study of a folder has in its storage: the folder's, unless that was renamed since."""
-    if not (folder / ELSEWHERE).is_file():
-        return folder.name
+    return _said(folder).get("study", folder.name)
+
+
+def _said(folder: Path) -> dict[str, str]:
+    """What storage.json says; nothing where there is none."""
     origin = _origin(folder)
-    kept: str = origin.fields(origin.read(), ELSEWHERE_RULES, optional=("study",)).get("study", folder.name)
-    return kept
+    there = (folder / ELSEWHERE).is_file()
+    return origin.fields(origin.read(), ELSEWHERE_RULES, optional=("study",)) if there else {}
 
 
 def _origin(folder: Path) -> Origin:
@@ -176,7 +185,12 @@ def _sqlite(folder: Path, name: str = DATABASE) -> URL:
     return URL.create("sqlite", database=str((folder / name).resolve()))
 
 
-def _parsed(url: str) -> URL:
+def parse_url(url: str) -> URL:
+    """The URL of a storage.
+
+    Raises:
+        UsageError: It is none, or has a password where it would be shown.
+    """
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:

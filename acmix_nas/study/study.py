@@ -1,6 +1,7 @@
 """A study on disk: the Optuna storage is the truth, everything else is rendered from it."""
 
 import logging
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -12,14 +13,12 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from acmix_nas.errors import DiskError, StudyError
-from acmix_nas.files import write_text
+from acmix_nas.files import append_line, write_text
 from acmix_nas.front import values_of
 from acmix_nas.record import StudyHeader, TrialRecord
-from acmix_nas.study.creation import create_on_disk
 from acmix_nas.study.database import Database
-from acmix_nas.study.folder import CHECKPOINTS, DATABASE, at_work, has_study, studies, sweep_checkpoints
-from acmix_nas.study.record_file import append_record
-from acmix_nas.study.storage import find_storage, reason, storing, study_name
+from acmix_nas.study.folder import CHECKPOINTS, DATABASE, at_work, has_study, studies, study_folder, sweep_checkpoints
+from acmix_nas.study.storage import find_storage, make_storage, parse_url, reason, storing, study_name
 from acmix_nas.study.stored import header_of, is_unborn, record_of
 
 log = logging.getLogger(__name__)
@@ -46,7 +45,6 @@ class Study:
         self._trials: list[FrozenTrial] = []
         self._records: dict[int, TrialRecord] = {}
         self._held = False
-        self._works = False
         self._read()
 
     @classmethod
@@ -69,7 +67,27 @@ class Study:
         Raises:
             StudyError: The name is taken or cannot name a folder, or the storage cannot be used.
         """
-        folder, rdb = create_on_disk(out, header, storage, fill)
+        folder = study_folder(out, header.name)
+        check_free(out, header.name)
+        if storage is not None:
+            parse_url(storage)
+        is_new = not folder.is_dir()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            why = "it is a file" if folder.exists() else error
+            raise StudyError(f"the folder {folder} cannot be made: {why}; choose another --out.") from error
+        with at_work(folder):
+            check_free(out, header.name)
+            try:
+                (folder / DATABASE).unlink(missing_ok=True)
+                if fill is not None:
+                    fill(folder)
+                rdb = make_storage(folder, storage, header)
+            except BaseException:
+                if is_new:
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
         return cls(folder, rdb, header.name)
 
     @classmethod
@@ -85,7 +103,9 @@ class Study:
             StudyError: There is none, or its storage cannot be read.
         """
         if not has_study(folder):
-            raise StudyError(f"there is no study in {folder}: it has no {DATABASE}.{_others(folder)}")
+            others = ", ".join(other.name for other in studies(folder.parent))
+            have = f" There are {others}." if others else ""
+            raise StudyError(f"there is no study in {folder}: it has no {DATABASE}.{have}")
         if is_unborn(folder):
             raise StudyError(f"the study in {folder} was killed before it started; start it again without --resume.")
         try:
@@ -106,21 +126,12 @@ class Study:
     def at_work(self) -> Iterator[None]:
         """Holds the study for this process, in its folder and in its database; the log goes to log.txt.
 
-        A block inside another holds it no further.
-
         Raises:
             StudyError: Another process holds it.
         """
-        if self._works:
+        alone = self._storage.alone(self._id) if isinstance(self._storage, Database) else nullcontext()
+        with at_work(self.folder), alone:
             yield
-            return
-        locked = self._storage.alone(self._id) if isinstance(self._storage, Database) else nullcontext()
-        with at_work(self.folder), locked:
-            self._works = True
-            try:
-                yield
-            finally:
-                self._works = False
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -148,29 +159,16 @@ class Study:
             label: Where it came from.
             until: Epoch that it is trained to at first; None for all of the budget.
         """
-        attrs = {"label": label, "until": until}
-        return self._add(
-            create_trial(
-                state=TrialState.RUNNING,
-                params=dict(params),
-                distributions=dict(distributions),
-                user_attrs=attrs,
-            )
-        )
+        return self._add(TrialState.RUNNING, params, distributions, {"label": label, "until": until})
 
     def bring(
         self, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], found: TrialRecord
     ) -> int:
         """Adds a trial that another study trained; returns its number here."""
         record = replace(found, number=len(self.trials()))
-        trial = create_trial(
-            state=TrialState.COMPLETE,
-            values=values_of(self.header.measures, record.score, record.cost),
-            params=dict(params),
-            distributions=dict(distributions),
-            user_attrs={"label": record.label, "record": record.to_dict()},
-        )
-        number = self._add(trial)
+        attrs = {"label": record.label, "record": record.to_dict()}
+        values = values_of(self.header.measures, record.score, record.cost)
+        number = self._add(TrialState.COMPLETE, params, distributions, attrs, values)
         self._keep(record)
         return number
 
@@ -190,7 +188,7 @@ class Study:
         return lost
 
     def finish(self, record: TrialRecord) -> None:
-        """Stores a record, ends its trial and adds its line to trials.jsonl."""
+        """Stores a record, ends its trial, adds its line to trials.jsonl and deletes its checkpoint."""
         trial = self.trials()[record.number]
         self._set(record.number, "record", record.to_dict())
         done = record.status == "complete"
@@ -200,6 +198,7 @@ class Study:
         trial.state = STATES[record.status]
         trial.values = values
         self._keep(record)
+        self.checkpoint(record.number).unlink(missing_ok=True)
 
     def keep(self, name: str, value: Any) -> None:
         """Stores a value of the study itself."""
@@ -214,16 +213,7 @@ class Study:
     @property
     def asked(self) -> Mapping[str, Any]:
         """What was asked for, by the names of options."""
-        found: Mapping[str, Any] = self.header.settings.get("asked", {})
-        return found
-
-    @property
-    def asked_trials(self) -> int | None:
-        """Trials that a search should have beside those brought over; 0.1 kept only how many there should be in all."""
-        asked, goal = self.asked.get("trials"), self.kept("goal")
-        if isinstance(asked, int) or not isinstance(goal, int):
-            return asked
-        return max(1, goal - self.brought)
+        return dict(self.header.settings.get("asked", {}))
 
     @property
     def brought(self) -> int:
@@ -258,24 +248,17 @@ class Study:
 
     def records(self) -> list[TrialRecord]:
         """The records of all trials that ended, by number."""
-        return [
-            self._records[trial.number]
-            for trial in self.trials()
-            if trial.state.is_finished() and trial.number in self._records
-        ]
+        ended = (trial.number for trial in self.trials() if trial.state.is_finished())
+        return [self._records[number] for number in ended if number in self._records]
 
     def checkpoint(self, number: int) -> Path:
         """The file that a trial in training can go on from."""
         return self.folder / CHECKPOINTS / f"{number}.ckpt"
 
-    def drop_checkpoint(self, number: int) -> None:
-        """Deletes it."""
-        self.checkpoint(number).unlink(missing_ok=True)
-
     def sweep_checkpoints(self) -> None:
         """Deletes what a kill left in the folder of checkpoints: half-written files, and those of trials that ended.
 
-        No worker may be at work.
+        Those of finalists stay. No worker may be at work.
         """
         sweep_checkpoints(self.folder, {self.checkpoint(trial.number) for trial in self.running()})
 
@@ -284,8 +267,18 @@ class Study:
         lines = [record.to_json() + "\n" for record in self.records()]
         write_text(self.folder / "trials.jsonl", "".join(lines))
 
-    def _add(self, trial: FrozenTrial) -> int:
+    def _add(
+        self,
+        state: TrialState,
+        params: Mapping[str, Any],
+        distributions: Mapping[str, BaseDistribution],
+        attrs: dict[str, Any],
+        values: list[float] | None = None,
+    ) -> int:
         self._read()
+        trial = create_trial(
+            state=state, values=values, params=dict(params), distributions=dict(distributions), user_attrs=attrs
+        )
         with storing(self.header.name):
             trial._trial_id = self._storage.create_new_trial(self._id, template_trial=trial)
         trial.number = len(self._trials)
@@ -312,11 +305,17 @@ class Study:
     def _keep(self, record: TrialRecord) -> None:
         self._records[record.number] = record
         try:
-            append_record(self.folder / "trials.jsonl", record)
+            append_line(self.folder / "trials.jsonl", record.to_json())
         except DiskError as error:
             log.warning("trial %d is stored, but not yet in trials.jsonl: %s", record.number, error)
 
 
-def _others(folder: Path) -> str:
-    have = [other.name for other in studies(folder.parent)]
-    return f" There are {', '.join(have)}." if have else ""
+def check_free(out: Path, name: str) -> None:
+    """Refuses a name that a study has.
+
+    Raises:
+        StudyError: It is taken, or cannot name a folder.
+    """
+    folder = study_folder(out, name)
+    if has_study(folder) and not is_unborn(folder):
+        raise StudyError(f"the study {name!r} exists in {out}; add --resume to continue it, or choose another --study.")

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from acmix_nas.cli import acmix
 from acmix_nas.cli.ablate import ablate as command
 from acmix_nas.errors import AcmixError, SpaceError, StudyError, UsageError
-from acmix_nas.executors import Job
+from acmix_nas.executors import Job, serial
 from acmix_nas.experiments.ablation import AblationOptions, cells
 from acmix_nas.record import TrialRecord
 from acmix_nas.train import Progress, Setting
@@ -93,13 +93,13 @@ def test_a_users_table_grows_and_is_reused(tmp_path: Path, call: Callable[..., t
 def test_a_failed_cell_leaves_its_row_without_a_claim(
     call: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = cells.run_job
+    train = serial.run_job
 
     def failing(job: Job, setting: Setting, on_step: Callable[[Progress], object]) -> TrialRecord:
         fails = job.label == "image" and job.seeds["init"] == 1
         return train(job, setting, (lambda progress: 1 / 0) if fails else on_step)
 
-    monkeypatch.setattr(cells, "run_job", failing)
+    monkeypatch.setattr(serial, "run_job", failing)
     code, text = call("ablate", "conv_on", *QUICK, "--seeds", 2, "--format", "json")
     assert code == 3
     table = json.loads(text)

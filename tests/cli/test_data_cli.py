@@ -143,7 +143,9 @@ def test_commands_that_train_log_what_is_not_read(images, tmp_path, monkeypatch)
     data = ["--data", images, "--epochs", 1]
     quick = ["--trials", 2, "--proxy", "cpu", "--proxy-images", 100, "--json"]
     run("search", "--space", "swin_t", "--study", "a", *data, *quick)
-    run("finalists", "a", "--top", 1, "--seeds", 1, "--json")
+    facts = json.loads(run("finalists", "a", "--top", 1, "--seeds", 1, "--json"))
+    assert list(facts) == ["study", "folder", "list", "trials", "table", "files"]
+    assert len(facts["table"]["rows"]) == len(facts["list"]) == len(facts["trials"])
     run("train", "acmix_resnet26", "--study", "b", *data, "--input-size", 32, "--batch-size", 64, "--json")
     texts = [(tmp_path / "reports" / name / "log.txt").read_text(encoding="utf-8") for name in "ab"]
     assert [text.count("1 files of images are not read: 1 .heic") for text in texts] == [2, 1]

@@ -14,7 +14,6 @@ from acmix_nas.cli._next_command import PLACES, command, out_words, storage_word
 from acmix_nas.cli.search import search
 from acmix_nas.experiments import monitor
 from acmix_nas.experiments.ablation import cells
-from acmix_nas.search import Study
 
 TINY = Path(__file__).parent.parent / "faults" / "tiny.yaml"
 QUICK = ["--epochs", "1", "--proxy-images", "20", "--device", "cpu"]
@@ -72,8 +71,7 @@ def lines(folder: Path, name: str = "trials.jsonl") -> list[dict]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("on_few_images", "warm_workers")
-@pytest.mark.parametrize("first_version", [False, True])
-def test_an_interrupted_search_is_finished_by_the_line_it_prints(acmix, interrupted, tmp_path, first_version):
+def test_an_interrupted_search_is_finished_by_the_line_it_prints(acmix, interrupted, tmp_path):
     space, out = tmp_path / "a space's.yaml", tmp_path / ODD
     shutil.copy(TINY, space)
     asked = ("search", "--space", space.name, "--out", ODD, "--study", "it", *QUICK, "--trial-memory", "8.5G")
@@ -85,8 +83,6 @@ def test_an_interrupted_search_is_finished_by_the_line_it_prints(acmix, interrup
     assert "--trial-memory 8500000000.0" in " ".join(again)
     assert "trials  1 of 2" in acmix("status", "it", "--out", ODD)[1]
     assert "Unfinished: 1 of 2 trials" in (out / "it" / "report.md").read_text()
-    if first_version:
-        forget(Study.open(out / "it"))
     code, _, err = acmix(*again[1:])
     assert code == 0, err
     assert len(lines(out / "it")) == 2
@@ -98,15 +94,6 @@ def test_an_interrupted_search_is_finished_by_the_line_it_prints(acmix, interrup
             assert done[0] == 0, done
     assert len(lines(out / "it")) == 4
     assert {path.name for path in tmp_path.iterdir()} == {space.name, ODD}
-
-
-def forget(study: Study) -> None:
-    """What 0.1 did not keep."""
-    header = study.header.to_dict()
-    header["settings"]["asked"] = {
-        name: value for name, value in header["settings"]["asked"].items() if name not in ("trials", "hours")
-    }
-    study.keep("header", header)
 
 
 @pytest.mark.slow

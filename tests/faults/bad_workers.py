@@ -58,19 +58,20 @@ def record(job, shared) -> dict:
     from acmix_nas.arch import Arch
     from acmix_nas.record import Cost, TrialRecord
 
+    facts = shared.make.keywords
     return TrialRecord(
         number=job["number"],
         status="complete",
         arch=Arch.from_dict(job["arch"]),
         cost=Cost(params=1, macs=1, macs_deploy=1, input_size=224),
         label=job["label"],
-        split=shared.split,
+        split=facts["split"],
         scores=(0.5,),
         losses=(1.0,),
         mixing=((),),
         seeds=job["seeds"],
-        budget=shared.budget.to_dict(),
-        proxy=shared.proxy.to_dict(),
+        budget=facts["budget"].to_dict(),
+        proxy=facts["proxy"].to_dict(),
         data={},
         environment={},
         started="2026-01-01T00:00:00+00:00",

@@ -43,15 +43,7 @@ LIMITS = TrialLimits(seconds=6, memory=GIGABYTE)
 
 def work_of(setting, limits: TrialLimits) -> Work:
     load = partial(load_splits, None, input_size=28, train_images=10, seed=0, with_report=False)
-    return Work(
-        proxy=setting.proxy,
-        budget=setting.budget,
-        split="search",
-        input_size=224,
-        device="cpu",
-        load=load,
-        limits=limits,
-    )
+    return replace(Work.of(setting, load=load, source=None), limits=limits)
 
 
 @pytest.mark.slow

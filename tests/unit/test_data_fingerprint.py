@@ -23,11 +23,10 @@ from acmix_nas.data.fingerprint import Content, blocks_of_array, fingerprint, sa
 from acmix_nas.data.sources import _walk
 from acmix_nas.errors import DataError, StudyError
 from acmix_nas.executors import Work
-from acmix_nas.experiments.fidelity import find_fidelity, prepare_fidelity
+from acmix_nas.experiments.fidelity import FidelityOptions, find_fidelity, prepare_fidelity
 from acmix_nas.experiments.options import StudyOptions
 from acmix_nas.experiments.repeat import work_of
-from acmix_nas.experiments.setup import find_study, header_of, load_work, settings_of
-from acmix_nas.metrics import TOP1
+from acmix_nas.experiments.setup import find_study, load_work, settings_of
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.facts import check_comparable
 from acmix_nas.search import Study
@@ -199,13 +198,19 @@ def resume(out: Path, source: Path):
 def prepared(options: StudyOptions) -> Work:
     """The study of these options, made or resumed: what its trials share."""
     study, options = find_study(options, "swin_t")
-    work, setting = load_work(options, SPACE, split="search", device="cpu", like=study.header if study else None)
+    work, setting = load_work(options, SPACE, study, split="search", device="cpu")
     if study:
         check_same(study.header, settings_of(setting))
     else:
         settings = {**settings_of(setting), "asked": options.remembered()}
-        header = header_of(
-            options, kind="search", name="swin_t", host="swin", split="search", settings=settings, metric=TOP1
+        header = StudyHeader(
+            name=options.study,
+            kind="search",
+            space="swin_t",
+            host="swin",
+            split="search",
+            version=__version__,
+            settings=settings,
         )
         Study.create(options.out, header)
     return work
@@ -260,10 +265,10 @@ def test_scores_of_0_1_are_brought_into_a_study_on_the_same_images(tmp_path):
     record = former_record()
     splits = load_splits(source, input_size=28, train_images=None, seed=0, with_report=False)
     setting = replace(small_setting(), splits=splits)
-    assert not str(_reason_against(record, setting, former_header())).startswith("data")
+    assert not str(_reason_against(record, SPACE, setting, former_header())).startswith("data")
     (source / IMAGE).write_bytes(former_trees.plain_png(999, extent=9))
     splits = load_splits(source, input_size=28, train_images=None, seed=0, with_report=False)
-    assert str(_reason_against(record, replace(setting, splits=splits), former_header())).startswith(
+    assert str(_reason_against(record, SPACE, replace(setting, splits=splits), former_header())).startswith(
         "data.fingerprint is"
     )
 
@@ -283,10 +288,11 @@ def test_records_of_both_fingerprint_rules_share_a_table(tmp_path):
 
 
 def test_fidelity_that_0_1_measured_is_found(tmp_path):
-    made = prepare_fidelity(SPACE, SPACE.proxies["cpu"], data=None, out=tmp_path, device="cpu")
+    asked = (FidelityOptions(space="swin_t", out=tmp_path), SPACE, SPACE.proxies["cpu"], "cpu")
+    made = prepare_fidelity(*asked)
     assert made.folder.name == "swin_t-" + made.settings["cheap"].splits.fingerprint.replace(":", "-")
     (tmp_path / "fidelity" / "swin_t-0b47cea0f0c4c830").mkdir(parents=True)
-    again = prepare_fidelity(SPACE, SPACE.proxies["cpu"], data=None, out=tmp_path, device="cpu")
+    again = prepare_fidelity(*asked)
     assert again.folder.name == "swin_t-0b47cea0f0c4c830"
     assert again.settings["cheap"].splits.fingerprint == "0b47cea0f0c4c830"
     assert find_fidelity(tmp_path, SPACE, SPACE.proxies["cpu"], made.settings["cheap"].splits) is None

@@ -27,14 +27,7 @@ def loaded():
 
 
 def work_of(setting, load=None) -> Work:
-    return Work(
-        proxy=setting.proxy,
-        budget=setting.budget,
-        split="search",
-        input_size=224,
-        device="cpu",
-        load=load or loaded(),
-    )
+    return Work.of(setting, load=load or loaded(), source=None)
 
 
 def test_a_job_survives_the_way_to_a_worker(tmp_path):

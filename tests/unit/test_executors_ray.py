@@ -33,14 +33,7 @@ def setting_with(epochs: int):
 
 
 def work_of(setting, **facts) -> Work:
-    return Work(
-        proxy=setting.proxy,
-        budget=setting.budget,
-        split="search",
-        input_size=224,
-        device="cpu",
-        **{"load": LOAD, "setting": setting, **facts},
-    )
+    return replace(Work.of(setting, load=LOAD, source=None), **facts)
 
 
 QUICK = ("--epochs", "1", "--proxy", "cpu", "--study", "demo", "--device", "cpu")

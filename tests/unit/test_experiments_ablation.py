@@ -14,8 +14,7 @@ from acmix_nas.errors import SpaceError, StudyError
 from acmix_nas.experiments.ablation import cells as module
 from acmix_nas.experiments.ablation import load_ablation
 from acmix_nas.experiments.ablation.carry import carry
-from acmix_nas.experiments.ablation.cells import ablate, check_rows
-from acmix_nas.experiments.ablation.reuse import open_source
+from acmix_nas.experiments.ablation.cells import ablate, check_rows, reusable
 from acmix_nas.record import StudyHeader
 from acmix_nas.search import Study
 from acmix_nas.space import load_space
@@ -133,8 +132,8 @@ def test_cells_of_another_study_are_taken_over(tmp_path, setting, two_rows):
     again = replace(two_rows, name="again", rows={"one": two_rows.rows["full"], "two": two_rows.rows["shift"]})
     again = replace(again, baseline="two")
     second = study_of(again, tmp_path)
-    source = open_source(first.header, first.records(), setting)
-    ablate(second, again, replace(setting, budget=None), seeds=1, callbacks=Onlooker(), sources=[source])
+    reused = reusable(first.header, first.records(), setting=setting)
+    ablate(second, again, replace(setting, budget=None), seeds=1, callbacks=Onlooker(), reused=reused)
     taken = {record.label: record for record in second.records()}
     assert taken["one"].scores == first.records()[1].scores
     assert taken["one"].environment["reused_from"] == "shift:1"
@@ -161,12 +160,12 @@ def test_cells_that_do_not_match_are_refused(tmp_path, setting, two_rows, change
     elif changes.get("proxy"):
         changes = {"proxy": replace(setting.proxy, width=0.5)}
     with pytest.raises(StudyError, match=said):
-        open_source(study.header, study.records(), replace(setting, **changes))
+        reusable(study.header, study.records(), setting=replace(setting, **changes))
 
 
 def test_a_study_without_a_trial_gives_nothing(tmp_path, setting, two_rows):
     with pytest.raises(StudyError, match="no complete trial"):
-        open_source(study_of(two_rows, tmp_path).header, [], setting)
+        reusable(study_of(two_rows, tmp_path).header, [], setting=setting)
 
 
 def test_rows_with_the_same_proxy_network_share_a_score(tmp_path, setting, monkeypatch):

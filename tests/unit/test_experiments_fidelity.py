@@ -13,7 +13,13 @@ from study_pieces import SPACE, tiny_space
 from acmix_nas.cost import count
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.experiments import fidelity as module
-from acmix_nas.experiments.fidelity import find_fidelity, measure_fidelity, prepare_fidelity, sample_archs
+from acmix_nas.experiments.fidelity import (
+    FidelityOptions,
+    find_fidelity,
+    measure_fidelity,
+    prepare_fidelity,
+    sample_archs,
+)
 from acmix_nas.experiments.rank_correlation import agreement
 from acmix_nas.record import TrialRecord
 
@@ -21,7 +27,7 @@ PROXY = replace(SPACE.proxies["cpu"], input_size=28, patch_size=4, epochs=1, ima
 
 
 def prepared(out, space=SPACE, proxy=PROXY, **values):
-    return prepare_fidelity(space, proxy, data=None, out=out, device="cpu", **values)
+    return prepare_fidelity(FidelityOptions(space=space.name, out=out, **values), space, proxy, "cpu")
 
 
 @pytest.fixture

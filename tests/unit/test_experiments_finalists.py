@@ -7,8 +7,7 @@ from search_pieces import IN_MEMORY, Curves, run, setting_of
 from study_pieces import SPACE, Onlooker, new_study
 
 from acmix_nas.errors import RecordError, StudyError
-from acmix_nas.experiments.finalists import choose, train_finalists
-from acmix_nas.experiments.posterior import LEAST, posterior_means
+from acmix_nas.experiments.finalists import LEAST, choose, posterior_means, train_finalists
 from acmix_nas.front import front
 from acmix_nas.metrics import TOP1
 from acmix_nas.report.finals import Final, best_final, finals_table, stored_finals

@@ -59,16 +59,17 @@ def go_on(study, *, trials: int, view: View | None = None) -> StudyResult:
     """What `acmix search --resume` does once the study is open."""
     setting = setting_of(1)
     stop = Stop(study.folder)
-    return run_study(
-        study,
-        setting,
-        ExperimentCallbacks(),
-        asked={"trials": trials},
-        total=trials,
-        run=lambda callbacks: run(study, Curves(setting), trials=trials, callbacks=callbacks, stop=stop),
-        stop=stop,
-        view=view,
-    )
+    with study.at_work():
+        return run_study(
+            study,
+            setting,
+            ExperimentCallbacks(),
+            asked={"trials": trials},
+            total=trials,
+            run=lambda callbacks: run(study, Curves(setting), trials=trials, callbacks=callbacks, stop=stop),
+            stop=stop,
+            view=view,
+        )
 
 
 def test_a_resumed_search_never_falls_back_to_biased_scores(study, written, monkeypatch, capsys):

@@ -19,8 +19,7 @@ from acmix_nas.report.depth import over_front
 from acmix_nas.report.effects import LEAST, chosen, effects, half_width
 from acmix_nas.report.mattered import course, mattered, tables
 from acmix_nas.search.importance import ped_anova, shares
-from acmix_nas.search.objectives import Prices
-from acmix_nas.search.plan import DRAWN, ROOM, Plan, reference
+from acmix_nas.search.objectives import DRAWN, ROOM, Prices, reference
 from acmix_nas.space import load_space
 
 HEADER = make_search()[0]
@@ -111,7 +110,7 @@ def test_the_reference_is_known_before_training() -> None:
     space = load_space("swin_t")
     prices = Prices(space.input_size)
     most = max(prices(space.build(values)).macs for values in space.first.values())
-    found = Plan(objectives=("top1", "macs")).reference(space, space.first)
+    found = reference(space, space.first, ("top1", "macs"), Prices(space.input_size))
     assert found == {"top1": 0.0, "macs": pytest.approx(1.1 * most)}
 
 

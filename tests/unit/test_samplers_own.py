@@ -7,9 +7,9 @@ from study_pieces import SPACE, new_study
 
 from acmix_nas import plugins
 from acmix_nas.errors import UsageError
+from acmix_nas.experiments.search import SearchOptions, check_new
 from acmix_nas.plugins import PluginError
 from acmix_nas.samplers import make_sampler
-from acmix_nas.search.plan import Plan
 
 LAB = """
 import optuna
@@ -75,5 +75,5 @@ def test_it_serves_any_study_of_optuna():
 )
 def test_one_that_does_not_fit_is_refused_before_a_study_is_made(name, kind, said):
     with pytest.raises(kind, match=said) as caught:
-        Plan(objectives=("top1", "macs"), sampler=name).check(SPACE)
+        check_new(SearchOptions(space="swin_t", sampler=name), SPACE)
     assert caught.value.exit_code == 2

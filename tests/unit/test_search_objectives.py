@@ -15,10 +15,9 @@ from acmix_nas.front import beats, front, point, values_of
 from acmix_nas.metrics import COSTS, TOP1
 from acmix_nas.record import Cost
 from acmix_nas.search.objectives import (
-    Limits,
     Prices,
     amount,
-    check_covers,
+    broken,
     check_table,
     parse_objectives,
 )
@@ -87,27 +86,25 @@ def test_latency_and_throughput_come_from_the_table():
 
 
 def test_a_table_is_needed_for_what_it_tells():
-    check_table(("top1", "macs"), {"macs": 1}, None)
+    check_table(("top1", "macs"), {"macs": 1}, None, SPACE)
     for objectives, limits in (
         (("top1", "latency_ms"), {}),
         (("top1", "throughput"), {}),
         (("top1",), {"latency_ms": 1}),
     ):
         with pytest.raises(UsageError, match="--latency-table"):
-            check_table(objectives, limits, None)
-        check_table(objectives, limits, table_of(SPACE))
+            check_table(objectives, limits, None, SPACE)
+        check_table(objectives, limits, table_of(SPACE), SPACE)
 
 
 def test_a_table_of_another_space_is_refused():
-    check_covers(table_of(SPACE), SPACE)
     with pytest.raises(CostError, match="block 0 of stage"):
-        check_covers(table_of(tiny_space()), SPACE)
+        check_table(("top1",), {}, table_of(tiny_space()), SPACE)
 
 
 def test_a_limit_is_broken_from_above():
-    limits = Limits({"macs": 2, "latency_ms": 7.5})
-    assert limits.broken(COST) == {"latency_ms": 8.0}
-    assert Limits().broken(COST) == {}
+    assert broken({"macs": 2, "latency_ms": 7.5}, COST) == {"latency_ms": 8.0}
+    assert broken({}, COST) == {}
 
 
 def test_nothing_beyond_a_limit_becomes_a_trial(tmp_path):

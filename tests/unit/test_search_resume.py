@@ -159,7 +159,7 @@ def test_others_see_a_running_study(tmp_path, monkeypatch):
     monkeypatch.setattr(monitor, "RENDERED_EVERY_S", 0.0)
     monkeypatch.setattr(monitor, "WRITTEN_EVERY_S", 0.0)
     study, stop = new_study(tmp_path), Stop()
-    running = Monitor(Callbacks(), study, stop, TimeLeft(3), interrupts=False)
+    running = Monitor(Callbacks(), study, stop, TimeLeft(3))
     search(study, SPACE, small_setting(images=32, epochs=2), trials=1, callbacks=running, stop=stop)
     assert (study.folder / "report.html").is_file()
     running.begin(7, "random", study.records()[0].arch)
@@ -167,19 +167,3 @@ def test_others_see_a_running_study(tmp_path, monkeypatch):
     assert read_running(study.folder)["trials"] == [{"number": 7, "label": "random", "epoch": 2, "epochs": 3}]
     running.leave()
     assert read_running(study.folder) == {}
-
-
-def test_a_loop_that_does_not_ask_is_interrupted_after_its_epoch(tmp_path):
-    from acmix_nas.executors.callbacks import Callbacks
-    from acmix_nas.experiments.monitor import Monitor, TimeLeft
-
-    study, stop = new_study(tmp_path), Stop()
-    monitor = Monitor(Callbacks(), study, stop, TimeLeft(3), interrupts=True)
-    monitor.begin(0, "row", SPACE.build(SPACE.first["paper"]))
-    stop.reason = "SIGTERM"
-    for step in (1, 2):
-        monitor.step(0, Progress(scores=[0.5], step=step, steps=9, epochs=3))
-    with pytest.raises(KeyboardInterrupt):
-        monitor.step(0, Progress(scores=[0.5, 0.6], step=3, steps=9, epochs=3))
-    with pytest.raises(KeyboardInterrupt):
-        monitor.begin(1, "row", SPACE.build(SPACE.first["paper"]))

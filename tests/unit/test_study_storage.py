@@ -120,7 +120,8 @@ def test_a_password_is_neither_stored_nor_printed(tmp_path, monkeypatch):
     (tmp_path / "far").mkdir()
     with monkeypatch.context() as patched:
         patched.setattr(storage, "_connect", lambda _: None)
-        storage.make_storage(tmp_path / "far", url, lambda *_: None)
+        patched.setattr(storage, "_begin", lambda *_: None)
+        storage.make_storage(tmp_path / "far", url, header())
     kept = (tmp_path / "far" / ELSEWHERE).read_text()
     assert json.loads(kept)["url"] == "postgresql+nodriver://me:***@host/db"
     assert "s3cret" not in str(caught.value)

@@ -27,7 +27,11 @@ def run(options: AblationOptions, callbacks: "ExperimentCallbacks | None" = None
         StudyError: The study cannot be made, or not be resumed in this way, or a cell to take was made otherwise.
         DataError: The images cannot be read.
     """
-    ablation = _load(options)
+    table, base, host = options.table, options.base, options.host
+    if base is None or base in table_space(table, host=host).first:
+        ablation = load_ablation(table, base=base, host=host)
+    else:  # one from elsewhere
+        ablation = load_ablation(table, base=find_arch(base, options.out).arch, host=host)
     if not options.resume:
         options = options.with_budget(ablation.budget)
 
@@ -35,11 +39,3 @@ def run(options: AblationOptions, callbacks: "ExperimentCallbacks | None" = None
     from acmix_nas.experiments.ablation.cells import run_table
 
     return run_table(ablation, options, callbacks)
-
-
-def _load(options: AblationOptions) -> Ablation:
-    """The table; a base is looked for among the first networks of its space before it is one from elsewhere."""
-    table, base, host = options.table, options.base, options.host
-    if base is None or base in table_space(table, host=host).first:
-        return load_ablation(table, base=base, host=host)
-    return load_ablation(table, base=find_arch(base, options.out).arch, host=host)

@@ -140,6 +140,4 @@ def _sentences(lost: list[tuple[str, str]]) -> tuple[str, ...]:
 
 def _spread(stage: tuple[Mixer, ...], depth: int) -> list[Mixer]:
     """A stage's blocks spread evenly over another depth."""
-    if depth == 1:
-        return [stage[0]]
-    return [stage[round(index * (len(stage) - 1) / (depth - 1))] for index in range(depth)]
+    return [stage[round(index * (len(stage) - 1) / max(1, depth - 1))] for index in range(depth)]

@@ -1,42 +1,40 @@
 """The study of an ablation table: every row is trained with the same seeds, each cell once."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from optuna.distributions import BaseDistribution, IntDistribution
-from torch import nn
 
+from acmix_nas import __version__
 from acmix_nas.arch import Arch
 from acmix_nas.cost import count
 from acmix_nas.cost.profile import throughputs
 from acmix_nas.errors import AcmixError, SpaceError, StudyError
-from acmix_nas.executors import Job
+from acmix_nas.executors import Job, Outcome
 from acmix_nas.executors.callbacks import Callbacks, ExperimentCallbacks
-from acmix_nas.executors.jobs import run_job
-from acmix_nas.experiments.ablation.reuse import Source, open_source, stored_cell
+from acmix_nas.executors.serial import SerialExecutor
 from acmix_nas.experiments.ablation.table import Ablation, AblationOptions
 from acmix_nas.experiments.running import StudyResult, run_study
 from acmix_nas.experiments.setup import (
     check_resumed,
     find_study,
-    header_of,
     load_work,
     metric_of,
     pick_device,
     settings_of,
 )
-from acmix_nas.record import TrialRecord
+from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import View
+from acmix_nas.search.run import train_jobs
 from acmix_nas.sizes import size_text
 from acmix_nas.study import load
-from acmix_nas.study.folder import DATABASE, find_folder
-from acmix_nas.study.lock import LOG
+from acmix_nas.study.folder import find_folder, next_name
+from acmix_nas.study.settings import differences
+from acmix_nas.study.stop import Stop
 from acmix_nas.study.study import Study
+from acmix_nas.tasks import load_task, pick_metric
 from acmix_nas.train import Setting
 from acmix_nas.train.trial import build_proxy, shared_record
 
@@ -48,6 +46,13 @@ THROUGHPUT_BATCH = {"cpu": 4, "cuda": 64}
 """Images in a batch when the full networks are timed, by device."""
 TIMED_TOGETHER = 12
 """Full networks that are in memory at once while they are timed."""
+VERSIONS = ("acmix_nas", "torch", "timm", "cuda", "device_name")
+"""What of the environment a score depends on."""
+DISTRIBUTIONS: Mapping[str, BaseDistribution] = {
+    "row": IntDistribution(0, MOST_ROWS - 1),
+    "seed": IntDistribution(0, MOST_SEEDS - 1),
+}
+"""A row is its place among the study's rows: their number may grow, options of a name could not."""
 
 
 def run_table(ablation: Ablation, options: AblationOptions, callbacks: ExperimentCallbacks | None) -> StudyResult:
@@ -57,31 +62,28 @@ def run_table(ablation: Ablation, options: AblationOptions, callbacks: Experimen
         callbacks.note(note)
     device = pick_device(options.device)
     study, options = find_study(options, ablation.name)
-    is_new, header = study is None, study.header if study else None
-    _, setting = load_work(
-        options, ablation.space, split="report", device=device, like=header, progress=callbacks.decode
-    )
-    if study is None:
-        study = _create(ablation, options, setting)
-    else:
+    _, setting = load_work(options, ablation.space, study, split="report", device=device, progress=callbacks.decode)
+    if study is not None:
         check_resumed(study.header, setting)
-    seeds = options.seeds or _asked_seeds(study) or ablation.seeds
-    try:
-        check_rows(ablation, setting)
-        sources = [open_source(*load(find_folder(name, options.out)), setting) for name in options.reuse]
-    except AcmixError:
-        if is_new:
-            _discard(study)
-        raise
-    return run_study(
-        study,
-        setting,
-        callbacks,
-        asked={"seeds": seeds, **({"data": options.data} if options.data else {})},
-        total=seeds * len(ablation.rows),
-        view=View(columns=options.columns, compare=options.compare),
-        run=lambda callbacks: ablate(study, ablation, setting, seeds=seeds, callbacks=callbacks, sources=sources),
-    )
+    check_rows(ablation, setting)
+    reused = [
+        cell for name in options.reuse for cell in reusable(*load(find_folder(name, options.out)), setting=setting)
+    ]
+    study = study or _create(ablation, options, setting)
+    seeds, stop = options.seeds or study.asked.get("seeds") or ablation.seeds, Stop(study.folder)
+    with study.at_work():
+        return run_study(
+            study,
+            setting,
+            callbacks,
+            asked={"seeds": seeds, **({"data": options.data} if options.data else {})},
+            total=seeds * len(ablation.rows),
+            view=View(columns=options.columns, compare=options.compare),
+            run=lambda callbacks: ablate(
+                study, ablation, setting, seeds=seeds, callbacks=callbacks, reused=reused, stop=stop
+            ),
+            stop=stop,
+        )
 
 
 def _create(ablation: Ablation, options: AblationOptions, setting: Setting) -> Study:
@@ -93,36 +95,21 @@ def _create(ablation: Ablation, options: AblationOptions, setting: Setting) -> S
         "notes": list(ablation.notes),
         "asked": {**options.remembered(), "seeds": options.seeds or ablation.seeds},
     }
-    header = header_of(
-        options,
+    header = StudyHeader(
+        name=options.study or next_name(options.out, ablation.name),
         kind="ablate",
-        name=ablation.name,
+        space=ablation.name,
         host=ablation.space.host,
         split=setting.split,
         metric=metric_of(options),
+        seed=options.seed or 0,
+        command=options.command,
+        version=__version__,
         settings=settings,
         baseline=ablation.baseline,
         rows=tuple(ablation.rows),
     )
     return Study.create(options.out, header, storage=options.storage)
-
-
-def _asked_seeds(study: Study) -> int | None:
-    """Seeds that were asked for before; 0.1 kept only the number of cells."""
-    asked, goal, rows = study.asked.get("seeds"), study.kept("goal"), len(study.header.rows)
-    if isinstance(asked, int) or not isinstance(goal, int):
-        return asked
-    return goal // rows or None
-
-
-def _discard(study: Study) -> None:
-    """Takes a study without trials away again, so that its name is free for the next try."""
-    (study.folder / DATABASE).unlink()
-    log = study.folder / LOG
-    with suppress(OSError):  # other files lie there
-        if not log.stat().st_size:
-            log.unlink()
-        study.folder.rmdir()
 
 
 def ablate(
@@ -132,7 +119,8 @@ def ablate(
     *,
     seeds: int,
     callbacks: Callbacks,
-    sources: Sequence[Source] = (),
+    reused: Sequence[TrialRecord] = (),
+    stop: Stop | None = None,
 ) -> None:
     """Trains every row with each seed: all rows with the first, then all with the second.
 
@@ -147,30 +135,84 @@ def ablate(
         setting: How networks are trained and scored.
         seeds: Number of seeds in all.
         callbacks: Called for every cell.
-        sources: Other studies whose cells may be taken.
+        reused: Cells of other studies that may be taken, as `reusable` gives them.
+        stop: Asked after every step whether to stop.
 
     Raises:
         StudyError: The study has another network under a row's name, or another baseline.
     """
     extend(study, ablation)
-    cells = _Cells(study, setting, callbacks, _throughputs(study, ablation, setting, callbacks), sources)
+    speeds = _throughputs(study, ablation, setting, callbacks)
+    cells = _cells(study, ablation, setting, seeds, callbacks, reused)
+
+    def take(outcome: Outcome) -> None:
+        if outcome.record is None:
+            return
+        speed = {
+            "throughput_img_per_s": speeds.get(outcome.job.label),
+            "throughput_batch_size": THROUGHPUT_BATCH[setting.device],
+        }
+        record = replace(outcome.record, environment={**outcome.record.environment, **speed})
+        study.finish(record)
+        reached = f"{record.status}: {record.metric} {record.score}"
+        log.info("%s, seed %d, %s in %.1f s", record.label, record.seeds["init"], reached, record.seconds)
+        callbacks.end(record)
+
     study.sweep_checkpoints()
     try:
-        _fill(study, ablation, cells, seeds)
+        with SerialExecutor(setting) as executor:
+            train_jobs(executor, lambda: next(cells, None), take, callbacks=callbacks, stop=stop or Stop())
     finally:
         study.sweep_checkpoints()
 
 
-def _fill(study: Study, ablation: Ablation, cells: "_Cells", seeds: int) -> None:
+def _cells(
+    study: Study,
+    ablation: Ablation,
+    setting: Setting,
+    seeds: int,
+    callbacks: Callbacks,
+    reused: Sequence[TrialRecord],
+) -> Iterator[Job | Outcome]:
+    """The cells that the table lacks, one after another; what comes of one that need not be trained."""
+    header = study.header
+
+    def cell(number: int, row: str, index: int) -> Job | Outcome:
+        arch, seed = Arch.from_dict(header.setting("rows")[row]), header.seed + index
+        callbacks.begin(number, f"{row}, seed {index}", arch)
+        seeds = {"init": seed, "order": seed}
+        job = Job(number=number, label=row, arch=arch, seeds=seeds, checkpoint=study.checkpoint(number))
+        record = _reused(job, reused) or _shared(job, study, setting)
+        return Outcome(job=job, record=record) if record else job
+
     for left in study.running():
         log.info("trial %d was interrupted; it continues from its last epoch", left.number)
-        cells.fill(left.number, study.header.rows[left.params["row"]], left.params["seed"])
+        yield cell(left.number, header.rows[left.params["row"]], left.params["seed"])
     there = {(trial.params["row"], trial.params["seed"]) for trial in study.trials()}
     for seed in range(seeds):
         for row in ablation.rows:
-            params = {"row": study.header.rows.index(row), "seed": seed}
+            params = {"row": header.rows.index(row), "seed": seed}
             if (params["row"], seed) not in there:
-                cells.fill(study.start(params, _distributions(), row), row, seed)
+                yield cell(study.start(params, DISTRIBUTIONS, row), row, seed)
+
+
+def _reused(job: Job, cells: Sequence[TrialRecord]) -> TrialRecord | None:
+    """The cell of another study that trained this network with these seeds."""
+    for cell in cells:
+        if cell.arch == job.arch and dict(cell.seeds) == job.seeds:
+            log.info("trial %d is taken from %s", job.number, cell.environment["reused_from"])
+            return replace(cell, number=job.number, label=job.label)
+    return None
+
+
+def _shared(job: Job, study: Study, setting: Setting) -> TrialRecord | None:
+    """The cell of a row with the same proxy network and these seeds."""
+    small = setting.proxy.shrink(job.arch)
+    for twin in study.records():
+        trained = twin.status == "complete" and twin.shared_with is None and dict(twin.seeds) == job.seeds
+        if trained and setting.proxy.shrink(twin.arch) == small:
+            return shared_record(twin, job.arch, setting, number=job.number, label=job.label)
+    return None
 
 
 def check_rows(ablation: Ablation, setting: Setting) -> None:
@@ -182,7 +224,8 @@ def check_rows(ablation: Ablation, setting: Setting) -> None:
     for name, arch in ablation.rows.items():
         try:
             count(arch, setting.input_size)
-            _outline(arch, setting)
+            with torch.device("meta"):  # no memory for weights
+                build_proxy(arch, setting)
         except (AcmixError, ValueError, RuntimeError, AssertionError) as error:
             raise SpaceError(f"row {name!r} of {ablation.name} cannot be built: {error} Leave it out.") from error
 
@@ -213,52 +256,6 @@ def extend(study: Study, ablation: Ablation) -> None:
         study.keep("header", study.header.to_dict())
 
 
-@dataclass(frozen=True, slots=True)
-class _Cells:
-    """Fills the cells of a table."""
-
-    study: Study
-    setting: Setting
-    callbacks: Callbacks
-    throughputs: Mapping[str, float]
-    sources: Sequence[Source]
-
-    def fill(self, number: int, row: str, index: int) -> None:
-        arch, seed = Arch.from_dict(self.study.header.setting("rows")[row]), self.study.header.seed + index
-        self.callbacks.begin(number, f"{row}, seed {index}", arch)
-        seeds = {"init": seed, "order": seed}
-        job = Job(number=number, label=row, arch=arch, seeds=seeds, checkpoint=self.study.checkpoint(number))
-        record = self._found(arch, seeds, number, row) or run_job(
-            job, self.setting, partial(self.callbacks.step, number)
-        )
-        record = replace(record, environment={**record.environment, **self._speed(row)})
-        self.study.finish(record)
-        self.study.drop_checkpoint(number)
-        reached = f"{record.status}: {record.metric} {record.score}"
-        log.info("%s, seed %d, %s in %.1f s", row, seed, reached, record.seconds)
-        self.callbacks.end(record)
-
-    def _found(self, arch: Arch, seeds: Mapping[str, int], number: int, row: str) -> TrialRecord | None:
-        """The cell's record if it need not be trained."""
-        for source in self.sources:
-            record = stored_cell(source, arch, seeds)
-            if record is not None:
-                origin = f"{source.name}:{record.number}"
-                environment = {**record.environment, "reused_from": origin}
-                log.info("trial %d is taken from %s", number, origin)
-                return replace(record, number=number, label=row, environment=environment)
-        small = self.setting.proxy.shrink(arch)
-        for twin in self.study.records():
-            trained = twin.status == "complete" and twin.shared_with is None and dict(twin.seeds) == dict(seeds)
-            if trained and self.setting.proxy.shrink(twin.arch) == small:
-                return shared_record(twin, arch, self.setting, number=number, label=row)
-        return None
-
-    def _speed(self, row: str) -> dict[str, Any]:
-        batch_size = THROUGHPUT_BATCH[self.setting.device]
-        return {"throughput_img_per_s": self.throughputs.get(row), "throughput_batch_size": batch_size}
-
-
 def _throughputs(study: Study, ablation: Ablation, setting: Setting, callbacks: Callbacks) -> dict[str, float]:
     """Images a second of the full networks, measured once for each row, before anything trains beside it."""
     stored: dict[str, float] = dict(study.kept("throughputs") or {})
@@ -273,12 +270,41 @@ def _throughputs(study: Study, ablation: Ablation, setting: Setting, callbacks: 
     return stored
 
 
-def _outline(arch: Arch, setting: Setting) -> nn.Module:
-    """The proxy network of an arch without memory for its weights."""
-    with torch.device("meta"):
-        return build_proxy(arch, setting)
+def reusable(header: StudyHeader, records: Sequence[TrialRecord], *, setting: Setting) -> list[TrialRecord]:
+    """The cells of another study that need not be trained again: everything that decides a score is the same.
+
+    Raises:
+        StudyError: It has no complete trial, or its trials were made otherwise; the message names what differs.
+    """
+    trained = [item for item in records if item.status == "complete" and item.shared_with is None]
+    if not trained:
+        raise StudyError(f"--reuse {header.name}: it has no complete trial to take; leave it out.")
+    for record in trained:
+        different = _difference(record, setting)
+        if different is not None:
+            path, theirs, ours = different
+            raise StudyError(
+                f"--reuse {header.name}: trial {record.number} has {path} = {theirs or 'nothing'}, this table has "
+                f"{ours or 'nothing'}; their results cannot be in one table. Leave it out, or train with the same "
+                "options."
+            )
+    return [
+        replace(record, environment={**record.environment, "reused_from": f"{header.name}:{record.number}"})
+        for record in trained
+    ]
 
 
-def _distributions() -> dict[str, BaseDistribution]:
-    """A row is its place among the study's rows: their number may grow, options of a name could not."""
-    return {"row": IntDistribution(0, MOST_ROWS - 1), "seed": IntDistribution(0, MOST_SEEDS - 1)}
+def _difference(record: TrialRecord, setting: Setting) -> tuple[str, str | None, str | None] | None:
+    """Where a record was made otherwise than the setting says: the field, its value there, its value here."""
+    theirs = replace(record, environment={name: record.environment.get(name) for name in VERSIONS})
+    ours = {
+        "split": setting.split,
+        "task": setting.task,
+        "metric": pick_metric(load_task(setting.task), setting.metric).name,
+        "data": setting.splits.to_dict(),
+        "budget": setting.budget.to_dict(),
+        "proxy": setting.proxy.to_dict(),
+        "environment": {name: setting.environment.get(name) for name in VERSIONS},
+    }
+    found = (different for name, value in ours.items() for different in differences(name, getattr(theirs, name), value))
+    return next(found, None)

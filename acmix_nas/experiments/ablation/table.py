@@ -10,7 +10,7 @@ from acmix_nas import plugins
 from acmix_nas.arch import Arch
 from acmix_nas.errors import SpaceError
 from acmix_nas.experiments.ablation.carry import carry, own_arch
-from acmix_nas.experiments.ablation.rows import BASE, Row, read_rows
+from acmix_nas.experiments.ablation.rows import BASE, read_rows
 from acmix_nas.experiments.options import StudyOptions
 from acmix_nas.files import find_space, space_names
 from acmix_nas.space import Space, load_space
@@ -184,21 +184,16 @@ def _base(top: Mapping[str, Node], space: Space, base: Arch | str | None) -> tup
     return carry(file_space.build(file_space.first[name]), space, file_space.widths)
 
 
-def _distinct(rows: Mapping[str, Row]) -> tuple[dict[str, Arch], dict[str, str]]:
+def _distinct(rows: Mapping[str, Arch]) -> tuple[dict[str, Arch], dict[str, str]]:
     """The rows that are different networks, and for each other the first row with its network."""
-    kept: dict[str, Arch] = {}
     first: dict[str, str] = {}
-    same: dict[str, str] = {}
-    for name, row in rows.items():
-        twin = first.setdefault(row.arch.id, name)
-        if twin == name:
-            kept[name] = row.arch
-        else:
-            same[name] = twin
-    return kept, same
+    for name, arch in rows.items():
+        first.setdefault(arch.id, name)
+    kept = {name: rows[name] for name in first.values()}
+    return kept, {name: first[arch.id] for name, arch in rows.items() if name not in kept}
 
 
-def _baseline(top: Mapping[str, Node], rows: Mapping[str, Row], same: Mapping[str, str]) -> str:
+def _baseline(top: Mapping[str, Node], rows: Mapping[str, Arch], same: Mapping[str, str]) -> str:
     if "baseline" in top:
         name = top["baseline"].text()
         if name not in rows:
