@@ -6,12 +6,11 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from acmix_nas.cost import count
 from acmix_nas.executors import Job
 from acmix_nas.record import TrialRecord
 from acmix_nas.train import Progress, ResumeError, Setting, run_trial
 from acmix_nas.train.ranks import any_of
-from acmix_nas.train.trial import scored_by
+from acmix_nas.train.trial import record_of
 
 log = logging.getLogger(__name__)
 
@@ -73,23 +72,13 @@ def failed_record(job: Job, setting: Setting, error: str, *, reached: TrialRecor
     """
     if reached is not None:
         return replace(reached, status="failed", error=error, shared_with=None)
-    return TrialRecord(
+    return record_of(
+        job.arch,
+        setting,
+        Progress(),
         number=job.number,
-        status="failed",
-        arch=job.arch,
-        cost=count(job.arch, setting.input_size),
         label=job.label,
-        split=setting.split,
-        scores=(),
-        **scored_by(setting, Progress()),
-        losses=(),
-        mixing=(),
-        seeds=dict(job.seeds),
-        budget=setting.budget.to_dict(),
-        proxy=setting.proxy.to_dict(),
-        data=setting.splits.to_dict(),
-        environment=dict(setting.environment),
+        seeds=job.seeds,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
-        seconds=0.0,
         error=error,
     )

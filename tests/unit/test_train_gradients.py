@@ -15,8 +15,8 @@ from acmix_nas.models import build_model
 from acmix_nas.space import load_space
 from acmix_nas.tasks.classification import TASK
 from acmix_nas.train import Budget
-from acmix_nas.train.augment.geometric import normalise
-from acmix_nas.train.batch import Batch
+from acmix_nas.train.augment import normalise
+from acmix_nas.train.loader import Batch
 from acmix_nas.train.step import Step
 
 IMAGES = 32

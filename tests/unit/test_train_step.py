@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from acmix_nas.data import Images
 from acmix_nas.tasks.classification import TASK
 from acmix_nas.train import RecipeError, Training
-from acmix_nas.train.batch import Batch
+from acmix_nas.train.loader import Batch
 from acmix_nas.train.step import Step
 from acmix_nas.train.training import DivergedError
 

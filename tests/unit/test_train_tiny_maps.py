@@ -16,9 +16,9 @@ from acmix_nas.models import build_model
 from acmix_nas.space import load_space
 from acmix_nas.tasks.classification import TASK
 from acmix_nas.train import Budget
-from acmix_nas.train.batch import Batch
+from acmix_nas.train.gradients import reaches_far, tiny_maps_in_float32
+from acmix_nas.train.loader import Batch
 from acmix_nas.train.step import Step
-from acmix_nas.train.tiny_maps import reaches_far, tiny_maps_in_float32
 
 WRONG = [
     *[((1, 1), (taps, taps), 2) for taps in range(2, 10)],
