@@ -3,7 +3,6 @@
 One file for each: its name is the executor's, and it has `make(work, places) -> Executor`.
 """
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,8 @@ from typing import Any, Protocol, Self
 from acmix_nas import registry
 from acmix_nas.arch import Arch
 from acmix_nas.data import Splits
+from acmix_nas.errors import RecordError
+from acmix_nas.fields import COUNT, NUMBER, Origin, Rule, list_of
 from acmix_nas.plugins import usable_modules
 from acmix_nas.record import TrialRecord
 from acmix_nas.sizes import Size
@@ -22,6 +23,8 @@ from acmix_nas.tasks import DEFAULT
 from acmix_nas.train import Budget, Progress, Setting
 
 FOLDER = "executors"
+_OF_SETTING = ("proxy", "budget", "split", "input_size", "device", "task", "metric")
+"""What a `Work` has of its `Setting`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,32 +115,14 @@ class Work:
     @classmethod
     def of(cls, setting: Setting, *, load: Callable[[], Splits], source: str | None) -> Self:
         """The work of a setting whose images are loaded here; other processes call `load`."""
-        return cls(
-            proxy=setting.proxy,
-            budget=setting.budget,
-            split=setting.split,
-            input_size=setting.input_size,
-            device=setting.device,
-            load=load,
-            source=source,
-            task=setting.task,
-            metric=setting.metric,
-            plugins=usable_modules(setting.task, setting.metric, source),
-            setting=setting,
-        )
+        shared: dict[str, Any] = {name: getattr(setting, name) for name in _OF_SETTING}
+        plugins = usable_modules(setting.task, setting.metric, source)
+        return cls(**shared, load=load, source=source, plugins=plugins, setting=setting)
 
     def made(self) -> Setting:
         """The setting, with the images loaded in this process."""
-        return Setting(
-            proxy=self.proxy,
-            budget=self.budget,
-            splits=self.load(),
-            split=self.split,
-            input_size=self.input_size,
-            device=self.device,
-            task=self.task,
-            metric=self.metric,
-        )
+        shared: dict[str, Any] = {name: getattr(self, name) for name in _OF_SETTING}
+        return Setting(splits=self.load(), **shared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,15 +189,17 @@ def make_executor(name: str, work: Work, places: Sequence[Place], *, address: st
     return executor
 
 
+PROGRESS: Mapping[str, Rule] = {
+    "scores": list_of(NUMBER),
+    **dict.fromkeys(("step", "steps", "epochs"), COUNT),
+    "earlier": NUMBER,
+}
+"""What a worker sends of the progress of its job."""
+
+
 def write_progress(progress: Progress) -> dict[str, Any]:
     """The progress of a running job in plain values."""
-    return {
-        "scores": list(progress.scores),
-        "step": progress.step,
-        "steps": progress.steps,
-        "epochs": progress.epochs,
-        "earlier": progress.earlier,
-    }
+    return {name: getattr(progress, name) for name in PROGRESS}
 
 
 def read_progress(values: Mapping[str, Any]) -> Progress:
@@ -222,13 +209,6 @@ def read_progress(values: Mapping[str, Any]) -> Progress:
         values: The values that a worker sent.
 
     Raises:
-        ValueError: They are no progress.
+        RecordError: They are no progress.
     """
-    scores, counts = values["scores"], [values[name] for name in ("step", "steps", "epochs")]
-    amounts = [*scores, values["earlier"]]
-    if not all(type(count) is int and count >= 0 for count in counts):
-        raise ValueError(f"steps and epochs are whole numbers; they are {counts}")
-    if not all(type(amount) in (int, float) and math.isfinite(amount) for amount in amounts):
-        raise ValueError(f"scores and seconds are numbers; they are {amounts}")
-    step, steps, epochs = counts
-    return Progress(scores=scores, step=step, steps=steps, epochs=epochs, earlier=values["earlier"])
+    return Progress(**Origin("the progress of a worker", RecordError).fields(values, PROGRESS))

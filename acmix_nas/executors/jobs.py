@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 from acmix_nas.executors import Job
 from acmix_nas.record import TrialRecord
@@ -43,22 +44,23 @@ def run_job(job: Job, setting: Setting, on_step: Callable[[Progress], None]) -> 
     """Trains the network of a job; an unusable checkpoint is deleted."""
     with suppress(OSError):  # on a full disk no epoch is kept, and the log says so
         job.checkpoint.parent.mkdir(exist_ok=True)
-    for _ in range(2):
-        try:
-            return run_trial(
-                job.arch,
-                setting,
-                number=job.number,
-                label=job.label,
-                seeds=job.seeds,
-                on_step=on_step,
-                checkpoint=job.checkpoint,
-                until=job.until,
-            )
-        except ResumeError as error:
-            log.warning("trial %d is trained from its start: %s", job.number, error)
-            job.checkpoint.unlink(missing_ok=True)
-    raise AssertionError("a training without a checkpoint cannot be refused one")
+    train = partial(
+        run_trial,
+        job.arch,
+        setting,
+        number=job.number,
+        label=job.label,
+        seeds=job.seeds,
+        on_step=on_step,
+        checkpoint=job.checkpoint,
+        until=job.until,
+    )
+    try:
+        return train()
+    except ResumeError as error:
+        log.warning("trial %d is trained from its start: %s", job.number, error)
+        job.checkpoint.unlink(missing_ok=True)
+        return train()
 
 
 def failed_record(job: Job, setting: Setting, error: str, *, reached: TrialRecord | None = None) -> TrialRecord:

@@ -7,8 +7,8 @@ import torch
 from acmix_nas.cost.machine import cores
 from acmix_nas.errors import UsageError
 from acmix_nas.executors import Place, TrialLimits
-from acmix_nas.executors._memory import resident_bytes
 from acmix_nas.executors._ray_cluster import check_address, check_installed
+from acmix_nas.executors._watchdog import resident_bytes
 from acmix_nas.executors.serial import check as check_serial
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
