@@ -24,7 +24,7 @@ from acmix_nas.samplers.distributions import (
     wider,
 )
 from acmix_nas.samplers.gp import SearchSpace, generator
-from acmix_nas.samplers.gp.parameter import Array
+from acmix_nas.samplers.gp.search_space import Array
 from acmix_nas.space import Space
 
 DRAWS = 20

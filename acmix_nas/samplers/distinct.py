@@ -9,8 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from acmix_nas.samplers.base import ProposingSampler, StudyState
 from acmix_nas.samplers.gp import draw_unseen, generator
-from acmix_nas.samplers.gp.parameter import Array
-from acmix_nas.samplers.gp.search_space import repeats
+from acmix_nas.samplers.gp.search_space import Array, repeats
 from acmix_nas.space import Space
 
 ASKS = 20

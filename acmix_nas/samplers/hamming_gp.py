@@ -11,7 +11,7 @@ from acmix_nas.errors import UsageError
 from acmix_nas.samplers.base import ProposingSampler, StudyState
 from acmix_nas.samplers.distributions import Columns, values_of_row
 from acmix_nas.samplers.gp import draw_unseen, generator, propose
-from acmix_nas.samplers.gp.parameter import Array
+from acmix_nas.samplers.gp.search_space import Array
 from acmix_nas.samplers.observations import Cache, Exact, problem_of
 from acmix_nas.space import Space
 

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from acmix_nas.samplers.gp import Problem, Quantity, SearchSpace
 from acmix_nas.samplers.gp.gaussian_process import Hyper
-from acmix_nas.samplers.gp.parameter import Array, Mask
+from acmix_nas.samplers.gp.search_space import Array, Mask
 
 Exact = Callable[[Array], Array]
 HUGE = 1e300

@@ -21,7 +21,7 @@ from acmix_nas.samplers.gp.gaussian_process import Hyper, Posterior, fit, kernel
 from acmix_nas.samplers.gp.kernel import Features
 from acmix_nas.samplers.gp.search_space import repeats
 from acmix_nas.samplers.gp.surrogate import log_probability_below, selected
-from acmix_nas.samplers.gp.transforms import limit_targets, normal_scores, raw_values
+from acmix_nas.samplers.gp.surrogate import limit_targets, normal_scores, raw_values
 
 MIXED = (
     Parameter(name="op", size=5, group="op"),
