@@ -100,19 +100,6 @@ def stage_maps(input_size: Size, patch_size: int, stages: int) -> tuple[Size, ..
     return tuple(maps)
 
 
-def effective(field: str, option: Any, size: Size, attention: Any) -> Any:
-    """The option as far as a map of this size can tell it from others, in height and width where these differ.
-
-    A Swin window is no larger than the map; a local window is, by reflection.
-    Taps of a convolution that always fall outside the map add nothing.
-    """
-    if field == "attn_kernel" and attention == "window":
-        return each_side(size, lambda side: min(option, side))
-    if field == "conv_kernel":
-        return each_side(size, lambda side: min(option, 2 * side - 1))
-    return option
-
-
 def _spread(depth: int, kept: int) -> list[int]:
     if kept == 1:
         return [0]
