@@ -106,7 +106,7 @@ def _spread(depth: int, kept: int) -> list[int]:
     return [round(index * (depth - 1) / (kept - 1)) for index in range(kept)]
 
 
-def _clamp(mixer: Mixer, extent: int) -> Mixer:
-    if mixer.attention == "window" and mixer.attn_kernel is not None and mixer.attn_kernel > extent:
-        return mixer.having(attn_kernel=extent)
+def _clamp(mixer: Mixer, side: int) -> Mixer:
+    if mixer.attention == "window" and mixer.attn_kernel is not None and mixer.attn_kernel > side:
+        return mixer.having(attn_kernel=side)
     return mixer

@@ -25,7 +25,7 @@ from acmix_nas.train.ranks import rank, world
 
 TRIES = 10
 RATIO = (3 / 4, 4 / 3)
-"""Boxes are tried so often, and their sides have a ratio between these, as in Szegedy 2015, arXiv 1409.4842."""
+"""Boxes that are tried, and between which ratios of their sides, as in Szegedy 2015, arXiv 1409.4842."""
 CENTRE = 0.875
 """Share of an image's height and width that is scored if it is larger: 224 of 256, as in He 2016, arXiv 1512.03385."""
 LUMA = (0.299, 0.587, 0.114)

@@ -54,15 +54,15 @@ def reaches_far(map_size: Sequence[int], kernel_size: Sequence[int], stride: Axe
     More shapes than those seen wrong, all of them on maps too small for float32 to cost anything.
 
     Args:
-        map_size: Extents of the map in pixels.
-        kernel_size: Extents of the kernel in taps.
+        map_size: Sides of the map in pixels.
+        kernel_size: Sides of the kernel in taps.
         stride: Of each axis, or of all.
         dilation: Likewise.
     """
     steps, distances = (_of_axes(given, len(map_size)) for given in (stride, dilation))
     for pixels, taps, step, distance in zip(map_size, kernel_size, steps, distances, strict=True):
-        extent = distance * (taps - 1) + 1
-        if extent > pixels and (extent >= FAR or step > 1):
+        reach = distance * (taps - 1) + 1
+        if reach > pixels and (reach >= FAR or step > 1):
             return True
     return False
 
@@ -73,19 +73,19 @@ class Convolution(NamedTuple):
     Attributes:
         channels: Of the map.
         groups: That they fall into.
-        extent: Height and width of the map in pixels.
-        kernel_size: Extent of the kernels.
+        map_size: Height and width of the map in pixels.
+        kernel_size: Height and width of the kernels.
         stride: Distance of the results in pixels.
     """
 
     channels: int
     groups: int
-    extent: int
+    map_size: int
     kernel_size: int
     stride: int
 
     def __str__(self) -> str:
-        taps, pixels = self.kernel_size, self.extent
+        taps, pixels = self.kernel_size, self.map_size
         text = f"{taps} x {taps} with stride {self.stride} on {pixels} x {pixels} maps of {self.channels} channels"
         return text if self.groups == 1 else f"{text} in {self.groups} groups"
 
@@ -131,7 +131,7 @@ def compare_gradients(device: str, *, guarded: bool = True) -> Iterator[Comparis
     precisions = ("fp32", "bf16") if device == "cpu" else ("fp32", "bf16", "fp16")
     for convolution in CONVOLUTIONS:
         generator = torch.Generator().manual_seed(0)
-        shape = (8, convolution.channels, convolution.extent, convolution.extent)
+        shape = (8, convolution.channels, convolution.map_size, convolution.map_size)
         taps = (convolution.channels // convolution.groups, convolution.kernel_size, convolution.kernel_size)
         x, weight = (torch.randn(size, generator=generator) for size in (shape, (convolution.channels, *taps)))
         expected = _gradient(x.double(), weight.double(), convolution)

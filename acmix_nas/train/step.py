@@ -1,8 +1,8 @@
 """One optimizer step: forward in the wanted precision, backward in micro-batches, clip, update, average."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from acmix_nas.train.scoring import leading
 log = logging.getLogger(__name__)
 
 
-class Step:
+class TrainStep:
     """What turns a batch into better weights, with everything that this has to remember.
 
     A gradient whose norm is no number, or infinite, changes no weight: the step is skipped.
@@ -146,8 +146,17 @@ class Step:
 
     def _loss(self, images: torch.Tensor, targets: Targets, counted: int) -> torch.Tensor:
         """Mean loss of the first images; the others are for the norms."""
-        with self.autocast(), _more_than_one_value():
-            outputs = self._forward(images)
+        try:
+            with self.autocast():
+                outputs = self._forward(images)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise RecipeError(
+                "a batch norm needs more than one value a channel, and here it has one image on a map of 1 x 1 pixel. "
+                "Train on more images at once (batch_size, and batch_size / accumulate, of 2 or more for each "
+                "process), or on larger ones."
+            ) from error
         return self._task.loss(leading(outputs, counted), targets[:counted], self._budget)
 
 
@@ -168,31 +177,12 @@ def _micro_batches(batch: Batch, budget: Budget) -> int:
     return min(budget.accumulate, images if of_whole < 2 else max(1, images // 2))
 
 
-@contextmanager
-def _more_than_one_value() -> Iterator[None]:
-    """Says what to do where torch's batch norm has nothing to average."""
-    try:
-        yield
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise RecipeError(
-            "a batch norm needs more than one value a channel, and here it has one image on a map of 1 x 1 pixel. "
-            "Train on more images at once (batch_size, and batch_size / accumulate, of 2 or more for each process), or "
-            "on larger ones."
-        ) from error
-
-
 def _average(model: nn.Module, budget: Budget) -> ModelEmaV3 | None:
     """The moving average of weights, if the training is long enough for it to forget where it began."""
     if budget.ema is None:
         return None
     if budget.total_steps < 10 / (1 - budget.ema):
-        log.info(
-            "no average of weights: with a decay of %g it needs %d steps, there are %d",
-            budget.ema,
-            round(10 / (1 - budget.ema)),
-            budget.total_steps,
-        )
+        text = "no average of weights: with a decay of %g it needs %d steps, there are %d"
+        log.info(text, budget.ema, round(10 / (1 - budget.ema)), budget.total_steps)
         return None
     return ModelEmaV3(model, decay=budget.ema, use_warmup=True)

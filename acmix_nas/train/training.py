@@ -31,7 +31,7 @@ from acmix_nas.train.loader import Feed
 from acmix_nas.train.ranks import rank, same_buffers, total
 from acmix_nas.train.recipe import Budget
 from acmix_nas.train.scoring import Mixing, check_weights, score, watch_mixing
-from acmix_nas.train.step import Step
+from acmix_nas.train.step import TrainStep
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ class Training:
         self._generator = torch.Generator().manual_seed(order_seed)
         self._task = load_task(task)
         self.metric = pick_metric(self._task, metric)
-        self._step = Step(model, budget, device, self._task)
+        self._step = TrainStep(model, budget, device, self._task)
         self._feed = Feed(splits, budget, device, self._task)
         asked = {name: value for name, value in (("task", task), ("metric", metric)) if value not in (DEFAULT, None)}
         facts = {"budget": budget.to_dict(), "data": splits.to_dict(), "split": split, "order_seed": order_seed}
