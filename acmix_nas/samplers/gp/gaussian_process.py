@@ -75,7 +75,7 @@ def kernel(hyper: Hyper, one: Array, other: Array) -> Array:
     """Covariances (N, C) of f at two sets of features."""
     left, right = one * np.sqrt(hyper.weights), other * np.sqrt(hyper.weights)
     squared = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1)[None] - 2.0 * left @ right.T
-    return hyper.signal * np.exp(-np.maximum(squared, 0.0))
+    return np.asarray(hyper.signal * np.exp(-np.maximum(squared, 0.0)))
 
 
 def fit(features: Features, points: Array, targets: Array, counts: Array) -> Hyper:
