@@ -175,7 +175,7 @@ def stored(lines: Path) -> int:
 
 def look(seen: Soak, driver: int, trials: int, *, settled: bool) -> None:
     """Notes the driver's memory."""
-    from acmix_nas.executors._memory import resident_bytes
+    from acmix_nas.executors._watchdog import resident_bytes
 
     memory = resident_bytes(driver)
     if settled and memory is not None:

@@ -63,7 +63,7 @@ def check(space: str, as_json: bool) -> None:
     from acmix_nas.cli._console import plain_table, results
     from acmix_nas.sizes import pair, size_text
     from acmix_nas.space import load_space
-    from acmix_nas.space.check import distinctions
+    from acmix_nas.space.load import distinctions
 
     loaded = load_space(space)
     if any(is_plug_in(name) for name in loaded.named):  # which need torch; the package's own are tested

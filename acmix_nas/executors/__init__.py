@@ -3,7 +3,6 @@
 One file for each: its name is the executor's, and it has `make(work, places) -> Executor`.
 """
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,8 @@ from typing import Any, Protocol, Self
 from acmix_nas import registry
 from acmix_nas.arch import Arch
 from acmix_nas.data import Splits
+from acmix_nas.errors import RecordError
+from acmix_nas.fields import COUNT, NUMBER, Origin, Rule, list_of
 from acmix_nas.plugins import usable_modules
 from acmix_nas.record import TrialRecord
 from acmix_nas.train import Progress, Setting
@@ -187,15 +188,17 @@ def make_executor(name: str, work: Work, places: Sequence[Place], *, address: st
     return executor
 
 
+PROGRESS: Mapping[str, Rule] = {
+    "scores": list_of(NUMBER),
+    **dict.fromkeys(("step", "steps", "epochs"), COUNT),
+    "earlier": NUMBER,
+}
+"""What a worker sends of the progress of its job."""
+
+
 def write_progress(progress: Progress) -> dict[str, Any]:
     """The progress of a running job in plain values."""
-    return {
-        "scores": list(progress.scores),
-        "step": progress.step,
-        "steps": progress.steps,
-        "epochs": progress.epochs,
-        "earlier": progress.earlier,
-    }
+    return {name: getattr(progress, name) for name in PROGRESS}
 
 
 def read_progress(values: Mapping[str, Any]) -> Progress:
@@ -205,13 +208,6 @@ def read_progress(values: Mapping[str, Any]) -> Progress:
         values: The values that a worker sent.
 
     Raises:
-        ValueError: They are no progress.
+        RecordError: They are no progress.
     """
-    scores, counts = values["scores"], [values[name] for name in ("step", "steps", "epochs")]
-    amounts = [*scores, values["earlier"]]
-    if not all(type(count) is int and count >= 0 for count in counts):
-        raise ValueError(f"steps and epochs are whole numbers; they are {counts}")
-    if not all(type(amount) in (int, float) and math.isfinite(amount) for amount in amounts):
-        raise ValueError(f"scores and seconds are numbers; they are {amounts}")
-    step, steps, epochs = counts
-    return Progress(scores=scores, step=step, steps=steps, epochs=epochs, earlier=values["earlier"])
+    return Progress(**Origin("the progress of a worker", RecordError).fields(values, PROGRESS))

@@ -87,7 +87,15 @@ def facts_of(splits: Splits) -> Splits:
 
 def load_kept(folder: Path, facts: Splits) -> Splits:
     """The splits whose arrays `NodeFolder.keep` wrote, images mapped from their files."""
-    parts: dict[str, Any] = {name: _part(folder, name) for name in PARTS if getattr(facts, name) is not None}
+    parts: dict[str, Any] = {}
+    for name in PARTS:
+        if getattr(facts, name) is not None:
+            images = np.load(
+                folder / f"{name}.images.npy", mmap_mode="c"
+            )  # copy-on-write: torch has no read-only tensors
+            packed = io.BytesIO(np.load(folder / f"{name}.targets.npy").tobytes())
+            targets: Targets = torch.load(packed, weights_only=True)
+            parts[name] = Images(images=torch.from_numpy(images), targets=targets)
     return replace(facts, **parts)
 
 
@@ -106,21 +114,11 @@ def load_same(load: Callable[[], Splits], fingerprint: str) -> Splits:
     return splits
 
 
-def _part(folder: Path, name: str) -> Images:
-    mapped = np.load(folder / f"{name}.images.npy", mmap_mode="c")  # copy-on-write: torch has no read-only tensors
-    return Images(images=torch.from_numpy(mapped), targets=_unpacked(np.load(folder / f"{name}.targets.npy")))
-
-
 def _packed(targets: Targets) -> np.ndarray[Any, Any]:
     """Targets as bytes that torch reads again without running code."""
     content = io.BytesIO()
     torch.save(targets, content)
     return np.frombuffer(content.getvalue(), np.uint8)
-
-
-def _unpacked(content: np.ndarray[Any, Any]) -> Targets:
-    targets: Targets = torch.load(io.BytesIO(content.tobytes()), weights_only=True)
-    return targets
 
 
 def _held(file: Path) -> bool:

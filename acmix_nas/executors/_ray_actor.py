@@ -1,6 +1,5 @@
 """The node's side of the executor `ray`: an actor with a worker process, and its messages to the driver."""
 
-import logging
 import os
 import platform
 import time
@@ -15,7 +14,7 @@ from acmix_nas.data import Splits
 from acmix_nas.errors import AcmixError
 from acmix_nas.executors import Outcome, Place, Work, write_progress
 from acmix_nas.executors._node_folder import Arrays, NodeFolder, load_kept, load_same
-from acmix_nas.executors._worker import read_job
+from acmix_nas.executors._worker import pass_on_log, read_job
 from acmix_nas.executors.process import ProcessExecutor
 from acmix_nas.train import Progress
 
@@ -43,10 +42,7 @@ class WorkerActor:
         self._sent = 0
         self._has_news = False
         self._checkpoint = Path()
-        logger = logging.getLogger("acmix_nas")
-        logger.addHandler(_LogBuffer(self._messages))
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
+        pass_on_log(lambda kind, **fields: self._messages.append({"kind": kind, **fields}))
 
     def open(self) -> Message:
         """The node's name, the version installed there, and whether it needs the images."""
@@ -142,14 +138,3 @@ class WorkerActor:
     def _add(self, **message: Any) -> None:
         self._messages.append(message)
         self._has_news = True
-
-
-class _LogBuffer(logging.Handler):
-    """Adds log records to the messages."""
-
-    def __init__(self, messages: list[Message]) -> None:
-        super().__init__()
-        self._messages = messages
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._messages.append({"kind": "log", "level": record.levelno, "text": self.format(record)})

@@ -77,14 +77,12 @@ def connected(address: str | None, *, cpus: int) -> Iterator[Any]:
         cpus: CPUs of the Ray that is started here.
 
     Raises:
-        UsageError: Ray is not installed.
         StudyError: It cannot be started or joined.
     """
-    check_installed()
     with ExitStack() as stack:
         # The driver alone accesses the storage: no process that starts here gets its password.
         stack.enter_context(environment_variables({STORAGE: None, **(SETTINGS if address is None else {})}))
-        stack.enter_context(_quiet())
+        stack.enter_context(warnings.catch_warnings(action="ignore"))
         import ray
 
         if ray.is_initialized():
@@ -97,19 +95,18 @@ def connected(address: str | None, *, cpus: int) -> Iterator[Any]:
         try:
             yield ray
         finally:
-            with _quiet(), _own_signals():
+            with warnings.catch_warnings(action="ignore"), _own_signals():
                 ray.shutdown()
 
 
 def _start(ray: Any, address: str | None, cpus: int) -> None:
-    silent = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    if address is not None:
+    where: dict[str, Any] = {"address": address}
+    if address is None:
+        where = {"address": "local", "num_cpus": cpus, "include_dashboard": False, "_node_ip_address": LOOPBACK}
+    else:
         _check_ray_answers(address)
     try:
-        if address is None:
-            ray.init(address="local", num_cpus=cpus, include_dashboard=False, _node_ip_address=LOOPBACK, **silent)
-        else:
-            ray.init(address=address, **silent)
+        ray.init(**where, log_to_driver=False, logging_level=logging.CRITICAL)
     except Exception as error:  # Ray has no common error for this
         what = "Ray cannot be started here" if address is None else f"the Ray cluster at {address} cannot be joined"
         reason = " ".join(str(error).split())
@@ -124,13 +121,8 @@ def _start(ray: Any, address: str | None, cpus: int) -> None:
 
 def _check_ray_answers(address: str) -> None:
     """Asks in another process, which can be stopped: in this one, Ray would wait for minutes."""
-    command = [
-        sys.executable,
-        "-m",
-        "ray.scripts.scripts",
-        "status",
-        *([] if address == AUTO else ["--address", address]),
-    ]
+    where = [] if address == AUTO else ["--address", address]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "status", *where]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S, check=False)
     except subprocess.TimeoutExpired:
@@ -143,23 +135,13 @@ def _check_ray_answers(address: str) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppresses Ray's warnings."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-@contextmanager
 def _own_signals() -> Iterator[None]:
     """Keeps the handler of SIGTERM, which Ray replaces; what Ray starts ignores SIGHUP of the terminal."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {
-        signal.SIGTERM: signal.getsignal(signal.SIGTERM),
-        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_IGN),
-    }
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         yield
     finally:

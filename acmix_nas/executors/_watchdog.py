@@ -1,20 +1,28 @@
-"""A thread that kills workers which go beyond a limit or have sent nothing for an hour, while the driver is busy."""
+"""A thread that kills workers which go beyond a limit or have sent nothing for an hour, while the driver is busy.
+
+The memory of a process and of the machine is read from Linux's /proc.
+"""
 
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from acmix_nas.executors import TrialLimits
-from acmix_nas.executors._memory import resident_bytes
 
 CHECK_EVERY_S = 0.1
 MAX_INTERVAL_S = 1.0
 """Time between two checks counts up to this, so that no trial is charged for a machine that slept."""
 MAX_SILENCE_S = 3600.0
-"""A worker that has sent nothing for this long is used to hang."""
+"""A worker that has sent nothing for this long is taken to hang."""
+PROC = Path("/proc")
+CGROUP = Path("/sys/fs/cgroup/memory.max")
+SHARE = 0.9
+"""Fraction of the machine's memory that all workers together may use."""
 
 
 @dataclass(slots=True)
@@ -62,9 +70,9 @@ class Watchdog:
             self._watched.append(watched)
 
     def remove(self, watched: WatchedWorker) -> None:
-        """Stops watching a worker, before its process id may be used again."""
+        """Stops watching a worker, if it is watched, before its process id may be used again."""
         with self._lock:
-            self._watched.remove(watched)
+            self._watched = [other for other in self._watched if other is not watched]
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -108,3 +116,39 @@ class Watchdog:
             watched.kill_reason = f"the trial took longer than its {seconds / 60:g} minutes (--trial-minutes)"
         elif watched.silent_s > MAX_SILENCE_S and watched.is_training:
             watched.kill_reason = f"the worker sent nothing for {MAX_SILENCE_S / 60:g} minutes"
+
+
+def resident_bytes(pid: int) -> int | None:
+    """Bytes of a process and its children in memory or swapped out; None where the system has no /proc.
+
+    Pages of files, as those of a mapped store, do not count: the system drops them when it needs memory.
+    """
+    try:
+        lines = (PROC / str(pid) / "status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    sizes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines) if "kB" in rest}
+    if "RssAnon" not in sizes:
+        return None
+    own = 1024 * sum(sizes.get(name, 0) for name in ("RssAnon", "RssShmem", "VmSwap"))
+    return own + sum(resident_bytes(child) or 0 for child in _children(pid))
+
+
+def _children(pid: int) -> list[int]:
+    """The processes that a process's first thread started."""
+    with suppress(OSError):  # it has just exited
+        found = (PROC / str(pid) / "task" / str(pid) / "children").read_text(encoding="utf-8")
+        return [int(child) for child in found.split()]
+    return []
+
+
+def fair_share(workers: int) -> int | None:
+    """Bytes that each of `workers` workers may use; None where the system has no /proc."""
+    try:
+        lines = (PROC / "meminfo").read_text(encoding="utf-8").splitlines()
+        have = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemTotal"))
+    except (OSError, StopIteration):
+        return None
+    with suppress(OSError, ValueError):  # no control group, or one without a limit
+        have = min(have, int(CGROUP.read_text(encoding="utf-8")))
+    return int(SHARE * have / workers)

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
-from acmix_nas.cost import count
 from acmix_nas.executors import Job
 from acmix_nas.record import TrialRecord
 from acmix_nas.train import Progress, ResumeError, Setting, run_trial
 from acmix_nas.train.ranks import any_of
-from acmix_nas.train.trial import scored_by
+from acmix_nas.train.trial import record_of
 
 log = logging.getLogger(__name__)
 
@@ -44,22 +44,23 @@ def run_job(job: Job, setting: Setting, on_step: Callable[[Progress], None]) -> 
     """Trains the network of a job; an unusable checkpoint is deleted."""
     with suppress(OSError):  # on a full disk no epoch is kept, and the log says so
         job.checkpoint.parent.mkdir(exist_ok=True)
-    for _ in range(2):
-        try:
-            return run_trial(
-                job.arch,
-                setting,
-                number=job.number,
-                label=job.label,
-                seeds=job.seeds,
-                on_step=on_step,
-                checkpoint=job.checkpoint,
-                until=job.until,
-            )
-        except ResumeError as error:
-            log.warning("trial %d is trained from its start: %s", job.number, error)
-            job.checkpoint.unlink(missing_ok=True)
-    raise AssertionError("a training without a checkpoint cannot be refused one")
+    train = partial(
+        run_trial,
+        job.arch,
+        setting,
+        number=job.number,
+        label=job.label,
+        seeds=job.seeds,
+        on_step=on_step,
+        checkpoint=job.checkpoint,
+        until=job.until,
+    )
+    try:
+        return train()
+    except ResumeError as error:
+        log.warning("trial %d is trained from its start: %s", job.number, error)
+        job.checkpoint.unlink(missing_ok=True)
+        return train()
 
 
 def failed_record(job: Job, setting: Setting, error: str, *, reached: TrialRecord | None = None) -> TrialRecord:
@@ -73,23 +74,13 @@ def failed_record(job: Job, setting: Setting, error: str, *, reached: TrialRecor
     """
     if reached is not None:
         return replace(reached, status="failed", error=error, shared_with=None)
-    return TrialRecord(
+    return record_of(
+        job.arch,
+        setting,
+        Progress(),
         number=job.number,
-        status="failed",
-        arch=job.arch,
-        cost=count(job.arch, setting.input_size),
         label=job.label,
-        split=setting.split,
-        scores=(),
-        **scored_by(setting, Progress()),
-        losses=(),
-        mixing=(),
-        seeds=dict(job.seeds),
-        budget=setting.budget.to_dict(),
-        proxy=setting.proxy.to_dict(),
-        data=setting.splits.to_dict(),
-        environment=dict(setting.environment),
+        seeds=job.seeds,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
-        seconds=0.0,
         error=error,
     )

@@ -6,8 +6,8 @@ import torch
 
 from acmix_nas.errors import UsageError
 from acmix_nas.executors import Place, TrialLimits
-from acmix_nas.executors._memory import resident_bytes
 from acmix_nas.executors._ray_cluster import check_address, check_installed
+from acmix_nas.executors._watchdog import resident_bytes
 from acmix_nas.executors.serial import check as check_serial
 from acmix_nas.machine import cores
 
@@ -144,17 +144,8 @@ def chosen_device(device: str, gpus: str | None) -> str:
 def _chosen_gpus(workers: int | None, gpus: str | None) -> list[str]:
     if workers is not None:
         raise UsageError("--workers is for CPUs; with GPUs it is --gpus and --workers-per-gpu, or --executor ray.")
-    return _chosen(gpus or "all", _visible())
-
-
-def _visible() -> list[str]:
-    """The GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them."""
-    named = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
-    return named[: torch.cuda.device_count()] or [str(index) for index in range(torch.cuda.device_count())]
-
-
-def _chosen(gpus: str, visible: list[str]) -> list[str]:
-    if gpus == "all":
+    visible = _visible()
+    if not gpus or gpus == "all":
         return visible
     try:
         return [dict(enumerate(visible))[int(number)] for number in gpus.split(",")]
@@ -162,3 +153,9 @@ def _chosen(gpus: str, visible: list[str]) -> list[str]:
         raise UsageError(
             f"--gpus is all, none, or numbers from 0 to {len(visible) - 1} with commas between; it is {gpus!r}."
         ) from None
+
+
+def _visible() -> list[str]:
+    """The GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them."""
+    named = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
+    return named[: torch.cuda.device_count()] or [str(index) for index in range(torch.cuda.device_count())]

@@ -5,22 +5,21 @@ import logging
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from acmix_nas.errors import AcmixError, StudyError
 from acmix_nas.executors import Job, Outcome, Place, Work, read_progress
 from acmix_nas.executors._channel import Channel, ProtocolError
-from acmix_nas.executors._distributed import run_ranks
-from acmix_nas.executors._memory import fair_share
-from acmix_nas.executors._watchdog import Watchdog, WatchedWorker
-from acmix_nas.executors._worker import run_worker, write_job
+from acmix_nas.executors._watchdog import Watchdog, WatchedWorker, fair_share
+from acmix_nas.executors._worker import run_ranks, run_worker, write_job
 from acmix_nas.record import TrialRecord
 from acmix_nas.train import Progress
 
@@ -39,7 +38,111 @@ def make(work: Work, places: Sequence[Place]) -> "ProcessExecutor":
     return ProcessExecutor(work, places)
 
 
-class ProcessExecutor:
+class PoolWorker(ABC):
+    """A worker of a `PoolExecutor`, seen from the driver.
+
+    Attributes:
+        place: Threads and GPUs that it has.
+        job: The job that it has.
+        is_ready: Whether it has loaded its images.
+        is_final: Whether its job must not be retried if it is lost.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.job: Job | None = None
+        self.is_ready = False
+        self.is_final = False
+
+    @abstractmethod
+    def begin(self, job: Job) -> None:
+        """Sends it a job."""
+
+    @abstractmethod
+    def halt(self) -> None:
+        """Lets its job stop after its running epoch."""
+
+    @abstractmethod
+    def receive(self, on_step: Callable[[int, Progress], None]) -> Iterable[Outcome]:
+        """The jobs that ended, by the messages that have arrived."""
+
+    @abstractmethod
+    def end(self, error: Exception | None = None) -> str:
+        """Kills it; its last epoch is in its checkpoint. Returns why it was lost, by the error of `receive`."""
+
+
+Worker = TypeVar("Worker", bound=PoolWorker)
+
+
+class PoolExecutor(ABC, Generic[Worker]):
+    """An executor of several workers, which replaces those that it loses.
+
+    Args:
+        work: What all jobs share.
+        places: One for each worker.
+
+    Attributes:
+        lost_by: Errors of `PoolWorker.receive` that say that the worker is lost.
+        advice: What to do about workers that end before they can work.
+    """
+
+    lost_by: tuple[type[Exception], ...]
+    advice: ClassVar[str]
+
+    def __init__(self, work: Work, places: Sequence[Place]) -> None:
+        self.workers = len(places)
+        self._work = work
+        self._places = list(places)
+        self._workers: list[Worker] = []
+        self._failed_starts = 0
+        self._halting = False
+
+    def wait(self, on_step: Callable[[int, Progress], None]) -> list[Outcome]:
+        """Waits a moment for messages of the workers."""
+        outcomes: list[Outcome] = []
+        for worker in self._ready():
+            try:
+                for ended in worker.receive(on_step):  # one by one, to keep what ended before an error
+                    outcomes.append(ended)
+                self._failed_starts = 0 if worker.is_ready else self._failed_starts
+            except self.lost_by as error:
+                outcomes += self._replace(worker, error)
+        return outcomes
+
+    def halt(self) -> None:
+        """Lets every job stop after its running epoch."""
+        if not self._halting:
+            self._halting = True
+            for worker in self._workers:
+                worker.halt()
+
+    @abstractmethod
+    def _start(self, place: Place) -> Worker:
+        """A new worker."""
+
+    @abstractmethod
+    def _ready(self) -> Sequence[Worker]:
+        """Waits a moment for workers that have sent something."""
+
+    def _replace(self, worker: Worker, error: Exception) -> list[Outcome]:
+        """Starts a new worker in the place of a lost one; returns the job that was lost with it."""
+        reason = worker.end(error)
+        log.warning("%s", reason)
+        self._failed_starts += not worker.is_ready
+        if self._failed_starts >= MAX_FAILED_STARTS:
+            raise StudyError(f"workers end before they can work: {reason}. {self.advice}")
+        successor = self._workers[self._workers.index(worker)] = self._start(worker.place)
+        if worker.job is None:
+            return []
+        if not worker.is_ready:  # its job was not started
+            successor.begin(worker.job)
+            return []
+        if worker.is_final:
+            return [Outcome(job=worker.job, failed=reason)]
+        return [Outcome(job=worker.job, lost=reason)]
+
+
+class ProcessExecutor(PoolExecutor["_Worker"]):
     """The executor of several processes.
 
     A worker that exits, or sends a malformed message, is replaced; its job is returned as lost. A worker that goes
@@ -50,41 +153,19 @@ class ProcessExecutor:
         places: One for each worker.
     """
 
+    lost_by = (EOFError, OSError, ProtocolError)
+    advice = "--executor serial shows why."
+
     def __init__(self, work: Work, places: Sequence[Place]) -> None:
+        super().__init__(work, places)
         limits = work.limits
         if limits.memory is None:
             limits = replace(limits, memory=fair_share(len(places)))
-        self._work = work
-        self._places = places
-        self._workers: list[_Worker] = []
         self._watchdog = Watchdog(limits)
-        self._failed_starts = 0
-        self._halting = False
-        self.workers = len(places)
 
     def submit(self, job: Job) -> None:
         """Sends a job to a worker without one."""
         next(worker for worker in self._workers if worker.job is None).begin(job)
-
-    def wait(self, on_step: Callable[[int, Progress], None]) -> list[Outcome]:
-        """Waits a moment for messages of the workers."""
-        ready = set(wait([worker.channel.connection for worker in self._workers], timeout=POLL_S))
-        outcomes: list[Outcome] = []
-        for worker in [worker for worker in self._workers if worker.channel.connection in ready]:
-            try:
-                for ended in worker.receive(on_step):  # one by one, to keep what ended before an error
-                    outcomes.append(ended)
-                self._failed_starts = 0 if worker.is_ready else self._failed_starts
-            except (EOFError, OSError, ProtocolError) as error:
-                outcomes += self._replace(worker, error)
-        return outcomes
-
-    def halt(self) -> None:
-        """Lets every job stop after its running epoch."""
-        if not self._halting:
-            self._halting = True
-            for worker in self._workers:
-                worker.halt()
 
     def __enter__(self) -> Self:
         self._watchdog.__enter__()
@@ -100,38 +181,16 @@ class ProcessExecutor:
             worker.end()
 
     def _start(self, place: Place) -> "_Worker":
-        worker = _Worker(self._work, place)
-        self._watchdog.add(worker.watched)
-        return worker
+        return _Worker(self._work, place, self._watchdog)
 
-    def _replace(self, worker: "_Worker", error: Exception) -> list[Outcome]:
-        """Starts a new worker in the place of a lost one; returns the job that was lost with it."""
-        self._watchdog.remove(worker.watched)
-        worker.end()
-        reason = worker.exit_reason(error)
-        log.warning("%s", reason)
-        self._failed_starts += not worker.is_ready
-        if self._failed_starts >= MAX_FAILED_STARTS:
-            raise StudyError(f"workers end before they can work: {reason}. --executor serial shows why.")
-        successor = self._start(worker.place)
-        self._workers[self._workers.index(worker)] = successor
-        if worker.job is None:
-            return []
-        if not worker.is_ready:  # its job was not started
-            successor.begin(worker.job)
-            return []
-        if worker.watched.is_final:
-            return [Outcome(job=worker.job, failed=reason)]
-        return [Outcome(job=worker.job, lost=reason)]
+    def _ready(self) -> list["_Worker"]:
+        ready = wait([worker.channel.connection for worker in self._workers], timeout=POLL_S)
+        return [worker for worker in self._workers if worker.channel.connection in ready]
 
 
-class _Worker:
-    """A worker process, seen from the driver."""
-
-    def __init__(self, work: Work, place: Place) -> None:
-        self.place = place
-        self.job: Job | None = None
-        self.is_ready = False
+class _Worker(PoolWorker):
+    def __init__(self, work: Work, place: Place, watchdog: Watchdog) -> None:
+        super().__init__(place)
         ours, theirs = multiprocessing.Pipe()
         self.channel = Channel(ours)
         context = multiprocessing.get_context("spawn")
@@ -143,10 +202,14 @@ class _Worker:
             self._meeting = TemporaryDirectory(prefix="acmix-ranks-", ignore_cleanup_errors=True)
             args = theirs, shared, place, Path(self._meeting.name)
             self._process = context.Process(target=run_ranks, args=args, daemon=False)
-        with environment_variables(_environment_of(place)):
+        # Libraries read their number of threads when they are loaded.
+        gpu = {} if place.gpu is None else {VISIBLE: place.gpu}
+        with environment_variables({"OMP_NUM_THREADS": str(place.threads), **gpu}):
             self._process.start()
         theirs.close()
         self.watched = WatchedWorker(self._process.pid or 0, self._kill)
+        self._watchdog = watchdog
+        watchdog.add(self.watched)
 
     def begin(self, job: Job) -> None:
         self._set_job(job)
@@ -156,22 +219,20 @@ class _Worker:
         self._send("halt")
 
     def receive(self, on_step: Callable[[int, Progress], None]) -> Iterator[Outcome]:
-        """The jobs that ended, by the messages that have arrived."""
         for line in self.channel.lines():
             self.watched.silent_s = 0.0
             outcome = self._read(line, on_step)
             if outcome is not None:
                 yield outcome
 
-    def end(self) -> None:
-        """Kills the process if it runs; its last epoch is in its checkpoint."""
+    def end(self, error: Exception | None = None) -> str:
+        self._watchdog.remove(self.watched)
         self._kill()
         self._process.join()
         self.channel.close()
         if self._meeting is not None:
             self._meeting.cleanup()
-
-    def exit_reason(self, error: Exception) -> str:
+        self.is_final = self.watched.is_final
         code, what = self._process.exitcode, f"the worker {self._process.pid}"
         if self.watched.kill_reason is not None:
             return self.watched.kill_reason
@@ -183,18 +244,14 @@ class _Worker:
 
     def _read(self, line: bytes, on_step: Callable[[int, Progress], None]) -> Outcome | None:
         try:
-            message = json.loads(line)
-            kind, number = message["kind"], message.get("number")
-            if kind in ("step", "halted", "ended") and (self.job is None or number != self.job.number):
-                raise ProtocolError(f"{kind} of trial {number}, which it does not have")
-            return self._handle(kind, message, on_step)
+            return self._handle(json.loads(line), on_step)
         except MALFORMED as error:
             if isinstance(error, StudyError):
                 raise
             raise ProtocolError(f"{line[:200]!r} ({type(error).__name__}: {error})") from error
 
-    def _handle(self, kind: str, message: dict[str, Any], on_step: Callable[[int, Progress], None]) -> Outcome | None:
-        job = self.job
+    def _handle(self, message: dict[str, Any], on_step: Callable[[int, Progress], None]) -> Outcome | None:
+        kind, job = message["kind"], self.job
         if kind == "log":
             log.log(int(message["level"]), "worker %s: %s", self._process.pid, message["text"])
         elif kind == "broken":
@@ -202,21 +259,23 @@ class _Worker:
         elif kind == "ready":
             self.is_ready = True
             self.watched.is_training = job is not None
-        elif kind == "step" and job:
+        elif kind not in ("step", "halted", "ended"):
+            raise ProtocolError(f"a message {kind!r}")
+        elif job is None or message.get("number") != job.number:
+            raise ProtocolError(f"{kind} of trial {message.get('number')}, which it does not have")
+        elif kind == "step":
             progress = read_progress(message["progress"])
             self.watched.earlier_s = progress.earlier
             on_step(job.number, progress)
-        elif kind == "halted" and job:
+        elif kind == "halted":
             self._set_job(None)
             return Outcome(job=job)
-        elif kind == "ended" and job:
+        else:
             record = TrialRecord.from_dict(message["record"])
             if (record.number, record.arch) != (job.number, job.arch):
                 raise ProtocolError(f"the record of another network, {record.arch_id}")
             self._set_job(None)
             return Outcome(job=job, record=record)
-        else:
-            raise ProtocolError(f"a message {kind!r}")
         return None
 
     def _kill(self) -> None:
@@ -236,11 +295,6 @@ class _Worker:
             self.channel.send(kind, **fields)
         except OSError:
             log.debug("a worker is gone; the next receive notices it")
-
-
-def _environment_of(place: Place) -> dict[str, str | None]:
-    """The environment of a worker: its GPU, and its threads for libraries that read them when they are loaded."""
-    return {"OMP_NUM_THREADS": str(place.threads), **({} if place.gpu is None else {VISIBLE: place.gpu})}
 
 
 @contextmanager

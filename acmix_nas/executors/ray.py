@@ -1,18 +1,25 @@
 """The executor `ray`: Ray places the workers on this machine or on those of a cluster; the driver stays here."""
 
 import logging
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from acmix_nas.errors import StudyError
-from acmix_nas.executors import Job, Outcome, Place, Work
+from acmix_nas import __version__
+from acmix_nas.errors import AcmixError, StudyError
+from acmix_nas.executors import Job, Outcome, Place, Work, read_progress
+from acmix_nas.executors._node_folder import Arrays, arrays_of, facts_of
+from acmix_nas.executors._ray_actor import Message, WorkerActor
 from acmix_nas.executors._ray_cluster import check_address, check_installed, connected
-from acmix_nas.executors._ray_workers import RayPool, RayWorker
-from acmix_nas.executors.process import MAX_FAILED_STARTS
+from acmix_nas.executors._worker import write_job
+from acmix_nas.executors.process import PoolExecutor, PoolWorker
+from acmix_nas.files import replacing
+from acmix_nas.record import TrialRecord
 from acmix_nas.train import Progress
 
 log = logging.getLogger(__name__)
@@ -41,7 +48,7 @@ def make(work: Work, places: Sequence[Place], *, address: str | None = None) -> 
     return RayExecutor(work, places, address)
 
 
-class RayExecutor:
+class RayExecutor(PoolExecutor["_Worker"]):
     """The executor of a Ray cluster.
 
     A worker whose node is gone is started again, on any node with room; its job is returned as lost, with its last
@@ -53,17 +60,14 @@ class RayExecutor:
         address: The cluster; None starts one.
     """
 
+    advice = "Is acmix-nas installed on every node?"
+
     def __init__(self, work: Work, places: Sequence[Place], address: str | None = None) -> None:
-        self._work = work
-        self._places = list(places)
+        super().__init__(work, places)
         self._address = address
         self._stack = ExitStack()
-        self._workers: list[RayWorker] = []
         self._queue: list[Job] = []
-        self._failed_starts = 0
-        self._halting = False
         self._idle_since_s = 0.0
-        self.workers = len(places)
 
     def submit(self, job: Job) -> None:
         """Queues a job; it starts when a worker is ready."""
@@ -76,30 +80,17 @@ class RayExecutor:
             if halted:
                 return halted
         self._submit_queued()
-        outcomes = []
-        for worker in self._ready():
-            try:
-                outcomes += worker.receive(on_step)
-                self._failed_starts = 0 if worker.is_ready else self._failed_starts
-            except self._ray.exceptions.RayError as error:
-                outcomes += self._replace(worker, error)
-        return outcomes
-
-    def halt(self) -> None:
-        """Lets every job stop after its running epoch."""
-        if not self._halting:
-            self._halting = True
-            for worker in self._workers:
-                worker.halt()
+        return super().wait(on_step)
 
     def __enter__(self) -> Self:
         threads = sum(place.threads for place in self._places)
         self._ray = self._stack.enter_context(connected(self._address, cpus=threads))
+        self.lost_by = (self._ray.exceptions.RayError,)
         if self._address is not None:
             self._places = _fitted(self._places, self._nodes())
         self._check_room()
-        self._pool = RayPool(self._ray, self._work, pace_s=max(1.0, self.workers / MESSAGES_PER_SECOND))
-        self._workers = [RayWorker(self._pool, place) for place in self._places]
+        self._pool = _Pool(self._ray, self._work, pace_s=max(1.0, self.workers / MESSAGES_PER_SECOND))
+        self._workers = [self._start(place) for place in self._places]
         self._idle_since_s = time.monotonic()
         return self
 
@@ -107,11 +98,11 @@ class RayExecutor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            closing = [ref for worker in self._workers for ref in worker.closing()]
+            closing = [worker.actor.close.remote() for worker in self._workers if worker.is_open]
             if closing:
                 self._ray.wait(closing, num_returns=len(closing), timeout=CLOSE_S)
             for worker in self._workers:
-                self._ray.kill(worker.actor)
+                worker.end()
         finally:
             self._stack.close()
 
@@ -126,7 +117,7 @@ class RayExecutor:
             log.warning("no worker has started yet; the cluster has no room, or its nodes are slow to start one")
             self._idle_since_s = time.monotonic()
 
-    def _ready(self) -> list[RayWorker]:
+    def _ready(self) -> list["_Worker"]:
         by_ref = {worker.pending: worker for worker in self._workers if worker.pending is not None}
         refs = list(by_ref)
         if not refs:
@@ -137,16 +128,8 @@ class RayExecutor:
             ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0)
         return [by_ref[ref] for ref in ready]
 
-    def _replace(self, worker: RayWorker, error: Exception) -> list[Outcome]:
-        """Starts a new worker in the place of a lost one; returns the job that was lost with it."""
-        reason = f"the worker on {worker.node} is gone: {' '.join(str(error).split())[:300]}"
-        log.warning("%s", reason)
-        self._ray.kill(worker.actor)  # if it is only out of reach, it must not go on training
-        self._failed_starts += not worker.is_ready
-        if self._failed_starts >= MAX_FAILED_STARTS:
-            raise StudyError(f"workers end before they can work: {reason}. Is acmix-nas installed on every node?")
-        self._workers[self._workers.index(worker)] = RayWorker(self._pool, worker.place)
-        return [Outcome(job=worker.job, lost=reason)] if worker.job else []
+    def _start(self, place: Place) -> "_Worker":
+        return _Worker(self._pool, place)
 
     def _nodes(self) -> list[dict[str, float]]:
         """The resources of each living node."""
@@ -178,3 +161,125 @@ def _fitted(places: Sequence[Place], nodes: Sequence[dict[str, float]]) -> list[
     cpus = [int(node.get("CPU", 0)) for node in nodes]
     threads = max(1, min(sum(cpus) // len(places), max(cpus, default=1)))
     return [replace(place, threads=threads) for place in places]
+
+
+class _Pool:
+    """Spawns the workers of a run.
+
+    Args:
+        ray: The module.
+        work: What all jobs share.
+        pace_s: Seconds between messages about a running epoch.
+    """
+
+    def __init__(self, ray: Any, work: Work, *, pace_s: float) -> None:
+        self.ray = ray
+        self.pace_s = pace_s
+        self.splits = work.setting.splits if work.setting else work.load()
+        self._shared = replace(work, setting=None)
+        self._run = secrets.token_hex(8)
+        self._actor = ray.remote(WorkerActor)
+        self._images: Any = None
+
+    def spawn(self, place: Place) -> Any:
+        """A new actor, on a node with room."""
+        actor = self._actor.options(num_cpus=place.threads, num_gpus=place.gpus, max_restarts=0, max_task_retries=0)
+        return actor.remote(self._shared, place, self._run)
+
+    def images(self) -> Callable[[], Arrays]:
+        """A function that fetches the images on a node. They are put into Ray's store once, and sent to a node once."""
+        if self._images is None:
+            self._images = self.ray.put(arrays_of(self.splits))
+        return partial(_fetched, self._images)
+
+
+def _fetched(ref: Any) -> Arrays:
+    """An object of Ray's store, on the node where this is called."""
+    import ray
+
+    arrays: Arrays = ray.get(ref)
+    return arrays
+
+
+class _Worker(PoolWorker):
+    """A worker on some node.
+
+    Attributes:
+        actor: Its `WorkerActor`.
+        pending: The call that it is running; None while it has nothing to do.
+        is_open: Whether it has said which node it is on.
+    """
+
+    def __init__(self, pool: _Pool, place: Place) -> None:
+        super().__init__(place)
+        self._pool = pool
+        self._node = "a node"
+        self.is_open = False
+        self.actor = pool.spawn(place)
+        self.pending: Any = self.actor.open.remote()
+
+    def begin(self, job: Job) -> None:
+        self.job = job
+        checkpoint = job.checkpoint.read_bytes() if job.checkpoint.is_file() else None
+        self.pending = self.actor.begin.remote(write_job(job), checkpoint, self._pool.pace_s)
+
+    def halt(self) -> None:
+        if self.job is not None:
+            self.actor.halt.remote()
+
+    def end(self, error: Exception | None = None) -> str:
+        self._pool.ray.kill(self.actor)  # if it is only out of reach, it must not go on training
+        return f"the worker on {self._node} is gone: {' '.join(str(error).split())[:300]}"
+
+    def receive(self, on_step: Callable[[int, Progress], None]) -> list[Outcome]:
+        """Handles the result of the pending call, and makes the next call."""
+        result = self._pool.ray.get(self.pending)
+        self.pending = None
+        if not self.is_open:
+            self._opened(result)
+        elif not self.is_ready:
+            if result is not None:
+                raise StudyError(f"a worker on {self._node} cannot load what it needs: {result}")
+            self.is_ready = True
+        else:
+            outcomes = [ended for message in result if (ended := self._handle(message, on_step))]
+            if self.job is not None:
+                self.pending = self.actor.receive.remote(self._pool.pace_s)
+            return outcomes
+        return []
+
+    def _opened(self, answer: Message) -> None:
+        self.is_open, self._node = True, answer["node"]
+        if answer["version"] != __version__:
+            found = answer["version"]
+            raise StudyError(
+                f"{self._node} has acmix-nas {found}, the driver {__version__}; install the same on all nodes."
+            )
+        splits = self._pool.splits
+        sent = (facts_of(splits), self._pool.images()) if answer["needs_images"] else (None, None)
+        self.pending = self.actor.start.remote(splits.fingerprint, *sent)
+
+    def _handle(self, message: Message, on_step: Callable[[int, Progress], None]) -> Outcome | None:
+        kind, job = message["kind"], self.job
+        if kind == "log":
+            log.log(message["level"], "%s: %s", self._node, message["text"])
+        elif kind == "broken":
+            raise StudyError(f"on {self._node}: {message['error']}")
+        elif job is None or message["number"] != job.number:
+            raise AcmixError(f"{self._node} sent a message about trial {message['number']}, which it does not have")
+        elif kind == "step":
+            on_step(job.number, read_progress(message["progress"]))
+        elif kind == "checkpoint":
+            _write_checkpoint(job, message["data"])
+        else:
+            self.job = None
+            record = TrialRecord.from_dict(message["record"]) if kind == "ended" else None
+            reasons = {kind: message["reason"]} if kind in ("lost", "failed") else {}
+            return Outcome(job=job, record=record, **reasons)
+        return None
+
+
+def _write_checkpoint(job: Job, data: bytes) -> None:
+    job.checkpoint.parent.mkdir(exist_ok=True)
+    with replacing(job.checkpoint) as temporary:
+        temporary.write_bytes(data)

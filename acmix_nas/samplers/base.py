@@ -24,7 +24,7 @@ from acmix_nas.samplers.distributions import (
     wider,
 )
 from acmix_nas.samplers.gp import SearchSpace, generator
-from acmix_nas.samplers.gp.parameter import Array
+from acmix_nas.samplers.gp.search_space import Array
 from acmix_nas.space import Space
 
 DRAWS = 20
@@ -119,7 +119,7 @@ class ProposingSampler(BaseSampler):
         tried = [other.params for other in _others(study, trial)]
         return next((value for value in values if {**trial.params, param_name: value} not in tried), values[0])
 
-    def _state(self, columns: Columns, trials: Sequence[FrozenTrial], fixed: Array | None) -> StudyState:
+    def _state(self, columns: Columns, trials: Sequence[FrozenTrial], fixed: Array) -> StudyState:
         rows, not_taken = self._reader.rows(columns, trials)
         has_params = np.asarray(~np.isnan(rows).all(axis=1))
         trials = [trial for trial, has_some in zip(trials, has_params, strict=True) if has_some]
@@ -216,9 +216,7 @@ def _without_inactive(search_space: SearchSpace, columns: Columns, trials: Seque
     return rows
 
 
-def _fixed_levels(columns: Columns, trial: FrozenTrial) -> Array | None:
-    """The levels that an enqueued trial fixes."""
+def _fixed_levels(columns: Columns, trial: FrozenTrial) -> Array:
+    """The levels that an enqueued trial fixes, NaN where it fixes none."""
     fixed = trial.system_attrs.get("fixed_params") or {}
-    if not fixed:
-        return None
     return columns.row({name: value for name, value in fixed.items() if columns.contains(name, value)})

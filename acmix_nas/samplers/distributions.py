@@ -15,7 +15,7 @@ from optuna.trial import create_trial
 
 from acmix_nas.samplers.gp import Parameter, SearchSpace
 from acmix_nas.samplers.gp.conditions import Conditions
-from acmix_nas.samplers.gp.parameter import DIGITS, Array, Mask
+from acmix_nas.samplers.gp.search_space import DIGITS, Array, Mask
 from acmix_nas.space import Choice, Space, Values
 
 

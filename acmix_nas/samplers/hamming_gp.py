@@ -1,22 +1,19 @@
 """`HammingGPSampler`, the default of a search: a Gaussian process over raw choices, for any Optuna study."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any
+from collections.abc import Mapping
 
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
 from acmix_nas.errors import UsageError
 from acmix_nas.samplers.base import ProposingSampler, StudyState
-from acmix_nas.samplers.distributions import Columns, values_of_row
+from acmix_nas.samplers.distributions import values_of_row
 from acmix_nas.samplers.gp import draw_unseen, generator, propose
-from acmix_nas.samplers.gp.parameter import Array
-from acmix_nas.samplers.observations import Cache, Exact, problem_of
+from acmix_nas.samplers.gp.search_space import Array
+from acmix_nas.samplers.observations import Cache, Function, problem_of
 from acmix_nas.space import Space
 
 STARTS = 10
-Function = Callable[[Any], float]
 
 
 class HammingGPSampler(ProposingSampler):
@@ -56,27 +53,22 @@ class HammingGPSampler(ProposingSampler):
         self._cache = Cache()
 
     def _propose(self, study: Study, trial: FrozenTrial, current: StudyState, *, allow_repeats: bool) -> Array | None:
-        exact = partial(self._exact, current.columns)
+        space = self._space
         problem = problem_of(
             current.search_space,
             current.trials,
             current.rows,
             [1 if direction == StudyDirection.MAXIMIZE else -1 for direction in study.directions],
-            {objective_index(study, key): exact(f"cost {key}", function) for key, function in self._costs.items()},
-            {key: exact(f"limit {key}", function) for key, function in self._constraints.items()},
+            {objective_index(study, key): function for key, function in self._costs.items()},
+            self._constraints,
             self._cache,
+            (lambda row: space.build(values_of_row(space, row))) if space else current.columns.params,
             current.seen,
         )
         rng = generator(self._seed, trial.number)
         if len(problem.rows) < self._starts and not allow_repeats:
             return draw_unseen(problem.search_space, problem.seen, rng)
         return propose(problem, rng, allow_repeats=allow_repeats)
-
-    def _exact(self, columns: Columns, label: str, function: Function) -> Exact:
-        space = self._space
-        if space:
-            return self._cache.cached(label, lambda row: function(space.build(values_of_row(space, row))))
-        return self._cache.cached(f"{label} {list(columns.distributions)}", lambda row: function(columns.params(row)))
 
 
 def objective_index(study: Study, key: int | str) -> int:

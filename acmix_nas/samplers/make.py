@@ -11,16 +11,18 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
+from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from acmix_nas import plugins
 from acmix_nas.arch import Arch
 from acmix_nas.errors import UsageError
-from acmix_nas.samplers.distinct import DistinctSampler
+from acmix_nas.samplers.base import ProposingSampler, StudyState
 from acmix_nas.samplers.distributions import columns_of_space, distribution, search_space_of, values_of_row
-from acmix_nas.samplers.gp import propose
-from acmix_nas.samplers.hamming_gp import Function, HammingGPSampler
-from acmix_nas.samplers.observations import Cache, Exact, copied_trial, problem_of
+from acmix_nas.samplers.gp import draw_unseen, generator, propose
+from acmix_nas.samplers.gp.search_space import Array, repeats
+from acmix_nas.samplers.hamming_gp import HammingGPSampler
+from acmix_nas.samplers.observations import Cache, Function, copied_trial, problem_of
 from acmix_nas.space import Choice, Space, Value, Values
 
 Direction: TypeAlias = Literal["maximize", "minimize"]
@@ -32,7 +34,7 @@ GENERATION = "NSGAIISampler:generation"
 """System attribute of a trial in which Optuna's NSGA-II keeps its generation."""
 RANDOM_TRIES = 500
 ASKS = 20
-"""Proposals asked of a sampler that knows no limits, at most, until one is within them."""
+"""Proposals asked of one of Optuna's samplers, at most, until one is new or within the limits."""
 MAX_LISTED = 10_000
 """Networks of the largest space that is listed to find one within the limits."""
 
@@ -62,6 +64,47 @@ def make_sampler(
         return HammingGPSampler(seed, space=space, costs=costs)
     check_sampler(name)
     return DistinctSampler(partial(_inner, name), seed, space=space)
+
+
+class DistinctSampler(ProposingSampler):
+    """Asks an inner sampler again when it repeats a trial, and draws at random when it goes on repeating.
+
+    Once everything was tried it warns, and takes the inner sampler's proposals as they are.
+
+    The inner sampler is made anew for each trial and seeded by the trial's number, so a resumed study continues as if
+    it had never stopped. The inner sampler must keep its state in the study.
+
+    Args:
+        make: Seed -> the inner sampler.
+        seed: Seed; None draws one.
+        space: The space whose choices the study's parameters are, if they are.
+    """
+
+    def __init__(self, make: Callable[[int], BaseSampler], seed: int | None = None, *, space: Space | None = None):
+        super().__init__(seed, space)
+        self._make = make
+
+    def _propose(self, study: Study, trial: FrozenTrial, current: StudyState, *, allow_repeats: bool) -> Array | None:
+        rng = generator(self._seed, trial.number)
+        inner = self._make(int(rng.integers(2**31)))
+        inner.before_trial(study, trial)
+        for _ in range(ASKS):
+            row = self._ask(inner, study, trial, current)
+            if allow_repeats or not repeats(row[None], current.seen)[0]:
+                return row
+        return draw_unseen(current.search_space, current.seen, rng)
+
+    def _ask(self, inner: BaseSampler, study: Study, trial: FrozenTrial, current: StudyState) -> Array:
+        params = inner.sample_relative(study, trial, inner.infer_relative_search_space(study, trial))
+        for name, one in current.columns.distributions.items():
+            if name not in params:
+                params[name] = inner.sample_independent(study, trial, name, one)
+        row = current.columns.row(params)
+        return np.where(np.isnan(current.search_space.fixed), row, current.search_space.fixed)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        """Passes the finished trial to the inner sampler."""
+        self._make(0).after_trial(study, trial, state, values)
 
 
 def check_sampler(name: str) -> None:
@@ -172,12 +215,10 @@ def _proposed_by_gp(
     rows = np.array([cache.row(trial.params, columns.row) for trial in trials]).reshape(len(trials), width)
     signs = [1 if direction == "maximize" else -1 for direction in directions]
 
-    def exact(label: str, function: Callable[[Arch], float]) -> Exact:
-        return cache.cached(label, lambda row: function(space.build(values_of_row(space, row))))
+    def read(row: Array) -> Arch:
+        return space.build(values_of_row(space, row))
 
-    known = {index: exact(f"cost {index}", function) for index, function in costs.items()}
-    kept = {name: exact(f"limit {name}", function) for name, function in limits.items()}
-    problem = problem_of(search_space, trials, rows, signs, known, kept, cache)
+    problem = problem_of(search_space, trials, rows, signs, costs, limits, cache, read)
     row = propose(problem, np.random.default_rng([seed, len(trials)]))
     if row is not None:
         yield values_of_row(space, search_space.bare(row[None])[0])
@@ -190,7 +231,7 @@ def _proposed_by_optuna(
     study = optuna.create_study(sampler=make_sampler(sampler, seed, space=space), directions=list(directions))
     if len(directions) > 1:  # Optuna's samplers take no pruned trials of several objectives
         trials = [trial for trial in trials if trial.state != TrialState.PRUNED] + [
-            _failed(trial) for trial in trials if trial.state == TrialState.PRUNED
+            copied_trial(trial, TrialState.FAIL, None) for trial in trials if trial.state == TrialState.PRUNED
         ]
     study.add_trials(trials)
     for _ in range(tries):
@@ -232,10 +273,6 @@ def _plain(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         plain.append(copied_trial(trial, trial.state, trial.values, intermediate=reached, system=system))
         complete += trial.state == TrialState.COMPLETE
     return plain
-
-
-def _failed(trial: FrozenTrial) -> FrozenTrial:
-    return copied_trial(trial, TrialState.FAIL, None)
 
 
 def _suggest(trial: optuna.Trial) -> Callable[[Choice], Value]:

@@ -1,6 +1,6 @@
 """`problem_of`: the observations of a study's trials as a `Problem`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,10 +11,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from acmix_nas.samplers.gp import Problem, Quantity, SearchSpace
 from acmix_nas.samplers.gp.gaussian_process import Hyper
-from acmix_nas.samplers.gp.parameter import Array, Mask
+from acmix_nas.samplers.gp.search_space import Array, Mask
 
+Function = Callable[[Any], float]
 Exact = Callable[[Array], Array]
 HUGE = 1e300
+FAILURE = "acmix:failure"
+"""Key of the constraint that a trial does not fail."""
 
 
 @dataclass(slots=True)
@@ -38,13 +41,13 @@ class Cache:
             self.rows[key] = of(params)
         return self.rows[key]
 
-    def cached(self, label: str, function: Callable[[Array], float]) -> Exact:
-        """The function of one bare row as a function of many (C, D), called once for each distinct row."""
+    def cached(self, label: str, function: Function, read: Callable[[Array], Any]) -> Exact:
+        """A function of what `read` makes of a bare row, for many rows (C, D); called once for each distinct one."""
 
         def value(row: Array) -> float:
             key = (label, row.tobytes())
             if key not in self.exact:
-                self.exact[key] = float(function(row))
+                self.exact[key] = float(function(read(row)))
             return self.exact[key]
 
         return lambda bare: np.array([value(row) for row in bare], dtype=np.float64)
@@ -112,9 +115,10 @@ def problem_of(
     trials: Sequence[FrozenTrial],
     trial_rows: Array,
     directions: Sequence[int],
-    costs: Mapping[int, Exact],
-    constraints: Mapping[str, Exact],
+    costs: Mapping[int, Function],
+    constraints: Mapping[str, Function],
     cache: Cache,
+    read: Callable[[Array], Any] = np.asarray,
     excluded: Array | None = None,
 ) -> Problem:
     """The problem of a search.
@@ -127,11 +131,19 @@ def problem_of(
         trials: All trials but the one to propose for.
         trial_rows: (T, D) their bare rows.
         directions: 1 where an objective is maximised, -1 where it is minimised.
-        costs: Index of an objective -> its exact function of bare rows.
-        constraints: Key of a constraint -> its exact function of bare rows.
+        costs: Index of an objective -> its exact function.
+        constraints: Key of a constraint -> its exact function.
         cache: Of this search.
+        read: What exact functions take, from a bare row.
         excluded: Further bare rows not to be proposed.
     """
+
+    def exact(kind: str, key: int | str, function: Function | None) -> Exact | None:
+        if function is None:
+            return None
+        names = [parameter.name for parameter in search_space.parameters]
+        return cache.cached(f"{kind} {key} {names}", function, read)
+
     rows = Rows.of(trial_rows)
     states = [trial.state for trial in trials]
     values = _values(trials, directions, [index for index in range(len(directions)) if index not in costs])
@@ -143,10 +155,13 @@ def problem_of(
         counts=np.maximum(np.bincount(rows.place[given], minlength=len(rows.rows)), 1).astype(np.float64),
         running=np.isnan(rows.mean(np.where(finished, 1.0, np.nan))),
         objectives=[
-            Quantity(values=rows.mean(column), exact=_signed(costs.get(index), directions[index]))
+            Quantity(values=rows.mean(column), exact=_signed(exact("cost", index, costs.get(index)), directions[index]))
             for index, column in enumerate(values.T)
         ],
-        constraints=[*_constraints(trials, rows, constraints), *_failures(states, rows)],
+        constraints=[
+            Quantity(values=rows.mean(column), exact=exact("limit", key, constraints.get(key)))
+            for key, column in _constraints(trials, constraints).items()
+        ],
         excluded=excluded,
         fits=cache.fits,
     )
@@ -192,21 +207,16 @@ def pruned_values(trials: Sequence[FrozenTrial], values: Array, pruned: Mask, di
     return np.array(found)
 
 
-def _constraints(trials: Sequence[FrozenTrial], rows: Rows, constraints: Mapping[str, Exact]) -> list[Quantity]:
+def _constraints(trials: Sequence[FrozenTrial], keys: Iterable[str]) -> dict[str, Array]:
+    """(T,) values of each constraint, those of `keys` first and failures last, where there are some."""
     given = [dict(trial.constraints) if trial.state.is_finished() else {} for trial in trials]
-    keys = dict.fromkeys([*constraints, *(key for one in given for key in one)])
-    columns = {key: np.array([one.get(key, np.nan) for one in given], dtype=np.float64) for key in keys}
-    return [
-        Quantity(values=rows.mean(np.clip(column, -HUGE, HUGE)), exact=constraints.get(key))
-        for key, column in columns.items()
-    ]
-
-
-def _failures(states: Sequence[TrialState], rows: Rows) -> list[Quantity]:
-    if TrialState.FAIL not in states:
-        return []
-    code = {TrialState.FAIL: 1.0, TrialState.COMPLETE: -1.0, TrialState.PRUNED: -1.0}
-    return [Quantity(values=rows.mean(np.array([code.get(state, np.nan) for state in states])))]
+    keys = dict.fromkeys([*keys, *(key for one in given for key in one)])
+    columns = {key: np.clip([one.get(key, np.nan) for one in given], -HUGE, HUGE) for key in keys}
+    states = [trial.state for trial in trials]
+    if TrialState.FAIL in states:
+        code = {TrialState.FAIL: 1.0, TrialState.COMPLETE: -1.0, TrialState.PRUNED: -1.0}
+        columns[FAILURE] = np.array([code.get(state, np.nan) for state in states])
+    return columns
 
 
 def _signed(exact: Exact | None, direction: int) -> Exact | None:

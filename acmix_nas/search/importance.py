@@ -14,7 +14,7 @@ from acmix_nas.samplers.distributions import Columns, columns_of_space, search_s
 from acmix_nas.samplers.gp import SearchSpace
 from acmix_nas.samplers.gp.gaussian_process import Posterior, fit
 from acmix_nas.samplers.gp.kernel import Features
-from acmix_nas.samplers.gp.parameter import Array, Indices
+from acmix_nas.samplers.gp.search_space import Array, Indices
 from acmix_nas.samplers.make import encode
 from acmix_nas.space import Space, Values
 

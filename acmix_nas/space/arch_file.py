@@ -15,7 +15,7 @@ def load_arch(path: str | os.PathLike[str]) -> Arch:
     """The network that a YAML file describes under `arch`.
 
     Args:
-        path: A study's best.yaml, or a file of one's own with the field `arch` and, at will, its `arch_id`.
+        path: A study's best.yaml, or a file of one's own with the field `arch` and, optionally, its `arch_id`.
 
     Returns:
         The network; if the file gives an `arch_id`, it is the id of this network.

@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from acmix_nas import plugins, registry
-from acmix_nas.arch import COMBINE, CONV_IMPL, CONV_INIT, CONV_ON, without_effect
+from acmix_nas.arch import COMBINE, CONV_IMPL, CONV_INIT, CONV_ON, ROLLING_HOSTS, without_effect
 from acmix_nas.errors import SpaceError
 from acmix_nas.files import find_space
-from acmix_nas.space.check import check_proxy
+from acmix_nas.sizes import Size, each_side, pair, size_text
 from acmix_nas.space.document import Node, read
 from acmix_nas.space.proxy import Proxy
 from acmix_nas.space.space import Choice, Space, Value, Values
@@ -80,9 +82,40 @@ def load_space(name_or_path: str | os.PathLike[str], *, per: str | None = None) 
     _check_heads(space, nodes, field)
     _check_builds(space, nodes)
     for proxy, node in zip(space.proxies.values(), field["proxies"].mapping().values(), strict=True):
-        check_proxy(space, proxy, node)
+        _check_proxy(space, proxy, node)
     first = {label: _first(space, node) for label, node in field["first"].mapping().items()} if "first" in field else {}
-    return Space(**{**{name: getattr(space, name) for name in Space.__slots__}, "first": first})
+    return replace(space, first=first)
+
+
+@dataclass(frozen=True, slots=True)
+class Distinction:
+    """What is left of a choice in a proxy.
+
+    Attributes:
+        choice: The choice.
+        map: Size of its stage's map in pixels.
+        groups: Its options, those that build the same function together.
+    """
+
+    choice: Choice
+    map: Size
+    groups: tuple[tuple[Value, ...], ...]
+
+    @property
+    def inert(self) -> bool:
+        """Whether two options build the same function."""
+        return len(self.groups) < len(self.choice.options)
+
+
+def distinctions(space: Space, proxy: Proxy) -> Iterator[Distinction]:
+    """For every choice, which of its options the proxy can tell apart."""
+    for choice in space.choices:
+        size = proxy.maps()[choice.stage]
+        groups: dict[Value, list[Value]] = {}
+        for option in choice.options:
+            seen = _effective(choice.field, option, size, space.fixed[choice.stage].get("attention"))
+            groups.setdefault(seen, []).append(option)
+        yield Distinction(choice, size, tuple(tuple(group) for group in groups.values()))
 
 
 def _check_options(top: Node, nodes: Mapping[str, Node], places: tuple[int, ...]) -> None:
@@ -247,6 +280,44 @@ def _check_builds(space: Space, nodes: Mapping[str, Node]) -> None:
                     )
             except SpaceError as error:
                 raise nodes[choice.field].error(f"option {option}: {error}") from error
+
+
+def _check_proxy(space: Space, proxy: Proxy, node: Node) -> None:
+    """Refuses a proxy that cannot tell what it is asked.
+
+    Raises:
+        SpaceError: Options build the same function and `inert: allow` is not said, a stage has more blocks
+            than the full network's, or a Swin stage has one block, so that no window is ever shifted.
+    """
+    depths = node.mapping()["depths"]
+    for stage, (depth, full) in enumerate(zip(proxy.depths, space.depths, strict=True)):
+        if depth > full:
+            raise depths.error(f"stage {stage} has {depth} blocks, more than the {full} of the full network.")
+        if space.host in ROLLING_HOSTS and depth < 2:
+            raise depths.error(f"stage {stage} has one block, so no window is ever shifted; give it two.")
+    if proxy.inert == "allow":
+        return
+    for found in distinctions(space, proxy):
+        if found.inert:
+            same = next(group for group in found.groups if len(group) > 1)
+            raise node.error(
+                f"{found.choice.name} {', '.join(map(str, same))} build the same function on the "
+                f"{size_text(pair(found.map))} map of stage {found.choice.stage}; enlarge input_size, or say "
+                "`inert: allow`."
+            )
+
+
+def _effective(field: str, option: Any, size: Size, attention: Any) -> Any:
+    """The option as far as a map of this size can tell it from others, in height and width where these differ.
+
+    A Swin window is no larger than the map; a local window is, by reflection.
+    Taps of a convolution that always fall outside the map add nothing.
+    """
+    if field == "attn_kernel" and attention == "window":
+        return each_side(size, lambda side: min(option, side))
+    if field == "conv_kernel":
+        return each_side(size, lambda side: min(option, 2 * side - 1))
+    return option
 
 
 def _first(space: Space, node: Node) -> Values:

@@ -100,26 +100,13 @@ def stage_maps(input_size: Size, patch_size: int, stages: int) -> tuple[Size, ..
     return tuple(maps)
 
 
-def effective(field: str, option: Any, size: Size, attention: Any) -> Any:
-    """The option as far as a map of this size can tell it from others, in height and width where these differ.
-
-    A Swin window is no larger than the map; a local window is, by reflection.
-    Taps of a convolution that always fall outside the map add nothing.
-    """
-    if field == "attn_kernel" and attention == "window":
-        return each_side(size, lambda side: min(option, side))
-    if field == "conv_kernel":
-        return each_side(size, lambda side: min(option, 2 * side - 1))
-    return option
-
-
 def _spread(depth: int, kept: int) -> list[int]:
     if kept == 1:
         return [0]
     return [round(index * (depth - 1) / (kept - 1)) for index in range(kept)]
 
 
-def _clamp(mixer: Mixer, extent: int) -> Mixer:
-    if mixer.attention == "window" and mixer.attn_kernel is not None and mixer.attn_kernel > extent:
-        return mixer.having(attn_kernel=extent)
+def _clamp(mixer: Mixer, side: int) -> Mixer:
+    if mixer.attention == "window" and mixer.attn_kernel is not None and mixer.attn_kernel > side:
+        return mixer.having(attn_kernel=side)
     return mixer

@@ -44,18 +44,18 @@ class Choice:
     @property
     def stage(self) -> int:
         """The stage it belongs to, from 0."""
-        return int(self._parts()[0])
+        return int(_parts(self.name)[0])
 
     @property
     def block(self) -> int | None:
         """The block of that stage, or None if it is tied over the stage."""
-        block = self._parts()[1]
+        block = _parts(self.name)[1]
         return None if block is None else int(block)
 
     @property
     def field(self) -> str:
         """The mixer field it sets; `head_dim` sets num_heads through the stage's width."""
-        return str(self._parts()[2])
+        return str(_parts(self.name)[2])
 
     def active(self, values: Mapping[str, Value]) -> bool:
         """Whether it plays a part, given the values of the choices before it."""
@@ -64,9 +64,6 @@ class Choice:
     def covers(self, stage: int, block: int) -> bool:
         """Whether it sets the field of this block."""
         return stage == self.stage and self.block in (None, block)
-
-    def _parts(self) -> tuple[str | Any, ...]:
-        return _parts(self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +113,11 @@ class Space:
         values: Values = {}
         for choice in self.choices:
             if choice.active(values):
-                values[choice.name] = _checked(choice, choose(choice))
+                value = choose(choice)
+                if value not in choice.options:
+                    known = ", ".join(map(str, choice.options))
+                    raise SpaceError(f"{choice.name} is one of {known}; it is {value!r}.")
+                values[choice.name] = value
         return values
 
     def build(self, values: Mapping[str, Value]) -> Arch:
@@ -250,12 +251,6 @@ def _covering(names: tuple[str, ...], stage: int, block: int) -> tuple[tuple[str
 def _canonical(fields: tuple[tuple[str, Value], ...]) -> Mixer:
     """The mixer with these fields; blocks of a space are few kinds."""
     return Mixer.canonical(**dict(fields))
-
-
-def _checked(choice: Choice, value: Value) -> Value:
-    if value not in choice.options:
-        raise SpaceError(f"{choice.name} is one of {', '.join(map(str, choice.options))}; it is {value!r}.")
-    return value
 
 
 def _given(values: Mapping[str, Value], choice: Choice) -> Value:

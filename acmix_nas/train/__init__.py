@@ -1,9 +1,8 @@
 """Training: a network and images become a score."""
 
 from acmix_nas.train.checkpoint import ResumeError
-from acmix_nas.train.progress import Progress
 from acmix_nas.train.recipe import Budget, RecipeError
-from acmix_nas.train.training import DivergedError, Training, train
+from acmix_nas.train.training import DivergedError, Progress, Training
 from acmix_nas.train.trial import Setting, run_trial
 
 __all__ = [
@@ -15,5 +14,4 @@ __all__ = [
     "Setting",
     "Training",
     "run_trial",
-    "train",
 ]

@@ -10,10 +10,9 @@ from safetensors.torch import save_file
 
 from acmix_nas.errors import DiskError
 from acmix_nas.files import replacing, write_text
-from acmix_nas.train.progress import Progress
 from acmix_nas.train.ranks import rank
 from acmix_nas.train.recipe import Budget, learning_rate
-from acmix_nas.train.training import Training
+from acmix_nas.train.training import Progress, Training
 
 LAST, BEST, LOG = "last.safetensors", "best.safetensors", "log.csv"
 

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 
@@ -12,8 +12,10 @@ from acmix_nas.data.images import chosen, moved_to
 from acmix_nas.machine import cores
 from acmix_nas.sizes import Pair, pair
 from acmix_nas.tasks import Motion, Task, TaskError
-from acmix_nas.train.augment.geometric import (
-    Shifts,
+from acmix_nas.train.augment import (
+    Draws,
+    Erasing,
+    RandAugmented,
     centre_boxes,
     draw_boxes,
     draw_jitter,
@@ -23,8 +25,6 @@ from acmix_nas.train.augment.geometric import (
     resample,
     shift_and_flip,
 )
-from acmix_nas.train.augment.strong import Erasing, RandAugmented
-from acmix_nas.train.batch import Batch, Plan, batch_sizes
 from acmix_nas.train.ranks import rank, world
 from acmix_nas.train.recipe import Budget
 
@@ -32,9 +32,27 @@ EVAL_BATCH = 256
 AHEAD = 3
 """Batches that are prepared before they are asked for."""
 MOST_WORKERS = 16
+"""Processes that augment for one that trains."""
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
+
+
+class Batch(NamedTuple):
+    """What one process trains on in one step.
+
+    Attributes:
+        images: Normalised, (B, C, H, W), channels last, on the device.
+        targets: What the task wants to be predicted for each.
+        counted: Images of it that count, the first ones. A process that has one or none takes others of the step, as
+            norms need two.
+        whole: Images of the step over all processes.
+    """
+
+    images: torch.Tensor
+    targets: Targets
+    counted: int
+    whole: int
 
 
 class Feed:
@@ -68,21 +86,22 @@ class Feed:
 
     def shuffled(self, images: Images, generator: torch.Generator) -> Iterator[Batch]:
         """All images in random order, augmented; of several processes each gets its share of every batch."""
-        plans = self._plans(images, generator)
+        drawn = self._drawn(images, generator)
 
-        def pick(plan: Plan) -> tuple[Plan, torch.Tensor]:
-            pixels = images.images[plan.numbers]
-            return plan, pixels.pin_memory() if self.device == "cuda" else pixels
+        def pick(draws: Draws) -> tuple[Draws, torch.Tensor]:
+            pixels = images.images[draws.numbers]
+            return draws, pixels.pin_memory() if self.device == "cuda" else pixels
 
         if self.budget.rand_augment:
             changed = RandAugmented(images, self.size, self.budget.rand_augment, self.pixel_mean)
-            picked = changed.batches(plans, _workers() if self.device == "cuda" else 0)
+            workers = min(MOST_WORKERS, max(1, cores() // world() - 1)) if self.device == "cuda" else 0
+            picked = changed.batches(drawn, workers)
         elif self.device == "cuda":
-            picked = ahead(pick, plans)
+            picked = ahead(pick, drawn)
         else:  # threads of its own would take the cores from the network
-            picked = map(pick, plans)
-        for plan, pixels in picked:
-            yield self._finished(plan, pixels, chosen(images.targets, plan.numbers))
+            picked = map(pick, drawn)
+        for draws, pixels in picked:
+            yield self._batch(draws, pixels, chosen(images.targets, draws.numbers))
 
     def in_order(self, images: Images) -> Iterator[tuple[torch.Tensor, Targets]]:
         """All images and targets in order, for scoring; of several processes each gets other ones."""
@@ -97,16 +116,18 @@ class Feed:
             if size != self.size:
                 boxes = centre_boxes(len(pixels), size, self.size)
                 pixels = resample(pixels, boxes, self.size)
-                targets = self.follow(targets, self._motion(boxes, self._still(len(pixels))))
+                still = torch.zeros(len(pixels), 1, dtype=torch.int64)
+                motion = Motion(boxes=boxes, down=still, right=still, mirrored=still.bool(), size=self.size)
+                targets = self.follow(targets, motion)
             yield self._normalised(pixels), moved_to(targets, self.device)
 
-    def _plans(self, images: Images, generator: torch.Generator) -> Iterator[Plan]:
+    def _drawn(self, images: Images, generator: torch.Generator) -> Iterator[Draws]:
         order = torch.randperm(len(images), generator=generator)
         for numbers in torch.split(order, batch_sizes(len(images), self.budget.batch_size)):
-            yield self._plan(numbers, (images.images.shape[-2], images.images.shape[-1]), generator).own()
+            yield self._draw(numbers, (images.images.shape[-2], images.images.shape[-1]), generator).own()
 
-    def _plan(self, index: torch.Tensor, stored: Pair, generator: torch.Generator) -> Plan:
-        budget, count = self.budget, len(index)
+    def _draw(self, numbers: torch.Tensor, stored: Pair, generator: torch.Generator) -> Draws:
+        budget, count = self.budget, len(numbers)
         shifts = draw_shifts(count, self.largest, generator)
         boxes = factors = None
         if budget.crop is not None:
@@ -117,34 +138,37 @@ class Feed:
             factors = draw_jitter(count, budget.jitter, generator)
         strong = budget.rand_augment or self.erase or self.mix
         seed = int(torch.randint(2**31, (), generator=generator)) if strong else 0
-        return Plan(index, shifts, boxes, factors, seed, count, count)
+        return Draws(numbers, shifts, boxes, factors, seed, count, count)
 
-    def _finished(self, plan: Plan, pixels: torch.Tensor, targets: Targets) -> Batch:
+    def _batch(self, draws: Draws, pixels: torch.Tensor, targets: Targets) -> Batch:
         images = pixels.to(self.device, non_blocking=True)
-        if plan.boxes is not None and not self.budget.rand_augment:
-            images = resample(images, plan.boxes, self.size)
-        images = shift_and_flip(images, plan.shifts, self.largest)
-        if plan.factors is not None:
-            images = jitter(images, plan.factors)
+        if draws.boxes is not None and not self.budget.rand_augment:
+            images = resample(images, draws.boxes, self.size)
+        images = shift_and_flip(images, draws.shifts, self.largest)
+        if draws.factors is not None:
+            images = jitter(images, draws.factors)
         images = self._normalised(images)
-        targets = moved_to(self.follow(targets, self._motion(plan.boxes, plan.shifts)), self.device)
+        top, left, mirrored = draws.shifts
+        down, right = self.largest[0] - top, self.largest[1] - left
+        motion = Motion(boxes=draws.boxes, down=down, right=right, mirrored=mirrored, size=self.size)
+        targets = moved_to(self.follow(targets, motion), self.device)
         if self.erase is not None:
-            images = self.erase(images, plan.seed)
+            images = self.erase(images, draws.seed)
         if self.mix is not None:
-            images, targets = self.mix(images, targets, plan.seed)
-        return Batch(images, targets, plan.counted, plan.whole)
-
-    def _still(self, count: int) -> Shifts:
-        """Shifts that leave images where they are."""
-        top, left = (torch.full((count, 1), largest) for largest in self.largest)
-        return Shifts(top, left, torch.zeros(count, 1, dtype=torch.bool))
-
-    def _motion(self, boxes: torch.Tensor | None, shifts: Shifts) -> Motion:
-        down, right = self.largest[0] - shifts.top, self.largest[1] - shifts.left
-        return Motion(boxes=boxes, down=down, right=right, mirrored=shifts.mirrored, size=self.size)
+            images, targets = self.mix(images, targets, draws.seed)
+        return Batch(images, targets, draws.counted, draws.whole)
 
     def _normalised(self, images: torch.Tensor) -> torch.Tensor:
         return normalise(images, self.mean, self.std).contiguous(memory_format=torch.channels_last)
+
+
+def batch_sizes(images: int, batch_size: int) -> list[int]:
+    """Images of each step of an epoch: the last step has what is left, and is given one more if a single one is."""
+    full, left = divmod(images, batch_size)
+    sizes = [batch_size] * full + [left] * bool(left)
+    if left == 1 and full and batch_size > 2:
+        sizes[-2:] = [batch_size - 1, 2]
+    return sizes
 
 
 def ahead(make: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Made]:
@@ -157,8 +181,3 @@ def ahead(make: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Mad
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def _workers() -> int:
-    """Processes that augment for one that trains."""
-    return max(1, min(MOST_WORKERS, cores() // world() - 1))

@@ -56,7 +56,7 @@ class Budget:
         warmup: Share of the steps over which the learning rate rises.
         steps: Ends the last epoch after this many optimizer steps in total; None for whole epochs.
         clip_norm: Largest norm of the gradient; None for any.
-        max_shift: An image moves by up to this share of its extent; half of them are mirrored too.
+        max_shift: An image moves by up to this share of its height and width; half of them are mirrored too.
         crop: Smallest and largest share of an image's area that is cut out and scaled; None for the whole image.
         jitter: Brightness, contrast and saturation change by up to this share.
         rand_augment: RandAugment in timm's words, as "rand-m9-mstd0.5-inc1".
@@ -66,7 +66,7 @@ class Budget:
         ema: Decay of the average of weights that is scored; None for the weights themselves.
         drop_path: Stochastic depth of the last block.
         precision: "fp32", or autocast to "bf16", or to "fp16" with scaled gradients on CUDA.
-        accumulate: Parts that a step's images are computed in, one after the other, to need less memory.
+        accumulate: Micro-batches of a step, computed one after the other to need less memory.
         compile: Whether the network is compiled by torch.compile.
         deterministic: Whether torch takes deterministic algorithms only.
     """

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from acmix_nas.errors import SpaceError
-from acmix_nas.fields import NUMBER, whole
+from acmix_nas.fields import FLAG, NUMBER, TEXT, Rule, list_of, whole
 from acmix_nas.space.plain_yaml import read_plain
 from acmix_nas.train.recipe import BUDGET, Budget, RecipeError
 
@@ -15,11 +15,16 @@ BESIDE = ("warmup_epochs", "input_size")
 REQUIRED = ("epochs", "batch_size", "learning_rate", "warmup_epochs")
 PLAIN = {"max_shift": 0.0, "clip_norm": None, "weight_decay": 0.0, "label_smoothing": 0.0}
 """What a file leaves out is off, also where proxy training has it."""
-MOST_PIXELS = 10_000
-KINDS: dict[str, type] = {
-    **dict.fromkeys(("epochs", "batch_size", "steps", "accumulate", "input_size"), int),
-    **dict.fromkeys(("optimizer", "rand_augment", "precision"), str),
-    **dict.fromkeys(("compile", "deterministic"), bool),
+PIXELS = whole(1, 10_000)
+FRACTION = Rule("number (1e-4 is text in YAML, 0.0001 a number)", NUMBER.fits)
+KINDS: Mapping[str, Rule] = {
+    **dict.fromkeys(
+        ("epochs", "batch_size", "steps", "accumulate", "input_size"),
+        Rule("whole number", lambda value: type(value) is int),
+    ),
+    **dict.fromkeys(("optimizer", "rand_augment", "precision"), Rule("word", TEXT.fits)),
+    **dict.fromkeys(("compile", "deterministic"), Rule("yes or no", FLAG.fits)),
+    "crop": Rule("list of two numbers", list_of(NUMBER, 2, 2).fits),
 }
 """What a field holds, where it is not a number with a fraction."""
 
@@ -71,7 +76,7 @@ def load_recipe(name_or_path: str) -> Recipe:
 
     Args:
         name_or_path: A name of `recipe_names`, or the path of a YAML file with fields of `Budget` (without `images`),
-            `warmup_epochs` instead of `warmup`, and at will `input_size`.
+            `warmup_epochs` instead of `warmup`, and optionally `input_size`.
 
     Raises:
         RecipeError: There is no such file, or it is no such YAML; the message names the fields.
@@ -117,20 +122,9 @@ def _misfit(name: str, value: Any) -> str:
     if value is None:
         may_be = name == "input_size" or (name in BUDGET and name not in REQUIRED and BUDGET[name].fits(None))
         return "" if may_be else f"{name} null, which has to be given or left out"
-    if name == "crop":
-        fits = isinstance(value, list) and len(value) == 2 and all(NUMBER.fits(share) for share in value)
-        return "" if fits else f"crop {value!r}, which is no list of two numbers"
-    kind = KINDS.get(name, float)
-    if kind is float:
-        fits = NUMBER.fits(value)
-    else:
-        fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
-        if fits and name == "input_size" and not whole(1, MOST_PIXELS).fits(value):
-            return f"input_size {value}, which is no {whole(1, MOST_PIXELS).text}"
-    words = {
-        int: "whole number",
-        float: "number (1e-4 is text in YAML, 0.0001 a number)",
-        str: "word",
-        bool: "yes or no",
-    }
-    return "" if fits else f"{name} {value!r}, which is no {words[kind]}"
+    rule = KINDS.get(name, FRACTION)
+    if not rule.fits(value):
+        return f"{name} {value!r}, which is no {rule.text}"
+    if name == "input_size" and not PIXELS.fits(value):
+        return f"input_size {value}, which is no {PIXELS.text}"
+    return ""

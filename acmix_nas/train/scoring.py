@@ -1,18 +1,25 @@
-"""Scores of a network on images; one whose weights or outputs are not numbers is refused, as its scores say nothing."""
+"""What a network shows on the scored images: the values of its metrics, and what every block mixed there.
 
-from collections.abc import Iterable
-from typing import Any
+One whose weights or outputs are not numbers is refused, as its scores say nothing.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from math import sqrt
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from acmix_nas.data import Targets
 from acmix_nas.errors import AcmixError
 from acmix_nas.fields import MOST
 from acmix_nas.metrics import Metric
+from acmix_nas.record import Blocks
 from acmix_nas.tasks import Task
-from acmix_nas.train.batch import leading, tensors_of
-from acmix_nas.train.ranks import gathered
+from acmix_nas.train.ranks import gathered, total
 
 
 class NotFiniteError(AcmixError):
@@ -44,20 +51,24 @@ def score(
         NotFiniteError: Outputs hold NaN.
         ScoreError: A value is not finite, or beyond the metric's bounds.
     """
-    tally: torch.Tensor | None = None
-    wrong: torch.Tensor | None = None
+    tally: torch.Tensor | int = 0
+    wrong: torch.Tensor | int = 0
     kept: list[tuple[Any, Targets]] = []
     for pixels, targets in batches:
         outputs = model(pixels)
-        added = task.tally(outputs, targets)
-        tally = added if tally is None else tally + added
-        broken = nan_images(outputs)
-        wrong = broken if wrong is None else wrong + broken
+        tally = tally + task.tally(outputs, targets)
+        flags = [tensor.isnan().reshape(len(tensor), -1).any(1) for tensor in _tensors_of(outputs)]
+        wrong = wrong + torch.stack(flags).any(0).sum()
         if metric.compute is not None:
             kept.append((leading(outputs, len(pixels), "cpu"), leading(targets, len(pixels), "cpu")))
-    parts = gathered((None if tally is None else tally.cpu(), 0 if wrong is None else int(wrong)))
-    check_outputs(sum(count for _, count in parts), images)
-    tallies = [part for part, _ in parts if part is not None]
+    parts = gathered((tally if isinstance(tally, int) else tally.cpu(), int(wrong)))
+    if broken := sum(count for _, count in parts):
+        raise NotFiniteError(
+            f"the network's outputs contain NaN for {broken:,} of {images:,} images; their score would mean "
+            "nothing. Its values leave the range of the precision: score it in fp32, or train with a smaller "
+            "learning rate."
+        )
+    tallies = [part for part, _ in parts if isinstance(part, torch.Tensor)]
     values = dict(task.scores(torch.stack(tallies).sum(0), images))
     if metric.compute is not None:
         everyone = [batch for part in gathered(kept) for batch in part]
@@ -65,12 +76,6 @@ def score(
         values = {metric.name: metric.compute(outputs, targets), **values}
     known = {each.name: each for each in (metric, *task.metrics)}
     return {name: _checked(known[name], values[name]) for name in dict.fromkeys((metric.name, *values))}
-
-
-def nan_images(outputs: Any) -> torch.Tensor:
-    """Number of images whose outputs hold NaN."""
-    flags = [tensor.isnan().reshape(len(tensor), -1).any(1) for tensor in tensors_of(outputs)]
-    return torch.stack(flags).any(0).sum()
 
 
 def check_weights(network: nn.Module) -> None:
@@ -93,22 +98,73 @@ def check_weights(network: nn.Module) -> None:
         )
 
 
-def check_outputs(wrong: int, images: int) -> None:
-    """Refuses a score where outputs were NaN.
+def leading(values: Any, count: int, device: str | None = None) -> Any:
+    """The first of a batch's outputs or targets, floating-point tensors as float32.
 
     Args:
-        wrong: Images whose outputs hold NaN.
-        images: Images in all.
-
-    Raises:
-        NotFiniteError: There are such images.
+        values: A tensor (B, ...), a list of B values, or several such in a tuple or a mapping.
+        count: How many.
+        device: Where they are put; None leaves them.
     """
-    if wrong:
-        raise NotFiniteError(
-            f"the network's outputs contain NaN for {wrong:,} of {images:,} images; their score would mean "
-            "nothing. Its values leave the range of the precision: score it in fp32, or train with a smaller "
-            "learning rate."
-        )
+    if isinstance(values, torch.Tensor):
+        first = values[:count].to(device)
+        return first.float() if first.is_floating_point() else first
+    if isinstance(values, Mapping):
+        return {name: leading(value, count, device) for name, value in values.items()}
+    if isinstance(values, tuple):
+        return tuple(leading(value, count, device) for value in values)
+    return list(values[:count])
+
+
+class Mixing(NamedTuple):
+    """What the blocks of a network mix.
+
+    Attributes:
+        weights: (alpha, beta), per-channel ones as their mean. Those of `gated` are averaged over images and channels.
+        norms: Norms of (alpha * F_att, beta * F_conv): the root mean square over pixels and channels, a class token
+            among them, averaged over images. None for a block with one path, and where no record could hold them.
+    """
+
+    weights: Blocks
+    norms: Blocks
+
+
+@contextmanager
+def watch_mixing(model: nn.Module) -> Iterator[Callable[[], Mixing]]:
+    """Observes a model of ours while it runs; the function it gives reads what the blocks mixed of all that passed.
+
+    In processes that `torch.distributed` joins it is called in all of them, and reads what passed in any.
+    """
+    ours = next((part for part in model.modules() if hasattr(part, "mixers")), None)  # a head of a task may be around
+    mixers: list[nn.Module] = list(ours.mixers()) if ours is not None else []  # type: ignore[operator]
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    gates, norms = torch.zeros(2, len(mixers), 3, dtype=torch.float64, device=device)
+    hooks: list[RemovableHandle] = []
+    for block, mixer in enumerate(mixers):
+        combine = getattr(mixer, "combine", None)
+        for name, sums, pairs in (("gate", gates, _gates), ("sum", norms, _norms)):
+            watched = getattr(combine, name, None)
+            if isinstance(watched, nn.Module):
+                hooks.append(watched.register_forward_hook(partial(_add, sums[block], pairs)))
+
+    def read() -> Mixing:
+        gated = _means(gates)
+        weights = tuple(_fixed(mixer) if pair is None else pair for mixer, pair in zip(mixers, gated, strict=True))
+        return Mixing(weights, _means(norms))
+
+    try:
+        yield read
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _tensors_of(outputs: Any) -> list[torch.Tensor]:
+    """The tensors (B, ...) of a network's outputs."""
+    if isinstance(outputs, torch.Tensor):
+        return [outputs]
+    parts = outputs.values() if isinstance(outputs, Mapping) else outputs
+    return [tensor for part in parts for tensor in _tensors_of(part)]
 
 
 def _joined(parts: list[Any]) -> Any:
@@ -131,3 +187,38 @@ def _checked(metric: Metric, value: float) -> float:
             "or what computes it."
         )
     return value
+
+
+_Pairs: TypeAlias = Callable[[tuple[torch.Tensor, ...], torch.Tensor], torch.Tensor]
+"""A pair (B, 2) for each image, from what a module takes and gives."""
+
+
+def _gates(_inputs: tuple[torch.Tensor, ...], gates_B2C: torch.Tensor) -> torch.Tensor:
+    return gates_B2C.float().mean(-1)
+
+
+def _norms(paths_BhwC: tuple[torch.Tensor, ...], _sum: torch.Tensor) -> torch.Tensor:
+    norms = [torch.linalg.vector_norm(path, dim=(1, 2, 3), dtype=torch.float32) for path in paths_BhwC]
+    return torch.stack(norms, 1) / sqrt(paths_BhwC[0][0].numel())
+
+
+def _add(
+    sums: torch.Tensor, pairs: _Pairs, _module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor
+) -> None:
+    """Adds both values of a block's pairs, and the number of images, to its sums (3,)."""
+    seen_B2 = pairs(inputs, output).detach().double()
+    sums += nn.functional.pad(seen_B2.sum(0), (0, 1), value=len(seen_B2))
+
+
+def _means(sums: torch.Tensor) -> Blocks:
+    """The mean pair of each block from its sums (blocks, 3), over the images of all processes."""
+    if not len(sums):
+        return ()
+    summed = total(sums.clone())
+    means = (summed / summed[:, 2:]).tolist()  # no images give nan, which is not below anything
+    return tuple((att, conv) if abs(att) < MOST and abs(conv) < MOST else None for att, conv, _ in means)
+
+
+def _fixed(mixer: nn.Module) -> tuple[float, float] | None:
+    pair: tuple[float, float] | None = mixer.mixing() if hasattr(mixer, "mixing") else None  # type: ignore[operator]
+    return pair

@@ -1,8 +1,8 @@
-"""One optimizer step: forward in the wanted precision, backward in parts, clip, update, average."""
+"""One optimizer step: forward in the wanted precision, backward in micro-batches, clip, update, average."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,17 @@ from torch.nn.parallel import DistributedDataParallel
 from acmix_nas.cost.execution import compiled
 from acmix_nas.data import Targets
 from acmix_nas.tasks import Task
-from acmix_nas.train.batch import Batch, leading
 from acmix_nas.train.checkpoint import Tensors, below, load_model, load_optimizer, optimizer_state, prefixed
+from acmix_nas.train.gradients import tiny_maps_in_float32
+from acmix_nas.train.loader import Batch
 from acmix_nas.train.ranks import world
 from acmix_nas.train.recipe import Budget, RecipeError, learning_rate, make_optimizer
-from acmix_nas.train.tiny_maps import tiny_maps_in_float32
+from acmix_nas.train.scoring import leading
 
 log = logging.getLogger(__name__)
 
 
-class Step:
+class TrainStep:
     """What turns a batch into better weights, with everything that this has to remember.
 
     A gradient whose norm is no number, or infinite, changes no weight: the step is skipped.
@@ -130,13 +131,13 @@ class Step:
         return None if 1 < scale > self._scaler.get_scale() else float(norm)
 
     def _backward(self, batch: Batch) -> torch.Tensor:
-        """Adds up the gradients of the batch's parts; returns the mean loss of its images."""
-        parts = _parts(batch, self._budget)
-        split = zip(batch.images.tensor_split(parts), _split(batch.targets, parts), strict=True)
+        """Adds up the gradients of the micro-batches; returns the mean loss of the batch's images."""
+        count = _micro_batches(batch, self._budget)
+        micro_batches = zip(batch.images.tensor_split(count), _split(batch.targets, count), strict=True)
         mean = torch.zeros((), device=batch.images.device)
-        for number, (images, targets) in enumerate(split, start=1):
+        for number, (images, targets) in enumerate(micro_batches, start=1):
             counted = len(images) if batch.counted == len(batch.images) else batch.counted
-            with self._gathered(number == parts):
+            with nullcontext() if number == count else self._no_sync():  # gradients are exchanged once a step
                 loss = self._loss(images, targets, counted or len(images))
                 # Processes average their gradients; this makes it the mean over all images of the step.
                 self._scaler.scale(loss * (counted * world() / batch.whole)).backward()  # type: ignore[no-untyped-call]
@@ -145,25 +146,30 @@ class Step:
 
     def _loss(self, images: torch.Tensor, targets: Targets, counted: int) -> torch.Tensor:
         """Mean loss of the first images; the others are for the norms."""
-        with self.autocast(), _more_than_one_value():
-            outputs = self._forward(images)
+        try:
+            with self.autocast():
+                outputs = self._forward(images)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise RecipeError(
+                "a batch norm needs more than one value a channel, and here it has one image on a map of 1 x 1 pixel. "
+                "Train on more images at once (batch_size, and batch_size / accumulate, of 2 or more for each "
+                "process), or on larger ones."
+            ) from error
         return self._task.loss(leading(outputs, counted), targets[:counted], self._budget)
 
-    def _gathered(self, last: bool) -> AbstractContextManager[None]:
-        """Processes exchange gradients with the last part of a step alone."""
-        return nullcontext() if last else self._no_sync()
 
-
-def _split(targets: Targets, parts: int) -> Sequence[Targets]:
+def _split(targets: Targets, count: int) -> Sequence[Targets]:
     """As `torch.Tensor.tensor_split`, of a list too."""
     if isinstance(targets, torch.Tensor):
-        return targets.tensor_split(parts)
-    places = torch.arange(len(targets)).tensor_split(parts)
-    return [targets[int(part[0]) : int(part[-1]) + 1] if len(part) else [] for part in places]
+        return targets.tensor_split(count)
+    places = torch.arange(len(targets)).tensor_split(count)
+    return [[targets[place] for place in piece.tolist()] for piece in places]
 
 
-def _parts(batch: Batch, budget: Budget) -> int:
-    """Parts that a batch is computed in; none has a single image unless the parts of a whole batch have."""
+def _micro_batches(batch: Batch, budget: Budget) -> int:
+    """Micro-batches of a batch; none has a single image unless those of a whole batch have."""
     images = len(batch.images)
     if batch.counted < images:
         return 1
@@ -171,31 +177,12 @@ def _parts(batch: Batch, budget: Budget) -> int:
     return min(budget.accumulate, images if of_whole < 2 else max(1, images // 2))
 
 
-@contextmanager
-def _more_than_one_value() -> Iterator[None]:
-    """Says what to do where torch's batch norm has nothing to average."""
-    try:
-        yield
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise RecipeError(
-            "a batch norm needs more than one value a channel, and here it has one image on a map of 1 x 1 pixel. "
-            "Train on more images at once (batch_size, and batch_size / accumulate, of 2 or more for each process), or "
-            "on larger ones."
-        ) from error
-
-
 def _average(model: nn.Module, budget: Budget) -> ModelEmaV3 | None:
     """The moving average of weights, if the training is long enough for it to forget where it began."""
     if budget.ema is None:
         return None
     if budget.total_steps < 10 / (1 - budget.ema):
-        log.info(
-            "no average of weights: with a decay of %g it needs %d steps, there are %d",
-            budget.ema,
-            round(10 / (1 - budget.ema)),
-            budget.total_steps,
-        )
+        text = "no average of weights: with a decay of %g it needs %d steps, there are %d"
+        log.info(text, budget.ema, round(10 / (1 - budget.ema)), budget.total_steps)
         return None
     return ModelEmaV3(model, decay=budget.ema, use_warmup=True)

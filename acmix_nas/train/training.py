@@ -3,9 +3,9 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from torch import nn
 from acmix_nas.data import Splits
 from acmix_nas.errors import AcmixError, DiskError
 from acmix_nas.fields import MOST
+from acmix_nas.record import Blocks
 from acmix_nas.tasks import DEFAULT, load_task, pick_metric
 from acmix_nas.train.checkpoint import (
     ResumeError,
@@ -26,20 +27,16 @@ from acmix_nas.train.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from acmix_nas.train.contributions import Mixing, watch_mixing
 from acmix_nas.train.loader import Feed
-from acmix_nas.train.progress import Progress
 from acmix_nas.train.ranks import rank, same_buffers, total
 from acmix_nas.train.recipe import Budget
-from acmix_nas.train.scoring import check_weights, score
-from acmix_nas.train.step import Step
+from acmix_nas.train.scoring import Mixing, check_weights, score, watch_mixing
+from acmix_nas.train.step import TrainStep
 
 log = logging.getLogger(__name__)
 
 CHECKED = {"cpu": 1, "cuda": 50}
 """Steps between two looks at the loss: a look waits for all work of the GPU."""
-
-
 MOST_SKIPPED = 0.01
 """Share of the steps that may be skipped for a gradient that is not finite, and `FEW_SKIPPED` in any case."""
 FEW_SKIPPED = 3
@@ -47,6 +44,47 @@ FEW_SKIPPED = 3
 
 class DivergedError(AcmixError):
     """The loss stopped being a number, or one that a record can hold, or so did the gradient of too many steps."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What training has shown so far; it grows while a network trains.
+
+    Attributes:
+        scores: Value of the metric that the study looks at, on the scored split after each epoch.
+        metrics: Name of each metric, that one among them -> its value after each epoch.
+        losses: Mean training loss of each epoch.
+        mixing: (alpha, beta) of each block after each epoch.
+        norms: Norms of (alpha * F_att, beta * F_conv) of each block on the scored images after each epoch.
+        step: Optimizer steps done.
+        steps: Optimizer steps in all.
+        epochs: Epochs in all.
+        started: When the first epoch began, ISO 8601 in UTC.
+        seconds: Wall-clock time of each epoch.
+        earlier: Time of the epochs before a resume.
+        skipped: Steps that changed no weight, because the norm of their gradient was not finite.
+    """
+
+    scores: list[float] = field(default_factory=list)
+    metrics: dict[str, list[float]] = field(default_factory=dict)
+    losses: list[float] = field(default_factory=list)
+    mixing: list[Blocks] = field(default_factory=list)
+    norms: list[Blocks] = field(default_factory=list)
+    step: int = 0
+    steps: int = 0
+    epochs: int = 0
+    started: str = ""
+    seconds: list[float] = field(default_factory=list)
+    earlier: float = 0.0
+    skipped: int = 0
+
+    def take(self, values: Mapping[str, Any]) -> None:
+        """Takes over what `dataclasses.asdict` said of another one and JSON kept."""
+        values = {"norms": [], "skipped": 0, "metrics": {}, **values}  # which files of earlier versions do not have
+        for item in fields(self):
+            setattr(self, item.name, values[item.name])
+        self.earlier = sum(self.seconds)
+        self.mixing, self.norms = _pairs(self.mixing), _pairs(self.norms)
 
 
 class Training:
@@ -103,7 +141,7 @@ class Training:
         self._generator = torch.Generator().manual_seed(order_seed)
         self._task = load_task(task)
         self.metric = pick_metric(self._task, metric)
-        self._step = Step(model, budget, device, self._task)
+        self._step = TrainStep(model, budget, device, self._task)
         self._feed = Feed(splits, budget, device, self._task)
         asked = {name: value for name, value in (("task", task), ("metric", metric)) if value not in (DEFAULT, None)}
         facts = {"budget": budget.to_dict(), "data": splits.to_dict(), "split": split, "order_seed": order_seed}
@@ -224,6 +262,25 @@ class Training:
             )
 
 
+def run_epochs(training: Training, *, checkpoint: Path | None = None, until: int | None = None) -> None:
+    """Trains epoch after epoch.
+
+    Args:
+        training: The training.
+        checkpoint: File to go on from if it is there, written after every epoch, by the first of several processes.
+        until: Epoch to stop after; None for all.
+    """
+    if checkpoint is not None and checkpoint.exists():
+        training.load(checkpoint)
+    while not training.done and (until is None or len(training.progress.scores) < until):
+        training.epoch()
+        if checkpoint is not None and rank() == 0:
+            try:
+                training.save(checkpoint)
+            except DiskError as error:  # it costs what an interrupt would lose, not the training
+                log.warning("epoch %d was not saved for --resume: %s", len(training.progress.scores), error)
+
+
 class _Losses:
     """Losses of an epoch, left on the device until they are looked at."""
 
@@ -267,77 +324,6 @@ def _algorithms(device: str, *, deterministic: bool) -> Iterator[None]:
         torch.backends.cudnn.benchmark = before[1]
 
 
-def train(
-    model: nn.Module,
-    splits: Splits,
-    budget: Budget,
-    *,
-    split: str = "search",
-    order_seed: int = 0,
-    device: str = "cpu",
-    progress: Progress | None = None,
-    on_step: Callable[[Progress], None] | None = None,
-    task: str = DEFAULT,
-    metric: str | None = None,
-    checkpoint: Path | None = None,
-) -> Progress:
-    """Trains a model in place through all epochs of its budget.
-
-    Args:
-        model: As of `Training`, and so are the others.
-        splits: Images.
-        budget: The recipe.
-        split: Images that are scored.
-        order_seed: Seed of order and augmentation.
-        device: "cpu" or "cuda".
-        progress: Filled as training goes.
-        on_step: Called after every optimizer step.
-        task: As of `Training`, and so is `metric`.
-        metric: What is scored.
-        checkpoint: File that training goes on from if it is there, written after every epoch.
-
-    Returns:
-        `progress`.
-
-    Raises:
-        DivergedError: The loss is no number, or larger than any record holds.
-        ResumeError: The checkpoint is that of another training.
-    """
-    training = Training(
-        model,
-        splits,
-        budget,
-        split=split,
-        order_seed=order_seed,
-        device=device,
-        progress=progress,
-        on_step=on_step,
-        task=task,
-        metric=metric,
-    )
-    run_epochs(training, checkpoint=checkpoint)
-    return training.progress
-
-
-def run_epochs(training: Training, *, checkpoint: Path | None = None, until: int | None = None) -> None:
-    """Trains epoch after epoch.
-
-    Args:
-        training: The training.
-        checkpoint: File to go on from if it is there, written after every epoch, by the first of several processes.
-        until: Epoch to stop after; None for all.
-    """
-    if checkpoint is not None and checkpoint.exists():
-        training.load(checkpoint)
-    while not training.done and (until is None or len(training.progress.scores) < until):
-        training.epoch()
-        if checkpoint is not None and rank() == 0:
-            _save_if_possible(training, checkpoint)
-
-
-def _save_if_possible(training: Training, checkpoint: Path) -> None:
-    """A disk without room costs what an interrupt would lose, not the training."""
-    try:
-        training.save(checkpoint)
-    except DiskError as error:
-        log.warning("epoch %d was not saved for --resume: %s", len(training.progress.scores), error)
+def _pairs(epochs: Iterable[Blocks]) -> list[Blocks]:
+    """Pairs as tuples, which JSON made lists."""
+    return [tuple(pair if pair is None else (pair[0], pair[1]) for pair in blocks) for blocks in epochs]

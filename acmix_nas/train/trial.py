@@ -22,10 +22,9 @@ from acmix_nas.sizes import Size
 from acmix_nas.space import Proxy
 from acmix_nas.tasks import DEFAULT, Backbone, load_task, pick_metric
 from acmix_nas.train.checkpoint import ResumeError
-from acmix_nas.train.progress import Progress
 from acmix_nas.train.ranks import rank, world
 from acmix_nas.train.recipe import Budget
-from acmix_nas.train.training import Training, run_epochs
+from acmix_nas.train.training import Progress, Training, run_epochs
 
 log = logging.getLogger(__name__)
 
@@ -96,12 +95,56 @@ def run_trial(
     progress, error = Progress(), None
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     try:
-        _train(arch, setting, seeds, progress, on_step, checkpoint, until)
+        with torch.random.fork_rng(devices=[torch.cuda.current_device()] if setting.device == "cuda" else []):
+            torch.manual_seed(seeds["init"])
+            training = Training(
+                build_proxy(arch, setting, drop_path_rate=setting.budget.drop_path),
+                setting.splits,
+                setting.budget,
+                split=setting.split,
+                order_seed=seeds["order"],
+                device=setting.device,
+                progress=progress,
+                on_step=on_step,
+                task=setting.task,
+                metric=setting.metric,
+                key={"arch": arch.id, "proxy": setting.proxy.to_dict(), "seeds": dict(seeds)},
+            )
+            if rank():  # processes drop paths of their own
+                torch.manual_seed(seeds["init"] + rank())
+            run_epochs(training, checkpoint=checkpoint, until=until)
     except (ResumeError, DataError):  # images that changed are no failure of the network
         raise
     except (Exception, SystemExit) as caught:  # code of the user's may call sys.exit
         error = _reason(caught)
         log.warning("trial %d failed: %s", number, error, exc_info=not isinstance(caught, AcmixError))
+    seconds = round(progress.earlier + time.perf_counter() - clock, 3)
+    return record_of(
+        arch,
+        setting,
+        progress,
+        number=number,
+        label=label,
+        seeds=seeds,
+        started=progress.started or started,
+        seconds=seconds,
+        error=error,
+    )
+
+
+def record_of(
+    arch: Arch,
+    setting: Setting,
+    progress: Progress,
+    *,
+    number: int,
+    label: str,
+    seeds: Mapping[str, int],
+    started: str,
+    seconds: float = 0.0,
+    error: str | None = None,
+) -> TrialRecord:
+    """The record of a trial: "failed" with an error, else "complete" after all epochs, "paused" before."""
     done = len(progress.scores) == setting.budget.epochs
     return TrialRecord(
         number=number,
@@ -111,7 +154,9 @@ def run_trial(
         label=label,
         split=setting.split,
         scores=tuple(progress.scores),
-        **scored_by(setting, progress),
+        task=setting.task,
+        metric=pick_metric(load_task(setting.task), setting.metric).name,
+        metrics={name: tuple(values) for name, values in progress.metrics.items()},
         losses=tuple(progress.losses),
         mixing=tuple(progress.mixing),
         norms=tuple(progress.norms),
@@ -121,17 +166,10 @@ def run_trial(
         proxy=setting.proxy.to_dict(),
         data=setting.splits.to_dict(),
         environment=dict(setting.environment),
-        started=progress.started or started,
-        seconds=round(progress.earlier + time.perf_counter() - clock, 3),
+        started=started,
+        seconds=seconds,
         error=error,
     )
-
-
-def scored_by(setting: Setting, progress: Progress) -> dict[str, Any]:
-    """What a record says of its task and its metrics."""
-    metrics = {name: tuple(values) for name, values in progress.metrics.items()}
-    metric = pick_metric(load_task(setting.task), setting.metric).name
-    return {"task": setting.task, "metric": metric, "metrics": metrics}
 
 
 def shared_record(twin: TrialRecord, arch: Arch, setting: Setting, *, number: int, label: str) -> TrialRecord:
@@ -155,36 +193,6 @@ def build_proxy(arch: Arch, setting: Setting, *, drop_path_rate: float = 0.0) ->
         features=lambda: build_features(shrunk, feature_cls="getter", **options),
     )
     return load_task(setting.task).build(backbone, setting.splits)
-
-
-def _train(
-    arch: Arch,
-    setting: Setting,
-    seeds: Mapping[str, int],
-    progress: Progress,
-    on_step: Callable[[Progress], None] | None,
-    checkpoint: Path | None,
-    until: int | None,
-) -> None:
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if setting.device == "cuda" else []):
-        torch.manual_seed(seeds["init"])
-        model = build_proxy(arch, setting, drop_path_rate=setting.budget.drop_path)
-        training = Training(
-            model,
-            setting.splits,
-            setting.budget,
-            split=setting.split,
-            order_seed=seeds["order"],
-            device=setting.device,
-            progress=progress,
-            on_step=on_step,
-            task=setting.task,
-            metric=setting.metric,
-            key={"arch": arch.id, "proxy": setting.proxy.to_dict(), "seeds": dict(seeds)},
-        )
-        if rank():  # processes drop paths of their own
-            torch.manual_seed(seeds["init"] + rank())
-        run_epochs(training, checkpoint=checkpoint, until=until)
 
 
 def _reason(error: Exception | SystemExit) -> str:

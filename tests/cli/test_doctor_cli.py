@@ -39,7 +39,7 @@ def test_doctor_says_which_kernels_training_does_without(tmp_path, monkeypatch):
 
     def broken(device, *, guarded=True):
         for one in real(device, guarded=guarded):
-            is_one = not guarded and one.precision == "bf16" and one.convolution.extent == 1
+            is_one = not guarded and one.precision == "bf16" and one.convolution.map_size == 1
             yield one._replace(error=float("inf")) if is_one else one
 
     monkeypatch.setattr(gradients, "compare_gradients", broken)

@@ -14,7 +14,7 @@ import warm_commands
 
 from acmix_nas.data import load_splits
 from acmix_nas.tasks.classification import TASK
-from acmix_nas.train.augment import strong
+from acmix_nas.train import augment
 from acmix_nas.train.loader import Feed
 from acmix_nas.train.recipe_file import load_recipe
 
@@ -100,8 +100,10 @@ def run_the_wheel(installed: Path, folder: Path, env: dict[str, str], *words: st
 def test_the_trainings_meet_the_rarest_of_their_augmentation(few_images, monkeypatch):
     """RandAugment of Swin's recipe keeps 0 bits of about one image in a thousand; the seed above has some."""
     images, size, seed = (int(QUICKER["train"][QUICKER["train"].index(word) + 1]) for word in WORDS)
-    bits, real = [], strong.posterized
-    monkeypatch.setattr(strong, "posterized", lambda picture, kept, **options: bits.append(kept) or real(picture, kept))
+    bits, real = [], augment.posterized
+    monkeypatch.setattr(
+        augment, "posterized", lambda picture, kept, **options: bits.append(kept) or real(picture, kept)
+    )
     splits = load_splits(
         str(few_images), input_size=size, train_images=images, seed=seed, with_report=True, search_images=1
     )

@@ -22,7 +22,7 @@ from acmix_nas.operators import forms
 from acmix_nas.operators._shift import ShiftKernels
 from acmix_nas.operators.acmix import ACmix
 from acmix_nas.operators.forms import plain_parts
-from acmix_nas.train.contributions import watch_mixing
+from acmix_nas.train.scoring import watch_mixing
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*uses its plain form:UserWarning")]
 

@@ -16,7 +16,7 @@ from study_pieces import SPACE, Onlooker, new_study, small_setting
 from acmix_nas.data import load_splits
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.executors import Place, TrialLimits, Work, make_executor
-from acmix_nas.executors._memory import _children
+from acmix_nas.executors._watchdog import _children
 from acmix_nas.executors.jobs import Halted, HaltRequest
 from acmix_nas.executors.placement import place_workers
 from acmix_nas.experiments.repeat import compare, repeat, work_of

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -118,14 +119,14 @@ def test_other_images_under_the_same_path_are_refused():
 @pytest.fixture(scope="module")
 def cluster():
     """A Ray of two nodes on this machine; the second has what tests ask for."""
-    with environment_variables(_ray_cluster.SETTINGS), _ray_cluster._quiet():
+    with environment_variables(_ray_cluster.SETTINGS), warnings.catch_warnings(action="ignore"):
         import ray
         from ray.cluster_utils import Cluster
 
         found = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
         ray.init(address=found.address, log_to_driver=False, logging_level="CRITICAL")
     yield found
-    with _ray_cluster._quiet():
+    with warnings.catch_warnings(action="ignore"):
         ray.shutdown()
         found.shutdown()
 

@@ -20,8 +20,7 @@ from acmix_nas.samplers.gp.conditions import Conditions
 from acmix_nas.samplers.gp.gaussian_process import Hyper, Posterior, fit, kernel, negative_log_posterior
 from acmix_nas.samplers.gp.kernel import Features
 from acmix_nas.samplers.gp.search_space import repeats
-from acmix_nas.samplers.gp.surrogate import log_probability_below, selected
-from acmix_nas.samplers.gp.transforms import limit_targets, normal_scores, raw_values
+from acmix_nas.samplers.gp.surrogate import limit_targets, log_probability_below, normal_scores, raw_values, selected
 
 MIXED = (
     Parameter(name="op", size=5, group="op"),

@@ -20,7 +20,7 @@ from acmix_nas.errors import DataError, RecordError, SpaceError
 from acmix_nas.record import TrialRecord
 from acmix_nas.sizes import covers, each_side, fitted, pair, size_of, size_rule, size_text
 from acmix_nas.space import Proxy, load_space
-from acmix_nas.space.check import distinctions
+from acmix_nas.space.load import distinctions
 from acmix_nas.train import run_trial
 
 SIDES = st.integers(1, 40)

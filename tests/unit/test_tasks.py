@@ -19,7 +19,7 @@ from acmix_nas.record import TrialRecord
 from acmix_nas.tasks import Task, TaskError, load_task, pick_metric
 from acmix_nas.tasks.classification import TASK
 from acmix_nas.train import run_trial
-from acmix_nas.train.augment.geometric import draw_shifts, shift_and_flip
+from acmix_nas.train.augment import draw_shifts, shift_and_flip
 from acmix_nas.train.loader import Feed
 from acmix_nas.train.scoring import ScoreError, score
 

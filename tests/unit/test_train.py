@@ -13,8 +13,8 @@ from torch import nn
 from acmix_nas.arch import Arch
 from acmix_nas.models import build_model
 from acmix_nas.record import TrialRecord
-from acmix_nas.train import Budget, run_trial, train
-from acmix_nas.train.augment.geometric import draw_shifts, shift_and_flip
+from acmix_nas.train import Budget, Training, run_trial
+from acmix_nas.train.augment import draw_shifts, shift_and_flip
 from acmix_nas.train.recipe import learning_rate, make_optimizer
 from acmix_nas.train.training import DivergedError
 
@@ -176,4 +176,4 @@ def test_a_nan_loss_stops_training():
 
     setting = small_setting()
     with pytest.raises(DivergedError, match="step 0 of 5"):
-        train(Broken(784, 10), setting.splits, setting.budget)
+        Training(Broken(784, 10), setting.splits, setting.budget).epoch()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 from torch.nn import functional as F
 
-from acmix_nas.train.augment.geometric import (
+from acmix_nas.train.augment import (
     RATIO,
     centre_boxes,
     draw_boxes,

@@ -11,7 +11,7 @@ from acmix_nas.arch import COMBINE, Arch
 from acmix_nas.models import build_model, plain_form
 from acmix_nas.operators._combine import Combination
 from acmix_nas.space import Space, load_space
-from acmix_nas.train.contributions import watch_mixing
+from acmix_nas.train.scoring import watch_mixing
 
 PAPER = SPACE.build(SPACE.first["paper"])
 BOTH = [rule for rule in COMBINE if rule not in ("att", "conv")]

@@ -15,9 +15,9 @@ from acmix_nas.models import build_model
 from acmix_nas.space import load_space
 from acmix_nas.tasks.classification import TASK
 from acmix_nas.train import Budget
-from acmix_nas.train.augment.geometric import normalise
-from acmix_nas.train.batch import Batch
-from acmix_nas.train.step import Step
+from acmix_nas.train.augment import normalise
+from acmix_nas.train.loader import Batch
+from acmix_nas.train.step import TrainStep
 
 IMAGES = 32
 SPACES = ("swin_t", "pvt_tiny", "resnet26", "san10")
@@ -57,7 +57,7 @@ def gradient_of_a_step(model, precision):
         clip_norm=None,
         precision=precision,
     )
-    Step(model.train(), budget, "cpu", TASK)(batch(), 0)
+    TrainStep(model.train(), budget, "cpu", TASK)(batch(), 0)
     return torch.cat([parameter.grad.double().flatten() for parameter in model.parameters()])
 
 

@@ -12,12 +12,10 @@ from study_pieces import small_setting
 from acmix_nas.data import Images
 from acmix_nas.data.draw import seeded
 from acmix_nas.tasks.classification import TASK, Mixup
-from acmix_nas.train import batch as batch_module
+from acmix_nas.train import augment as augment_module
 from acmix_nas.train import loader as loader_module
-from acmix_nas.train.augment import strong
-from acmix_nas.train.augment.strong import Erasing, RandAugmented, posterized
-from acmix_nas.train.batch import Plan, batch_sizes
-from acmix_nas.train.loader import AHEAD, Feed, ahead
+from acmix_nas.train.augment import Draws, Erasing, RandAugmented, posterized
+from acmix_nas.train.loader import AHEAD, Feed, ahead, batch_sizes
 from acmix_nas.train.recipe_file import load_recipe, recipe_names
 
 
@@ -77,10 +75,10 @@ def test_processes_share_every_batch_without_overlap(setting, monkeypatch, world
     splits = larger(setting.splits)
     budget = replace(setting.budget, images=13, batch_size=6, crop=(0.3, 1.0), jitter=0.4)
     alone = batches(splits, budget)
-    monkeypatch.setattr(batch_module, "world", lambda: world)
+    monkeypatch.setattr(augment_module, "world", lambda: world)
     shares = []
     for number in range(world):
-        monkeypatch.setattr(batch_module, "rank", lambda number=number: number)
+        monkeypatch.setattr(augment_module, "rank", lambda number=number: number)
         shares.append(batches(splits, budget))
     for whole, *parts in zip(alone, *shares, strict=True):
         assert sum(part.counted for part in parts) == whole.whole == len(whole.images)
@@ -146,19 +144,19 @@ def test_seeded_leaves_the_generators_of_the_process_alone():
     assert (random.random(), np.random.rand()) == expected  # noqa: NPY002
 
 
-def plans(images, seed=3):
+def drawn(images, seed=3):
     for start in (0, 4):
         numbers = torch.arange(start, start + 4)
         boxes = torch.tensor([[2, 1, 20, 30]] * 4)
-        yield Plan(numbers, None, boxes, None, seed + start, 4, 4)
+        yield Draws(numbers, None, boxes, None, seed + start, 4, 4)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_rand_augment_is_that_of_the_seed(setting, channels):
     images = Images(images=larger(setting.splits).train.images[:8, :channels], targets=torch.arange(8))
     changed = RandAugmented(images, (28, 28), "rand-m9-mstd0.5-inc1", (0.5,) * channels)
-    one, same = (torch.cat([made for _, made in changed.batches(plans(images), 0)]) for _ in range(2))
-    other = torch.cat([made for _, made in changed.batches(plans(images, seed=99), 0)])
+    one, same = (torch.cat([made for _, made in changed.batches(drawn(images), 0)]) for _ in range(2))
+    other = torch.cat([made for _, made in changed.batches(drawn(images, seed=99), 0)])
     assert (one.shape, one.dtype) == ((8, channels, 28, 28), torch.uint8)
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
@@ -169,7 +167,7 @@ def test_rand_augment_is_that_of_the_seed(setting, channels):
 def test_how_many_processes_rand_augment_changes_nothing(setting):
     images = larger(setting.splits).train
     changed = RandAugmented(images, (28, 28), "rand-m9-mstd0.5-inc1", (0.5,) * 3)
-    alone, two = (torch.cat([made for _, made in changed.batches(plans(images), workers)]) for workers in (0, 2))
+    alone, two = (torch.cat([made for _, made in changed.batches(drawn(images), workers)]) for workers in (0, 2))
     assert torch.equal(alone, two)
 
 
@@ -210,7 +208,9 @@ def test_posterizing_keeps_the_first_bits_and_none_is_black(bits):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_changes_20000_seeded_images(setting, monkeypatch, recipe):
     bits = []
-    monkeypatch.setattr(strong, "posterized", lambda picture, kept, **_: bits.append(kept) or posterized(picture, kept))
+    monkeypatch.setattr(
+        augment_module, "posterized", lambda picture, kept, **_: bits.append(kept) or posterized(picture, kept)
+    )
     changed = RandAugmented(setting.splits.train, (28, 28), recipe, (0.5,))
     for seed in range(20_000):
         assert changed[seed % 50, seed, (0, 0, 28, 28)].shape == (1, 28, 28)

@@ -9,8 +9,9 @@ from study_pieces import SPACE, small_setting
 from torch import nn
 
 from acmix_nas.models import build_model
-from acmix_nas.train import ResumeError, Training, run_trial, train
+from acmix_nas.train import ResumeError, Training, run_trial
 from acmix_nas.train.checkpoint import read_checkpoint, write_checkpoint
+from acmix_nas.train.training import run_epochs
 
 PAPER = SPACE.build(SPACE.first["paper"])
 SEEDS = {"init": 3, "order": 5}
@@ -161,10 +162,12 @@ def test_an_interrupt_in_an_epoch_keeps_the_one_before(setting, tmp_path):
 def test_train_goes_on_from_its_checkpoint(setting, tmp_path):
     file = tmp_path / "file"
     torch.manual_seed(0)
-    done = train(Dropping(), setting.splits, setting.budget, checkpoint=file)
+    done = Training(Dropping(), setting.splits, setting.budget)
+    run_epochs(done, checkpoint=file)
     steps = []
-    again = train(Dropping(), setting.splits, setting.budget, checkpoint=file, on_step=steps.append)
-    assert (again.scores, steps) == (done.scores, [])
+    again = Training(Dropping(), setting.splits, setting.budget, on_step=steps.append)
+    run_epochs(again, checkpoint=file)
+    assert (again.progress.scores, steps) == (done.progress.scores, [])
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from acmix_nas.data import Images
 from acmix_nas.tasks.classification import TASK
 from acmix_nas.train import RecipeError, Training
-from acmix_nas.train.batch import Batch
-from acmix_nas.train.step import Step
+from acmix_nas.train.loader import Batch
+from acmix_nas.train.step import TrainStep
 from acmix_nas.train.training import DivergedError
 
 
@@ -40,8 +40,8 @@ def weights(step):
 
 @pytest.mark.parametrize("parts", [2, 3, 7, 20])
 def test_a_step_in_parts_is_the_step_in_one(setting, parts):
-    whole = Step(network(), setting.budget, "cpu", TASK)
-    split = Step(network(), replace(setting.budget, accumulate=parts), "cpu", TASK)
+    whole = TrainStep(network(), setting.budget, "cpu", TASK)
+    split = TrainStep(network(), replace(setting.budget, accumulate=parts), "cpu", TASK)
     torch.testing.assert_close(split(batch(), 0), whole(batch(), 0))
     # AdamW's first step is the sign of the gradient: the gradients themselves are compared.
     for one, other in zip(whole.model.parameters(), split.model.parameters(), strict=True):
@@ -50,7 +50,7 @@ def test_a_step_in_parts_is_the_step_in_one(setting, parts):
 
 def test_the_first_sgd_step_is_down_the_clipped_gradient(setting):
     budget = replace(setting.budget, optimizer="sgd", learning_rate=0.1, warmup=0.0, clip_norm=0.01, weight_decay=0.0)
-    step = Step(network(), budget, "cpu", TASK)
+    step = TrainStep(network(), budget, "cpu", TASK)
     before = weights(step)
     expected = network()
     loss = F.cross_entropy(expected(batch().images), batch().targets, label_smoothing=budget.label_smoothing)
@@ -62,7 +62,7 @@ def test_the_first_sgd_step_is_down_the_clipped_gradient(setting):
 
 
 def test_without_a_limit_gradients_are_not_clipped(setting):
-    step = Step(network(), replace(setting.budget, clip_norm=None), "cpu", TASK)
+    step = TrainStep(network(), replace(setting.budget, clip_norm=None), "cpu", TASK)
     images = batch()._replace(images=batch().images * 1000)
     step(images, 0)
     assert sum(float(parameter.grad.square().sum()) for parameter in step.model.parameters()) > 5.0**2
@@ -70,14 +70,14 @@ def test_without_a_limit_gradients_are_not_clipped(setting):
 
 def test_images_that_do_not_count_change_no_weight(setting):
     budget = replace(setting.budget, weight_decay=0.0)
-    step = Step(network(), budget, "cpu", TASK)
+    step = TrainStep(network(), budget, "cpu", TASK)
     before = weights(step)
     step(batch(1)._replace(counted=0), 0)
     assert all(torch.equal(old, new) for old, new in zip(before, weights(step), strict=True))
 
 
 def test_mixed_targets_are_not_smoothed_again(setting):
-    step = Step(network(), replace(setting.budget, learning_rate=0.0), "cpu", TASK)
+    step = TrainStep(network(), replace(setting.budget, learning_rate=0.0), "cpu", TASK)
     one = batch()
     smoothed = F.one_hot(one.targets, 10) * 0.9 + 0.01
     torch.testing.assert_close(step(one._replace(targets=smoothed), 0), step(one, 1))
@@ -85,7 +85,7 @@ def test_mixed_targets_are_not_smoothed_again(setting):
 
 def test_the_average_of_weights_follows_its_formula(setting):
     budget = replace(setting.budget, ema=0.5, epochs=20)
-    step = Step(network(), budget, "cpu", TASK)
+    step = TrainStep(network(), budget, "cpu", TASK)
     expected = weights(step)
     for number in range(6):
         step(batch(), number)
@@ -99,14 +99,14 @@ def test_the_average_of_weights_follows_its_formula(setting):
 
 def test_a_short_training_has_no_weight_average(setting, caplog):
     with caplog.at_level(logging.INFO, "acmix_nas"):
-        step = Step(network(), replace(setting.budget, ema=0.9), "cpu", TASK)
+        step = TrainStep(network(), replace(setting.budget, ema=0.9), "cpu", TASK)
     assert step.scored is step.model
     assert "it needs 100 steps, there are 3" in caplog.text
 
 
 def test_bf16_is_near_fp32_and_not_the_same(setting):
-    exact = Step(network(), setting.budget, "cpu", TASK)(batch(), 0)
-    rough = Step(network(), replace(setting.budget, precision="bf16"), "cpu", TASK)(batch(), 0)
+    exact = TrainStep(network(), setting.budget, "cpu", TASK)(batch(), 0)
+    rough = TrainStep(network(), replace(setting.budget, precision="bf16"), "cpu", TASK)(batch(), 0)
     assert rough != exact
     torch.testing.assert_close(rough, exact, atol=0.05, rtol=0)
 
@@ -114,8 +114,8 @@ def test_bf16_is_near_fp32_and_not_the_same(setting):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of torch's compiler about itself
 def test_a_compiled_network_steps_alike(setting):
-    plain = Step(network(), setting.budget, "cpu", TASK)
-    compiled = Step(network(), replace(setting.budget, compile=True), "cpu", TASK)
+    plain = TrainStep(network(), setting.budget, "cpu", TASK)
+    compiled = TrainStep(network(), replace(setting.budget, compile=True), "cpu", TASK)
     torch.testing.assert_close(compiled(batch(), 0), plain(batch(), 0))
     assert compiled.state()[0].keys() == plain.state()[0].keys()
 
@@ -183,7 +183,7 @@ class Bent(nn.Module):
 def test_a_non_finite_gradient_changes_nothing_and_is_counted(setting, factor, clip_norm):
     """1e30: the numbers are finite, their squares are not, and clipping would make the step nothing in silence."""
     budget = replace(setting.budget, clip_norm=clip_norm, ema=0.5, epochs=20)
-    step = Step(Bent([factor, 1.0]), budget, "cpu", TASK)
+    step = TrainStep(Bent([factor, 1.0]), budget, "cpu", TASK)
     before, average = weights(step), [p.detach().clone() for p in step.scored.parameters()]
     assert torch.isfinite(step(batch(), 0))
     assert not math.isfinite(step.skipped)
@@ -197,7 +197,7 @@ def test_a_non_finite_gradient_changes_nothing_and_is_counted(setting, factor, c
 
 @pytest.mark.parametrize(("scale", "counts"), [(2.0**16, False), (1.0, True)])
 def test_a_scaler_that_looks_for_its_scale_skips_by_design(setting, scale, counts):
-    step = Step(Bent([math.inf, 1.0]), setting.budget, "cpu", TASK)
+    step = TrainStep(Bent([math.inf, 1.0]), setting.budget, "cpu", TASK)
     step._scaler = torch.amp.GradScaler("cpu", init_scale=scale)
     before = weights(step)
     step(batch(), 0)
@@ -262,7 +262,10 @@ def test_a_batch_of_one_image_that_was_asked_for_is_a_clear_error(setting, image
 
 def test_an_image_that_accompanies_another_changes_no_gradient(setting):
     """As a process that has one image of a step takes a second one for its norms."""
-    alone, together = Step(network(), setting.budget, "cpu", TASK), Step(network(), setting.budget, "cpu", TASK)
+    alone, together = (
+        TrainStep(network(), setting.budget, "cpu", TASK),
+        TrainStep(network(), setting.budget, "cpu", TASK),
+    )
     expected = alone(batch(1), 0)
     both = batch(2)
     torch.testing.assert_close(together(both._replace(counted=1, whole=1), 0), expected)

@@ -16,9 +16,9 @@ from acmix_nas.models import build_model
 from acmix_nas.space import load_space
 from acmix_nas.tasks.classification import TASK
 from acmix_nas.train import Budget
-from acmix_nas.train.batch import Batch
-from acmix_nas.train.step import Step
-from acmix_nas.train.tiny_maps import reaches_far, tiny_maps_in_float32
+from acmix_nas.train.gradients import reaches_far, tiny_maps_in_float32
+from acmix_nas.train.loader import Batch
+from acmix_nas.train.step import TrainStep
 
 WRONG = [
     *[((1, 1), (taps, taps), 2) for taps in range(2, 10)],
@@ -61,7 +61,7 @@ class Convolutions(TorchDispatchMode):
 def watched_step(model, size, *, precision="bf16", channels=3, **changes):
     """A step of a network, the convolutions that reach torch, forward only, as autograd holds no others."""
     budget = Budget(epochs=1, images=4, batch_size=4, learning_rate=1e-3, precision=precision, **changes)
-    step = Step(model.train(), budget, "cpu", TASK)
+    step = TrainStep(model.train(), budget, "cpu", TASK)
     images = torch.randn(4, channels, size, size).contiguous(memory_format=torch.channels_last)
     with Convolutions() as convolutions:
         step(Batch(images, torch.arange(4) % 2, 4, 4), 0)

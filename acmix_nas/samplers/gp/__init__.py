@@ -5,9 +5,8 @@ A row holds a level for each parameter: the index of a nominal option or of a st
 everywhere; in a bare row the levels of inactive parameters are NaN.
 """
 
-from acmix_nas.samplers.gp.parameter import Parameter
 from acmix_nas.samplers.gp.problem import Problem, Quantity
 from acmix_nas.samplers.gp.propose import draw_unseen, generator, propose
-from acmix_nas.samplers.gp.search_space import SearchSpace, find_unseen
+from acmix_nas.samplers.gp.search_space import Parameter, SearchSpace, find_unseen
 
 __all__ = ["Parameter", "Problem", "Quantity", "SearchSpace", "draw_unseen", "find_unseen", "generator", "propose"]

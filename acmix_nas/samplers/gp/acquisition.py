@@ -9,10 +9,9 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from acmix_nas.samplers.gp.kernel import Features
-from acmix_nas.samplers.gp.parameter import Array, Indices, Mask
 from acmix_nas.samplers.gp.problem import Problem
-from acmix_nas.samplers.gp.surrogate import Constraint, ExactObjective, ModelledObjective
-from acmix_nas.samplers.gp.transforms import normal_scores
+from acmix_nas.samplers.gp.search_space import Array, Indices, Mask
+from acmix_nas.samplers.gp.surrogate import Constraint, ExactObjective, ModelledObjective, normal_scores
 
 DRAWS = 8
 """Posterior draws that a hypervolume improvement is the mean of."""
@@ -89,8 +88,10 @@ class Acquisition:
             objective.draws(bare, points, normal, guess=guess)
             for objective, normal in zip(self._objectives, self._draws.T, strict=True)
         ]
-        improvement = self._improvement(np.stack(draws, axis=2)).reshape(len(bare), DRAWS).mean(axis=1)
-        return np.asarray(total + np.log(np.maximum(improvement, 1e-300)))
+        values = (np.stack(draws, axis=2).reshape(-1, len(draws)) - self._low) / self._span
+        improvement = hypervolume_improvement(values, self._front, np.full(len(draws), -MARGIN), self._rng)
+        mean = improvement.reshape(len(bare), DRAWS).mean(axis=1)
+        return np.asarray(total + np.log(np.maximum(mean, 1e-300)))
 
     def _rank(self) -> None:
         """Orders the measured rows, the best first: the front in random order, then by the sum of scores."""
@@ -116,11 +117,6 @@ class Acquisition:
         front = np.stack([objective.smoothed(rows, raw=True) for objective in self._objectives], axis=1)
         front = (front - self._low) / self._span
         self._front = front[pareto(front)]
-
-    def _improvement(self, values: Array) -> Array:
-        flat = (values.reshape(-1, values.shape[2]) - self._low) / self._span
-        reference = np.full(values.shape[2], -MARGIN)
-        return hypervolume_improvement(flat, self._front, reference, self._rng)
 
 
 def log_expected_improvement(mean: Array, deviation: Array, best: float) -> Array:
@@ -158,7 +154,14 @@ def hypervolume_improvement(points: Array, front: Array, reference: Array, rng: 
     """
     if points.shape[1] == 2:
         return _improvement_of_two(points, front, reference)
-    return _improvement_by_sampling(points, front, reference, rng)
+    upper = np.maximum(points.max(axis=0), reference)
+    samples = reference + (upper - reference) * rng.random((BOX_SAMPLES, len(reference)))
+    for point in front:
+        samples = samples[~(samples <= point).all(axis=1)]
+    chunk = max(1, CHUNK // max(1, samples.size))
+    pieces = [points[start : start + chunk] for start in range(0, len(points), chunk)]
+    hits = [_dominates(piece, samples).sum(axis=1) for piece in pieces]
+    return np.concatenate(hits) * (float(np.prod(upper - reference)) / BOX_SAMPLES)
 
 
 def _improvement_of_two(points: Array, front: Array, reference: Array) -> Array:
@@ -171,17 +174,6 @@ def _improvement_of_two(points: Array, front: Array, reference: Array) -> Array:
     height = np.concatenate([reference[1:], front[:, 1]])
     width = np.maximum(np.minimum(points[:, :1], upper) - lower, 0.0)
     return np.asarray((width * np.maximum(points[:, 1:] - height, 0.0)).sum(axis=1))
-
-
-def _improvement_by_sampling(points: Array, front: Array, reference: Array, rng: np.random.Generator) -> Array:
-    upper = np.maximum(points.max(axis=0), reference)
-    samples = reference + (upper - reference) * rng.random((BOX_SAMPLES, len(reference)))
-    for point in front:
-        samples = samples[~(samples <= point).all(axis=1)]
-    part = max(1, CHUNK // max(1, samples.size))
-    pieces = [points[start : start + part] for start in range(0, len(points), part)]
-    hits = [_dominates(piece, samples).sum(axis=1) for piece in pieces]
-    return np.concatenate(hits) * (float(np.prod(upper - reference)) / BOX_SAMPLES)
 
 
 def _dominates(points: Array, samples: Array) -> Mask:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from acmix_nas.samplers.gp.parameter import Array, Indices, Mask, Parameter
+from acmix_nas.samplers.gp.search_space import Array, Indices, Mask, Parameter
 
 THRESHOLDS = 16
 """Split points of an ordered parameter, at most."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from acmix_nas.samplers.gp.kernel import Features
-from acmix_nas.samplers.gp.parameter import Array
+from acmix_nas.samplers.gp.search_space import Array
 
 LBFGS = {"maxiter": 25, "maxcor": 8, "ftol": 1e-5, "gtol": 1e-3}
 """A rough fit is enough: proposals do not improve with a finer one."""
@@ -73,7 +73,9 @@ class Posterior:
 
 def kernel(hyper: Hyper, one: Array, other: Array) -> Array:
     """Covariances (N, C) of f at two sets of features."""
-    return hyper.signal * np.exp(-_distances(hyper.weights, one, other))
+    left, right = one * np.sqrt(hyper.weights), other * np.sqrt(hyper.weights)
+    squared = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1)[None] - 2.0 * left @ right.T
+    return np.asarray(hyper.signal * np.exp(-np.maximum(squared, 0.0)))
 
 
 def fit(features: Features, points: Array, targets: Array, counts: Array) -> Hyper:
@@ -127,9 +129,3 @@ def _hyper(features: Features, x: Array) -> Hyper:
     weights = np.exp(np.clip(features.base + features.loadings @ x[:-2], -15.0, 7.0))
     signal, noise = np.exp(np.clip(x[-2:] + np.log((SIGNAL, NOISE)), -12.0, 5.0))
     return Hyper(weights, float(signal), float(noise) + LEAST_NOISE)
-
-
-def _distances(weights: Array, one: Array, other: Array) -> Array:
-    left, right = one * np.sqrt(weights), other * np.sqrt(weights)
-    squared = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1)[None] - 2.0 * left @ right.T
-    return np.asarray(np.maximum(squared, 0.0))

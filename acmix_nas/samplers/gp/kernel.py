@@ -11,12 +11,12 @@ from math import log, sqrt
 
 import numpy as np
 
-from acmix_nas.samplers.gp.parameter import Array, Mask, Parameter
+from acmix_nas.samplers.gp.search_space import Array, Mask, Parameter
 
 OWN_OPTIONS = 12
 """The options of a choice with more options than this share one weight."""
-SPREAD_CHOICE, SPREAD_GROUP, SPREAD_OPTION = 0.7, 0.7, 0.7
-"""Prior standard deviations, in log units: of a choice's weight around its group's, of the group's, of an option's."""
+SPREAD = 0.7
+"""Prior standard deviation, in log units, of a choice's weight around its group's, of the group's, of an option's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +42,16 @@ class Features:
     @classmethod
     def of(cls, parameters: Sequence[Parameter], conditional: Mask) -> "Features":
         """The features of these columns."""
-        thetas: dict[Hashable, float] = {}
         loads = [
             feature
             for index, parameter in enumerate(parameters)
             for feature in _loads(index, parameter, bool(conditional[index]))
         ]
-        for names in loads:
-            for name in names:
-                thetas.setdefault(name, _spread(name))
-        number = {name: column for column, name in enumerate(thetas)}
-        loadings = np.zeros((len(loads), len(thetas)))
-        for row, names in enumerate(loads):
-            for name in names:
-                loadings[row, number[name]] = 1.0
+        thetas = list(dict.fromkeys(name for names in loads for name in names))
+        loadings = np.array([[name in names for name in thetas] for names in loads], dtype=np.float64)
         base = np.full(len(loads), log(2.0 / max(len(parameters), 1)))
-        return cls(tuple(parameters), conditional, base, loadings, np.array(list(thetas.values())))
+        shape = (len(loads), len(thetas))
+        return cls(tuple(parameters), conditional, base, loadings.reshape(shape), np.full(len(thetas), SPREAD))
 
     def encode(self, bare: Array) -> Array:
         """Features (C, M) of bare rows (C, D)."""
@@ -88,8 +82,3 @@ def _loads(index: int, parameter: Parameter, conditional: bool) -> list[tuple[Ha
     else:
         features = [(*shared, ("option", parameter.group, option)) for option in range(parameter.size)]
     return [*features, (*shared, ("absent",))] if conditional else features
-
-
-def _spread(name: Hashable) -> float:
-    assert isinstance(name, tuple)
-    return {"choice": SPREAD_CHOICE, "group": SPREAD_GROUP}.get(name[0], SPREAD_OPTION)

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from acmix_nas.samplers.gp.gaussian_process import Hyper
-from acmix_nas.samplers.gp.parameter import Array, Mask
-from acmix_nas.samplers.gp.search_space import SearchSpace
+from acmix_nas.samplers.gp.search_space import Array, Mask, SearchSpace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

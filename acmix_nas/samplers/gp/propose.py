@@ -3,9 +3,8 @@
 import numpy as np
 
 from acmix_nas.samplers.gp.acquisition import Acquisition
-from acmix_nas.samplers.gp.parameter import Array
 from acmix_nas.samplers.gp.problem import Problem
-from acmix_nas.samplers.gp.search_space import SearchSpace, find_unseen, repeats
+from acmix_nas.samplers.gp.search_space import Array, SearchSpace, find_unseen, repeats
 
 PARENTS, MUTANTS, RANDOM = 5, 100, 100
 CLIMBERS, ROUNDS = 3, 2

@@ -1,24 +1,38 @@
-"""Batches of images cropped, moved, mirrored and recoloured all at once, on the device they lie on.
+"""Augmentation: batches of images cropped, moved, mirrored and recoloured on their device, and what timm does to them.
 
 What is random is drawn first, on the CPU and for whole batches, so that a batch that several processes share is the
-batch that one would have.
+batch that one would have. timm draws from the global generators of `random` and `numpy` for RandAugment and random
+erasing; each use of them is seeded and leaves no trace.
 """
 
 import math
-from typing import NamedTuple
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 import torch
+from PIL import Image
+from timm.data.auto_augment import posterize, rand_augment_transform
+from timm.data.random_erasing import RandomErasing
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
 
+from acmix_nas.data import Images
+from acmix_nas.data.draw import seeded
 from acmix_nas.sizes import Pair, fitted
+from acmix_nas.train.ranks import rank, world
 
 TRIES = 10
 RATIO = (3 / 4, 4 / 3)
-"""Boxes are tried so often, and their sides have a ratio between these, as in Szegedy 2015, arXiv 1409.4842."""
+"""Boxes that are tried, and between which ratios of their sides, as in Szegedy 2015, arXiv 1409.4842."""
 CENTRE = 0.875
 """Share of an image's height and width that is scored if it is larger: 224 of 256, as in He 2016, arXiv 1512.03385."""
 LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in brightness, ITU-R BT.601."""
+
+Item: TypeAlias = tuple[int, int, tuple[int, int, int, int]]
+"""Index of an image, seed of its augmentation, box (top, left, height, width) that is cut out."""
 
 
 class Shifts(NamedTuple):
@@ -33,6 +47,45 @@ class Shifts(NamedTuple):
     top: torch.Tensor
     left: torch.Tensor
     mirrored: torch.Tensor
+
+
+class Draws(NamedTuple):
+    """Which images a process trains on in one step, and how they are changed: all that is random in it.
+
+    Attributes:
+        numbers: Which ones, (B,).
+        shifts: How they move.
+        boxes: What is cut out of them, (B, 4); None for all of them.
+        factors: How they are recoloured, (B, 3); None for not at all.
+        seed: Seed of what timm draws and of what mixes images; 0 if nothing is.
+        counted: As in `Batch`.
+        whole: As in `Batch`.
+    """
+
+    numbers: torch.Tensor
+    shifts: Shifts
+    boxes: torch.Tensor | None
+    factors: torch.Tensor | None
+    seed: int
+    counted: int
+    whole: int
+
+    def own(self) -> "Draws":
+        """What this process does of it: every n-th image; others of the step follow where that is less than two."""
+        if world() == 1:
+            return self
+        everyone = list(range(len(self.numbers)))
+        own = everyone[rank() :: world()]
+        others = [index for index in everyone if index not in own]
+        part = torch.tensor(own + others[: max(0, 2 - len(own))])
+        return self._replace(
+            numbers=self.numbers[part],
+            shifts=Shifts(*(draws[part] for draws in self.shifts)),
+            boxes=None if self.boxes is None else self.boxes[part],
+            factors=None if self.factors is None else self.factors[part],
+            seed=self.seed + rank() * self.whole,
+            counted=len(own),
+        )
 
 
 def draw_shifts(count: int, largest: Pair, generator: torch.Generator) -> Shifts:
@@ -179,3 +232,85 @@ def _grey(pixels: torch.Tensor) -> torch.Tensor:
     if pixels.shape[1] == 1:
         return pixels
     return (pixels * torch.tensor(LUMA, device=pixels.device)[:, None, None]).sum(1, keepdim=True)
+
+
+class RandAugmented(Dataset[torch.Tensor]):
+    """Images that are cropped, scaled and RandAugmented by Pillow, each from a seed of its own.
+
+    Args:
+        images: uint8 images.
+        size: Height and width of the results in pixels.
+        recipe: timm's text, as "rand-m9-mstd0.5-inc1".
+        mean: Of each channel in [0, 1]; fills what comes in from outside.
+    """
+
+    def __init__(self, images: Images, size: Pair, recipe: str, mean: tuple[float, ...]) -> None:
+        fill = tuple(round(255 * value) for value in (mean if len(mean) == 3 else mean * 3))
+        options = {
+            "translate_const": int(0.45 * min(size)),
+            "img_mean": fill,
+            "interpolation": Image.Resampling.BICUBIC,
+        }
+        self._images = images.images
+        self._size = size
+        self._change = rand_augment_transform(recipe, options)
+        for operation in self._change.ops:
+            if operation.aug_fn is posterize:
+                operation.aug_fn = posterized
+
+    def __getitem__(self, item: Item) -> torch.Tensor:
+        """uint8 (C, *size)."""
+        index, seed, (top, left, rows, columns) = item
+        pixels = self._images[index].permute(1, 2, 0).numpy()
+        mode = "RGB" if pixels.shape[-1] == 3 else "L"
+        picture = Image.fromarray(pixels if mode == "RGB" else pixels[..., 0]).convert("RGB")
+        picture = picture.crop((left, top, left + columns, top + rows))
+        height, width = self._size
+        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+        with seeded(seed):
+            picture = self._change(picture)
+        changed = np.array(picture.convert(mode))
+        return torch.from_numpy(changed).reshape(height, width, -1).permute(2, 0, 1)
+
+    def batches(self, each: Iterator[Draws], workers: int) -> Iterator[tuple[Draws, torch.Tensor]]:
+        """The images of each batch, made by several processes; the result does not depend on their number."""
+        waiting: deque[Draws] = deque()
+
+        def items() -> Iterator[list[Item]]:
+            for draws in each:
+                waiting.append(draws)
+                seeds = range(draws.seed, draws.seed + len(draws.numbers))
+                assert draws.boxes is not None
+                yield list(zip(draws.numbers.tolist(), seeds, map(tuple, draws.boxes.tolist()), strict=True))
+
+        for images in DataLoader(self, batch_sampler=items(), num_workers=workers):
+            yield waiting.popleft(), images
+
+
+def posterized(picture: Image.Image, bits: int, **options: Any) -> Image.Image:
+    """As timm's `posterize`, black where no bit is left: what timm with Pillow 12 computes.
+
+    timm asks for 0 bits at the largest magnitudes, or at the smallest of what decreases with them; Pillow 13 refuses.
+    """
+    if bits < 1:
+        return Image.new(picture.mode, picture.size)
+    kept: Image.Image = posterize(picture, bits, **options)  # type: ignore[no-untyped-call]
+    return kept
+
+
+class Erasing:
+    """Random erasing (Zhong 2020, arXiv 1708.04896): noise in a rectangle of some images.
+
+    Args:
+        share: Share of images with a rectangle.
+        device: Where the images lie.
+    """
+
+    def __init__(self, share: float, device: str) -> None:
+        self._erase: Any = RandomErasing(share, mode="pixel", device=device)  # type: ignore[no-untyped-call]
+
+    def __call__(self, images: torch.Tensor, seed: int) -> torch.Tensor:
+        """Erases in place, with noise of torch's own generator."""
+        with seeded(seed):
+            erased: torch.Tensor = self._erase(images)
+        return erased

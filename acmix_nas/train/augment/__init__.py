@@ -1,1 +1,0 @@
-"""Augmentation: images cropped, moved, mirrored and recoloured in batches, and what timm does to them."""
