@@ -75,7 +75,7 @@ class StagedHost(Host, ABC):
             x: Images (B, in_chans, H, W).
             indices: Stages; the last n if a number, all if None.
             norm: Whether the last stage's map is normalised; in SAN every stage ends in its norm.
-            stop_early: Whether later stages are left out; the last result is then unfinished.
+            stop_early: Whether later stages are left out; the first result is then the map after the last stage run.
             output_fmt: "NCHW".
             intermediates_only: Whether the last result is left out.
 
@@ -85,12 +85,15 @@ class StagedHost(Host, ABC):
         assert output_fmt == "NCHW", "Output shape must be NCHW."
         wanted, last = feature_take_indices(len(self.stages), indices)
         x, token, intermediates = self.enter(x), None, []
-        for index in range(last + 1 if stop_early else len(self.stages)):
+        count = last + 1 if stop_early else len(self.stages)
+        for index in range(count):
             x, token = self.run_stage(index, x)
             if index in wanted:
                 is_last = index == len(self.feature_info) - 1
                 intermediates.append(self.normalised(x) if norm and is_last else x)
-        return intermediates if intermediates_only else (self.finish(x, token), intermediates)
+        if intermediates_only:
+            return intermediates
+        return self.finish(x, token) if count == len(self.feature_info) else x, intermediates
 
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True

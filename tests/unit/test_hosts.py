@@ -152,6 +152,8 @@ def test_forward_in_parts(name):
         torch.testing.assert_close(maps[-1].flatten(2), pixels)
         early = model.forward_intermediates(image, indices=[1], stop_early=True, intermediates_only=True)
         torch.testing.assert_close(early[0], maps[1])
+        last, early = model.forward_intermediates(image, indices=[1], stop_early=True)
+        torch.testing.assert_close(last if last.shape == maps[1].shape else last.movedim(-1, 1), maps[1])
 
 
 @pytest.mark.parametrize("name", TINIEST)
