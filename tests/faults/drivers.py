@@ -11,7 +11,7 @@ from pathlib import Path
 import fork_server
 import warm_commands
 
-from acmix_nas.data import open_source, plan_subset, write_store
+from acmix_nas.data import Plan, open_source, plan_subset, write_store
 
 SPACE = Path(__file__).with_name("tiny.yaml")
 PATIENCE_S = 400.0
@@ -20,11 +20,16 @@ fork_server.preload("drivers")
 
 def make_images(folder: Path) -> Path:
     """A store of a few embedded images."""
+    write_store(plan_images(), folder)
+    return folder
+
+
+def plan_images() -> Plan:
+    """What the store holds: 48 images to train on, 30 to search with and 30 to report on."""
     plan = plan_subset(open_source("embedded"), classes="3", images_per_class=16, search_images=30, size=28)
     report = plan.splits["report"]
     few = replace(report, chosen=report.chosen[::20], labels=report.labels[::20])
-    write_store(replace(plan, splits={**plan.splits, "report": few}), folder)
-    return folder
+    return replace(plan, splits={**plan.splits, "report": few})
 
 
 def acmix(*line: object, says: Path) -> BaseProcess:
