@@ -253,7 +253,7 @@ def test_a_plug_in_is_not_found_in_the_working_folder_but_on_pythonpath(tmp_path
         mark = tmp_path / f"{place.name}.mark"
         (place / "my_lab" / "attention.py").write_text(LOUD.format(mark=str(mark)) + MODE)
     arch_file(work)
-    words = ["profile", "best.yaml", "--no-time", "--no-counters", "--input-size", "32"]
+    words = ["profile", "best.yaml", "--no-memory", "--no-counters", "--input-size", "32", "--time-limit", "0.1"]
     words += ["--plugin", "my_lab.attention"]
     python = [sys.executable]
     line = {
