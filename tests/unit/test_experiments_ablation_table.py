@@ -156,6 +156,18 @@ def test_a_base_of_a_file_is_a_path_beside_it(load, tmp_path):
     assert load_ablation(file).base == plain
 
 
+def test_a_space_of_a_file_is_a_path_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "own.yaml").write_text((files.search_spaces() / "swin_t.yaml").read_text(encoding="utf-8"))
+    file = tmp_path / "mine.yaml"
+    file.write_text("space: own.yaml\nbaseline: att\naxes: {combine: [att, half]}\n")
+    monkeypatch.chdir("/")
+    found = load_ablation(file)
+    assert (found.name, found.space.name, found.space.widths) == ("mine", "own", SPACE.widths)
+    file.write_text("space: other.yaml\nbaseline: att\naxes: {combine: [att, half]}\n")
+    with pytest.raises(SpaceError, match=f"there is no file {tmp_path}/other.yaml"):
+        load_ablation(file)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

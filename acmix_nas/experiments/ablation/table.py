@@ -107,7 +107,7 @@ def load_ablation(
         raise top["axes" if "axes" in top else "rows"].error(
             f"on {space.host} all rows are one network, so nothing can be compared; choose another --base or --host."
         )
-    own = top["space"].text() == space.name
+    own = Path(top["space"].text()).stem == space.name
     return Ablation(
         name=path.stem if own else f"{path.stem}-{space.name}",
         summary=top["summary"].text() if "summary" in top else "",
@@ -134,7 +134,7 @@ def table_space(
     Raises:
         SpaceError: The file is wrong, or no space has that host.
     """
-    own = load_space(_fields(find_space(name_or_path, FOLDER))["space"].text())
+    own = _file_space(_fields(find_space(name_or_path, FOLDER)))
     wanted = host or (base.host if isinstance(base, Arch) else own.host)
     if wanted in (own.host, own.name):
         return own
@@ -175,13 +175,24 @@ def _base(top: Mapping[str, Node], space: Space, base: Arch | str | None) -> tup
         return own_arch(space), ()
     name = top["base"].text()
     if Path(name).suffix in (".yaml", ".yml"):
-        return _base(top, space, load_arch(Path(top["base"].file).parent / name))
-    file_space = load_space(top["space"].text())
+        return _base(top, space, load_arch(_beside(top["base"], name)))
+    file_space = _file_space(top)
     if name not in file_space.first:
         raise top["base"].error(f"one of {', '.join(file_space.first)} is needed; it is {name!r}.")
     if name in space.first:
         return space.build(space.first[name]), ()
     return carry(file_space.build(file_space.first[name]), space, file_space.widths)
+
+
+def _file_space(top: Mapping[str, Node]) -> Space:
+    """The space that the file names; a path starts at the file's folder, as that of its base."""
+    name = top["space"].text()
+    is_path = Path(name).suffix in (".yaml", ".yml") or len(Path(name).parts) > 1
+    return load_space(_beside(top["space"], name) if is_path else name)
+
+
+def _beside(node: Node, name: str) -> Path:
+    return Path(node.file).parent / name
 
 
 def _distinct(rows: Mapping[str, Arch]) -> tuple[dict[str, Arch], dict[str, str]]:
