@@ -194,17 +194,18 @@ def kill_one(seen: Soak, driver: int, chance: random.Random) -> None:
 
 
 def workers_of(driver: int) -> list[int]:
-    """The processes that a driver spawned to train."""
-    found = []
+    """The processes that train for a driver, and the server that they are forked from."""
+    parents = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
             command = (folder / "cmdline").read_bytes()
         except OSError:
             continue
-        if parent == driver and b"spawn_main" in command:
-            found.append(int(folder.name))
-    return sorted(found)
+        if b"forkserver" in command:
+            parents[int(folder.name)] = parent
+    servers = {pid for pid, parent in parents.items() if parent == driver}
+    return sorted(pid for pid, parent in parents.items() if pid in servers or parent in servers)
 
 
 def tell(job: Job, seen: Soak, out: Path, asked: argparse.Namespace) -> int:

@@ -1,7 +1,6 @@
 """What all tests share."""
 
 import fcntl
-import multiprocessing
 import os
 import sys
 from pathlib import Path
@@ -27,24 +26,20 @@ settings.load_profile("acmix")
 
 
 @pytest.fixture(autouse=True)
+def _one_server() -> None:
+    """Workers and commands of tests are forked from one process, which loads what any of them needs."""
+    if start := sys.modules.get("acmix_nas.executors._start"):
+        import fork_server
+
+        start.PRELOADED = fork_server.MODULES
+
+
+@pytest.fixture(autouse=True)
 def _fresh_torch() -> None:
     """Every test begins with one thread and the same random numbers, whatever ran before it in this process."""
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
         torch.manual_seed(0)
-
-
-@pytest.fixture
-def warm_workers(monkeypatch) -> None:
-    """Workers of an executor are forked from a process that has loaded torch; a user's are new interpreters."""
-    import fork_server
-
-    real = multiprocessing.get_context
-    fork_server.preload("whole_package")
-    fork_server.begin()
-    monkeypatch.setattr(
-        multiprocessing, "get_context", lambda method=None: fork_server.SERVER if method == "spawn" else real(method)
-    )
 
 
 @pytest.fixture(scope="session")

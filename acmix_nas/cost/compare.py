@@ -6,7 +6,6 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 Values: TypeAlias = npt.NDArray[np.float64]
 
@@ -82,7 +81,9 @@ def spearman(a: Values, b: Values, axis: int = -1) -> Values:
 
     SciPy's takes one pair of samples at a time, or gives NaN there.
     """
-    return cosine(*(ranks - ranks.mean(axis, keepdims=True) for ranks in (stats.rankdata(x, axis=-1) for x in (a, b))))
+    from scipy.stats import rankdata  # takes seconds to load, and a search compares no orders
+
+    return cosine(*(ranks - ranks.mean(axis, keepdims=True) for ranks in (rankdata(x, axis=-1) for x in (a, b))))
 
 
 def cosine(a: Values, b: Values) -> Values:

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from acmix_nas.errors import StudyError, UsageError
-from acmix_nas.executors.process import environment_variables
+from acmix_nas.executors._start import environment_variables
 
 log = logging.getLogger(__name__)
 

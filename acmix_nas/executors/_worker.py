@@ -11,10 +11,11 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkProcess, SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from acmix_nas.arch import Arch
 from acmix_nas.errors import DataError
 from acmix_nas.executors import Job, Place, Work, write_progress
 from acmix_nas.executors._channel import Channel
+from acmix_nas.executors._start import CAN_FORK
 from acmix_nas.executors.jobs import Halted, HaltRequest, run_job
 from acmix_nas.train import Progress
 from acmix_nas.train.ranks import joined
@@ -57,7 +59,7 @@ def run_ranks(connection: Connection, shared: Work, place: Place, folder: Path) 
     driver = Channel(connection)
     try:
         for attempt in itertools.count():
-            with _ranks(shared, place, folder / f"meeting-{attempt}") as ranks:
+            with _ranks(driver, shared, place, folder / f"meeting-{attempt}") as ranks:
                 _forward(driver, ranks)
     except (EOFError, OSError):  # the driver is gone, or a rank, and the others cannot train without it
         shutil.rmtree(folder, ignore_errors=True)
@@ -157,29 +159,39 @@ def read_job(values: dict[str, Any]) -> Job:
 
 
 @contextmanager
-def _ranks(shared: Work, place: Place, meeting: Path) -> Iterator[list[Channel]]:
+def _ranks(driver: Channel, shared: Work, place: Place, meeting: Path) -> Iterator[list[Channel]]:
     """The ranks of a place, killed at the end of the block."""
-    context = multiprocessing.get_context("spawn")
+    kind = ForkProcess if CAN_FORK else SpawnProcess
     each = replace(place, threads=max(1, place.threads // place.world_size))
     channels, processes = [], []
     try:
         for rank in range(place.world_size):
             ours, theirs = multiprocessing.Pipe()
-            process = context.Process(target=_run_rank, args=(theirs, shared, each, rank, meeting), daemon=True)
+            channels.append(Channel(ours))
+            inherited = (driver, *channels) if CAN_FORK else ()
+            args = theirs, inherited, shared, each, rank, meeting
+            process = kind(target=_run_rank, args=args, daemon=True)
             process.start()
             theirs.close()
             processes.append(process)
-            channels.append(Channel(ours))
         yield channels
     finally:
-        for process, channel in zip(processes, channels, strict=True):
+        for process in processes:
             process.kill()
             process.join()
+        for channel in channels:
             channel.close()
 
 
-def _run_rank(connection: Connection, shared: Work, place: Place, rank: int, meeting: Path) -> None:
-    """The main function of a rank."""
+def _run_rank(
+    connection: Connection, inherited: Sequence[Channel], shared: Work, place: Place, rank: int, meeting: Path
+) -> None:
+    """The main function of a rank.
+
+    It closes the channels that it inherited: the other end of one is told so when nobody holds this end any more.
+    """
+    for channel in inherited:
+        channel.close()
     os.environ.update(
         RANK=str(rank),
         LOCAL_RANK=str(rank),

@@ -6,8 +6,8 @@ import multiprocessing
 import os
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 from acmix_nas.errors import AcmixError, StudyError
 from acmix_nas.executors import Job, Outcome, Place, Work, read_progress
 from acmix_nas.executors._channel import Channel, ProtocolError
+from acmix_nas.executors._start import start
 from acmix_nas.executors._watchdog import Watchdog, WatchedWorker, fair_share
 from acmix_nas.executors._worker import run_ranks, run_worker, write_job
 from acmix_nas.record import TrialRecord
@@ -193,19 +194,17 @@ class _Worker(PoolWorker):
         super().__init__(place)
         ours, theirs = multiprocessing.Pipe()
         self.channel = Channel(ours)
-        context = multiprocessing.get_context("spawn")
         shared = replace(work, setting=None)  # each worker loads its own images
         self._meeting: TemporaryDirectory[str] | None = None
+        environment = {"OMP_NUM_THREADS": str(place.threads)}
+        if place.gpu is not None:
+            environment[VISIBLE] = place.gpu
         if place.world_size == 1:
-            self._process = context.Process(target=run_worker, args=(theirs, shared, place), daemon=True)
+            self._process = start(run_worker, theirs, shared, place, daemon=True, environment=environment)
         else:  # this process has children, which a daemon must not have
             self._meeting = TemporaryDirectory(prefix="acmix-ranks-", ignore_cleanup_errors=True)
             args = theirs, shared, place, Path(self._meeting.name)
-            self._process = context.Process(target=run_ranks, args=args, daemon=False)
-        # Libraries read their number of threads when they are loaded.
-        gpu = {} if place.gpu is None else {VISIBLE: place.gpu}
-        with environment_variables({"OMP_NUM_THREADS": str(place.threads), **gpu}):
-            self._process.start()
+            self._process = start(run_ranks, *args, daemon=False, environment=environment)
         theirs.close()
         self.watched = WatchedWorker(self._process.pid or 0, self._kill)
         self._watchdog = watchdog
@@ -295,22 +294,3 @@ class _Worker(PoolWorker):
             self.channel.send(kind, **fields)
         except OSError:
             log.debug("a worker is gone; the next receive notices it")
-
-
-@contextmanager
-def environment_variables(values: Mapping[str, str | None]) -> Iterator[None]:
-    """A block in which environment variables have other values; None unsets one."""
-    before = {name: os.environ.get(name) for name in values}
-    _set_environment(values)
-    try:
-        yield
-    finally:
-        _set_environment(before)
-
-
-def _set_environment(values: Mapping[str, str | None]) -> None:
-    for name, value in values.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value

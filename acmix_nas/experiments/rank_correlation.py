@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from scipy import stats
 
 from acmix_nas.cost.compare import Values, cosine, spearman
 from acmix_nas.fields import MAPPING, NUMBER, Origin
@@ -59,6 +58,8 @@ def agreement(first: Sequence[float], second: Sequence[float], *, seed: int = 0)
 
 
 def _interval(correlation: Callable[..., Values], pairs: tuple[Values, Values], seed: int) -> Interval:
+    from scipy import stats  # takes seconds to load, and a search only reads what is stored
+
     draws = stats.bootstrap(
         pairs,
         correlation,

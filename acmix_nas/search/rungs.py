@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from acmix_nas.front import Point, hypervolume
 
@@ -77,6 +76,8 @@ def lower_bound(pairs: Sequence[tuple[float, float]]) -> float | None:
     """
     if len(pairs) < LEAST_JUDGED:
         return None
+    from scipy.stats import rankdata  # takes seconds to load, and most studies judge no rung
+
     early, final = (rankdata(column) for column in zip(*pairs, strict=True))
     spread = early.std() * final.std()
     rho = float(((early - early.mean()) * (final - final.mean())).mean() / spread) if spread else 0.0

@@ -70,7 +70,7 @@ def lines(folder: Path, name: str = "trials.jsonl") -> list[dict]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("on_few_images", "warm_workers")
+@pytest.mark.usefixtures("on_few_images")
 def test_an_interrupted_search_is_finished_by_the_line_it_prints(acmix, interrupted, tmp_path):
     space, out = tmp_path / "a space's.yaml", tmp_path / ODD
     shutil.copy(TINY, space)

@@ -53,7 +53,6 @@ def work_of(setting, limits: TrialLimits) -> Work:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("warm_workers")
 def test_each_fault_costs_one_trial_at_most(tmp_path, monkeypatch):
     monkeypatch.setattr(process, "run_worker", bad_workers.work)
     setting, study = small_setting(images=10), new_study(tmp_path)

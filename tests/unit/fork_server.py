@@ -9,14 +9,14 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 SERVER = multiprocessing.get_context("forkserver")
-_loaded: list[str] = []
+MODULES = ["whole_package"]
+"""What the server loads when it starts."""
 
 
 def preload(name: str) -> None:
     """Names a module that the server loads when it starts; all that are named are loaded, it is one for all tests."""
-    if name not in _loaded:
-        _loaded.append(name)
-        SERVER.set_forkserver_preload(_loaded)
+    if name not in MODULES:
+        MODULES.append(name)
 
 
 def start(target: Callable[..., None], *values: Any) -> BaseProcess:
@@ -29,6 +29,7 @@ def start(target: Callable[..., None], *values: Any) -> BaseProcess:
 
 def begin() -> None:
     """Starts the server, if it does not run; no setting of the test that happens to start it reaches later ones."""
+    SERVER.set_forkserver_preload(MODULES)
     before = dict(os.environ)
     for name in [name for name in before if name.startswith("ACMIX_")]:
         del os.environ[name]

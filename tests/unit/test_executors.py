@@ -101,7 +101,6 @@ def test_one_worker_process_gives_the_trials_of_this_process(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("warm_workers")
 def test_two_workers_train_what_one_does_and_leave_no_checkpoint(tmp_path):
     setting = setting_with(small_setting(images=IMAGES, epochs=2))
     study = new_study(tmp_path)
@@ -115,7 +114,6 @@ def test_two_workers_train_what_one_does_and_leave_no_checkpoint(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("warm_workers")
 def test_a_worker_that_is_killed_is_replaced_and_its_trial_goes_on(tmp_path):
     setting = setting_with(small_setting(images=IMAGES, epochs=3))
     executor = process.ProcessExecutor(work_of(setting), [Place(1)])
@@ -139,7 +137,6 @@ def test_a_worker_that_is_killed_is_replaced_and_its_trial_goes_on(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("warm_workers")
 def test_a_stop_lets_workers_finish_their_epoch(tmp_path):
     setting = setting_with(small_setting(images=IMAGES, epochs=50))
     study, stop = new_study(tmp_path), Stop()
@@ -155,7 +152,6 @@ def test_a_stop_lets_workers_finish_their_epoch(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("warm_workers")
 @pytest.mark.parametrize(
     ("main", "reason"),
     [
@@ -177,7 +173,6 @@ def test_a_bad_worker_fails_its_trial_and_not_the_study(tmp_path, monkeypatch, m
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("warm_workers")
 def test_workers_that_cannot_start_end_the_study_with_a_reason(tmp_path, monkeypatch):
     monkeypatch.setattr(process, "run_worker", stray_workers.failed_start)
     setting = small_setting(images=10)
@@ -187,7 +182,6 @@ def test_workers_that_cannot_start_end_the_study_with_a_reason(tmp_path, monkeyp
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("warm_workers")
 def test_images_that_a_worker_cannot_read_are_reported(tmp_path):
     setting = small_setting(images=10)
     load = partial(loaded(), train_images=10**9)

@@ -47,8 +47,9 @@ def descendants(pid: int) -> list[int]:
 
 
 def workers_of(pid: int) -> list[int]:
-    """The processes below one that `multiprocessing` began to work in."""
-    return [each for each in descendants(pid) if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()]
+    """The processes that the servers of `multiprocessing` below one forked, and their children."""
+    servers = [child for child in _children(pid) if b"forkserver" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [each for server in servers for each in descendants(server)]
 
 
 def test_gpus_are_dealt_out_in_groups(monkeypatch):

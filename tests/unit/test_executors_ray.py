@@ -20,8 +20,8 @@ from acmix_nas.data import load_splits
 from acmix_nas.errors import DataError, StudyError, UsageError
 from acmix_nas.executors import Place, Work, _ray_cluster, make_executor
 from acmix_nas.executors._node_folder import NodeFolder, arrays_of, facts_of, load_kept, load_same
+from acmix_nas.executors._start import environment_variables
 from acmix_nas.executors.placement import check_placement, place_workers
-from acmix_nas.executors.process import environment_variables
 from acmix_nas.search import Stop, search
 
 IMAGES, SCORED = 24, 30

@@ -14,7 +14,6 @@ import torch
 
 from acmix_nas.cli import main
 
-fork_server.preload("whole_package")
 fork_server.preload("warm_commands")
 
 
