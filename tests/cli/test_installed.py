@@ -78,12 +78,12 @@ def test_a_search_leaves_its_files_and_repeats(acmix, tmp_path):
     assert sorted(FILES) == sorted(path.name for path in demo.iterdir())
     assert "Pareto front" in done.stdout
 
-    as_json = acmix(*line, "--study", "again", "--json")
+    warm = partial(warm_commands.run, cwd=tmp_path, env={"COLUMNS": "200"})  # what is said next needs no wheel
+    as_json = warm(*line, "--study", "again", "--json")
     told = json.loads(as_json.stdout)
     assert [trial["arch_id"] for trial in told["trials"]] == [row["arch_id"] for row in records(demo)]
     assert essence(tmp_path / "reports" / "again") == essence(demo)
 
-    warm = partial(warm_commands.run, cwd=tmp_path, env={"COLUMNS": "200"})  # what is said next needs no wheel
     taken = warm(*line, "--study", "demo")
     assert taken.returncode == 1
     assert "add --resume" in taken.stderr
@@ -115,7 +115,8 @@ def test_ctrl_c_keeps_what_is_finished_and_resume_goes_on(acmix, tmp_path):
     assert 1 <= len(finished) < 3
     assert all((lines.parent / name).is_file() for name in FILES)
 
-    resumed = acmix("search", "--space", "swin_t", "--trials", "3", "--study", "cut", "--resume")
+    line = ["search", "--space", "swin_t", "--trials", "3", "--study", "cut", "--resume"]
+    resumed = warm_commands.run(*line, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert records(lines.parent)[: len(finished)] == finished
     assert [row["number"] for row in records(lines.parent)] == [0, 1, 2]
@@ -130,7 +131,7 @@ def test_an_ablation_is_timed_and_rendered(acmix, tmp_path):
     assert {row["split"] for row in records(tmp_path / "reports" / "ab")} == {"report"}
     assert all(row["environment"]["throughput_img_per_s"] > 0 for row in records(tmp_path / "reports" / "ab"))
     assert len([text for text in done.stdout.splitlines() if text.startswith(("att", "conv"))]) == 2
-    again = acmix("report", "ab")
+    again = warm_commands.run("report", "ab", cwd=tmp_path, env={"COLUMNS": "200"})
     assert again.stdout.splitlines()[:9] == done.stdout.splitlines()[:9]
 
 

@@ -1,6 +1,8 @@
 """Small sources of images that tests of data make, each image with pixels of its own."""
 
 import io
+import os
+import signal
 import tarfile
 from pathlib import Path
 
@@ -50,3 +52,16 @@ def make_tar(path: Path, content: dict[str, bytes]) -> Path:
             info.size = len(value)
             archive.addfile(info, io.BytesIO(value))
     return path
+
+
+def write_or_die(source: Path, folder: Path, chunks: int = 5) -> None:
+    """Writes a store of a folder; the process is killed after so many chunks."""
+    from acmix_nas.data import open_source, plan_subset, write_store
+
+    left = iter(range(chunks))
+
+    def progress(done: int, total: int) -> None:
+        if next(left, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    write_store(plan_subset(open_source(source), size=5), folder, chunk=4, progress=progress)

@@ -6,17 +6,15 @@ import os
 import pickle
 import shutil
 import signal
-import subprocess
-import sys
-import textwrap
 from dataclasses import replace
 from pathlib import Path
 
+import fork_server
 import former_trees
 import numpy as np
 import pytest
 import torch
-from data_trees import CLASSES, files, make_folder
+from data_trees import CLASSES, files, make_folder, write_or_die
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from study_pieces import SPACE, small_setting
@@ -176,23 +174,14 @@ def test_an_interrupted_store_goes_on_to_the_same_bytes(tmp_path_factory, source
     assert content(folder / "torn") == content(folder / "whole")
 
 
-KILLED = """
-    import os, signal, sys
-    from acmix_nas.data import open_source, plan_subset, write_store
-    left = iter(range(5))
-    def progress(done, total):
-        if next(left, None) is None:
-            os.kill(os.getpid(), signal.SIGKILL)
-    write_store(plan_subset(open_source(sys.argv[1]), size=5), __import__("pathlib").Path(sys.argv[2]), chunk=4,
-                progress=progress)
-"""
-
-
 @pytest.mark.slow
 def test_a_killed_process_leaves_a_store_that_goes_on(tmp_path):
     make_folder(tmp_path / "source")
-    run = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path / "source"), str(tmp_path / "torn")]
-    codes = [subprocess.run(run, check=False).returncode for _ in range(3)]
+    codes = []
+    for _ in range(3):
+        running = fork_server.start(write_or_die, tmp_path / "source", tmp_path / "torn")
+        running.join()
+        codes.append(running.exitcode)
     assert codes == [-signal.SIGKILL, -signal.SIGKILL, 0]
     write_store(plan_subset(open_source(tmp_path / "source"), size=5), tmp_path / "whole")
     assert content(tmp_path / "torn") == content(tmp_path / "whole")
