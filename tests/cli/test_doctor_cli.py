@@ -21,7 +21,19 @@ def test_doctor_finds_this_machine_in_order(tmp_path):
     assert "fp32, bf16, contiguous and channels_last, are float64's up to" in checks["gradients on cpu"]["detail"]
 
 
+@pytest.fixture(scope="module")
+def compared() -> dict[bool, list]:
+    """What `compare_gradients` finds here, with and without training's guard; it takes seconds."""
+    return {guarded: list(gradients.compare_gradients("cpu", guarded=guarded)) for guarded in (True, False)}
+
+
+@pytest.fixture
+def compared_before(compared, monkeypatch):
+    monkeypatch.setattr(gradients, "compare_gradients", lambda device, *, guarded=True: iter(compared[guarded]))
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("compared_before")
 def test_doctor_names_the_gradient_that_is_wrong(tmp_path, monkeypatch):
     monkeypatch.setitem(gradients.TOLERANCE, "bf16", 1e-9)
     result = run("doctor", "--out", str(tmp_path))
@@ -33,6 +45,7 @@ def test_doctor_names_the_gradient_that_is_wrong(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compared_before")
 def test_doctor_says_which_kernels_training_does_without(tmp_path, monkeypatch):
     """On a CPU with AVX-512 torch's own are wrong; here what it says is tried with one that is."""
     real = gradients.compare_gradients
@@ -51,6 +64,7 @@ def test_doctor_says_which_kernels_training_does_without(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compared_before")
 def test_doctor_fails_with_the_fix(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "LEAST_FREE", 1e30)
     monkeypatch.setattr(doctor, "file_system", lambda folder: "nfs4")

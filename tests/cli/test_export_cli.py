@@ -92,7 +92,7 @@ def test_a_file_for_one_size(format, fact, best, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_size_is_fixed_where_it_must_be(tmp_path, monkeypatch):
+def test_the_size_is_fixed_where_it_must_be(best, tmp_path, monkeypatch):
     """Asked for any size, a mode of one's own gets a file for one, and that is said."""
     from acmix_nas.export import _network
 
@@ -100,7 +100,9 @@ def test_the_size_is_fixed_where_it_must_be(tmp_path, monkeypatch):
     ours = SimpleNamespace(names=lambda folder: () if folder == "operators.attention" else names(folder))
     monkeypatch.setattr(_network, "registry", ours)
     options = ("--input-size", 64, "--num-classes", 2, "--format", "torch", "--out", tmp_path / "net.pt2")
-    result = run("acmix_pvt_tiny", *options)
+    small = Arch.canonical(host="pvt", stages=[stage[:1] for stage in named_arch("acmix_pvt_tiny").stages])
+    best.write_text(yaml.safe_dump({"arch": small.to_dict()}))
+    result = run(best, *options)
     assert "Images of one size only: global attention is not traced for any." in result.stderr
     assert "of this size only" in result.stdout
 
