@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
+IN_CLONE = ".venv/bin/"
+"""So begin the commands that install more; the others are as good anywhere."""
 
 pytestmark = pytest.mark.nightly
 
@@ -49,13 +51,18 @@ def test_every_command_as_it_stands(tmp_path):
     first, *lines = shell_lines((clone / "README.md").read_text(encoding="utf-8"))
     assert first.startswith("python3 -m venv .venv")
     assert len(lines) > 20
-    assert all(line.startswith("acmix ") for line in lines)
+    assert all(line.startswith(("acmix ", IN_CLONE)) for line in lines)
     env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "ACMIX_DATA", "ACMIX_OUT")}
     env |= {"HOME": str(home), "PATH": f"{clone / '.venv' / 'bin'}{os.pathsep}{env['PATH']}"}
     for line in [first, *lines][len(finished.read_text(encoding="utf-8").splitlines()) :]:
         started = time.monotonic()
         done = subprocess.run(
-            line, shell=True, cwd=clone if line == first else folder, env=env, capture_output=True, text=True
+            line,
+            shell=True,
+            cwd=clone if line.startswith((first, IN_CLONE)) else folder,
+            env=env,
+            capture_output=True,
+            text=True,
         )
         print(f"{time.monotonic() - started:7.0f} s  {line}", flush=True)
         assert done.returncode == 0, (line, done.stdout[-2000:], done.stderr[-2000:])
