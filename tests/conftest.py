@@ -3,6 +3,7 @@
 import fcntl
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import run
 
@@ -65,17 +66,34 @@ def on_few_images(few_images, monkeypatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def installed(tmp_path_factory) -> Path:
-    """The folder of an installed wheel: what a user gets, apart from the checkout. All test processes share one."""
+def once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Makes a folder that all test processes share: the first that asks for it fills it, others wait."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
-    site = shared / "site"
-    with (shared / "site.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not site.exists():
-            wheels = Path(os.environ.get("ACMIX_TEST_WHEELS", shared / "wheels"))
-            build = ["build", "--wheel", "--no-isolation", "--outdir", wheels, ROOT]
-            install = ["pip", "--quiet", "--disable-pip-version-check", "install", "--no-deps", "--target", site]
-            run([sys.executable, "-m", *build], check=True, capture_output=True)
-            run([sys.executable, "-m", *install, *wheels.glob("*.whl")], check=True, capture_output=True)
-    return site
+
+    def make(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, filled = shared / name, shared / f"{name}.filled"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not filled.exists():
+                folder.mkdir()
+                fill(folder)
+                filled.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def installed(once) -> Path:
+    """The folder of an installed wheel: what a user gets, apart from the checkout."""
+    return once("site", install_wheel)
+
+
+def install_wheel(site: Path) -> None:
+    """Builds the wheel into $ACMIX_TEST_WHEELS, by default beside the folder, and installs it into the folder."""
+    wheels = Path(os.environ.get("ACMIX_TEST_WHEELS", site.with_name("wheels")))
+    build = ["build", "--wheel", "--no-isolation", "--outdir", wheels, ROOT]
+    install = ["pip", "--quiet", "--disable-pip-version-check", "install", "--no-deps", "--target", site]
+    run([sys.executable, "-m", *build], check=True, capture_output=True)
+    run([sys.executable, "-m", *install, *wheels.glob("*.whl")], check=True, capture_output=True)

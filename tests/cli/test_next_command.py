@@ -17,7 +17,7 @@ from acmix_nas.experiments.ablation import cells
 
 TINY = Path(__file__).parent.parent / "faults" / "tiny.yaml"
 QUICK = ["--epochs", "1", "--proxy-images", "20", "--device", "cpu"]
-BRIEF = ("--no-memory", "--no-counters", "--batch-size", "1")
+BRIEF = ("--no-memory", "--no-counters", "--batch-size", "1", "--time-limit", "0.1")
 """A profile of every implementation takes a minute; with this less."""
 ODD = "my 'own' $reports & #1 %41? é"
 

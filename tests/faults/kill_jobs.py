@@ -155,7 +155,7 @@ def _table(out: Path) -> Path:
 
 def _search(out: Path, images: Path, name: str) -> tuple[object, ...]:
     where = ("--data", images, "--out", out, "--study", name, "--device", "cpu")
-    return ("search", "--space", drivers.SPACE, *where, "--trials", 4, "--seed", 3)
+    return ("search", "--space", drivers.SPACE, *where, "--trials", 3, "--seed", 3)
 
 
 JOBS = {

@@ -141,13 +141,13 @@ def _killed(line: tuple[str, ...], says: Path, folder: Path, at: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     Writes(folder, kill).install()
-    warm_commands.become(line, says)
+    warm_commands.become(line, says, first=warm_commands.without_timing)
 
 
 def _counted(line: tuple[str, ...], says: Path, folder: Path, states: Path) -> None:
     states.mkdir(parents=True)
     Writes(folder, lambda count: (states / f"{count:04d}").mkdir()).install()
-    warm_commands.become(line, says)
+    warm_commands.become(line, says, first=warm_commands.without_timing)
 
 
 def _watched(line: tuple[str, ...], says: Path, folder: Path, states: Path) -> None:
@@ -169,7 +169,7 @@ def _watched(line: tuple[str, ...], says: Path, folder: Path, states: Path) -> N
     states.mkdir(parents=True)
     writes = Writes(folder, copy, tear)
     writes.install()
-    warm_commands.become(line, says)
+    warm_commands.become(line, says, first=warm_commands.without_timing)
 
 
 def _digest(folder: Path) -> str:

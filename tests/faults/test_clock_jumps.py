@@ -75,14 +75,14 @@ def test_a_search_does_not_notice(jumping, tmp_path):
     images, out = drivers.make_images(tmp_path / "images"), tmp_path / "out"
     line = [
         *(sys.executable, "-m", "acmix_nas", "search", "--space", drivers.SPACE, "--data", images, "--out", out),
-        *("--study", "it", "--device", "cpu", "--trials", 3, "--epochs", 2, "--hours", 2, "--trial-minutes", 60),
+        *("--study", "it", "--device", "cpu", "--trials", 2, "--epochs", 1, "--hours", 2, "--trial-minutes", 60),
     ]
     began_s = time.monotonic()
     done = subprocess.run([str(word) for word in line], env=jumping, capture_output=True, text=True, timeout=500)
     took_s = time.monotonic() - began_s
     assert done.returncode == 0, done.stderr
     records = [json.loads(text) for text in (out / "it" / "trials.jsonl").read_text().splitlines()]
-    assert [record["status"] for record in records] == ["complete"] * 3
+    assert [record["status"] for record in records] == ["complete"] * 2
     assert all(0 < record["seconds"] < took_s for record in records)
     assert all(datetime.fromisoformat(record["started"]) for record in records)
 

@@ -14,22 +14,24 @@ import pytest
 from acmix_nas.errors import DiskError, StudyError
 from acmix_nas.files import append_line, write_text
 
-TRIALS = 4
-BEGIN = ("--trials", TRIALS, "--epochs", 10, "--seed", 3, "--prune", "none")
+TRIALS = 3
+BEGIN = ("--trials", TRIALS, "--epochs", 6, "--seed", 3, "--prune", "none")
 GO_ON = ("--trials", TRIALS, "--resume")
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory) -> Path:
-    return drivers.make_images(tmp_path_factory.mktemp("images") / "store")
+def images(once) -> Path:
+    return once("few_images", lambda folder: drivers.make_images(folder / "store")) / "store"
 
 
 @pytest.fixture(scope="module")
-def whole(images, tmp_path_factory) -> list[dict]:
+def whole(images, once) -> list[dict]:
     """The study that nothing happened to."""
-    out = tmp_path_factory.mktemp("whole") / "out"
-    assert drivers.ended(drivers.search(images, out, *BEGIN)) == 0
-    return drivers.essence(out)
+
+    def search(folder: Path) -> None:
+        assert drivers.ended(drivers.search(images, folder / "out", *BEGIN)) == 0
+
+    return drivers.essence(once("undisturbed", search) / "out")
 
 
 def checkpoints(out: Path) -> list[Path]:

@@ -8,7 +8,7 @@ import kills
 import pytest
 from kill_jobs import JOBS, Ended, files, run_whole, take_up
 
-SAMPLED = 4
+SAMPLED = 3
 
 
 @pytest.fixture(scope="module")

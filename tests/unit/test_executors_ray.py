@@ -144,8 +144,8 @@ class TestRayExecutor:
             facts = {"load": NOWHERE, "source": "/not/here"} if name == "ray" else {}
             study = studies[name] = new_study(tmp_path, name)
             executor = make_executor(name, work_of(setting, **facts), [Place(1)])
-            search(study, SPACE, setting, trials=4, callbacks=Onlooker(), executor=executor)
-        assert len(studies["ray"].records()) == 4
+            search(study, SPACE, setting, trials=2, callbacks=Onlooker(), executor=executor)
+        assert len(studies["ray"].records()) == 2
         assert comparable(studies["process"]) == comparable(studies["serial"])
         assert comparable(studies["ray"]) == comparable(studies["serial"])
         assert not (studies["ray"].folder / "checkpoints").exists()
