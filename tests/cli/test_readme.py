@@ -67,7 +67,7 @@ def test_every_command_is_tried():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("chain", chains())
-def test_commands_run_in_the_order_of_the_page(chain, request, tmp_path, few_images):
+def test_commands_run_in_the_order_of_the_page(chain, request, tmp_path, few_images, shallow_swin_t):
     """The first search is on the embedded images, as it says; the others without --data on as few as ~/imagenet has."""
     folder = tmp_path / "work"
     folder.mkdir()
@@ -80,6 +80,8 @@ def test_commands_run_in_the_order_of_the_page(chain, request, tmp_path, few_ima
         run = partial(run_the_wheel, request.getfixturevalue("installed"), folder, env)
     for line in chains()[chain]:
         words = [word.replace("~", str(tmp_path)) for word in line[1:]] + QUICKER.get(line[1], [])
+        if line[1] == "search" and chain not in FROM_THE_WHEEL:
+            words += ["--space", str(shallow_swin_t)]
         if line[1] == "profile" and chain != "demo":  # a new interpreter for every network; once is enough
             words += ["--no-memory"]
         if "--trials" in line and "--resume" in line:
