@@ -164,6 +164,7 @@ def test_rand_augment_is_that_of_the_seed(setting, channels):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python 3.12 on a fork beside threads
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
 def test_how_many_processes_rand_augment_changes_nothing(setting):
     images = larger(setting.splits).train
     changed = RandAugmented(images, (28, 28), "rand-m9-mstd0.5-inc1", (0.5,) * 3)
