@@ -2,10 +2,9 @@
 
 Everything that the package prints or logs passes `printable` last, in `acmix_nas.cli._say`, `acmix_nas.cli._console`
 and the log of a study: names of studies, files and classes, fields of YAML files and reasons of errors come from
-elsewhere.
+elsewhere. What is logged does so in `acmix_nas.log_format`.
 """
 
-import logging
 import re
 
 CONTROL = re.compile(
@@ -25,22 +24,6 @@ def printable(text: str) -> str:
     Tabs and ends of lines stay; a carriage return before an end of line is a part of it.
     """
     return CONTROL.sub(_escaped, text.replace("\r\n", "\n"))
-
-
-class PrintableFormatter(logging.Formatter):
-    """Formats log lines as `printable`; further lines of a message are indented, so that none looks like another."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line, or lines, of a record."""
-        return printable(super().format(record)).replace("\n", "\n    ")
-
-
-class PrintableRecord(logging.LogRecord):
-    """An entry of a log whose message is printable, for every logger and handler."""
-
-    def getMessage(self) -> str:  # noqa: N802 (logging's name)
-        """The message with its arguments."""
-        return printable(super().getMessage())
 
 
 def _escaped(match: re.Match[str]) -> str:

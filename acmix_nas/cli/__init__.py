@@ -67,6 +67,8 @@ def acmix(context: click.Context) -> None:
       acmix profile --impl groupconv --impl full
       acmix ablate combine --seeds 3
     """
+    if context.obj is not None:
+        context.obj()
     context.with_resource(plugins.named_only())
 
 
@@ -75,7 +77,6 @@ def main() -> None:
     plugins.leave_working_folder()
     sys.excepthook = _say_traceback
     with kept_open() as lost:
-        warn_on_stderr()
         code = _run()
         for name, error in lost.items():
             say(f"Error: the output is incomplete, {name} cannot be written: {error.strerror}.", err=True)
@@ -84,7 +85,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        result = acmix.main(standalone_mode=False)
+        result = acmix.main(standalone_mode=False, obj=warn_on_stderr)  # not for --help: it loads logging
         sys.stdout.flush()
     except click.exceptions.Abort:
         return 130

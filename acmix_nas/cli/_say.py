@@ -1,10 +1,8 @@
 """What a command says in plain text: results on stdout, everything else on stderr, control characters escaped."""
 
-import logging
-
 import click
 
-from acmix_nas.printable import PrintableFormatter, PrintableRecord, printable
+from acmix_nas.printable import printable
 
 
 def say(text: str = "", *, err: bool = False, nl: bool = True) -> None:
@@ -35,6 +33,10 @@ def time_text(seconds: float) -> str:
 
 def warn_on_stderr() -> None:
     """Lets warnings of Python, and those of the log that no file takes, go to stderr as Python does, but printable."""
+    import logging
+
+    from acmix_nas.log_format import PrintableFormatter, PrintableRecord
+
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)
     handler.setFormatter(PrintableFormatter())

@@ -3,15 +3,12 @@
 import codecs
 import errno
 import io
-import logging
 import os
 import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
-
-log = logging.getLogger(__name__)
 
 GONE = (errno.EPIPE, errno.ECONNRESET, errno.EIO, errno.EBADF)
 """What the system says where nobody reads any more: a pipe or a socket was closed, a terminal hung up."""
@@ -93,6 +90,9 @@ class _Raw(io.FileIO):
     def _lose(self, error: OSError) -> None:
         if error.errno in GONE:
             self._is_gone = True
+            import logging
+
+            log = logging.getLogger(__name__)
             log.info("nobody reads %s any more (%s): output to it is dropped", self._shown, error.strerror)
         else:
             self._lost.setdefault(self._shown, error)

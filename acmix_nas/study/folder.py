@@ -10,7 +10,7 @@ from pathlib import Path
 
 from acmix_nas.errors import StudyError
 from acmix_nas.files import sweep_temporaries
-from acmix_nas.printable import PrintableFormatter
+from acmix_nas.log_format import PrintableFormatter
 from acmix_nas.study.lock import LOG, holding, is_held
 
 DATABASE = "study.db"

@@ -67,6 +67,7 @@ GROUND = (
     "metrics",
     "parts",
     "plugins",
+    "log_format",
     "printable",
     "record",
     "registry",
