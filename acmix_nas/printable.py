@@ -7,7 +7,7 @@ elsewhere. What is logged does so in `acmix_nas.log_format`.
 
 import re
 
-CONTROL = re.compile(
+CONTROL = (
     "["
     "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and newline, DEL, C1: escape sequences begin with ESC or CSI
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks, embeddings, overrides and isolates of direction
@@ -23,7 +23,7 @@ def printable(text: str) -> str:
 
     Tabs and ends of lines stay; a carriage return before an end of line is a part of it.
     """
-    return CONTROL.sub(_escaped, text.replace("\r\n", "\n"))
+    return re.sub(CONTROL, _escaped, text.replace("\r\n", "\n"))
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -4,7 +4,6 @@ import codecs
 import errno
 import io
 import os
-import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -81,6 +80,8 @@ class _Raw(io.FileIO):
             return size
         try:
             while (written := super().write(data)) is None:  # others made the terminal non-blocking
+                import select
+
                 select.select([], [self.fileno()], [])
         except OSError as error:
             self._lose(error)
