@@ -339,6 +339,8 @@ SETTINGS: Mapping[str, Rule] = {
     "notes": list_of(TEXT),
     "proxy": MAPPING,
     "prune": one_of("asha", "none"),
+    "order": one_of("fixed", "free"),
+    "lag": maybe(whole(1)),
     "random_starts": COUNT,
     "reference": maybe(mapping_of(NUMBER)),
     "rows": mapping_of(MAPPING),

@@ -1,7 +1,8 @@
 """How many workers one driver keeps busy: real driver, sampler and storage; workers that only take time.
 
 Usage: python benchmarks/scale.py overhead [--workers 1] [--trials 40] [--seconds 2]
-       python benchmarks/scale.py simulate --workers 64 [--prune asha] [--trials 320] [--stretch 1] [--limit 200]
+       python benchmarks/scale.py simulate --workers 64 [--prune asha] [--lag 80] [--trials 320] [--stretch 1]
+                                                 [--limit 200]
 
 `overhead` waits in real time. `simulate` is a discrete-event simulation: a virtual clock goes on by the time that the
 driver really takes to ask, decide and store, with the history and the running trials that it has then, and by the
@@ -25,6 +26,7 @@ from study_pieces import SPACE, Onlooker, new_study
 
 from acmix_nas.executors import Job, Outcome
 from acmix_nas.search import search
+from acmix_nas.search.order import lag_of
 from acmix_nas.study.stop import Stop
 
 RECORDED = Path(__file__).parent.parent / "reports" / "gallery" / "swin_t" / "trials.jsonl"
@@ -39,6 +41,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--seconds", type=float, default=2.0, help="of a trial, for overhead")
     parser.add_argument("--prune", choices=["none", "asha"], default="none")
+    parser.add_argument("--lag", type=int, help="jobs that do not count at a decision; 0 for a free order")
     parser.add_argument("--stretch", type=float, default=1.0, help="recorded trials take so many times as long")
     parser.add_argument("--limit", type=float, default=200.0, help="real seconds after which a simulation ends")
     asked = parser.parse_args()
@@ -48,7 +51,8 @@ def main() -> None:
     taking = [asked.seconds] if asked.what == "overhead" else durations
     executor = Clocked(taking, workers=asked.workers, waits=asked.what == "overhead", limit_s=asked.limit)
     with tempfile.TemporaryDirectory() as out:
-        study = new_study(Path(out), starts=10, prune=asked.prune)
+        lag = lag_of(asked.workers) if asked.lag is None else asked.lag or None
+        study = new_study(Path(out), starts=10, prune=asked.prune, lag=lag)
         search(
             study, SPACE, executor.setting, trials=asked.trials, callbacks=Onlooker(), executor=executor, stop=executor
         )

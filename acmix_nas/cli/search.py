@@ -52,6 +52,12 @@ _goal_options = _options.together(
         help="Whether to stop weak trials early.  [default: asha from 3 epochs]",
     ),
     click.option(
+        "--order",
+        type=click.Choice(["fixed", "free"]),
+        help="With several workers, fixed proposes the same networks however long trainings take; free counts each "
+        "result when it arrives.  [default: fixed]",
+    ),
+    click.option(
         "--warm-start",
         multiple=True,
         metavar="STUDY",

@@ -104,8 +104,8 @@ def run(options: FinalistsOptions, callbacks: ExperimentCallbacks | None = None)
     header = study.header
     if header.kind != "search":
         raise StudyError(f"the study {header.name!r} is no search; only a search has finalists.")
-    device, make_executor = workers_of(options, options.device)
-    work, setting = load_work_again(study, data=options.data, device=device, progress=callbacks.decode)
+    workers = workers_of(options, options.device)
+    work, setting = load_work_again(study, data=options.data, device=workers.device, progress=callbacks.decode)
     stop = Stop(study.folder, hours=options.hours)
     with study.at_work():
         top, seeds = _asked(study, options)
@@ -117,7 +117,7 @@ def run(options: FinalistsOptions, callbacks: ExperimentCallbacks | None = None)
         cells = {(each.arch.id, seed) for each in candidates for seed in fresh}
         kept = sort_fresh(load_finals(study.folder), header.settings, seed=header.seed).kept
         stored = [record for record in kept if (record.arch_id, record.seeds["init"]) in cells]
-        executor = make_executor(work)
+        executor = workers.make(work)
         with under_way(callbacks, stop, "finalists", (header.metric, COSTS["macs"]), len(cells), stored):
             train_finalists(
                 study.folder, candidates, setting, seeds=fresh, executor=executor, callbacks=callbacks, stop=stop

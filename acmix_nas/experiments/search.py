@@ -35,6 +35,7 @@ from acmix_nas.search.objectives import (
     prices_of,
     reference,
 )
+from acmix_nas.search.order import FIXED, lag_of
 from acmix_nas.search.run import search
 from acmix_nas.search.rungs import rungs_of
 from acmix_nas.search.warm import bring_over
@@ -70,6 +71,7 @@ class SearchOptions(StudyOptions, WorkerOptions):
         latency_table: File of the latencies of the space's blocks.
         sampler: What proposes networks after the random ones.
         prune: "asha" or "none".
+        order: "fixed": what is proposed depends on no time; "free": each result counts when it arrives.
         warm_start: Studies whose trials are brought over.
     """
 
@@ -83,6 +85,7 @@ class SearchOptions(StudyOptions, WorkerOptions):
     latency_table: Path | None = None
     sampler: str | None = None
     prune: str | None = None
+    order: str | None = None
     warm_start: tuple[str, ...] = ()
 
     @property
@@ -108,13 +111,13 @@ def run(options: SearchOptions, callbacks: ExperimentCallbacks | None = None) ->
     callbacks = callbacks or ExperimentCallbacks()
     space = load_space(options.space)
     given = {f"given: {file.parent.name or file.stem}": space.values(load_arch(file)) for file in options.first}
-    device, make_executor = workers_of(options, options.device)
+    workers = workers_of(options, options.device)
     study, options = find_study(options, space.name)
     if study is None:
         check_new(options, space)
-    work, setting = load_work(options, space, study, split="search", device=device, progress=callbacks.decode)
+    work, setting = load_work(options, space, study, split="search", device=workers.device, progress=callbacks.decode)
     if study is None:
-        study = _create(options, space, setting, {**given, **space.first})
+        study = _create(options, space, setting, {**given, **space.first}, workers=workers.count)
     else:
         check_resumed(study.header, setting, space=definition(space))
         _check_resumed(options, study.header)
@@ -136,7 +139,7 @@ def run(options: SearchOptions, callbacks: ExperimentCallbacks | None = None) ->
                 setting,
                 trials=trials,
                 callbacks=callbacks,
-                executor=make_executor(work),
+                executor=workers.make(work),
                 stop=stop,
                 prices=prices,
             ),
@@ -175,7 +178,8 @@ def _digest(file: Path) -> str:
 
 def _check_resumed(options: SearchOptions, header: StudyHeader) -> None:
     """Refuses to go on with a study in another way than it began."""
-    said: dict[str, Any] = {"prune": options.prune, "sampler": options.sampler, "limits": options.limits or None}
+    said: dict[str, Any] = {"limits": options.limits or None}
+    said |= {name: getattr(options, name) for name in ("prune", "sampler", "order")}
     if options.latency_table is not None:
         before = header.settings.get("latency_table") or {}
         said["latency_table"] = {**before, "sha256": _digest(options.latency_table)}
@@ -185,10 +189,12 @@ def _check_resumed(options: SearchOptions, header: StudyHeader) -> None:
         check_same(began, {"objectives": list(parse_objectives(options.objectives, metric_of(options)))})
 
 
-def _create(options: SearchOptions, space: Space, setting: Setting, first: Mapping[str, Values]) -> Study:
+def _create(
+    options: SearchOptions, space: Space, setting: Setting, first: Mapping[str, Values], *, workers: int
+) -> Study:
     """A new study."""
     trials, epochs, metric = options.trials or TRIALS, setting.budget.epochs, metric_of(options)
-    objectives, table = _objectives(options, space), _table(options)
+    objectives, table, order = _objectives(options, space), _table(options), options.order or FIXED
     if options.prune == "asha" and not rungs_of(epochs):
         raise UsageError(f"--prune asha stops trials between epochs, and the budget has {epochs}; add --epochs.")
     timed = None
@@ -202,6 +208,8 @@ def _create(options: SearchOptions, space: Space, setting: Setting, first: Mappi
         "reference": reference(space, first, objectives, Prices(space.input_size, table), metric=metric),
         "prune": options.prune or ("asha" if epochs >= PRUNED_FROM else "none"),
         "sampler": options.sampler or SAMPLER,
+        "order": order,
+        "lag": lag_of(workers) if order == FIXED else None,
         "limits": options.limits,
         "latency_table": timed,
         "warm_start": list(options.warm_start),
@@ -244,7 +252,9 @@ def _aims(header: StudyHeader) -> str:
     timed = [f"latency from a table of {table['device_name']}"] if table else []
     sampler = f"sampler {settings.get('sampler', 'hamming-gp')}"
     pruned = ["trials are pruned (asha)"] if settings.get("prune") == "asha" else []
-    return ", ".join([f"objectives: {' and '.join(header.objectives)}", *limits, *timed, sampler, *pruned])
+    lag = settings.get("lag")
+    order = ["free order"] if lag is None else [f"fixed order, lag {lag}"] if lag > 1 else []
+    return ", ".join([f"objectives: {' and '.join(header.objectives)}", *limits, *timed, sampler, *order, *pruned])
 
 
 def _validity(study: Study, space: Space, setting: Setting) -> str:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -31,15 +31,27 @@ Progress = Callable[[int, int], None]
 Options = TypeVar("Options", bound=StudyOptions)
 
 
-def workers_of(options: WorkerOptions, device: str) -> tuple[str, Callable[[Work], Executor]]:
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Where an experiment trains.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        count: Jobs at a time.
+        make: Makes the executor for some work.
+    """
+
+    device: str
+    count: int
+    make: Callable[[Work], Executor]
+
+
+def workers_of(options: WorkerOptions, device: str) -> Workers:
     """Finds the workers that were asked for, before anything is made.
 
     Args:
         options: What was asked.
         device: "auto", "cpu" or "cuda".
-
-    Returns:
-        "cpu" or "cuda", and what makes the executor for some work.
 
     Raises:
         UsageError: The options contradict each other, or name what is not there.
@@ -60,7 +72,7 @@ def workers_of(options: WorkerOptions, device: str) -> tuple[str, Callable[[Work
     def make(work: Work) -> Executor:
         return make_executor(name, replace(work, limits=limits), places, address=options.ray_address)
 
-    return device, make
+    return Workers(device, len(places), make)
 
 
 def find_study(options: Options, name: str) -> tuple[Study | None, Options]:

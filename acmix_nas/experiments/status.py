@@ -9,6 +9,7 @@ from acmix_nas.errors import AcmixError, StudyError
 from acmix_nas.fields import COUNT, MAPPING, NUMBER, TEXT, Origin, list_of, maybe
 from acmix_nas.front import front
 from acmix_nas.study.folder import find_folder, is_at_work, studies
+from acmix_nas.study.stored import turn_of
 from acmix_nas.study.study import Study
 
 RUNNING = "running.json"
@@ -101,8 +102,8 @@ def _standing(study: Study) -> Standing:
     records = study.records()
     counts = Counter(record.status for record in records)
     for trial in study.running():
-        record = study.record(trial.number)
-        counts["paused" if record and len(record.scores) >= (trial.user_attrs.get("until") or 0) else "running"] += 1
+        record, turn = study.record(trial.number), turn_of(trial.user_attrs)
+        counts["paused" if record and len(record.scores) >= ((turn and turn.until) or 0) else "running"] += 1
     goal = study.kept("goal")
     works = is_at_work(study.folder)
     running: dict[str, Any] = read_running(study.folder) if works else {}

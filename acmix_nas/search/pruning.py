@@ -10,6 +10,7 @@ from acmix_nas.front import Point, point
 from acmix_nas.metrics import COSTS
 from acmix_nas.record import TrialRecord
 from acmix_nas.search.rungs import ETA, LEAST_CORRELATION, beaten_by, is_protected, leaders, lower_bound, rungs_of
+from acmix_nas.study.stored import turn_of
 from acmix_nas.study.study import Study
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,8 @@ class Pruning:
 
     def is_paused(self, trial: FrozenTrial) -> bool:
         """Whether a running trial waits at a rung."""
-        record, until = self._study.record(trial.number), trial.user_attrs.get("until")
+        record, turn = self._study.record(trial.number), turn_of(trial.user_attrs)
+        until = None if turn is None else turn.until
         return record is not None and until is not None and len(record.scores) >= until
 
     def next_to_go_on(self) -> tuple[int, int | None] | None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from optuna.trial import FrozenTrial, TrialState
 
+from acmix_nas.arch import Arch
 from acmix_nas.executors import Executor, Job, Outcome
 from acmix_nas.executors.callbacks import Callbacks
 from acmix_nas.executors.jobs import failed_record
@@ -16,9 +17,11 @@ from acmix_nas.samplers.make import decode, encode
 from acmix_nas.samplers.observations import copied_trial
 from acmix_nas.search.candidates import Proposals
 from acmix_nas.search.objectives import Prices
+from acmix_nas.search.order import ResultOrder
 from acmix_nas.search.pruning import Pruning
 from acmix_nas.space import Space
 from acmix_nas.study.stop import Stop
+from acmix_nas.study.stored import Turn, turn_of
 from acmix_nas.study.study import Study
 from acmix_nas.train import Progress, Setting
 from acmix_nas.train.trial import shared_record
@@ -150,15 +153,26 @@ class _Driver:
             spared=frozenset(space.first),
             active=study.header.settings.get("prune", "none") == "asha",
         )
+        self._order = self._order_so_far()
         self.proposals = Proposals(study, space, prices, callbacks.note)
         self._twins: dict[str, int] = {}
         for record in study.reached().values():
             self._remember(record)
         self._judge()
+        for trial in study.running():
+            if (arrived := study.arrived(trial)) is not None:
+                self._arrive(trial, arrived)
 
     def next(self) -> Job | Outcome | None:
         """The next network to train, or what is known of it; None while there is none."""
-        job = self._left() or self._going_on() or self._new()
+        job = self._left()
+        while job is None and self._order.may_decide():
+            job = self._going_on() or self._new()
+            if job is None:
+                following = self._order.following()
+                if following is None:
+                    return None
+                self._store(following)
         if job is None:
             return None
         self._callbacks.begin(job.number, job.label, job.arch)
@@ -177,17 +191,38 @@ class _Driver:
         reached = self._study.record(number)
         record = record_of(outcome, self._setting, name=f"trial {number}", lost=lost, reached=reached)
         if record is not None:
-            self._store(record)
+            self._arrive(self._study.trials()[number], record)
 
     def prune_left(self) -> None:
         """Ends the trials that wait at a rung."""
         for record in self._pruning.left():
             self._end(replace(record, status="pruned"))
 
+    def _arrive(self, trial: FrozenTrial, record: TrialRecord) -> None:
+        """Lets the results count whose turn has come, and keeps this one until then."""
+        turn = turn_of(trial.user_attrs)
+        assert turn is not None
+        if not self._order.is_due(turn.number) and self._study.arrived(trial) is None:
+            self._study.arrive(record, turn.number)
+        self._order.arrive(turn.number, record)
+        while (due := self._order.due()) is not None:
+            self._store(due)
+
+    def _order_so_far(self) -> ResultOrder:
+        """Where the decisions of the study have come to."""
+        decided, still_open = 0, []
+        for trial in self._study.trials():
+            turn = turn_of(trial.user_attrs)
+            if turn is not None:
+                decided = max(decided, turn.number + 1)
+                if trial.state == TrialState.RUNNING and not self._pruning.is_paused(trial):
+                    still_open.append(turn.number)
+        return ResultOrder(self._study.header.settings.get("lag"), decided=decided, open_jobs=still_open)
+
     def _left(self) -> Job | None:
         """A trial that began and is in no worker: its driver or its worker died."""
         for trial in self._study.running():
-            if trial.number not in self._in_workers and not self._pruning.is_paused(trial):
+            if self._is_open(trial) and trial.number not in self._in_workers:
                 log.info("trial %d was interrupted; it continues from its last epoch", trial.number)
                 return self._job(trial)
         return None
@@ -198,7 +233,8 @@ class _Driver:
         if found is None:
             return None
         number, until = found
-        self._study.carry_on(number, until)
+        arch = self._arch(self._study.trials()[number])
+        self._study.carry_on(number, self._turn(arch, until, number))
         log.info("trial %d continues to epoch %d", number, until or self._setting.budget.epochs)
         return self._job(self._study.trials()[number])
 
@@ -209,29 +245,45 @@ class _Driver:
         if drawn is None:
             return None
         label, values = drawn
-        number = self._study.start(*encode(self._space, values), label, until=self._pruning.first_stop(label))
+        turn = self._turn(self._space.build(values), self._pruning.first_stop(label))
+        number = self._study.start(*encode(self._space, values), label, turn)
         job = self._job(self._study.trials()[number])
         log.info("trial %d starts: %s, %s", number, label, job.arch.id)
         return job
 
+    def _turn(self, arch: Arch, until: int | None, number: int | None = None) -> Turn:
+        """The job that is decided on; its twin is a trial whose network has the same proxy and was trained so far."""
+        twin = self._twins.get(self._setting.proxy.shrink(arch).id)
+        reached = None if twin is None or twin == number else self._study.record(twin)
+        wanted = until or self._setting.budget.epochs
+        is_trained = reached is not None and len(reached.scores) >= wanted
+        return Turn(number=self._order.decide(), until=until, twin=twin if is_trained else None)
+
+    def _is_open(self, trial: FrozenTrial) -> bool:
+        """Whether the job of a running trial is still to be done."""
+        return not self._pruning.is_paused(trial) and self._study.arrived(trial) is None
+
+    def _arch(self, trial: FrozenTrial) -> Arch:
+        return self._space.build(decode(self._space, trial.params))
+
     def _job(self, trial: FrozenTrial) -> Job:
-        seed = self._study.header.seed
+        seed, turn = self._study.header.seed, turn_of(trial.user_attrs)
         return Job(
             number=trial.number,
             label=trial.user_attrs["label"],
-            arch=self._space.build(decode(self._space, trial.params)),
+            arch=self._arch(trial),
             seeds={"init": seed, "order": seed},
             checkpoint=self._study.checkpoint(trial.number),
-            until=trial.user_attrs.get("until"),
+            until=None if turn is None else turn.until,
         )
 
     def _shared(self, job: Job) -> TrialRecord | None:
-        """What the job would reach, if a network with the same proxy was trained so far before."""
-        number = self._twins.get(self._setting.proxy.shrink(job.arch).id)
-        twin = None if number is None else self._study.record(number)
-        wanted = job.until or self._setting.budget.epochs
-        if twin is None or twin.number == job.number or len(twin.scores) < wanted:
+        """What the job comes to, if a network with the same proxy was trained so far before it was decided on."""
+        turn = turn_of(self._study.trials()[job.number].user_attrs)
+        twin = None if turn is None or turn.twin is None else self._study.record(turn.twin)
+        if twin is None:
             return None
+        wanted = job.until or self._setting.budget.epochs
         record = shared_record(twin, job.arch, self._setting, number=job.number, label=job.label)
         return record if wanted == self._setting.budget.epochs else record.cut(wanted)
 

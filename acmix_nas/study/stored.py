@@ -5,6 +5,7 @@ import re
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ STUDY_ATTRS = {
     "finalists": mapping_of(COUNT),
 }
 """What a study has in the storage; optuna-dashboard adds its own."""
-TRIAL_ATTRS = {"label": TEXT, "until": maybe(whole(1)), "workers_lost": COUNT}
-"""What a trial has in the storage beside its record."""
+TRIAL_ATTRS = {"label": TEXT, "job": MAPPING, "arrived": MAPPING, "workers_lost": COUNT}
+"""What a trial has in the storage beside its record: `Turn` of the job that it does, and what that came to."""
+TURN = {"number": COUNT, "until": maybe(whole(1)), "twin": maybe(COUNT)}
+ARRIVED = {"number": COUNT, "record": MAPPING}
 MOUNTS = Path("/proc/mounts")
 SHARED = re.compile(
     r"nfs\d?|cifs|smbfs|smb\d|9p|lustre|ceph|beegfs|gpfs|afs|glusterfs|pvfs2|orangefs"
@@ -30,6 +33,21 @@ SHARED = re.compile(
 """Types of network file systems, whose locks SQLite cannot rely on (https://www.sqlite.org/faq.html#q5)."""
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
 """Optuna's states of trials that go on no more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A job that a study decided on: a new trial, or one that goes on.
+
+    Attributes:
+        number: The how manieth it is, from 0.
+        until: Epoch that the trial is trained to; None for all of the budget.
+        twin: Number of the trial whose training stands for this one's; None where it is trained.
+    """
+
+    number: int
+    until: int | None = None
+    twin: int | None = None
 
 
 def read_sqlite(folder: Path) -> tuple[StudyHeader, list[TrialRecord]]:
@@ -95,13 +113,26 @@ def record_of(folder: Path, number: int, attrs: Mapping[str, Any]) -> TrialRecor
         RecordError: The record is, or is another trial's.
     """
     known = {key: value for key, value in attrs.items() if key in TRIAL_ATTRS}
-    Origin(f"trial {number} of {folder}", StudyError).fields(known, TRIAL_ATTRS, optional=TRIAL_ATTRS)
+    origin = Origin(f"trial {number} of {folder}", StudyError)
+    origin.fields(known, TRIAL_ATTRS, optional=TRIAL_ATTRS)
+    for key, rules in (("job", TURN), ("arrived", ARRIVED)):
+        if key in attrs:
+            origin.fields(attrs[key], rules, path=key)
     if "record" not in attrs:
         return None
     record = TrialRecord.from_dict(attrs["record"])
     if record.number != number:
         raise RecordError(f"trial {number} holds the record of trial {record.number}.")
     return record
+
+
+def turn_of(attrs: Mapping[str, Any]) -> Turn | None:
+    """The job that a trial does or did last; None for one that another study trained.
+
+    Args:
+        attrs: The trial's attributes in the storage.
+    """
+    return Turn(**attrs["job"]) if "job" in attrs else None
 
 
 def is_unborn(folder: Path) -> bool:

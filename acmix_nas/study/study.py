@@ -4,7 +4,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.study.database import Database
 from acmix_nas.study.folder import CHECKPOINTS, DATABASE, at_work, has_study, studies, study_folder, sweep_checkpoints
 from acmix_nas.study.storage import find_storage, make_storage, parse_url, reason, storing, study_name
-from acmix_nas.study.stored import header_of, is_unborn, record_of
+from acmix_nas.study.stored import Turn, header_of, is_unborn, record_of, turn_of
 
 log = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -148,8 +148,7 @@ class Study:
         params: Mapping[str, Any],
         distributions: Mapping[str, BaseDistribution],
         label: str,
-        *,
-        until: int | None = None,
+        turn: Turn | None = None,
     ) -> int:
         """Adds a running trial with all its parameters in one call; returns its number.
 
@@ -157,9 +156,10 @@ class Study:
             params: Optuna's parameters.
             distributions: Their distributions.
             label: Where it came from.
-            until: Epoch that it is trained to at first; None for all of the budget.
+            turn: What it does at first; None where the order of trials is nobody's decision.
         """
-        return self._add(TrialState.RUNNING, params, distributions, {"label": label, "until": until})
+        job = {} if turn is None else {"job": asdict(turn)}
+        return self._add(TrialState.RUNNING, params, distributions, {"label": label, **job})
 
     def bring(
         self, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], found: TrialRecord
@@ -172,9 +172,20 @@ class Study:
         self._keep(record)
         return number
 
-    def carry_on(self, number: int, until: int | None) -> None:
+    def carry_on(self, number: int, turn: Turn) -> None:
         """Lets a paused trial go on, to an epoch or through all of the budget."""
-        self._set(number, "until", until)
+        self._set(number, "job", asdict(turn))
+
+    def arrive(self, record: TrialRecord, turn: int) -> None:
+        """Stores what a job came to, for the time when its turn has come to count."""
+        self._set(record.number, "arrived", {"number": turn, "record": record.to_dict()})
+
+    def arrived(self, trial: FrozenTrial) -> TrialRecord | None:
+        """What the job that a trial does came to, if it is done and does not count yet."""
+        found, turn = trial.user_attrs.get("arrived"), turn_of(trial.user_attrs)
+        if found is None or turn is None or found["number"] != turn.number:
+            return None
+        return TrialRecord.from_dict(found["record"])
 
     def pause(self, record: TrialRecord) -> None:
         """Stores what a running trial reached; it may go on later."""

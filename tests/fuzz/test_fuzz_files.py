@@ -327,7 +327,15 @@ def _rendered(folder: Path, path: tuple[Any, ...], value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("until", "soon"), ("until", -1), ("label", 7), ("workers_lost", "x"), ("record", 3), ("record", {})],
+    [
+        ("job", "soon"),
+        ("job", {"number": -1, "until": 1, "twin": None}),
+        ("arrived", {"number": 0}),
+        ("label", 7),
+        ("workers_lost", "x"),
+        ("record", 3),
+        ("record", {}),
+    ],
 )
 def test_a_trial_with_changed_attributes_is_one_error(tmp_path, monkeypatch, name, value):
     monkeypatch.chdir(tmp_path)

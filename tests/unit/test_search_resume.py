@@ -23,10 +23,10 @@ TRIALS, KILLS = 6, 10
 fork_server.preload("tiny_search")  # torch is imported once, not by every process that is killed
 
 
-def start(out: Path, name: str) -> BaseProcess:
+def start(out: Path, name: str, workers: int = 1) -> BaseProcess:
     """The small search in a process of its own, at the moment when it begins to work."""
     ours, theirs = fork_server.SERVER.Pipe()
-    running = fork_server.start(tiny_search.main, theirs, out, name, TRIALS)
+    running = fork_server.start(tiny_search.main, theirs, out, name, TRIALS, workers)
     theirs.close()
     with ours:
         assert ours.recv() == "ready"
@@ -60,6 +60,26 @@ def test_a_study_killed_ten_times_ends_as_one_never_stopped(tmp_path):
     assert {record.label for record in one.records()} >= {"random", "hamming-gp"}
     assert not (one.folder / "checkpoints").exists()
     assert not (other.folder / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_a_study_of_two_workers_repeats_also_where_it_is_killed(tmp_path):
+    for name in ("one", "other"):
+        assert end(start(tmp_path, name, workers=2)) == 0
+    chance = random.Random(1)
+    for _ in range(3):
+        running = start(tmp_path, "parts", workers=2)
+        running.join(chance.uniform(1.0, 4.0))
+        running.kill()
+        end(running)
+    assert end(start(tmp_path, "parts", workers=2)) == 0
+    one, other, parts = (
+        [{**row, "environment": None} for row in essence(Study.open(tmp_path / name))]
+        for name in ("one", "other", "parts")
+    )
+    assert len(one) == TRIALS
+    assert other == one
+    assert parts == one
 
 
 @pytest.mark.slow
