@@ -51,7 +51,7 @@ def main() -> None:
     taking = [asked.seconds] if asked.what == "overhead" else durations
     executor = Clocked(taking, workers=asked.workers, waits=asked.what == "overhead", limit_s=asked.limit)
     with tempfile.TemporaryDirectory() as out:
-        lag = lag_of(asked.workers) if asked.lag is None else asked.lag or None
+        lag = lag_of(asked.workers, prunes=asked.prune == "asha") if asked.lag is None else asked.lag or None
         study = new_study(Path(out), starts=10, prune=asked.prune, lag=lag)
         search(
             study, SPACE, executor.setting, trials=asked.trials, callbacks=Onlooker(), executor=executor, stop=executor

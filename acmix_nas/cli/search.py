@@ -55,7 +55,7 @@ _goal_options = _options.together(
         "--order",
         type=click.Choice(["fixed", "free"]),
         help="With several workers, fixed proposes the same networks however long trainings take; free counts each "
-        "result when it arrives.  [default: fixed]",
+        "result when it arrives.  [default: fixed; free if trials are pruned on more than 2 workers]",
     ),
     click.option(
         "--warm-start",

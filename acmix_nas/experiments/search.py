@@ -35,7 +35,7 @@ from acmix_nas.search.objectives import (
     prices_of,
     reference,
 )
-from acmix_nas.search.order import FIXED, lag_of
+from acmix_nas.search.order import FIXED, default_order, lag_of
 from acmix_nas.search.run import search
 from acmix_nas.search.rungs import rungs_of
 from acmix_nas.search.warm import bring_over
@@ -194,7 +194,9 @@ def _create(
 ) -> Study:
     """A new study."""
     trials, epochs, metric = options.trials or TRIALS, setting.budget.epochs, metric_of(options)
-    objectives, table, order = _objectives(options, space), _table(options), options.order or FIXED
+    objectives, table = _objectives(options, space), _table(options)
+    prune = options.prune or ("asha" if epochs >= PRUNED_FROM else "none")
+    order = options.order or default_order(workers, prunes=prune == "asha")
     if options.prune == "asha" and not rungs_of(epochs):
         raise UsageError(f"--prune asha stops trials between epochs, and the budget has {epochs}; add --epochs.")
     timed = None
@@ -206,10 +208,10 @@ def _create(
         "random_starts": max(2, min(10, trials // 4)),
         "first": first,
         "reference": reference(space, first, objectives, Prices(space.input_size, table), metric=metric),
-        "prune": options.prune or ("asha" if epochs >= PRUNED_FROM else "none"),
+        "prune": prune,
         "sampler": options.sampler or SAMPLER,
         "order": order,
-        "lag": lag_of(workers) if order == FIXED else None,
+        "lag": lag_of(workers, prunes=prune == "asha") if order == FIXED else None,
         "limits": options.limits,
         "latency_table": timed,
         "warm_start": list(options.warm_start),

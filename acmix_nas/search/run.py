@@ -166,7 +166,7 @@ class _Driver:
     def next(self) -> Job | Outcome | None:
         """The next network to train, or what is known of it; None while there is none."""
         job = self._left()
-        while job is None and self._order.may_decide():
+        while job is None and self._may_decide():
             job = self._going_on() or self._new()
             if job is None:
                 following = self._order.following()
@@ -199,14 +199,19 @@ class _Driver:
             self._end(replace(record, status="pruned"))
 
     def _arrive(self, trial: FrozenTrial, record: TrialRecord) -> None:
-        """Lets the results count whose turn has come, and keeps this one until then."""
+        """Keeps a result until its turn comes."""
         turn = turn_of(trial.user_attrs)
         assert turn is not None
         if not self._order.is_due(turn.number) and self._study.arrived(trial) is None:
             self._study.arrive(record, turn.number)
         self._order.arrive(turn.number, record)
+        self._may_decide()  # what counts now is stored and shown now
+
+    def _may_decide(self) -> bool:
+        """Lets the results count whose turn has come; whether the next decision can be made then."""
         while (due := self._order.due()) is not None:
             self._store(due)
+        return self._order.may_decide()
 
     def _order_so_far(self) -> ResultOrder:
         """Where the decisions of the study have come to."""

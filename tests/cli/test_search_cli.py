@@ -58,7 +58,7 @@ def studies(monkeypatch, tmp_path):
         (
             "search",
             "--objectives --max-macs --max-params --max-latency-ms --latency-table --warm-start --hours --gpus "
-            "--workers-per-gpu --executor --workers --storage --prune --sampler",
+            "--workers-per-gpu --executor --workers --storage --prune --sampler --order",
         ),
         ("finalists", "--top --seeds --gpus --workers --executor"),
         ("status", "--reports --json"),
@@ -228,11 +228,15 @@ def test_a_warm_start_says_what_it_brought(acmix, tmp_path):
     code, _, err = acmix("search", "--space", "swin_t", "--trials", "2", "--study", "old", *QUICK)
     assert code == 0, err
     words = ["search", "--space", "swin_t", "--trials", "1", "--study", "new", "--warm-start", "old", *QUICK]
-    code, out, err = acmix(*words, "--json")
+    code, out, err = acmix(*words, "--order", "free", "--json")
     assert code == 0, err
+    assert "free order" in err
     assert "2 trials of old are copied" in err
     told = json.loads(out)
     assert [trial.get("origin") for trial in told["trials"]] == ["old:0", "old:1", None]
+    code, _, err = acmix("search", "--space", "swin_t", "--study", "new", "--resume", "--order", "fixed")
+    assert code == 1
+    assert 'order = "free", now it is "fixed"' in err
     code, _, err = acmix("search", "--space", "swin_t", "--trials", "1", "--study", "other", "--warm-start", "old",
                          "--epochs", "1", "--proxy-images", "30", "--proxy", "cpu")  # fmt: skip
     assert code == 0, err

@@ -11,7 +11,7 @@ from study_pieces import Onlooker, new_study
 
 from acmix_nas.executors import Outcome
 from acmix_nas.search import Stop
-from acmix_nas.search.order import ResultOrder, lag_of
+from acmix_nas.search.order import ResultOrder, default_order, lag_of
 from acmix_nas.study.study import Study
 
 EPOCHS, TRIALS = 9, 14
@@ -38,7 +38,7 @@ def setting():
 
 
 def study_of(out, name: str, workers: int, *, prune: str, storage: str | None = IN_MEMORY, lag: int | None = -1):
-    lag = lag_of(workers) if lag == -1 else lag
+    lag = lag_of(workers, prunes=prune == "asha") if lag == -1 else lag
     return new_study(out, name, storage=storage, prune=prune, starts=3, lag=lag, objectives=("top1",))
 
 
@@ -121,7 +121,7 @@ def test_a_decision_knows_the_results_before_its_lag_and_no_other(tmp_path, sett
 
     other = searched(tmp_path / "other", setting, 2, workers=4, prune="none", curve=curve)
     archs, others = ([record.arch for record in study.records()] for study in (one, other))
-    assert archs[: 2 + lag_of(4)] == others[: 2 + lag_of(4)]
+    assert archs[: 2 + lag_of(4, prunes=False)] == others[: 2 + lag_of(4, prunes=False)]
     assert archs != others
 
 
@@ -148,7 +148,7 @@ def test_results_count_in_their_order_and_no_later_than_they_must(lag, chance, w
 
 
 def test_with_one_worker_each_result_counts_at_once():
-    order = ResultOrder(lag_of(1))
+    order = ResultOrder(lag_of(1, prunes=True))
     for number in range(3):
         assert order.may_decide()
         assert order.decide() == number
@@ -156,4 +156,7 @@ def test_with_one_worker_each_result_counts_at_once():
         assert order.is_due(number)
         order.arrive(number, number)
         assert order.due() == number
-    assert [lag_of(workers) for workers in (1, 2, 4, 8, 64)] == [1, 2, 5, 10, 80]
+    lags = [[lag_of(workers, prunes=prunes) for workers in (1, 2, 4, 8, 64)] for prunes in (False, True)]
+    assert lags == [[1, 2, 5, 10, 80], [1, 4, 8, 16, 128]]
+    orders = [[default_order(workers, prunes=prunes) for workers in (1, 2, 3)] for prunes in (False, True)]
+    assert orders == [["fixed"] * 3, ["fixed", "fixed", "free"]]

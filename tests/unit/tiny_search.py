@@ -38,7 +38,7 @@ def main(connection: Connection, out: Path, name: str, trials: int, workers: int
 
 
 def begun(out: Path, name: str, workers: int) -> Study:
-    return new_study(out, name, seed=3, prune="asha", lag=lag_of(workers))
+    return new_study(out, name, seed=3, prune="asha", lag=lag_of(workers, prunes=True))
 
 
 def forked(target, *values, daemon: bool, environment: object) -> ForkProcess:
