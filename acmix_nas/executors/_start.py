@@ -28,6 +28,10 @@ def start(
         values: Its arguments.
         daemon: Whether it ends with this process; then it may have no children of its own.
         environment: Changes to this process's environment; None unsets a variable.
+
+    Raises:
+        EOFError: The server was killed meanwhile; it is started again at the next call.
+        OSError: The same, or the system has no process to give.
     """
     kind = ForkServerProcess if CAN_FORK else SpawnProcess
     with environment_variables(environment):

@@ -5,11 +5,13 @@ import logging
 import multiprocessing
 import os
 import signal
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -27,6 +29,8 @@ from acmix_nas.train import Progress
 log = logging.getLogger(__name__)
 
 POLL_S = 0.25
+DYING_S = 1.0
+"""A server that is killed still seems to run for a moment."""
 MAX_FAILED_STARTS = 3
 """Workers in a row that may exit before they are ready."""
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -192,23 +196,40 @@ class ProcessExecutor(PoolExecutor["_Worker"]):
 class _Worker(PoolWorker):
     def __init__(self, work: Work, place: Place, watchdog: Watchdog) -> None:
         super().__init__(place)
-        ours, theirs = multiprocessing.Pipe()
-        self.channel = Channel(ours)
-        shared = replace(work, setting=None)  # each worker loads its own images
         self._meeting: TemporaryDirectory[str] | None = None
-        environment = {"OMP_NUM_THREADS": str(place.threads)}
-        if place.gpu is not None:
-            environment[VISIBLE] = place.gpu
-        if place.world_size == 1:
-            self._process = start(run_worker, theirs, shared, place, daemon=True, environment=environment)
-        else:  # this process has children, which a daemon must not have
-            self._meeting = TemporaryDirectory(prefix="acmix-ranks-", ignore_cleanup_errors=True)
-            args = theirs, shared, place, Path(self._meeting.name)
-            self._process = start(run_ranks, *args, daemon=False, environment=environment)
-        theirs.close()
+        shared = replace(work, setting=None)  # each worker loads its own images
+        for left in reversed(range(MAX_FAILED_STARTS)):
+            try:
+                self.channel, self._process = self._launch(shared)
+                break
+            except (EOFError, OSError) as error:  # the server that forks workers was killed, and is started anew
+                log.warning("a worker cannot be started: %r", error)
+                if not left:
+                    raise StudyError(f"no worker can be started: {error!r}. {ProcessExecutor.advice}") from error
+                time.sleep(DYING_S)
         self.watched = WatchedWorker(self._process.pid or 0, self._kill)
         self._watchdog = watchdog
         watchdog.add(self.watched)
+
+    def _launch(self, shared: Work) -> tuple[Channel, BaseProcess]:
+        """A process and a channel to it alone: one that a failed start has left has another, closed, and exits."""
+        environment = {"OMP_NUM_THREADS": str(self.place.threads)}
+        if self.place.gpu is not None:
+            environment[VISIBLE] = self.place.gpu
+        ours, theirs = multiprocessing.Pipe()
+        try:
+            if self.place.world_size == 1:
+                process = start(run_worker, theirs, shared, self.place, daemon=True, environment=environment)
+            else:  # this process has children, which a daemon must not have
+                self._meeting = TemporaryDirectory(prefix="acmix-ranks-", ignore_cleanup_errors=True)
+                args = theirs, shared, self.place, Path(self._meeting.name)
+                process = start(run_ranks, *args, daemon=False, environment=environment)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return Channel(ours), process
 
     def begin(self, job: Job) -> None:
         self._set_job(job)

@@ -181,6 +181,27 @@ def test_workers_that_cannot_start_end_the_study_with_a_reason(tmp_path, monkeyp
         search(new_study(tmp_path), SPACE, setting, trials=1, callbacks=Onlooker(), executor=executor)
 
 
+@pytest.mark.parametrize("error", [EOFError(), ConnectionRefusedError("gone")])
+def test_a_server_that_is_killed_while_a_worker_starts_is_started_again(monkeypatch, error):
+    real, failures, given = process.start, [error] * 2, []
+
+    def start(target, connection, *values, **options):
+        given.append(connection)
+        if failures:
+            raise failures.pop()
+        return real(stray_workers.failed_start, connection, *values, **options)
+
+    monkeypatch.setattr(process, "start", start)
+    monkeypatch.setattr(process, "DYING_S", 0.0)
+    with make_executor("process", work_of(small_setting(images=10)), [Place(1)]) as executor:
+        assert len(executor._workers) == 1
+    assert len({id(connection) for connection in given}) == 3
+    assert all(connection.closed for connection in given)
+    failures = [error] * 3
+    with pytest.raises(StudyError, match=r"no worker can be started.*--executor serial"):
+        make_executor("process", work_of(small_setting(images=10)), [Place(1)]).__enter__()
+
+
 @pytest.mark.slow
 def test_images_that_a_worker_cannot_read_are_reported(tmp_path):
     setting = small_setting(images=10)
