@@ -127,15 +127,18 @@ def test_an_unexpected_exception_is_printable(monkeypatch, capsys):
 
 
 WARNS = f"""
-import logging, optuna, warnings
+import logging, sys, warnings
+import click, optuna
 from acmix_nas import cli
 
-def warn(**options):
+@click.command()
+def warn():
     logging.getLogger("acmix_nas.x").warning({EVIL!r})  # which no handler takes
     optuna.logging.get_logger("optuna.x").warning("%s", {EVIL!r})  # which has a handler of Optuna's
     warnings.warn({EVIL!r})
 
-cli.acmix.main = warn
+cli.LazyGroup.get_command = lambda *_: warn
+sys.argv = ["acmix", "warn"]
 cli.main()
 """
 
