@@ -33,6 +33,12 @@ def space_names(folder: str = "") -> list[str]:
     return sorted(file.stem for file in (search_spaces() / folder).glob("*.yaml"))
 
 
+def is_path(name_or_path: str | os.PathLike[str]) -> bool:
+    """Whether a file is named by its path, not by a name of search_spaces."""
+    path = Path(name_or_path)
+    return path.suffix in (".yaml", ".yml") or len(path.parts) > 1
+
+
 def find_space(name_or_path: str | os.PathLike[str], folder: str = "") -> Path:
     """The YAML file behind a name of search_spaces, or behind a path.
 
@@ -41,7 +47,7 @@ def find_space(name_or_path: str | os.PathLike[str], folder: str = "") -> Path:
     """
     path = Path(name_or_path)
     named = search_spaces() / folder / f"{name_or_path}.yaml"
-    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+    if is_path(path):
         if path.is_file():
             return path
         raise SpaceError(f"there is no file {path}.")

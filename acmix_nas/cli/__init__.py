@@ -67,7 +67,7 @@ def acmix(context: click.Context) -> None:
       acmix profile --impl groupconv --impl full
       acmix ablate combine --seeds 3
     """
-    if context.obj is not None:
+    if context.obj is not None:  # what `main` does before a command, and a program that calls this group does not
         context.obj()
     context.with_resource(plugins.named_only())
 

@@ -160,7 +160,7 @@ class _Driver:
             self._remember(record)
         self._judge()
         for trial in study.running():
-            if (arrived := study.arrived(trial)) is not None:
+            if not self._pruning.is_paused(trial) and (arrived := study.arrived(trial)) is not None:
                 self._arrive(trial, arrived)
 
     def next(self) -> Job | Outcome | None:

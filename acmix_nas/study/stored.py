@@ -40,7 +40,7 @@ class Turn:
     """A job that a study decided on: a new trial, or one that goes on.
 
     Attributes:
-        number: The how manieth it is, from 0.
+        number: Its place among the jobs of the study, from 0.
         until: Epoch that the trial is trained to; None for all of the budget.
         twin: Number of the trial whose training stands for this one's; None where it is trained.
     """

@@ -181,7 +181,7 @@ class Study:
         self._set(record.number, "arrived", {"number": turn, "record": record.to_dict()})
 
     def arrived(self, trial: FrozenTrial) -> TrialRecord | None:
-        """What the job that a trial does came to, if it is done and does not count yet."""
+        """What the job that a running trial does, or did before it paused, came to, if that was kept by `arrive`."""
         found, turn = trial.user_attrs.get("arrived"), turn_of(trial.user_attrs)
         if found is None or turn is None or found["number"] != turn.number:
             return None

@@ -12,7 +12,7 @@ from acmix_nas.errors import SpaceError
 from acmix_nas.experiments.ablation.carry import carry, own_arch
 from acmix_nas.experiments.ablation.rows import BASE, read_rows
 from acmix_nas.experiments.options import StudyOptions
-from acmix_nas.files import find_space, space_names
+from acmix_nas.files import find_space, is_path, space_names
 from acmix_nas.space import Space, load_space
 from acmix_nas.space.arch_file import load_arch
 from acmix_nas.space.document import Node, read
@@ -187,8 +187,7 @@ def _base(top: Mapping[str, Node], space: Space, base: Arch | str | None) -> tup
 def _file_space(top: Mapping[str, Node]) -> Space:
     """The space that the file names; a path starts at the file's folder, as that of its base."""
     name = top["space"].text()
-    is_path = Path(name).suffix in (".yaml", ".yml") or len(Path(name).parts) > 1
-    return load_space(_beside(top["space"], name) if is_path else name)
+    return load_space(_beside(top["space"], name) if is_path(name) else name)
 
 
 def _beside(node: Node, name: str) -> Path:
