@@ -74,7 +74,9 @@ def test_json(best, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("format", "fact"), [("onnx", "opset"), ("torch", "torch")])
+@pytest.mark.parametrize(
+    ("format", "fact"), [pytest.param("onnx", "opset", marks=pytest.mark.nightly), ("torch", "torch")]
+)
 def test_a_file_for_one_size(format, fact, best, tmp_path):
     out = tmp_path / "net"
     result = run(best, "--format", format, "--out", out, "--input-size", 64, "--size", "fixed", "--num-classes", 2)

@@ -17,7 +17,7 @@ QUICKER = {
 }
 """The last of an option given twice counts: the same commands, with less to compute."""
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 
 def blocks(language: str) -> list[str]:

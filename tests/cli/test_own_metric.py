@@ -51,7 +51,7 @@ class Levels(Task):
 TASK = Levels()
 """
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 
 @pytest.fixture

@@ -238,7 +238,7 @@ def test_the_embedded_images_are_named_as_such(here):
     assert "top-1" in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_two_processes_train_what_one_does(here):
     # 33 images in steps of 16: the last step has two, one for each process.
     words = ["train", PVT, "--data", "images", "--recipe", "mine.yaml", "--images", "33", "--epochs", "1"]

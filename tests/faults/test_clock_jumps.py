@@ -70,7 +70,7 @@ def test_the_clock_of_this_test_jumps(jumping):
     assert steady == "True"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_search_does_not_notice(jumping, tmp_path):
     images, out = drivers.make_images(tmp_path / "images"), tmp_path / "out"
     line = [

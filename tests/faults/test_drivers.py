@@ -38,7 +38,7 @@ def checkpoints(out: Path) -> list[Path]:
     return list((out / "it" / "checkpoints").glob("[0-9]*.ckpt"))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_killed_driver_goes_on_as_if_nothing_had_happened(images, whole, tmp_path):
     out = tmp_path / "out"
     running = drivers.search(images, out, *BEGIN)
@@ -54,7 +54,7 @@ def test_a_killed_driver_goes_on_as_if_nothing_had_happened(images, whole, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [(), ("--executor", "process")])
+@pytest.mark.parametrize("workers", [pytest.param((), marks=pytest.mark.nightly), ("--executor", "process")])
 def test_ctrl_c_once_keeps_the_epoch(images, whole, tmp_path, workers):
     out = tmp_path / "out"
     running = drivers.search(images, out, *BEGIN, *workers)

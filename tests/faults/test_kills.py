@@ -43,7 +43,7 @@ def check(name: str, ended: Ended, images: Path, says: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("name", ["search"])
 def test_a_killed_command_is_taken_up(name, whole, images, tmp_path):
     ended = whole(name, copies=False)
     numbers = [int(state.name) for state in ended.states]

@@ -54,7 +54,7 @@ def test_one_value_changed(half, tmp_path_factory, name):
     folder = tmp_path_factory.mktemp("edited") / "store"
     line = json.loads((half / name).read_text().splitlines()[0])
 
-    @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=settings.default.max_examples // 4, suppress_health_check=[HealthCheck.too_slow])
     @given(path=st.sampled_from(list(leaves(line))), value=values)
     def edited(path, value):
         law(lambda: gone_on(half, folder, name, json.dumps(changed(line, path, value)) + "\n"))

@@ -158,7 +158,7 @@ with torch.no_grad():
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_compiled_swin_does_not_write_past_its_buffers():
     """In a process of its own: torch's change of memory formats would end it (pytorch issue 181618)."""
     done = subprocess.run([sys.executable, "-c", FIRST_STAGE], capture_output=True, text=True)

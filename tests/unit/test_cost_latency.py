@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acmix_nas import files
@@ -58,6 +58,7 @@ def table(**changes):
     return LatencyTable(**{**values, **changes})
 
 
+@settings(max_examples=settings.default.max_examples // 4)
 @given(data=st.data())
 @pytest.mark.parametrize("name", files.space_names())
 @pytest.mark.parametrize("per", ["stage", "block"])

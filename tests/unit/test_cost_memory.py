@@ -21,8 +21,8 @@ needs_proc = pytest.mark.skipif(not (memory.PROC / "clear_refs").exists(), reaso
 @pytest.mark.parametrize(
     ("how", "least", "most"),
     [
-        pytest.param(Execution(), 1, 3, marks=pytest.mark.slow),
-        pytest.param(Execution(dtype="bfloat16"), 0.5, 1.5, marks=pytest.mark.slow),
+        pytest.param(Execution(), 1, 3, marks=pytest.mark.nightly),
+        pytest.param(Execution(dtype="bfloat16"), 0.5, 1.5, marks=pytest.mark.nightly),
         (Execution(train=True), 2, 6),
     ],
 )

@@ -150,6 +150,7 @@ class TestRayExecutor:
         assert comparable(studies["ray"]) == comparable(studies["serial"])
         assert not (studies["ray"].folder / "checkpoints").exists()
 
+    @pytest.mark.nightly
     def test_two_ranks_on_a_node_train_what_one_process_does(self, cluster, tmp_path):
         setting, records = setting_with(2), []
         for name, place in (("serial", Place(1)), ("ray", Place(2, world_size=2))):
@@ -161,6 +162,7 @@ class TestRayExecutor:
         assert together.losses == pytest.approx(alone.losses, rel=1e-4)
         assert together.environment["processes"] == 2
 
+    @pytest.mark.nightly
     def test_a_node_that_is_removed_costs_at_most_the_running_epoch(self, cluster, tmp_path):
         setting = setting_with(4)
         node = cluster.add_node(num_cpus=3)
@@ -187,6 +189,7 @@ class TestRayExecutor:
         assert len(study.records()[0].scores) == 4
         assert not {0, 1} & set(callbacks.seen[callbacks.seen.index(2) + 1 :])
 
+    @pytest.mark.nightly
     def test_jobs_stop_after_their_epoch_and_go_on_elsewhere(self, cluster, tmp_path):
         setting = setting_with(8)
         study, stop = new_study(tmp_path), Stop()
@@ -212,6 +215,7 @@ class TestRayExecutor:
         search(alone, SPACE, setting, trials=2, callbacks=Onlooker())
         assert [record.scores for record in study.records()] == [record.scores for record in alone.records()]
 
+    @pytest.mark.nightly
     def test_the_command_joins_a_cluster_by_its_address(self, cluster, on_few_images, tmp_path):
         words = ["--executor", "ray", "--ray-address", cluster.address, "--trials", "1", "--proxy-images", "16"]
         done = acmix(tmp_path, "search", "--space", "swin_t", *QUICK, *words, **_ray_cluster.SETTINGS)
@@ -280,7 +284,7 @@ main()
 def test_the_command_starts_ray_on_loopback_alone_and_says_nothing_of_it(on_few_images, tmp_path):
     script = tmp_path / "watched.py"
     script.write_text(WATCHED)
-    words = ["search", "--space", "swin_t", "--executor", "ray", "--workers", "2", "--trials", "2", *QUICK]
+    words = ["search", "--space", "swin_t", "--executor", "ray", "--workers", "1", "--trials", "1", *QUICK]
     done = acmix(tmp_path, *words, "--proxy-images", "16", begin=("-W", "error::FutureWarning", str(script)))
     assert done.returncode == 0, done.stderr
     said = [line for line in done.stderr.splitlines() if not line.startswith("  acmix ")]  # the next commands name it
@@ -289,6 +293,6 @@ def test_the_command_starts_ray_on_loopback_alone_and_says_nothing_of_it(on_few_
     assert addresses
     loopback = "0100007F"  # 127.0.0.1 as the kernel writes it
     assert addresses <= {loopback, f"{'0' * 16}FFFF0000{loopback}"}
-    repeated = warm_commands.run("repeat", "demo:1", cwd=tmp_path)
+    repeated = warm_commands.run("repeat", "demo:0", cwd=tmp_path)
     assert repeated.returncode == 0, repeated.stderr
     assert "and every score before it (1 in all) the same" in repeated.stdout

@@ -15,6 +15,11 @@ from acmix_nas.operators.acmix import build
 pytestmark = pytest.mark.slow
 
 
+def nightly_but(*chosen):
+    """All hosts: the chosen ones whenever slow tests run, the others by night."""
+    return [pytest.param(host, marks=[] if host in chosen else pytest.mark.nightly) for host in HOSTS]
+
+
 def maps_of(model, images):
     with torch.no_grad():
         return model.forward_intermediates(images, intermediates_only=True)
@@ -24,8 +29,8 @@ def close(found, expected):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
 
 
-@pytest.mark.parametrize("form", ["train", "merged"])
-@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("form", [pytest.param("train", marks=pytest.mark.nightly), "merged"])
+@pytest.mark.parametrize("host", nightly_but("pvt"))
 def test_a_program_of_maps(host, form, tmp_path):
     model = small_model(host)
     written = write(
@@ -38,7 +43,14 @@ def test_a_program_of_maps(host, form, tmp_path):
         close(found, expected)
 
 
-@pytest.mark.parametrize(("host", "form"), [("swin", "merged"), ("resnet", "train"), ("san", "train")])
+@pytest.mark.parametrize(
+    ("host", "form"),
+    [
+        ("swin", "merged"),
+        pytest.param("resnet", "train", marks=pytest.mark.nightly),
+        pytest.param("san", "train", marks=pytest.mark.nightly),
+    ],
+)
 def test_a_program_for_any_size(host, form, tmp_path):
     model = small_model(host)
     written = write(model, tmp_path / "net.pt2", format="torch", form=form, input_size=64)
@@ -50,7 +62,7 @@ def test_a_program_for_any_size(host, form, tmp_path):
             close(program(images), model(images))
 
 
-@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("host", nightly_but("swin"))
 def test_onnx_for_any_size(host, tmp_path):
     """Maps smaller than a window and smaller than its shift are among the sizes."""
     model = small_model(host)
@@ -64,7 +76,7 @@ def test_onnx_for_any_size(host, tmp_path):
             close(torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0]), model(images))
 
 
-@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("host", nightly_but("resnet"))
 def test_onnx_of_maps_as_trained(host, tmp_path):
     model = small_model(host)
     asked = {"form": "train", "features_only": True, "input_size": 64, "dynamic_size": False}

@@ -246,7 +246,7 @@ def test_a_worker_is_handed_what_its_driver_may_load(lab):
 
 @pytest.mark.parametrize(
     "start",
-    ["-m", *(pytest.param(start, marks=pytest.mark.slow) for start in ("console script", "torchrun", "-c"))],
+    ["-m", *(pytest.param(start, marks=pytest.mark.nightly) for start in ("console script", "torchrun", "-c"))],
 )
 def test_a_plug_in_is_not_found_in_the_working_folder_but_on_pythonpath(tmp_path, start):
     work, path = tmp_path / "work", tmp_path / "path"

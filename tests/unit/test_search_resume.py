@@ -42,7 +42,7 @@ def end(running: BaseProcess) -> int:
     return code
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_study_killed_ten_times_ends_as_one_never_stopped(tmp_path):
     """Past the random starts, with pruning: the same networks in the same order, with the same curves."""
     assert end(start(tmp_path, "whole")) == 0

@@ -205,7 +205,7 @@ def test_posterizing_keeps_the_first_bits_and_none_is_black(bits):
     assert np.array_equal(np.asarray(posterized(PICTURES[0], bits, fillcolor=(1, 2, 3))), pixels & mask)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_changes_20000_seeded_images(setting, monkeypatch, recipe):
     bits = []
