@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TaskID, TimeRemainingColumn
 
 from acmix_nas.arch import Arch
 from acmix_nas.cli._console import DecodingBar, plain_table, progress, text_column
@@ -189,21 +189,27 @@ class TrainingDisplay(_Display, TrainingCallbacks):
 
 
 class FidelityDisplay(_Display, FidelityCallbacks):
-    """A bar for the training under way, with the time left."""
+    """A bar for each training under way, with the time left."""
 
     def __init__(self) -> None:
         super().__init__(TimeRemainingColumn(), transient=True)
-        self._task = self._bar.add_task("training")
+        self._tasks: dict[int, TaskID] = {}
 
     def begin(self, number: int, count: int, name: str) -> None:
-        """A training begins."""
+        """A training begins, or begins again."""
         self._decoding.stop()
         self._bar.start()
-        self._bar.reset(self._task, description=f"training {number + 1} of {count}: {name}")
+        self.end(number)
+        self._tasks[number] = self._bar.add_task(f"training {number + 1} of {count}: {name}", total=None)
 
-    def step(self, progress: Training) -> None:
+    def step(self, number: int, progress: Training) -> None:
         """It did an optimizer step."""
-        self._bar.update(self._task, completed=progress.step, total=progress.steps)
+        self._bar.update(self._tasks[number], completed=progress.step, total=progress.steps)
+
+    def end(self, number: int) -> None:
+        """It ended."""
+        if number in self._tasks:
+            self._bar.remove_task(self._tasks.pop(number))
 
 
 def _amount(record: TrialRecord, cost: Metric) -> str:

@@ -257,8 +257,7 @@ study = together(
     json,
 )
 """Of every command that trains networks in a study."""
-workers = together(
-    click.option("--hours", type=POSITIVE, help="Stop after this many hours."),
+places = together(
     click.option(
         "--executor",
         type=ChoiceOrPath(registry.names("executors")),
@@ -268,7 +267,8 @@ workers = together(
     ),
     count(
         "--workers",
-        "Number of processes that train on the CPU and share its threads; with --executor ray, on the whole cluster.",
+        "Number of processes that train on the CPU and share its threads; with --executor ray, on the whole cluster.  "
+        "[default: one for each thread, if memory is enough and training takes longer than their start]",
     ),
     click.option(
         "--ray-address",
@@ -294,6 +294,11 @@ workers = together(
         help="Stop a trial whose worker uses more memory, e.g. 8G, and continue with the next.  [default: with "
         "several workers, an equal share of the machine's memory]",
     ),
+)
+"""Where networks train."""
+workers = together(
+    click.option("--hours", type=POSITIVE, help="Stop after this many hours."),
+    places,
     click.option(
         "--storage",
         metavar="URL",
@@ -302,7 +307,7 @@ workers = together(
         "ACMIX_STORAGE.",
     ),
 )
-"""Of every command that trains with several workers."""
+"""Of every command that trains a study with several workers."""
 
 
 def command_line() -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acmix_nas.cli import _options
-from acmix_nas.cli._next_command import path_word, typed
+from acmix_nas.cli._next_command import PLACES, path_word, storage_words, typed
 from acmix_nas.cli._study import print_study, view_options
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     help="Reuse cells that this study trained with the same network, data, budget, seeds and versions. Repeatable.",
 )
 @view_options
+@_options.workers
 @_options.plugin
 @_options.study
 def ablate(view: "View", as_json: bool, **options: Any) -> int:
@@ -54,6 +55,7 @@ def ablate(view: "View", as_json: bool, **options: Any) -> int:
       acmix ablate neighbours --base reports/demo/best.yaml
       acmix ablate shift --study shift-001 --resume --seeds 10 --reuse combine-001
     """
+    _options.check_hidden(options["executor"], options["storage"])
     from acmix_nas.cli._display import StudyDisplay
     from acmix_nas.experiments.ablation import AblationOptions, run
 
@@ -64,7 +66,7 @@ def ablate(view: "View", as_json: bool, **options: Any) -> int:
         result,
         view,
         again=["ablate", path_word(asked.table), *typed(("base", "host"))],
-        places=typed(("device", "plugin", "reuse", "columns", "compare", "form_at")),
+        places=[*typed((*PLACES, "reuse", "columns", "compare", "form_at")), *storage_words()],
         more=["--seeds", str(2 * result.study.asked["seeds"])],
         as_json=as_json,
     )

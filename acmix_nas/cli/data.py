@@ -15,7 +15,7 @@ from acmix_nas.sizes import pair, size_text
 
 if TYPE_CHECKING:
     from acmix_nas.data import Description, Index
-    from acmix_nas.experiments.fidelity import Fidelity
+    from acmix_nas.experiments.stored_fidelity import Fidelity
 
 
 @click.group()
@@ -130,6 +130,7 @@ def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, **
 @_options.count("--proxy-images", "Images of the cheap training.  [default: the proxy's]")
 @_options.count("--epochs-large", "Epochs of the large training.  [default: three times those of the cheap one]")
 @_options.count("--images-large", "Images of the large training.  [default: the same]")
+@_options.places
 @_options.out
 @_options.device
 @_options.plugin

@@ -3,87 +3,43 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from acmix_nas.arch import Arch
-from acmix_nas.data import Splits, load_splits
+from acmix_nas.data import load_splits
 from acmix_nas.errors import StudyError, UsageError
-from acmix_nas.experiments.options import StudyOptions
-from acmix_nas.experiments.rank_correlation import Agreement, agreement
-from acmix_nas.experiments.setup import announce, pick_device, pick_proxy
-from acmix_nas.experiments.training import TrainingCallbacks
-from acmix_nas.fields import COUNT, MAPPING, TEXT, Origin, whole
+from acmix_nas.executors import Executor, Job, Outcome, Work
+from acmix_nas.executors.callbacks import Callbacks
+from acmix_nas.executors.serial import SerialExecutor
+from acmix_nas.experiments.options import StudyOptions, WorkerOptions
+from acmix_nas.experiments.rank_correlation import agreement
+from acmix_nas.experiments.setup import announce, device_of, pick_proxy, workers_of
+from acmix_nas.experiments.stored_fidelity import Fidelity, definition, fidelity_folder, plain
 from acmix_nas.files import append_line, write_text
 from acmix_nas.record import TrialRecord
+from acmix_nas.search.run import record_of, train_jobs
 from acmix_nas.space import Proxy, Space, load_space
-from acmix_nas.train import Budget, Progress, Setting, run_trial
+from acmix_nas.study.folder import CHECKPOINTS, remove_empty_checkpoints
+from acmix_nas.study.stop import Stop
+from acmix_nas.train import Budget, Progress, Setting
 
 log = logging.getLogger(__name__)
 
-FOLDER = "fidelity"
 RECORDS = "records.jsonl"
 CHEAP, LARGE = "cheap", "large"
 LEAST = 4
 """Least networks for a rank correlation."""
-LARGER = dict.fromkeys(("epochs", "images"), whole(1))
-SUMMARY = {
-    **dict.fromkeys(("space", "proxy", "cheap", "large", "agreements"), MAPPING),
-    "fingerprint": TEXT,
-    **dict.fromkeys(("archs", "failed", "seed"), COUNT),
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fidelity:
-    """What was found.
-
-    Attributes:
-        space: What decides the networks of the space.
-        proxy: The proxy, with its epochs and images, of the cheap training.
-        fingerprint: Of the images.
-        cheap: Budget of the cheap training.
-        large: Budget of the large training.
-        archs: Networks that both trainings finished.
-        failed: Networks that one of them did not finish.
-        seed: Seed of sample, draws, weights and order.
-        agreements: Of "proxy", "params" and "macs", how its order agrees with that of the scores of the large training.
-    """
-
-    space: Mapping[str, Any]
-    proxy: Mapping[str, Any]
-    fingerprint: str
-    cheap: Mapping[str, Any]
-    large: Mapping[str, Any]
-    archs: int
-    failed: int
-    seed: int
-    agreements: Mapping[str, Agreement]
-
-    @classmethod
-    def load(cls, file: Path) -> Self:
-        """Reads a summary.
-
-        Raises:
-            StudyError: The file cannot be read, or is none.
-        """
-        origin = Origin(file, StudyError, "Remove it; acmix data fidelity writes it again from the stored trainings.")
-        values = origin.fields(origin.read(), SUMMARY)
-        origin.fields({name: values["large"].get(name) for name in LARGER}, LARGER, path="large")
-        pairs = origin.fields(
-            values["agreements"], dict.fromkeys(("proxy", "params", "macs"), MAPPING), path="agreements"
-        )
-        agreements = {name: Agreement.from_dict(pair, origin, f"agreements.{name}") for name, pair in pairs.items()}
-        return cls(**{**values, "agreements": agreements})
 
 
 @dataclass(frozen=True, kw_only=True)
-class FidelityOptions(StudyOptions):
+class FidelityOptions(StudyOptions, WorkerOptions):
     """The options of `acmix data fidelity`; `epochs` and `proxy_images` are those of the cheap training.
 
     Attributes:
@@ -99,11 +55,23 @@ class FidelityOptions(StudyOptions):
     images_large: int | None = None
 
 
-class FidelityCallbacks(TrainingCallbacks):
+class FidelityCallbacks:
     """What the caller is shown while networks are trained: nothing; a subclass overrides what it wants to see."""
+
+    def decode(self, done: int, total: int) -> None:
+        """`done` of `total` images are decoded; never called where none has to be."""
+
+    def note(self, text: str) -> None:
+        """A line about what is done."""
 
     def begin(self, number: int, count: int, name: str) -> None:
         """A training begins: its number, how many there are, its name."""
+
+    def step(self, number: int, progress: Progress) -> None:
+        """A training did an optimizer step."""
+
+    def end(self, number: int) -> None:
+        """A training ended and is stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,15 +80,21 @@ class Trainings:
 
     Attributes:
         space: The networks.
-        settings: By "cheap" and "large".
+        works: By "cheap" and "large", with the images loaded.
         seed: Seed of sample, weights and order.
         folder: Where records and summaries lie.
     """
 
     space: Space
-    settings: Mapping[str, Setting]
+    works: Mapping[str, Work]
     seed: int
     folder: Path
+
+    def setting(self, label: str) -> Setting:
+        """The setting of one of them."""
+        setting = self.works[label].setting
+        assert setting is not None
+        return setting
 
 
 def run(options: FidelityOptions, callbacks: FidelityCallbacks | None = None) -> tuple[Fidelity, Path]:
@@ -139,10 +113,12 @@ def run(options: FidelityOptions, callbacks: FidelityCallbacks | None = None) ->
         StudyError: Fewer than four networks were trained to the end twice.
     """
     callbacks = callbacks or FidelityCallbacks()
-    space, device = load_space(options.space), pick_device(options.device)
-    trainings = prepare_fidelity(options, space, pick_proxy(space, options, device), device, callbacks.decode)
-    announce([], trainings.settings[LARGE].splits, callbacks.note)
-    found = measure_fidelity(trainings, archs=options.archs, begin=callbacks.begin, on_step=callbacks.step)
+    space, device = load_space(options.space), device_of(options, options.device)
+    proxy = pick_proxy(space, options, device)
+    workers = workers_of(options, device, proxy, space, trainings=options.archs)
+    trainings = prepare_fidelity(options, space, proxy, device, callbacks.decode)
+    announce([workers.text], trainings.setting(LARGE).splits, callbacks.note)
+    found = measure_fidelity(trainings, archs=options.archs, callbacks=callbacks, make=workers.make)
     return found, trainings.folder
 
 
@@ -169,20 +145,23 @@ def prepare_fidelity(
     out, seed, images_large = options.out, options.seed or 0, options.images_large
     epochs = options.epochs_large or 3 * proxy.epochs
     longer = replace(proxy, epochs=epochs, images=images_large or proxy.images)
-    load = partial(
-        load_splits, options.data, input_size=proxy.input_size, seed=seed, with_report=False, progress=progress
-    )
-    splits = load(train_images=proxy.images, at_most=True)
-    more = splits if images_large is None else load(train_images=longer.images, at_most=False)
-    if _folder(out, space, splits.former).is_dir() and not _folder(out, space, splits.fingerprint).is_dir():
-        splits, more = splits.like(splits.former), more.like(splits.former)  # goes on with what 0.1 measured
+    load = partial(load_splits, options.data, input_size=proxy.input_size, seed=seed, with_report=False)
+    load = partial(load, train_images=proxy.images, at_most=True)
+    load_more = load if images_large is None else partial(load, train_images=longer.images, at_most=False)
+    splits = load(progress=progress)
+    more = splits if images_large is None else load_more(progress=progress)
+    former = splits.former
+    if fidelity_folder(out, space, former).is_dir() and not fidelity_folder(out, space, splits.fingerprint).is_dir():
+        splits, more = splits.like(former), more.like(former)  # goes on with what 0.1 measured
+        load, load_more = partial(load, like=former), partial(load_more, like=former)
     if epochs * len(more.train) <= proxy.epochs * len(splits.train):
         raise UsageError(
             f"the large training sees more images than the proxy's {proxy.epochs} x {len(splits.train)}; "
             f"{epochs} x {len(more.train)} is not more. Give more --epochs-large or --images-large."
         )
-    settings = {
-        label: Setting(
+    works = {}
+    for label, shrunk, images, loaded in ((CHEAP, proxy, splits, load), (LARGE, longer, more, load_more)):
+        setting = Setting(
             proxy=shrunk,
             budget=Budget.of_proxy(shrunk, images=len(images.train), device=device),
             splits=images,
@@ -190,71 +169,100 @@ def prepare_fidelity(
             input_size=space.input_size,
             device=device,
         )
-        for label, shrunk, images in ((CHEAP, proxy, splits), (LARGE, longer, more))
-    }
-    return Trainings(space=space, settings=settings, seed=seed, folder=_folder(out, space, splits.fingerprint))
+        works[label] = Work.of(setting, load=loaded, source=options.data)
+    return Trainings(space=space, works=works, seed=seed, folder=fidelity_folder(out, space, splits.fingerprint))
 
 
 def measure_fidelity(
     trainings: Trainings,
     *,
     archs: int,
-    begin: Callable[[int, int, str], None] = lambda *_: None,
-    on_step: Callable[[Progress], None] = lambda _: None,
+    callbacks: FidelityCallbacks | None = None,
+    make: Callable[[Work], Executor] | None = None,
 ) -> Fidelity:
     """Trains a sample of networks twice each and compares the orders; what is stored is not trained again.
 
     Args:
         trainings: The two trainings.
         archs: Networks in the sample; a larger sample contains the smaller.
-        begin: Told of each training: its number, how many there are, its name.
-        on_step: Called after every optimizer step.
+        callbacks: Told of each training.
+        make: Makes the executor of each of the two; this process trains by default.
 
     Raises:
         UsageError: The proxy does not distinguish this many networks.
         StudyError: Fewer than four networks were trained to the end twice.
     """
     trainings.folder.mkdir(parents=True, exist_ok=True)
-    stored, seed = _stored(trainings.folder / RECORDS), trainings.seed
-    sample = sample_archs(trainings.space, trainings.settings[CHEAP].proxy, archs, seed)
-    pairs: list[dict[str, TrialRecord]] = []
-    for arch in sample:
-        pairs.append({})
-        for label, setting in trainings.settings.items():
-            facts = (setting.budget.to_dict(), setting.proxy.to_dict(), setting.splits.to_dict())
-            record = stored.get(_key(arch.id, label, seed, *facts))
-            if record is None:
-                number = 2 * (len(pairs) - 1) + (label == LARGE)
-                begin(number, 2 * len(sample), f"{label} {arch.id}")
-                seeds = {"init": seed, "order": seed}
-                record = run_trial(arch, setting, number=number, label=label, seeds=seeds, on_step=on_step)
-                append_line(trainings.folder / RECORDS, record.to_json())
-            pairs[-1][label] = record
-    found = _summarise(trainings, pairs)
-    name = hashlib.sha256(json.dumps([found.cheap, found.large, found.proxy, found.seed, archs]).encode()).hexdigest()
-    write_text(trainings.folder / f"summary-{name[:8]}.json", json.dumps(asdict(found), indent=1) + "\n")
-    return found
+    sample = sample_archs(trainings.space, trainings.setting(CHEAP).proxy, archs, trainings.seed)
+    found = _stored(trainings.folder / RECORDS)
+    for label, work in trainings.works.items():
+        executor = make(work) if make else SerialExecutor(trainings.setting(label))
+        _train(trainings, label, sample, found, executor, callbacks or FidelityCallbacks())
+    remove_empty_checkpoints(trainings.folder)
+    pairs = [{label: found[_training(trainings, label, arch)] for label in trainings.works} for arch in sample]
+    summary = _summarise(trainings, pairs)
+    facts = [summary.cheap, summary.large, summary.proxy, summary.seed, archs]
+    name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    write_text(trainings.folder / f"summary-{name[:8]}.json", json.dumps(asdict(summary), indent=1) + "\n")
+    return summary
 
 
-def find_fidelity(out: Path, space: Space, proxy: Proxy, splits: Splits) -> Fidelity | None:
-    """What was measured for this space, this proxy with its epochs and images, and these images; None: unvalidated.
+class _Steps(Callbacks):
+    """Passes steps on."""
 
-    Args:
-        out: Folder of reports.
-        space: The space that is searched.
-        proxy: The proxy, with the epochs and images that a search trains with.
-        splits: The images.
+    def __init__(self, callbacks: FidelityCallbacks) -> None:
+        self._callbacks = callbacks
 
-    Returns:
-        Of several, that of the most networks.
-    """
-    found = []
-    folders = [_folder(out, space, mark) for mark in (splits.fingerprint, splits.former) if mark]
-    for file in sorted(file for folder in folders for file in folder.glob("summary-*.json")):
-        fidelity = Fidelity.load(file)
-        if fidelity.proxy == _plain(proxy.to_dict()) and fidelity.space == _definition(space):
-            found.append(fidelity)
-    return max(found, key=lambda fidelity: fidelity.archs, default=None)
+    def step(self, number: int, progress: Progress) -> None:
+        """A training did an optimizer step."""
+        self._callbacks.step(number, progress)
+
+
+def _train(
+    trainings: Trainings,
+    label: str,
+    sample: Sequence[Arch],
+    found: dict[str, TrialRecord],
+    executor: Executor,
+    callbacks: FidelityCallbacks,
+) -> None:
+    """Trains what of the sample is not among the records found, and adds it to them."""
+    setting, seed, lost = trainings.setting(label), trainings.seed, Counter[int]()
+    todo = [
+        Job(
+            number=2 * place + (label == LARGE),
+            label=label,
+            arch=arch,
+            seeds={"init": seed, "order": seed},
+            checkpoint=trainings.folder / CHECKPOINTS / f"{label}-{arch.id}-{seed}.ckpt",
+        )
+        for place, arch in enumerate(sample)
+        if _training(trainings, label, arch) not in found
+    ]
+    if not todo:
+        return
+
+    def next_job() -> Job | None:
+        if not todo:
+            return None
+        job = todo.pop(0)
+        callbacks.begin(job.number, 2 * len(sample), f"{label} {job.arch.id}")
+        return job
+
+    def take(outcome: Outcome) -> None:
+        job = outcome.job
+        lost[job.number] += outcome.lost is not None
+        record = record_of(outcome, setting, name=f"{label} {job.arch.id}", lost=lost[job.number])
+        if record is None:
+            todo.append(job)
+            return
+        append_line(trainings.folder / RECORDS, record.to_json())
+        job.checkpoint.unlink(missing_ok=True)
+        found[_training(trainings, label, job.arch)] = record
+        callbacks.end(job.number)
+
+    with executor:
+        train_jobs(executor, next_job, take, callbacks=_Steps(callbacks), stop=Stop())
 
 
 def sample_archs(space: Space, proxy: Proxy, count: int, seed: int) -> list[Arch]:
@@ -289,29 +297,18 @@ def _summarise(trainings: Trainings, pairs: list[dict[str, TrialRecord]]) -> Fid
         "params": [float(pair[LARGE].cost.params) for pair in done],
         "macs": [float(pair[LARGE].cost.macs) for pair in done],
     }
-    cheap = trainings.settings[CHEAP]
+    cheap = trainings.setting(CHEAP)
     return Fidelity(
-        space=_definition(trainings.space),
-        proxy=_plain(cheap.proxy.to_dict()),
+        space=definition(trainings.space),
+        proxy=plain(cheap.proxy.to_dict()),
         fingerprint=cheap.splits.fingerprint,
         cheap=cheap.budget.to_dict(),
-        large=trainings.settings[LARGE].budget.to_dict(),
+        large=trainings.setting(LARGE).budget.to_dict(),
         archs=len(done),
         failed=len(pairs) - len(done),
         seed=trainings.seed,
         agreements={name: agreement(values, large, seed=trainings.seed) for name, values in orders.items()},
     )
-
-
-def _folder(out: Path, space: Space, fingerprint: str) -> Path:
-    return out / FOLDER / f"{space.name}-{fingerprint.replace(':', '-')}"
-
-
-def _definition(space: Space) -> dict[str, Any]:
-    """What decides the networks of a space."""
-    choices = {choice.name: [list(choice.options), dict(choice.when)] for choice in space.choices}
-    facts = {"name": space.name, "host": space.host, "widths": space.widths, "depths": space.depths}
-    return _plain({**facts, "conv_on": space.conv_on, "fixed": [dict(f) for f in space.fixed], "choices": choices})
 
 
 def _stored(file: Path) -> dict[str, TrialRecord]:
@@ -328,11 +325,12 @@ def _stored(file: Path) -> dict[str, TrialRecord]:
     }
 
 
+def _training(trainings: Trainings, label: str, arch: Arch) -> str:
+    """The key of a network's record."""
+    setting = trainings.setting(label)
+    facts = (setting.budget.to_dict(), setting.proxy.to_dict(), setting.splits.to_dict())
+    return _key(arch.id, label, trainings.seed, *facts)
+
+
 def _key(*facts: Any) -> str:
     return json.dumps(facts, sort_keys=True)
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values as JSON gives them back."""
-    plain: dict[str, Any] = json.loads(json.dumps(values))
-    return plain

@@ -15,7 +15,7 @@ from acmix_nas.executors import Executor, Job, Outcome
 from acmix_nas.executors.callbacks import Callbacks, ExperimentCallbacks
 from acmix_nas.experiments.options import WorkerOptions
 from acmix_nas.experiments.running import StudyResult, under_way
-from acmix_nas.experiments.setup import announce, load_work_again, workers_of
+from acmix_nas.experiments.setup import announce, device_of, load_work_again, workers_of
 from acmix_nas.files import append_line, write_text
 from acmix_nas.front import front
 from acmix_nas.metrics import COSTS, TOP1, Metric
@@ -30,7 +30,7 @@ from acmix_nas.samplers.gp.surrogate import ModelledObjective
 from acmix_nas.samplers.make import encode
 from acmix_nas.samplers.observations import Cache, Rows, problem_of
 from acmix_nas.search.run import record_of, train_jobs
-from acmix_nas.space import Space
+from acmix_nas.space import Proxy, Space
 from acmix_nas.space.stored import space_of
 from acmix_nas.study.finals import FINALS, Candidate, fix_list, load_finals, sort_fresh
 from acmix_nas.study.folder import CHECKPOINTS, FINAL, find_folder, remove_empty_checkpoints
@@ -104,16 +104,20 @@ def run(options: FinalistsOptions, callbacks: ExperimentCallbacks | None = None)
     header = study.header
     if header.kind != "search":
         raise StudyError(f"the study {header.name!r} is no search; only a search has finalists.")
-    workers = workers_of(options, options.device)
-    work, setting = load_work_again(study, data=options.data, device=workers.device, progress=callbacks.decode)
+    device = device_of(options, options.device)
+    top, seeds = _asked(study, options)
+    proxy = Proxy.from_dict(header.setting("proxy"), f"the header of the study {header.name}")
+    workers = workers_of(options, device, proxy, space_of(header), trainings=top * seeds)
+    work, setting = load_work_again(study, data=options.data, device=device, progress=callbacks.decode)
     stop = Stop(study.folder, hours=options.hours)
     with study.at_work():
-        top, seeds = _asked(study, options)
+        study.keep(ASKED, {"top": top, "seeds": seeds})
         candidates = fix_list(study.folder, lambda: choose(header, study.records(), top=top), top=top)
         plugins.check_named((name for each in candidates for name in each.arch.named), study.folder)
         fresh = [header.seed + 1 + index for index in range(seeds)]
         sampling = sampling_notes(setting.splits.to_dict()["counts"]["report"], "report", header.metric)
-        announce([_announcement(study, candidates, fresh), *sampling], setting.splits, callbacks.note)
+        said = [_announcement(study, candidates, fresh), workers.text, *sampling]
+        announce(said, setting.splits, callbacks.note)
         cells = {(each.arch.id, seed) for each in candidates for seed in fresh}
         kept = sort_fresh(load_finals(study.folder), header.settings, seed=header.seed).kept
         stored = [record for record in kept if (record.arch_id, record.seeds["init"]) in cells]
@@ -135,11 +139,10 @@ def run(options: FinalistsOptions, callbacks: ExperimentCallbacks | None = None)
 
 
 def _asked(study: Study, options: FinalistsOptions) -> tuple[int, int]:
-    """How many networks and seeds: what is asked for now, or was before; the study keeps it."""
+    """How many networks and seeds: what is asked for now, or was before."""
     before = study.kept(ASKED, {})
     top = options.top or before.get("top") or USUAL
     seeds = options.seeds or before.get("seeds") or USUAL
-    study.keep(ASKED, {"top": top, "seeds": seeds})
     return top, seeds
 
 

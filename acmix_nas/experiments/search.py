@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,19 @@ from acmix_nas import __version__
 from acmix_nas.cost.latency import LatencyTable
 from acmix_nas.errors import CostError, UsageError
 from acmix_nas.executors.callbacks import ExperimentCallbacks
-from acmix_nas.experiments.fidelity import find_fidelity
 from acmix_nas.experiments.options import StudyOptions, WorkerOptions
 from acmix_nas.experiments.running import StudyResult, run_study
 from acmix_nas.experiments.setup import (
     check_resumed,
+    device_of,
     find_study,
     load_work,
     metric_of,
+    pick_proxy,
     settings_of,
     workers_of,
 )
+from acmix_nas.experiments.stored_fidelity import find_fidelity
 from acmix_nas.fields import Origin
 from acmix_nas.record import StudyHeader
 from acmix_nas.samplers.make import check_sampler
@@ -52,6 +55,8 @@ from acmix_nas.train import Setting
 
 TRIALS = 12
 """Networks that a search trains by default."""
+LEAST_ROUNDS = 3
+"""A search by itself takes no more workers than leave this many trials for each: later ones learn from earlier ones."""
 PRUNED_FROM = 3
 """Epochs of the smallest budget that is pruned by default."""
 
@@ -111,17 +116,19 @@ def run(options: SearchOptions, callbacks: ExperimentCallbacks | None = None) ->
     callbacks = callbacks or ExperimentCallbacks()
     space = load_space(options.space)
     given = {f"given: {file.parent.name or file.stem}": space.values(load_arch(file)) for file in options.first}
-    workers = workers_of(options, options.device)
+    device = device_of(options, options.device)
     study, options = find_study(options, space.name)
     if study is None:
         check_new(options, space)
-    work, setting = load_work(options, space, study, split="search", device=workers.device, progress=callbacks.decode)
+    trials = options.trials or (study and study.asked.get("trials")) or TRIALS
+    proxy = pick_proxy(space, options, device)
+    workers = workers_of(options, device, proxy, space, trainings=trials, at_once=ceil(trials / LEAST_ROUNDS))
+    work, setting = load_work(options, space, study, split="search", device=device, progress=callbacks.decode)
     if study is None:
         study = _create(options, space, setting, {**given, **space.first}, workers=workers.count)
     else:
         check_resumed(study.header, setting, space=definition(space))
         _check_resumed(options, study.header)
-    trials = options.trials or study.asked.get("trials") or TRIALS
     hours = options.hours or study.asked.get("hours")
     space, prices = replace(space, first=study.header.setting("first")), prices_of(study, space)
     stop = Stop(study.folder, hours=hours)
@@ -144,7 +151,7 @@ def run(options: SearchOptions, callbacks: ExperimentCallbacks | None = None) ->
                 prices=prices,
             ),
             stop=stop,
-            notes=[_aims(study.header), _validity(study, space, setting), *brought],
+            notes=[workers.text, _aims(study.header), _validity(study, space, setting), *brought],
         )
 
 

@@ -12,7 +12,15 @@ from acmix_nas import __version__, plugins
 from acmix_nas.data import Splits
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.executors import Executor, Work, make_executor
-from acmix_nas.executors.placement import check_placement, chosen_device, place_workers, trial_limits
+from acmix_nas.executors.placement import (
+    SEVERAL,
+    check_placement,
+    chosen_device,
+    place_workers,
+    trial_limits,
+    usual_workers,
+    workers_text,
+)
 from acmix_nas.experiments.options import StudyOptions, WorkerOptions
 from acmix_nas.metrics import Metric
 from acmix_nas.record import StudyHeader
@@ -36,18 +44,18 @@ class Workers:
     """Where an experiment trains.
 
     Attributes:
-        device: "cpu" or "cuda".
         count: Jobs at a time.
         make: Makes the executor for some work.
+        text: What they are, in a line.
     """
 
-    device: str
     count: int
     make: Callable[[Work], Executor]
+    text: str
 
 
-def workers_of(options: WorkerOptions, device: str) -> Workers:
-    """Finds the workers that were asked for, before anything is made.
+def device_of(options: WorkerOptions, device: str) -> str:
+    """Where the workers that were asked for train, "cpu" or "cuda".
 
     Args:
         options: What was asked.
@@ -57,12 +65,33 @@ def workers_of(options: WorkerOptions, device: str) -> Workers:
         UsageError: The options contradict each other, or name what is not there.
     """
     check_placement(options.executor, ray_address=options.ray_address, gpus=options.gpus)
+    return pick_device(chosen_device(device, options.gpus))
+
+
+def workers_of(
+    options: WorkerOptions, device: str, proxy: Proxy, space: Space, *, trainings: int, at_once: int | None = None
+) -> Workers:
+    """Finds the workers that were asked for, or that suit the study, before anything is made.
+
+    Args:
+        options: What was asked.
+        device: "cpu" or "cuda".
+        proxy: How networks are shrunk and trained.
+        space: Their space.
+        trainings: Trainings of the study.
+        at_once: So many of them need no result of another; all if None.
+
+    Raises:
+        UsageError: The options contradict each other, or name what is not there.
+    """
     limits = trial_limits(options.trial_minutes, options.trial_memory)
-    device = pick_device(chosen_device(device, options.gpus))
+    workers = options.workers
+    if workers is None and device == "cpu" and options.executor in SEVERAL:
+        workers = usual_workers(proxy, space.widths, trainings=trainings, at_once=at_once or trainings)
     name, places = place_workers(
         device=device,
         executor=options.executor,
-        workers=options.workers,
+        workers=workers,
         gpus=options.gpus,
         workers_per_gpu=options.workers_per_gpu,
         gpus_per_trial=options.gpus_per_trial,
@@ -72,7 +101,7 @@ def workers_of(options: WorkerOptions, device: str) -> Workers:
     def make(work: Work) -> Executor:
         return make_executor(name, replace(work, limits=limits), places, address=options.ray_address)
 
-    return Workers(device, len(places), make)
+    return Workers(len(places), make, workers_text(device, places))
 
 
 def find_study(options: Options, name: str) -> tuple[Study | None, Options]:

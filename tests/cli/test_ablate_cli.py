@@ -79,7 +79,7 @@ def test_a_users_table_grows_and_is_reused(tmp_path: Path, call: Callable[..., t
         "row,n,verdict", "att,2,baseline", "conv,2,needs n >= 3", "half,2,needs n >= 3", ""
     ]  # fmt: skip
     told = json.loads(call("ablate", table, *QUICK, "--study", "b", "--reuse", "a", "--json")[1])
-    assert [trial["environment"]["reused_from"] for trial in told["trials"]] == ["a:0", "a:1", "a:2"]
+    assert [trial["environment"]["reused_from"] for trial in told["trials"]] == ["a:0", "a:1", "a:4"]
     with pytest.raises(StudyError, match=r"budget.epochs = 1, this table has 2"):
         call("ablate", table, *QUICK, "--epochs", 2, "--study", "c", "--reuse", "a")
     assert not Path("reports/c").exists()

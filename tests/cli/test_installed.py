@@ -123,6 +123,7 @@ def test_ctrl_c_keeps_what_is_finished_and_resume_goes_on(acmix, tmp_path):
     assert {row["budget"]["images"] for row in records(lines.parent)} == {64}
 
 
+@pytest.mark.nightly
 def test_an_ablation_is_timed_and_rendered(acmix, tmp_path):
     table = "space: swin_t\nbase: paper\nbaseline: att\naxes: {combine: [att, conv]}\nseeds: 1\n"
     (tmp_path / "rules.yaml").write_text(table)

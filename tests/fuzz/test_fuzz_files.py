@@ -19,9 +19,9 @@ from acmix_nas.cli import acmix
 from acmix_nas.cost.latency import LatencyTable
 from acmix_nas.cost.network import Network
 from acmix_nas.errors import AcmixError
-from acmix_nas.experiments.fidelity import Fidelity
 from acmix_nas.experiments.repeat import work_of
 from acmix_nas.experiments.status import read_running
+from acmix_nas.experiments.stored_fidelity import Fidelity
 from acmix_nas.experiments.training_job import FACTS, TrainingOptions, _stored
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import render

@@ -1,5 +1,6 @@
 """A search without training, for tests of what happens around it."""
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -89,6 +90,20 @@ class Curves:
             started="2026-01-01T00:00:00+00:00",
             seconds=float(len(scores)),
         )
+
+
+class Anyhow(Curves):
+    """Jobs end in any order, and some workers are lost."""
+
+    def __init__(self, setting, seed: int, *, workers: int, curve=steady, lost: float = 0.0) -> None:
+        super().__init__(setting, curve, workers=workers)
+        self.chance, self.lost = random.Random(seed), lost
+
+    def wait(self, on_step) -> list[Outcome]:
+        self.jobs.insert(0, self.jobs.pop(self.chance.randrange(len(self.jobs))))
+        if not self.halted and self.chance.random() < self.lost:
+            return [Outcome(job=self.jobs.pop(0), lost="killed")]
+        return super().wait(on_step)
 
 
 def setting_of(epochs: int):

@@ -23,10 +23,11 @@ from acmix_nas.data.fingerprint import Content, blocks_of_array, fingerprint, sa
 from acmix_nas.data.sources import _walk
 from acmix_nas.errors import DataError, StudyError
 from acmix_nas.executors import Work
-from acmix_nas.experiments.fidelity import FidelityOptions, find_fidelity, prepare_fidelity
+from acmix_nas.experiments.fidelity import FidelityOptions, prepare_fidelity
 from acmix_nas.experiments.options import StudyOptions
 from acmix_nas.experiments.repeat import work_of
 from acmix_nas.experiments.setup import find_study, load_work, settings_of
+from acmix_nas.experiments.stored_fidelity import find_fidelity
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.facts import check_comparable
 from acmix_nas.search import Study
@@ -290,9 +291,9 @@ def test_records_of_both_fingerprint_rules_share_a_table(tmp_path):
 def test_fidelity_that_0_1_measured_is_found(tmp_path):
     asked = (FidelityOptions(space="swin_t", out=tmp_path), SPACE, SPACE.proxies["cpu"], "cpu")
     made = prepare_fidelity(*asked)
-    assert made.folder.name == "swin_t-" + made.settings["cheap"].splits.fingerprint.replace(":", "-")
+    assert made.folder.name == "swin_t-" + made.setting("cheap").splits.fingerprint.replace(":", "-")
     (tmp_path / "fidelity" / "swin_t-0b47cea0f0c4c830").mkdir(parents=True)
     again = prepare_fidelity(*asked)
     assert again.folder.name == "swin_t-0b47cea0f0c4c830"
-    assert again.settings["cheap"].splits.fingerprint == "0b47cea0f0c4c830"
-    assert find_fidelity(tmp_path, SPACE, SPACE.proxies["cpu"], made.settings["cheap"].splits) is None
+    assert again.setting("cheap").splits.fingerprint == "0b47cea0f0c4c830"
+    assert find_fidelity(tmp_path, SPACE, SPACE.proxies["cpu"], made.setting("cheap").splits) is None

@@ -133,7 +133,7 @@ def test_a_trial_that_fails_in_the_ranks_does_not_hold_up_the_next(tmp_path):
     assert all("the loss is" in record.error for record in records)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_ranks_stop_after_the_same_epoch_and_go_on_from_it(tmp_path):
     setting, stop, study = setting_with(4), Stop(), new_study(tmp_path)
 

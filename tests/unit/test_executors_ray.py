@@ -234,6 +234,7 @@ class TestRayExecutor:
         with pytest.raises(StudyError, match="no node of the Ray cluster has 500 CPUs"):
             search(new_study(tmp_path), SPACE, setting, trials=1, callbacks=Onlooker(), executor=executor)
 
+    @pytest.mark.nightly
     def test_images_that_a_node_cannot_read_end_the_study_with_a_reason(self, cluster, tmp_path):
         setting = setting_with(1)
         executor = make_executor("ray", work_of(setting, load=NOWHERE), [Place(1)])

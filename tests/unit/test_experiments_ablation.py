@@ -1,16 +1,22 @@
 """Ablation tables: from a file to networks, and from networks to cells with paired seeds."""
 
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from search_pieces import Anyhow, essence
 from study_pieces import Onlooker, small_setting
 
 from acmix_nas import files
 from acmix_nas.arch import Arch
-from acmix_nas.data import Images
+from acmix_nas.data import Images, load_splits
 from acmix_nas.errors import SpaceError, StudyError
+from acmix_nas.executors import Place, Work, make_executor
 from acmix_nas.experiments.ablation import cells as module
 from acmix_nas.experiments.ablation import load_ablation
 from acmix_nas.experiments.ablation.carry import carry
@@ -58,7 +64,7 @@ def test_cells_are_paired_by_seed_and_read_on_the_report_split(tmp_path, setting
     study = study_of(two_rows, tmp_path, seed=5)
     ablate(study, two_rows, setting, seeds=2, callbacks=Onlooker())
     cells = [(record.label, record.seeds["order"], record.split) for record in study.records()]
-    assert cells == [("shift", 5, "report"), ("full", 5, "report"), ("shift", 6, "report"), ("full", 6, "report")]
+    assert cells == [("shift", 5, "report"), ("shift", 6, "report"), ("full", 5, "report"), ("full", 6, "report")]
     assert {record.environment["throughput_img_per_s"] for record in study.records()} == {10.0}
 
 
@@ -176,9 +182,39 @@ def test_rows_with_the_same_proxy_network_share_a_score(tmp_path, setting, monke
     study = study_of(table, tmp_path)
     ablate(study, table, setting, seeds=2, callbacks=Onlooker())
     first, second, third, fourth = study.records()
-    assert (second.shared_with, fourth.shared_with) == (first.number, third.number)
-    assert second.scores == first.scores
-    assert second.arch != first.arch
+    assert (third.shared_with, fourth.shared_with) == (first.number, second.number)
+    assert third.scores == first.scores
+    assert third.arch != first.arch
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**31), workers=st.integers(1, 7))
+def test_cells_are_the_same_whatever_ends_first_and_is_lost(setting, seed, workers):
+    """Two of the rows have one proxy network: its cells are trained once, and shared when they have ended."""
+    table = rows_of(load_ablation("window"), "attn_kernel 5", "attn_kernel 7", "attn_kernel 9")
+    with TemporaryDirectory() as out, patch.object(module, "throughputs", lambda archs, **_: {}):
+        study, executor = study_of(table, Path(out)), Anyhow(setting, seed, workers=workers, lost=0.1)
+        ablate(study, table, setting, seeds=2, callbacks=Onlooker(), executor=executor)
+        records = study.records()
+    assert [(record.label, record.seeds["init"]) for record in records] == [
+        (row, s) for row in table.rows for s in (0, 1)
+    ]
+    assert [record.shared_with for record in records] == [None] * 4 + [2, 3]
+    assert [record.scores for record in records[4:]] == [record.scores for record in records[2:4]]
+
+
+@pytest.mark.slow
+def test_two_workers_train_what_one_does(tmp_path, setting, two_rows):
+    few = partial(load_splits, None, input_size=28, train_images=24, seed=0, with_report=True, search_images=30)
+    shared = replace(setting, splits=few(), environment={})
+    studies = [study_of(two_rows, tmp_path, name=name) for name in ("one", "two")]
+    for study, places in zip(studies, ([Place(1)], [Place(1)] * 2), strict=True):
+        work = Work.of(shared, load=few, source=None)
+        executor = make_executor("serial" if len(places) == 1 else "process", work, places)
+        ablate(study, two_rows, shared, seeds=2, callbacks=Onlooker(), executor=executor)
+    one, two = ([{**row, "environment": None} for row in essence(study)] for study in studies)
+    assert len(one) == 4
+    assert one == two
 
 
 def test_an_unbuildable_row_is_refused_before_training(tmp_path, setting, two_rows):

@@ -12,15 +12,16 @@ from study_pieces import SPACE, tiny_space
 
 from acmix_nas.cost import count
 from acmix_nas.errors import StudyError, UsageError
-from acmix_nas.experiments import fidelity as module
+from acmix_nas.executors import jobs
 from acmix_nas.experiments.fidelity import (
+    FidelityCallbacks,
     FidelityOptions,
-    find_fidelity,
     measure_fidelity,
     prepare_fidelity,
     sample_archs,
 )
 from acmix_nas.experiments.rank_correlation import agreement
+from acmix_nas.experiments.stored_fidelity import find_fidelity
 from acmix_nas.record import TrialRecord
 
 PROXY = replace(SPACE.proxies["cpu"], input_size=28, patch_size=4, epochs=1, images=20)
@@ -35,7 +36,7 @@ def trained(monkeypatch) -> list[tuple[str, str]]:
     """(label, arch id) of every training, which is not done: the score follows from parameters and epochs."""
     done = []
 
-    def run_trial(arch, setting, *, number, label, seeds, on_step=None):
+    def run_trial(arch, setting, *, number, label, seeds, **_):
         done.append((label, arch.id))
         cost = count(arch, 224)
         top1 = 1 / (1 + cost.params / 1e8) if label == "large" else 1 / (1 + cost.macs / 1e10)
@@ -58,7 +59,7 @@ def trained(monkeypatch) -> list[tuple[str, str]]:
             seconds=0.0,
         )
 
-    monkeypatch.setattr(module, "run_trial", run_trial)
+    monkeypatch.setattr(jobs, "run_trial", run_trial)
     return done
 
 
@@ -114,7 +115,7 @@ def test_the_sample_is_nested_seeded_and_without_twins():
 def test_each_network_is_trained_twice_once(tmp_path, trained):
     found = measure_fidelity(prepared(tmp_path), archs=5)
     archs = [arch.id for arch in sample_archs(SPACE, PROXY, 5, 0)]
-    assert trained == [(label, arch) for arch in archs for label in ("cheap", "large")]
+    assert trained == [(label, arch) for label in ("cheap", "large") for arch in archs]
     assert (found.archs, found.failed, found.cheap["epochs"], found.large["epochs"]) == (5, 0, 1, 3)
     assert found.agreements["params"].spearman.value == pytest.approx(-1)
     again = measure_fidelity(prepared(tmp_path), archs=5)
@@ -127,27 +128,27 @@ def test_each_network_is_trained_twice_once(tmp_path, trained):
 
 
 def test_an_interrupt_keeps_stored_pairs_and_retrains_a_torn_line(tmp_path, trained):
-    trainings, calls = prepared(tmp_path), []
+    trainings = prepared(tmp_path)
 
-    def begin(number, count, name):
-        calls.append(number)
-        if number == 5:
-            raise KeyboardInterrupt
+    class Interrupts(FidelityCallbacks):
+        def begin(self, number, count, name):
+            if number == 3:
+                raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        measure_fidelity(trainings, archs=4, begin=begin)
+        measure_fidelity(trainings, archs=4, callbacks=Interrupts())
     records = trainings.folder / "records.jsonl"
     assert len(records.read_text().splitlines()) == 5
     records.write_text(records.read_text()[:-30])
     assert not list(trainings.folder.glob("summary-*"))
     measure_fidelity(trainings, archs=4)
     assert len(trained) == 5 + 4
-    assert [TrialRecord.from_json(line).number for line in records.read_text().splitlines()] == list(range(8))
+    assert [TrialRecord.from_json(line).number for line in records.read_text().splitlines()] == [0, 2, 4, 6, 1, 3, 5, 7]
 
 
 def test_a_search_finds_the_fidelity_of_its_space_proxy_and_images(tmp_path, trained):
     trainings = prepared(tmp_path)
-    splits = trainings.settings["cheap"].splits
+    splits = trainings.setting("cheap").splits
     assert find_fidelity(tmp_path, SPACE, PROXY, splits) is None
     few, many = (measure_fidelity(trainings, archs=count) for count in (4, 6))
     assert find_fidelity(tmp_path, SPACE, PROXY, splits) == many != few
@@ -161,14 +162,14 @@ FAILED = {"status": "failed", "error": "out of memory", **dict.fromkeys(("scores
 
 
 def test_failed_networks_are_left_out_and_too_few_are_refused(tmp_path, trained, monkeypatch):
-    run = module.run_trial
+    run = jobs.run_trial
     bad = {arch.id for arch in sample_archs(SPACE, PROXY, 5, 0)[:1]}
 
     def failing(arch, setting, **values):
         record = run(arch, setting, **values)
         return replace(record, **FAILED) if arch.id in bad else record
 
-    monkeypatch.setattr(module, "run_trial", failing)
+    monkeypatch.setattr(jobs, "run_trial", failing)
     with pytest.raises(StudyError, match=r"4 networks or more; 3 were trained. The first failed: out of memory"):
         measure_fidelity(prepared(tmp_path), archs=4)
     found = measure_fidelity(prepared(tmp_path), archs=5)
@@ -178,4 +179,4 @@ def test_failed_networks_are_left_out_and_too_few_are_refused(tmp_path, trained,
 def test_the_large_training_must_be_larger(tmp_path):
     with pytest.raises(UsageError, match=r"more images than the proxy's 1 x 20; 1 x 20 is not more"):
         prepared(tmp_path, epochs_large=1)
-    assert prepared(tmp_path, epochs_large=1, images_large=30).settings["large"].budget.images == 30
+    assert prepared(tmp_path, epochs_large=1, images_large=30).setting("large").budget.images == 30

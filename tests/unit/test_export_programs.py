@@ -43,12 +43,13 @@ def test_a_program_of_maps(host, form, tmp_path):
         close(found, expected)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("host", "form"),
     [
         ("swin", "merged"),
-        pytest.param("resnet", "train", marks=pytest.mark.nightly),
-        pytest.param("san", "train", marks=pytest.mark.nightly),
+        ("resnet", "train"),
+        ("san", "train"),
     ],
 )
 def test_a_program_for_any_size(host, form, tmp_path):

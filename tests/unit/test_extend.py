@@ -67,7 +67,9 @@ def shown_in(folder, title, unit):
     ("options", "metric", "shown", "biased"),
     [
         (("--task", "my_lab.regression:TASK"), "mae", MAE, "downward"),
-        (("--metric", "my_lab.metrics:BALANCED"), "balanced", BALANCED, "upward"),
+        pytest.param(
+            ("--metric", "my_lab.metrics:BALANCED"), "balanced", BALANCED, "upward", marks=pytest.mark.nightly
+        ),
         (("--data", "my_lab.data:shapes/120", "--metric", "my_lab.metrics:BALANCED"), "balanced", BALANCED, "upward"),
     ],
     ids=["task", "metric", "data"],

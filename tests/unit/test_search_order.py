@@ -6,30 +6,15 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from search_pieces import IN_MEMORY, Curves, essence, run, setting_of, steady, wide_space
+from search_pieces import IN_MEMORY, Anyhow, essence, run, setting_of, steady, wide_space
 from study_pieces import Onlooker, new_study
 
-from acmix_nas.executors import Outcome
 from acmix_nas.search import Stop
 from acmix_nas.search.order import ResultOrder, default_order, lag_of
 from acmix_nas.study.study import Study
 
 EPOCHS, TRIALS = 9, 14
 SPACE = wide_space()
-
-
-class Anyhow(Curves):
-    """Jobs end in any order, and some workers are lost."""
-
-    def __init__(self, setting, seed: int, *, workers: int, curve=steady, lost: float = 0.0) -> None:
-        super().__init__(setting, curve, workers=workers)
-        self.chance, self.lost = random.Random(seed), lost
-
-    def wait(self, on_step) -> list[Outcome]:
-        self.jobs.insert(0, self.jobs.pop(self.chance.randrange(len(self.jobs))))
-        if not self.halted and self.chance.random() < self.lost:
-            return [Outcome(job=self.jobs.pop(0), lost="killed")]
-        return super().wait(on_step)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """The study of an ablation table: every row is trained with the same seeds, each cell once."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -12,22 +12,24 @@ from acmix_nas.arch import Arch
 from acmix_nas.cost import count
 from acmix_nas.cost.profile import throughputs
 from acmix_nas.errors import AcmixError, SpaceError, StudyError
-from acmix_nas.executors import Job, Outcome
+from acmix_nas.executors import Executor, Job, Outcome
 from acmix_nas.executors.callbacks import Callbacks, ExperimentCallbacks
 from acmix_nas.executors.serial import SerialExecutor
 from acmix_nas.experiments.ablation.table import Ablation, AblationOptions
 from acmix_nas.experiments.running import StudyResult, run_study
 from acmix_nas.experiments.setup import (
     check_resumed,
+    device_of,
     find_study,
     load_work,
     metric_of,
-    pick_device,
+    pick_proxy,
     settings_of,
+    workers_of,
 )
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import View
-from acmix_nas.search.run import train_jobs
+from acmix_nas.search.run import record_of, train_jobs
 from acmix_nas.sizes import size_text
 from acmix_nas.study import load
 from acmix_nas.study.folder import find_folder, next_name
@@ -60,9 +62,14 @@ def run_table(ablation: Ablation, options: AblationOptions, callbacks: Experimen
     callbacks = callbacks or ExperimentCallbacks()
     for note in ablation.notes:
         callbacks.note(note)
-    device = pick_device(options.device)
+    device, space = device_of(options, options.device), ablation.space
     study, options = find_study(options, ablation.name)
-    _, setting = load_work(options, ablation.space, study, split="report", device=device, progress=callbacks.decode)
+    before = study.asked if study else {}
+    seeds = options.seeds or before.get("seeds") or ablation.seeds
+    hours = options.hours or before.get("hours")
+    proxy, cells = pick_proxy(space, options, device), seeds * len(ablation.rows)
+    workers = workers_of(options, device, proxy, space, trainings=cells)
+    work, setting = load_work(options, space, study, split="report", device=device, progress=callbacks.decode)
     if study is not None:
         check_resumed(study.header, setting)
     check_rows(ablation, setting)
@@ -70,19 +77,27 @@ def run_table(ablation: Ablation, options: AblationOptions, callbacks: Experimen
         cell for name in options.reuse for cell in reusable(*load(find_folder(name, options.out)), setting=setting)
     ]
     study = study or _create(ablation, options, setting)
-    seeds, stop = options.seeds or study.asked.get("seeds") or ablation.seeds, Stop(study.folder)
+    stop = Stop(study.folder, hours=hours)
     with study.at_work():
         return run_study(
             study,
             setting,
             callbacks,
-            asked={"seeds": seeds, **({"data": options.data} if options.data else {})},
-            total=seeds * len(ablation.rows),
+            asked={"seeds": seeds, "hours": hours, **({"data": options.data} if options.data else {})},
+            total=cells,
             view=View(columns=options.columns, compare=options.compare),
             run=lambda callbacks: ablate(
-                study, ablation, setting, seeds=seeds, callbacks=callbacks, reused=reused, stop=stop
+                study,
+                ablation,
+                setting,
+                seeds=seeds,
+                callbacks=callbacks,
+                executor=workers.make(work),
+                reused=reused,
+                stop=stop,
             ),
             stop=stop,
+            notes=[workers.text],
         )
 
 
@@ -119,10 +134,11 @@ def ablate(
     *,
     seeds: int,
     callbacks: Callbacks,
+    executor: Executor | None = None,
     reused: Sequence[TrialRecord] = (),
     stop: Stop | None = None,
 ) -> None:
-    """Trains every row with each seed: all rows with the first, then all with the second.
+    """Trains every row with each seed, row after row.
 
     A row's images, their order and their augmentation are the same as every other row's with that seed. Cells that are
     stored are not trained again, so more seeds or rows may be asked for later. A cell that was interrupted goes on from
@@ -135,6 +151,7 @@ def ablate(
         setting: How networks are trained and scored.
         seeds: Number of seeds in all.
         callbacks: Called for every cell.
+        executor: Trains the networks; this process by default.
         reused: Cells of other studies that may be taken, as `reusable` gives them.
         stop: Asked after every step whether to stop.
 
@@ -143,57 +160,102 @@ def ablate(
     """
     extend(study, ablation)
     speeds = _throughputs(study, ablation, setting, callbacks)
-    cells = _cells(study, ablation, setting, seeds, callbacks, reused)
-
-    def take(outcome: Outcome) -> None:
-        if outcome.record is None:
-            return
-        speed = {
-            "throughput_img_per_s": speeds.get(outcome.job.label),
-            "throughput_batch_size": THROUGHPUT_BATCH[setting.device],
-        }
-        record = replace(outcome.record, environment={**outcome.record.environment, **speed})
-        study.finish(record)
-        reached = f"{record.status}: {record.metric} {record.score}"
-        log.info("%s, seed %d, %s in %.1f s", record.label, record.seeds["init"], reached, record.seconds)
-        callbacks.end(record)
-
+    cells = _Cells(study, ablation, setting, seeds, callbacks, speeds, reused)
     study.sweep_checkpoints()
     try:
-        with SerialExecutor(setting) as executor:
-            train_jobs(executor, lambda: next(cells, None), take, callbacks=callbacks, stop=stop or Stop())
+        with executor or SerialExecutor(setting) as opened:
+            train_jobs(opened, cells.next, cells.take, callbacks=callbacks, stop=stop or Stop())
     finally:
         study.sweep_checkpoints()
 
 
-def _cells(
-    study: Study,
-    ablation: Ablation,
-    setting: Setting,
-    seeds: int,
-    callbacks: Callbacks,
-    reused: Sequence[TrialRecord],
-) -> Iterator[Job | Outcome]:
-    """The cells that the table lacks, one after another; what comes of one that need not be trained."""
-    header = study.header
+class _Cells:
+    """The cells that the table lacks, row after row, and what came of them."""
 
-    def cell(number: int, row: str, index: int) -> Job | Outcome:
-        arch, seed = Arch.from_dict(header.setting("rows")[row]), header.seed + index
-        callbacks.begin(number, f"{row}, seed {index}", arch)
-        seeds = {"init": seed, "order": seed}
-        job = Job(number=number, label=row, arch=arch, seeds=seeds, checkpoint=study.checkpoint(number))
-        record = _reused(job, reused) or _shared(job, study, setting)
-        return Outcome(job=job, record=record) if record else job
+    def __init__(
+        self,
+        study: Study,
+        ablation: Ablation,
+        setting: Setting,
+        seeds: int,
+        callbacks: Callbacks,
+        speeds: Mapping[str, float],
+        reused: Sequence[TrialRecord],
+    ) -> None:
+        self._study = study
+        self._setting = setting
+        self._callbacks = callbacks
+        self._speeds = speeds
+        self._reused = reused
+        self._left = [trial.number for trial in study.running()]
+        there = {(trial.params["row"], trial.params["seed"]) for trial in study.trials()}
+        places = [(study.header.rows.index(row), seed) for row in ablation.rows for seed in range(seeds)]
+        self._new = [place for place in places if place not in there]
+        self._waiting: list[Job] = []
+        self._in_workers: dict[int, Job] = {}
 
-    for left in study.running():
-        log.info("trial %d was interrupted; it continues from its last epoch", left.number)
-        yield cell(left.number, header.rows[left.params["row"]], left.params["seed"])
-    there = {(trial.params["row"], trial.params["seed"]) for trial in study.trials()}
-    for seed in range(seeds):
-        for row in ablation.rows:
-            params = {"row": header.rows.index(row), "seed": seed}
-            if (params["row"], seed) not in there:
-                yield cell(study.start(params, DISTRIBUTIONS, row), row, seed)
+    def next(self) -> Job | Outcome | None:
+        """The next cell to train, or what is known of it; None while there is none."""
+        for job in self._waiting:
+            if not self._waits(job):
+                self._waiting.remove(job)
+                return self._begun(job)
+        while (following := self._following()) is not None:
+            if not self._waits(following):
+                return self._begun(following)
+            self._waiting.append(following)
+        return None
+
+    def take(self, outcome: Outcome) -> None:
+        """What came of a cell."""
+        job, study = outcome.job, self._study
+        self._in_workers.pop(job.number, None)
+        lost = study.lose_worker(job.number) if outcome.lost is not None else 0
+        record = record_of(outcome, self._setting, name=f"trial {job.number}", lost=lost)
+        if record is None:
+            self._waiting += [job] if outcome.lost is not None else []
+            return
+        speed = {
+            "throughput_img_per_s": self._speeds.get(job.label),
+            "throughput_batch_size": THROUGHPUT_BATCH[self._setting.device],
+        }
+        record = replace(record, environment={**record.environment, **speed})
+        study.finish(record)
+        reached = f"{record.status}: {record.metric} {record.score}"
+        log.info("%s, seed %d, %s in %.1f s", record.label, record.seeds["init"], reached, record.seconds)
+        self._callbacks.end(record)
+
+    def _following(self) -> Job | None:
+        """The next cell that was interrupted, or is new."""
+        study = self._study
+        if self._left:
+            number = self._left.pop(0)
+            log.info("trial %d was interrupted; it continues from its last epoch", number)
+        elif self._new:
+            row, seed = self._new.pop(0)
+            number = study.start({"row": row, "seed": seed}, DISTRIBUTIONS, study.header.rows[row])
+        else:
+            return None
+        params = study.trials()[number].params
+        row, seed = study.header.rows[params["row"]], study.header.seed + params["seed"]
+        arch, seeds = Arch.from_dict(study.header.setting("rows")[row]), {"init": seed, "order": seed}
+        return Job(number=number, label=row, arch=arch, seeds=seeds, checkpoint=study.checkpoint(number))
+
+    def _waits(self, job: Job) -> bool:
+        """Whether a cell with the same proxy network and seeds is in training: this one then shares its scores."""
+        small, others = self._setting.proxy.shrink(job.arch), [*self._in_workers.values(), *self._waiting]
+        return any(
+            other.number < job.number and other.seeds == job.seeds and self._setting.proxy.shrink(other.arch) == small
+            for other in others
+        )
+
+    def _begun(self, job: Job) -> Job | Outcome:
+        self._callbacks.begin(job.number, f"{job.label}, seed {job.seeds['init'] - self._study.header.seed}", job.arch)
+        record = _reused(job, self._reused) or _shared(job, self._study, self._setting)
+        if record is not None:
+            return Outcome(job=job, record=record)
+        self._in_workers[job.number] = job
+        return job
 
 
 def _reused(job: Job, cells: Sequence[TrialRecord]) -> TrialRecord | None:

@@ -11,7 +11,7 @@ from acmix_nas.arch import Arch
 from acmix_nas.errors import SpaceError
 from acmix_nas.experiments.ablation.carry import carry, own_arch
 from acmix_nas.experiments.ablation.rows import BASE, read_rows
-from acmix_nas.experiments.options import StudyOptions
+from acmix_nas.experiments.options import StudyOptions, WorkerOptions
 from acmix_nas.files import find_space, is_path, space_names
 from acmix_nas.space import Space, load_space
 from acmix_nas.space.arch_file import load_arch
@@ -50,7 +50,7 @@ class Ablation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AblationOptions(StudyOptions):
+class AblationOptions(StudyOptions, WorkerOptions):
     """The options of `acmix ablate`; None stands for the default, or, on resuming, for what the study has.
 
     Attributes:

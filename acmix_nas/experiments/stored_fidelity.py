@@ -1,0 +1,103 @@
+"""What was found about the fidelity of a proxy, and where it is stored."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from acmix_nas.data import Splits
+from acmix_nas.errors import StudyError
+from acmix_nas.experiments.rank_correlation import Agreement
+from acmix_nas.fields import COUNT, MAPPING, TEXT, Origin, whole
+from acmix_nas.space import Proxy, Space
+
+FOLDER = "fidelity"
+LARGER = dict.fromkeys(("epochs", "images"), whole(1))
+SUMMARY = {
+    **dict.fromkeys(("space", "proxy", "cheap", "large", "agreements"), MAPPING),
+    "fingerprint": TEXT,
+    **dict.fromkeys(("archs", "failed", "seed"), COUNT),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fidelity:
+    """What was found.
+
+    Attributes:
+        space: What decides the networks of the space.
+        proxy: The proxy, with its epochs and images, of the cheap training.
+        fingerprint: Of the images.
+        cheap: Budget of the cheap training.
+        large: Budget of the large training.
+        archs: Networks that both trainings finished.
+        failed: Networks that one of them did not finish.
+        seed: Seed of sample, draws, weights and order.
+        agreements: Of "proxy", "params" and "macs", how its order agrees with that of the scores of the large training.
+    """
+
+    space: Mapping[str, Any]
+    proxy: Mapping[str, Any]
+    fingerprint: str
+    cheap: Mapping[str, Any]
+    large: Mapping[str, Any]
+    archs: int
+    failed: int
+    seed: int
+    agreements: Mapping[str, Agreement]
+
+    @classmethod
+    def load(cls, file: Path) -> Self:
+        """Reads a summary.
+
+        Raises:
+            StudyError: The file cannot be read, or is none.
+        """
+        origin = Origin(file, StudyError, "Remove it; acmix data fidelity writes it again from the stored trainings.")
+        values = origin.fields(origin.read(), SUMMARY)
+        origin.fields({name: values["large"].get(name) for name in LARGER}, LARGER, path="large")
+        pairs = origin.fields(
+            values["agreements"], dict.fromkeys(("proxy", "params", "macs"), MAPPING), path="agreements"
+        )
+        agreements = {name: Agreement.from_dict(pair, origin, f"agreements.{name}") for name, pair in pairs.items()}
+        return cls(**{**values, "agreements": agreements})
+
+
+def find_fidelity(out: Path, space: Space, proxy: Proxy, splits: Splits) -> Fidelity | None:
+    """What was measured for this space, this proxy with its epochs and images, and these images; None: unvalidated.
+
+    Args:
+        out: Folder of reports.
+        space: The space that is searched.
+        proxy: The proxy, with the epochs and images that a search trains with.
+        splits: The images.
+
+    Returns:
+        Of several, that of the most networks.
+    """
+    found = []
+    folders = [fidelity_folder(out, space, mark) for mark in (splits.fingerprint, splits.former) if mark]
+    for file in sorted(file for folder in folders for file in folder.glob("summary-*.json")):
+        fidelity = Fidelity.load(file)
+        if fidelity.proxy == plain(proxy.to_dict()) and fidelity.space == definition(space):
+            found.append(fidelity)
+    return max(found, key=lambda fidelity: fidelity.archs, default=None)
+
+
+def fidelity_folder(out: Path, space: Space, fingerprint: str) -> Path:
+    """Where the trainings of a space on some images lie."""
+    return out / FOLDER / f"{space.name}-{fingerprint.replace(':', '-')}"
+
+
+def definition(space: Space) -> dict[str, Any]:
+    """What decides the networks of a space."""
+    choices = {choice.name: [list(choice.options), dict(choice.when)] for choice in space.choices}
+    facts = {"name": space.name, "host": space.host, "widths": space.widths, "depths": space.depths}
+    return plain({**facts, "conv_on": space.conv_on, "fixed": [dict(f) for f in space.fixed], "choices": choices})
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as JSON gives them back."""
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain
