@@ -28,6 +28,7 @@ from acmix_nas.executors import Job, Place, Work, write_progress
 from acmix_nas.executors._channel import Channel
 from acmix_nas.executors._start import CAN_FORK
 from acmix_nas.executors.jobs import Halted, HaltRequest, run_job
+from acmix_nas.machine import keep_freed_memory
 from acmix_nas.train import Progress
 from acmix_nas.train.ranks import joined
 
@@ -89,6 +90,7 @@ def _train_jobs(channel: Channel, shared: Work, place: Place) -> None:
     plugins.be_strict()
     plugins.allow(*shared.plugins)
     torch.set_num_threads(place.threads)
+    keep_freed_memory()
     pass_on_log(channel.send)
     try:
         setting = shared.made()

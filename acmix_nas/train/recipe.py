@@ -190,8 +190,8 @@ def make_optimizer(model: nn.Module, budget: Budget) -> torch.optim.Optimizer:
         (free if is_free else decayed).append(parameter)
     groups = [{"params": decayed, "weight_decay": budget.weight_decay}, {"params": free, "weight_decay": 0.0}]
     if budget.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=budget.learning_rate, momentum=budget.momentum)
-    return torch.optim.AdamW(groups, lr=budget.learning_rate)
+        return torch.optim.SGD(groups, lr=budget.learning_rate, momentum=budget.momentum, fused=True)
+    return torch.optim.AdamW(groups, lr=budget.learning_rate, fused=True)
 
 
 def learning_rate(budget: Budget, step: int) -> float:

@@ -1,6 +1,10 @@
+import multiprocessing
+import platform
+import resource
 import subprocess
 from types import SimpleNamespace
 
+import fork_server
 import pytest
 import torch
 
@@ -111,3 +115,27 @@ def test_the_environment_says_what_a_number_depends_on():
         assert key in env
     assert env["threads"] == torch.get_num_threads()
     assert env["torch"] == torch.__version__.split("+")[0]
+
+
+def faults_of_steps() -> int:
+    """Pages that a process is given while it takes and frees four times 8 MB again and again."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        held = [torch.full((2**21,), 1.0) for _ in range(4)]
+        del held
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def keeping(connection) -> None:
+    given_back = faults_of_steps()
+    machine.keep_freed_memory()
+    connection.send((given_back, faults_of_steps()))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_a_process_keeps_what_it_frees():
+    ours, theirs = multiprocessing.Pipe()
+    fork_server.start(keeping, theirs)
+    given_back, kept = ours.recv()
+    assert given_back > 10 * 4 * 2**11
+    assert kept < 2 * 4 * 2**11
