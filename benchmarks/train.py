@@ -40,7 +40,7 @@ def write_embedded(root: Path, images: int) -> None:
     """Embedded images as a folder of PNG files, train/CLASS/* and val/CLASS/*."""
     splits = load_splits(None, input_size=28, train_images=images, seed=0, with_report=True)
     for name, part in (("train", splits.train), ("val", splits.search)):
-        for index, (image, label) in enumerate(zip(part.images, part.labels.tolist(), strict=True)):
+        for index, (image, label) in enumerate(zip(part.images, part.targets.tolist(), strict=True)):
             folder = root / name / str(label)
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image[0].numpy()).save(folder / f"{index}.png")
@@ -74,7 +74,7 @@ def bare(splits: Splits, budget: Budget) -> Callable[[], object]:
     optimizer = make_optimizer(model, budget)
     shape = (budget.batch_size, splits.in_chans, splits.input_size, splits.input_size)
     images = torch.randn(shape).contiguous(memory_format=torch.channels_last)
-    labels = splits.train.labels[: budget.batch_size]
+    labels = splits.train.targets[: budget.batch_size]
 
     def run() -> None:
         for _ in range(budget.steps_per_epoch):
