@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from acmix_nas.operators._second import fused_attention
+from acmix_nas.operators.attention import _in_cache
 from acmix_nas.operators.attention._windows import Window, folded, is_symbolic
 
 BLOCK = 7
@@ -48,7 +49,11 @@ def _attend_at_once(
     down, across = (_times(extent, *window, q_BhwC).log() for extent in (k_BHWC.shape[1], k_BHWC.shape[2]))
     mask_hwHW = down[:, None, :, None] + across[None, :, None, :]
     q, k, v = (torch.unflatten(x.flatten(1, 2), -1, (num_heads, -1)).transpose(1, 2) for x in (q_BhwC, k_BHWC, v_BHWC))
-    y_BNXD = fused_attention(q, k, v, mask_hwHW.flatten(2).flatten(0, 1))
+    mask_TS, scale = mask_hwHW.flatten(2).flatten(0, 1), q.shape[-1] ** -0.5
+    if q.shape[-1] < _in_cache.NARROW and q.requires_grad and _in_cache.serves(q, mask_TS):
+        y_BNXD = _in_cache.attend(q[:, None], k[:, None], v[:, None], mask_TS[None, None], scale)[:, 0]
+    else:
+        y_BNXD = fused_attention(q, k, v, mask_TS)
     return torch.unflatten(y_BNXD.transpose(1, 2).flatten(2), 1, (q_BhwC.shape[1], q_BhwC.shape[2]))
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from acmix_nas.operators._second import fused_attention
-from acmix_nas.operators.attention import MapMode, ModeCount, Weight, _biased, scaled_linear
+from acmix_nas.operators.attention import MapMode, ModeCount, Weight, _in_cache, scaled_linear
 from acmix_nas.operators.attention._windows import is_symbolic
 from acmix_nas.operators.forms import Kinds
 from acmix_nas.parts import area
@@ -135,10 +135,10 @@ class Attention(MapMode):
             q = self._spread(q, k)
         bias_nNTT = self._biases(k)
         windows = (self._windows(q), self._windows(k), self._windows(v))
-        if self.in_plain_form() or (bias_nNTT.requires_grad and not _biased.serves(windows[0], bias_nNTT)):
+        if self.in_plain_form() or (bias_nNTT.requires_grad and not _in_cache.serves(windows[0], bias_nNTT)):
             x_BnNTD = self._attend_plainly(*windows, bias_nNTT)
         elif bias_nNTT.requires_grad:
-            x_BnNTD = _biased.attend(*windows, bias_nNTT, self.scale)
+            x_BnNTD = _in_cache.attend(*windows, bias_nNTT, self.scale)
         else:
             x_BnNTD = self._attend_fused(*windows, bias_nNTT)
         return self._merged(x_BnNTD, k.shape[1], k.shape[2])[:, :: self.stride, :: self.stride]

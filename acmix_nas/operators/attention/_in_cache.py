@@ -1,9 +1,11 @@
-"""Attention with biases that learn, on a CPU: a few images at a time, so that their logits stay in the cache.
+"""Attention in training on a CPU, a few images at a time, so that their logits stay in the cache.
 
-Kernels that fuse attention give no gradient of the biases. Autograd of product, sum, softmax, product writes all logits
-of a batch to memory six times and reads them ten times; here every step but the last finds them in the cache.
+Kernels that fuse attention give no gradient of biases, and are slow for narrow heads. Autograd of product, sum,
+softmax, product writes all logits of a batch to memory six times and reads them ten times; here every step but the last
+finds them in the cache. The weights of attention are kept for the backward pass, as autograd keeps them.
 
-Shapes: X = images * windows * heads matrices, T tokens of a window, D head_dim, n windows of an image, N heads.
+Shapes: X = images * windows * heads matrices, T queries and S keys of a window, D head_dim, n windows of an image,
+N heads.
 """
 
 from typing import Any
@@ -32,18 +34,18 @@ def serves(q: torch.Tensor, bias: torch.Tensor) -> bool:
 
 
 def attend(
-    q_BnNTD: torch.Tensor, k_BnNTD: torch.Tensor, v_BnNTD: torch.Tensor, bias_nNTT: torch.Tensor, scale: float
+    q_BnNTD: torch.Tensor, k_BnNSD: torch.Tensor, v_BnNSD: torch.Tensor, bias_nNTS: torch.Tensor, scale: float
 ) -> torch.Tensor:
     """softmax(scale * q k + bias) v of every window.
 
     Args:
         q_BnNTD: Queries.
-        k_BnNTD: Keys.
-        v_BnNTD: Values.
-        bias_nNTT: Biases of each window, or (1, N, T, T) of all.
+        k_BnNSD: Keys.
+        v_BnNSD: Values.
+        bias_nNTS: Added to the products; n and N are 1 where all windows or heads have the same.
         scale: Of the products.
     """
-    y: torch.Tensor = _Attention.apply(q_BnNTD, k_BnNTD, v_BnNTD, bias_nNTT, scale)
+    y: torch.Tensor = _Attention.apply(q_BnNTD, k_BnNSD, v_BnNSD, bias_nNTS, scale)
     return y
 
 
@@ -57,13 +59,12 @@ class _Attention(torch.autograd.Function):
     def forward(
         ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor, scale: float
     ) -> torch.Tensor:
-        batch, windows, heads, tokens, _ = q.shape
-        weights, y = q.new_empty(batch, windows, heads, tokens, tokens), _room(v)
+        weights, y = q.new_empty(*q.shape[:-1], k.shape[-2]), _room(q)
         for part in _parts(weights):
-            weights_XTT = weights[part].copy_(bias).flatten(0, 2)
-            torch.baddbmm(weights_XTT, _flat(q[part]), _flat(k[part]).mT, alpha=scale, out=weights_XTT)
-            torch.softmax(weights_XTT, -1, out=weights_XTT)
-            _product(weights_XTT, _flat(v[part]), y[part])
+            weights_XTS = weights[part].copy_(bias).flatten(0, 2)
+            torch.baddbmm(weights_XTS, _flat(q[part]), _flat(k[part]).mT, alpha=scale, out=weights_XTS)
+            torch.softmax(weights_XTS, -1, out=weights_XTS)
+            _product(weights_XTS, _flat(v[part]), y[part])
         ctx.save_for_backward(q, k, v, bias, weights)
         ctx.scale = scale
         return y
@@ -76,19 +77,19 @@ class _Attention(torch.autograd.Function):
             y = _plainly(q, k, v, bias, ctx.scale)
             return *torch.autograd.grad(y, leaves, grads[0], create_graph=True), None
         grad_q, grad_k, grad_v, grad_bias = _room(q), _room(k), _room(v), torch.zeros_like(bias)
-        summed = (0, 1) if len(bias) == 1 < weights.shape[1] else (0,)
         parts = _parts(weights)
         buffer = torch.empty_like(weights[parts[0]])
         for part in parts:
-            weights_XTT, grad_XTD = weights[part].flatten(0, 2), _flat(grads[0][part])
-            _product(weights_XTT.mT, grad_XTD, grad_v[part])
-            grad_BnNTT = buffer[: len(weights[part])]
-            grad_XTT = grad_BnNTT.flatten(0, 2)
-            torch.bmm(grad_XTD, _flat(v[part]).mT, out=grad_XTT)
-            torch._softmax_backward_data(grad_XTT, weights_XTT, -1, q.dtype, grad_input=grad_XTT)
-            grad_bias += grad_BnNTT.sum(summed)
-            _product(grad_XTT, _flat(k[part]), grad_q[part])
-            _product(grad_XTT.mT, _flat(q[part]), grad_k[part])
+            weights_XTS, grad_XTD = weights[part].flatten(0, 2), _flat(grads[0][part])
+            _product(weights_XTS.mT, grad_XTD, grad_v[part])
+            grad_BnNTS = buffer[: len(weights[part])]
+            grad_XTS = grad_BnNTS.flatten(0, 2)
+            torch.bmm(grad_XTD, _flat(v[part]).mT, out=grad_XTS)
+            torch._softmax_backward_data(grad_XTS, weights_XTS, -1, q.dtype, grad_input=grad_XTS)
+            if ctx.needs_input_grad[3]:
+                grad_bias += grad_BnNTS.sum(0).sum_to_size(bias.shape)
+            _product(grad_XTS, _flat(k[part]), grad_q[part])
+            _product(grad_XTS.mT, _flat(q[part]), grad_k[part])
         return grad_q.mul_(ctx.scale), grad_k.mul_(ctx.scale), grad_v, grad_bias, None
 
 
@@ -105,12 +106,12 @@ def _room(like_BnNTD: torch.Tensor) -> torch.Tensor:
     return torch.empty_like(like_BnNTD.mT, memory_format=torch.contiguous_format).mT
 
 
-def _product(x_XTT: torch.Tensor, y_XTD: torch.Tensor, out_BnNTD: torch.Tensor) -> None:
-    """Their product, written into room of `_room`."""
-    if y_XTD.shape[-1] >= NARROW:
-        torch.bmm(x_XTT, y_XTD, out=_flat(out_BnNTD))
+def _product(x_XTS: torch.Tensor, y_XSD: torch.Tensor, out_BnNTD: torch.Tensor) -> None:
+    """Their product (X, T, D), written into room of `_room`."""
+    if y_XSD.shape[-1] >= NARROW:
+        torch.bmm(x_XTS, y_XSD, out=_flat(out_BnNTD))
     else:
-        torch.bmm(y_XTD.mT, x_XTT.mT, out=_flat(out_BnNTD.mT))
+        torch.bmm(y_XSD.mT, x_XTS.mT, out=_flat(out_BnNTD.mT))
 
 
 def _flat(x_BnNTD: torch.Tensor) -> torch.Tensor:
