@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 from acmix_nas.arch import Arch
+from acmix_nas.cost.ceiling import measure_ceiling
+from acmix_nas.cost.clock import clock_for
 from acmix_nas.cost.compare import LEVEL, MARGINS
 from acmix_nas.cost.environment import environment
 from acmix_nas.cost.execution import Execution, Step, prepare
@@ -61,6 +63,7 @@ def profile_rows(
     Raises:
         UsageError: Networks that become the same one are to be compared merged; a network does not run as asked; not
             even one image fits into memory.
+        TimingError: A network seems faster than the device can be.
     """
     effort = effort or Effort()
     size = pair(input_size)
@@ -68,7 +71,9 @@ def profile_rows(
     _refuse_foreign(networks, by)
     steps = _Steps(progress, len(networks), len(batch_sizes), effort.limit_s, memory=effort.memory)
     idle = gpu_state(torch.device(how.device)) if how.device != "cpu" else None
+    ceiling = measure_ceiling(how.device, getattr(torch, how.dtype), clock_for(how.device))
     env = {**environment(how.device), **how.facts(), "form": how.form, **_said(effort, size, how.device)}
+    env |= ceiling.facts()
     subjects = []
     for network in networks:
         steps.begin_count(network.label)
@@ -82,6 +87,7 @@ def profile_rows(
         for index, subject in enumerate(subjects):
             steps.begin_memory(f"{subject.network.label}, batches of {batch.size}")
             row = make_row(subject, batch, index, baseline)
+            ceiling.check(row, train=how.train)
             row["peak_memory_mb"] = peak_mb(subject, batch.steps[index]) if effort.memory else None
             rows.append(row)
             if by is not None and batch_size == batch_sizes[0]:
