@@ -93,7 +93,7 @@ def test_a_file_for_one_size(format, fact, best, tmp_path):
         assert line in result.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_size_is_fixed_where_it_must_be(best, tmp_path, monkeypatch):
     """Asked for any size, a mode of one's own gets a file for one, and that is said."""
     from acmix_nas.export import _network

@@ -70,7 +70,7 @@ def test_ctrl_c_once_keeps_the_epoch(images, whole, tmp_path, workers):
     assert drivers.essence(out) == whole
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_ctrl_c_twice_stops_now_and_keeps_what_is_stored(images, whole, tmp_path):
     out = tmp_path / "out"
     running = drivers.search(images, out, *BEGIN)

@@ -126,7 +126,7 @@ def test_a_first_run_is_timed_and_breaks_nothing_uncompiled():
     assert breaks == 0
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_compiler_is_asked_and_its_graph_breaks_are_counted():
     class Breaking(nn.Module):
         def forward(self, images):

@@ -104,7 +104,7 @@ def test_two_ranks_train_what_one_process_does(tmp_path):
     assert compare(records[1], again).equal
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_rank_that_is_killed_costs_at_most_the_running_epoch(tmp_path):
     class Killer(Onlooker):
         killed = False

@@ -136,6 +136,7 @@ def cluster():
 class TestRayExecutor:
     """With a real Ray, started once."""
 
+    @pytest.mark.nightly
     def test_one_worker_gives_the_trials_of_every_executor(self, cluster, tmp_path):
         setting = setting_with(2)
         studies = {}
@@ -228,6 +229,7 @@ class TestRayExecutor:
         assert "ACMIX_STORAGE" in done.stderr
         assert "s3cret" not in done.stderr
 
+    @pytest.mark.nightly
     def test_placement_that_no_node_can_hold_is_refused(self, cluster, tmp_path):
         setting = setting_with(1)
         executor = make_executor("ray", work_of(setting), [Place(500)])

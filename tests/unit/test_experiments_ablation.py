@@ -187,7 +187,7 @@ def test_rows_with_the_same_proxy_network_share_a_score(tmp_path, setting, monke
     assert third.arch != first.arch
 
 
-@settings(max_examples=20)
+@settings(max_examples=settings.default.max_examples // 6)
 @given(seed=st.integers(0, 2**31), workers=st.integers(1, 7))
 def test_cells_are_the_same_whatever_ends_first_and_is_lost(setting, seed, workers):
     """Two of the rows have one proxy network: its cells are trained once, and shared when they have ended."""

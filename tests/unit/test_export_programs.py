@@ -77,7 +77,8 @@ def test_onnx_for_any_size(host, tmp_path):
             close(torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0]), model(images))
 
 
-@pytest.mark.parametrize("host", nightly_but("resnet"))
+@pytest.mark.nightly
+@pytest.mark.parametrize("host", HOSTS)
 def test_onnx_of_maps_as_trained(host, tmp_path):
     model = small_model(host)
     asked = {"form": "train", "features_only": True, "input_size": 64, "dynamic_size": False}
@@ -93,6 +94,7 @@ def test_onnx_of_maps_as_trained(host, tmp_path):
         session.run(None, {"images": torch.randn(1, 3, 96, 64).numpy()})
 
 
+@pytest.mark.nightly
 def test_the_paper_form_is_literal(tmp_path):
     """No kernel of torch stands for several of its steps."""
     model = small_model("swin")

@@ -97,7 +97,7 @@ def test_a_search_is_run_reported_resumed_and_refused(lab, options, metric, show
         assert "equal: MAE" in done.output
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_an_ablation_in_a_task_of_ones_own(lab, monkeypatch):
     monkeypatch.setattr(cells, "throughputs", lambda archs, **_: dict.fromkeys(archs, 10.0))  # has tests of its own
     table = yaml.safe_load(files.find_space("kernel", "ablations").read_text())
