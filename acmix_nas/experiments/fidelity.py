@@ -18,7 +18,7 @@ from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.executors import Executor, Job, Outcome, Work
 from acmix_nas.executors.callbacks import Callbacks
 from acmix_nas.executors.serial import SerialExecutor
-from acmix_nas.experiments.options import StudyOptions, WorkerOptions
+from acmix_nas.experiments.options import PlaceOptions, StudyOptions
 from acmix_nas.experiments.rank_correlation import agreement
 from acmix_nas.experiments.setup import announce, device_of, pick_proxy, workers_of
 from acmix_nas.experiments.stored_fidelity import Fidelity, definition, fidelity_folder, plain
@@ -39,7 +39,7 @@ LEAST = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class FidelityOptions(StudyOptions, WorkerOptions):
+class FidelityOptions(StudyOptions, PlaceOptions):
     """The options of `acmix data fidelity`; `epochs` and `proxy_images` are those of the cheap training.
 
     Attributes:

@@ -64,11 +64,10 @@ class StudyOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerOptions:
-    """The options of every experiment that trains with several workers.
+class PlaceOptions:
+    """The options of where networks train.
 
     Attributes:
-        hours: Stop after this many hours.
         executor: "serial", "process", "ray", or None: by the number of workers.
         workers: Processes on the CPU; with "ray" those of the whole cluster.
         ray_address: Cluster to train on.
@@ -79,7 +78,6 @@ class WorkerOptions:
         trial_memory: A trial whose worker takes more bytes is stopped.
     """
 
-    hours: float | None = None
     executor: str | None = None
     workers: int | None = None
     ray_address: str | None = None
@@ -88,3 +86,14 @@ class WorkerOptions:
     gpus_per_trial: int = 1
     trial_minutes: float | None = None
     trial_memory: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions(PlaceOptions):
+    """The options of every study that trains with several workers.
+
+    Attributes:
+        hours: Stop after this many hours.
+    """
+
+    hours: float | None = None

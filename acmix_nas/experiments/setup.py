@@ -21,7 +21,7 @@ from acmix_nas.executors.placement import (
     usual_workers,
     workers_text,
 )
-from acmix_nas.experiments.options import StudyOptions, WorkerOptions
+from acmix_nas.experiments.options import PlaceOptions, StudyOptions
 from acmix_nas.metrics import Metric
 from acmix_nas.record import StudyHeader
 from acmix_nas.sizes import Size
@@ -54,7 +54,7 @@ class Workers:
     text: str
 
 
-def device_of(options: WorkerOptions, device: str) -> str:
+def device_of(options: PlaceOptions, device: str) -> str:
     """Where the workers that were asked for train, "cpu" or "cuda".
 
     Args:
@@ -69,7 +69,7 @@ def device_of(options: WorkerOptions, device: str) -> str:
 
 
 def workers_of(
-    options: WorkerOptions, device: str, proxy: Proxy, space: Space, *, trainings: int, at_once: int | None = None
+    options: PlaceOptions, device: str, proxy: Proxy, space: Space, *, trainings: int, at_once: int | None = None
 ) -> Workers:
     """Finds the workers that were asked for, or that suit the study, before anything is made.
 

@@ -53,8 +53,8 @@ def test_a_killed_driver_goes_on_as_if_nothing_had_happened(images, whole, tmp_p
     assert drivers.essence(out) == whole
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [pytest.param((), marks=pytest.mark.nightly), ("--executor", "process")])
+@pytest.mark.nightly
+@pytest.mark.parametrize("workers", [(), ("--executor", "process")])
 def test_ctrl_c_once_keeps_the_epoch(images, whole, tmp_path, workers):
     out = tmp_path / "out"
     running = drivers.search(images, out, *BEGIN, *workers)
