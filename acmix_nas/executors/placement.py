@@ -26,7 +26,7 @@ WORTH_PROCESSES = 10_000
 """Images that a study passes through networks, below which one process ends sooner: others take seconds to start."""
 WORKER_BYTES, VALUE_BYTES = 500e6, 100
 """What a worker takes: with torch loaded, and for each value of the first stage's maps, a batch of them for every block
-of the network. Measured with the proxies of the four spaces in bf16: 430 MB, and 45 to 91."""
+of the network. Measured in float32 with the proxies of the four spaces: 430 MB, and 45 to 91."""
 
 
 def check_placement(executor: str | None, *, ray_address: str | None, gpus: str | None) -> None:
