@@ -58,6 +58,14 @@ class ChoiceOrPath(click.Choice[str]):
         return value if plugins.is_plug_in(value.partition(":")[0]) else super().convert(value, param, ctx)
 
 
+class ExecutorName(ChoiceOrPath):
+    """An executor by its name or dotted path, or a table of finished trainings."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name, the path, or table:FILE."""
+        return value if value.startswith("table:") else super().convert(value, param, ctx)
+
+
 def together(*options: Option) -> Option:
     """Several options as one decorator."""
 
@@ -260,10 +268,10 @@ study = together(
 places = together(
     click.option(
         "--executor",
-        type=ChoiceOrPath(registry.names("executors")),
+        type=ExecutorName(registry.names("executors")),
         callback=_name_executor,
-        help="Where networks train: in this process (serial), in other processes, or on a Ray cluster.  [default: by "
-        "the number of workers]",
+        help="Where networks train: in this process (serial), in other processes, or on a Ray cluster. In a search, "
+        "table:FILE takes finished trainings from a trials.jsonl instead.  [default: by the number of workers]",
     ),
     count(
         "--workers",

@@ -1,6 +1,6 @@
 """Images of a source with what is to be predicted for each, in three disjoint splits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self, TypeAlias
 
@@ -8,7 +8,7 @@ import torch
 
 from acmix_nas.data.fingerprint import is_former
 from acmix_nas.data.stored import StoredImages
-from acmix_nas.sizes import Size
+from acmix_nas.sizes import Size, size_of
 
 Targets: TypeAlias = torch.Tensor | Sequence[Any]
 """What is to be predicted for each image: a tensor (N, ...), int64 (N,) of classes, or a list of anything."""
@@ -80,6 +80,31 @@ class Splits:
     skipped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     former: str = ""
+
+    @classmethod
+    def known_as(cls, facts: Mapping[str, Any]) -> Self:
+        """Splits of which only the facts of a record are known (`to_dict`): they count their images, and have none."""
+        counts = facts["counts"]
+        parts = {
+            name: Images(images=torch.empty(counts[name], 0, 0, 0, dtype=torch.uint8), targets=range(counts[name]))
+            for name in ("train", "search", "report")
+            if name in counts
+        }
+        return cls(
+            train=parts["train"],
+            search=parts["search"],
+            report=parts.get("report"),
+            name=facts["name"],
+            fingerprint=facts["fingerprint"],
+            classes=tuple(map(str, range(facts["num_classes"]))),
+            in_chans=facts["in_chans"],
+            input_size=size_of(facts["input_size"]),
+            mean=(0.0,) * facts["in_chans"],
+            std=(1.0,) * facts["in_chans"],
+            embedded=facts["name"].endswith("(embedded)"),
+            seed=facts["seed"],
+            former=facts.get("former", ""),
+        )
 
     def like(self, stored: object) -> Self:
         """These splits with their fingerprint by the rule that a stored one was made by, so that both compare."""

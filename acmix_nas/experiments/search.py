@@ -11,10 +11,13 @@ from typing import Any
 from acmix_nas import __version__
 from acmix_nas.cost.latency import LatencyTable
 from acmix_nas.errors import CostError, UsageError
+from acmix_nas.executors import Work
 from acmix_nas.executors.callbacks import ExperimentCallbacks
+from acmix_nas.executors.table import TableExecutor, TrainingTable, table_file
 from acmix_nas.experiments.options import StudyOptions, WorkerOptions
 from acmix_nas.experiments.running import StudyResult, run_study
 from acmix_nas.experiments.setup import (
+    Workers,
     check_resumed,
     device_of,
     find_study,
@@ -59,6 +62,8 @@ LEAST_ROUNDS = 3
 """A search by itself takes no more workers than leave this many trials for each: later ones learn from earlier ones."""
 PRUNED_FROM = 3
 """Epochs of the smallest budget that is pruned by default."""
+OF_TRAINING = ("data", "task", "epochs", "proxy", "proxy_images", "workers", "gpus", "trial_minutes", "trial_memory")
+"""Options of how and where networks train, of which a table of finished trainings leaves nothing to say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +117,7 @@ def run(options: SearchOptions, callbacks: ExperimentCallbacks | None = None) ->
         SpaceError: The space or a network to try first cannot be read.
         StudyError: The study's name is taken, or it cannot be resumed in this way.
         DataError: The images cannot be read.
+        RecordError: The table of `--executor table:FILE` is none.
     """
     callbacks = callbacks or ExperimentCallbacks()
     space = load_space(options.space)
@@ -121,13 +127,18 @@ def run(options: SearchOptions, callbacks: ExperimentCallbacks | None = None) ->
     if study is None:
         check_new(options, space)
     trials = options.trials or (study and study.asked.get("trials")) or TRIALS
-    proxy = pick_proxy(space, options, device)
-    workers = workers_of(options, device, proxy, space, trainings=trials, at_once=ceil(trials / LEAST_ROUNDS))
-    work, setting = load_work(options, space, study, split="search", device=device, progress=callbacks.decode)
-    if study is None:
-        study = _create(options, space, setting, {**given, **space.first}, workers=workers.count)
+    replayed = _replayed(options, space)
+    if replayed is None:
+        proxy = pick_proxy(space, options, device)
+        workers = workers_of(options, device, proxy, space, trainings=trials, at_once=ceil(trials / LEAST_ROUNDS))
+        work, setting = load_work(options, space, study, split="search", device=device, progress=callbacks.decode)
     else:
-        check_resumed(study.header, setting, space=definition(space))
+        workers = Workers(1, lambda _: TableExecutor(replayed), str(replayed))
+        work, setting = Work.of(replayed.setting, load=lambda: replayed.setting.splits, source=None), replayed.setting
+    if study is None:
+        study = _create(options, space, setting, {**given, **space.first}, workers=workers.count, replayed=replayed)
+    else:
+        check_resumed(study.header, setting, space=definition(space), table=replayed and replayed.digest)
         _check_resumed(options, study.header)
     hours = options.hours or study.asked.get("hours")
     space, prices = replace(space, first=study.header.setting("first")), prices_of(study, space)
@@ -168,6 +179,17 @@ def check_new(options: SearchOptions, space: Space) -> None:
     check_table(objectives, options.limits, _table(options), space)
 
 
+def _replayed(options: SearchOptions, space: Space) -> TrainingTable | None:
+    """The table of `--executor table:FILE`, if it was given."""
+    file = table_file(options.executor)
+    if file is None:
+        return None
+    said = [f"--{name.replace('_', '-')}" for name in OF_TRAINING if getattr(options, name) is not None]
+    if said and not options.resume:  # a study that is resumed recalls what it was told
+        raise UsageError(f"--executor {options.executor} trains nothing; leave out {', '.join(said)}.")
+    return TrainingTable.load(file, input_size=space.input_size, metric=options.metric)
+
+
 def _objectives(options: SearchOptions, space: Space) -> tuple[str, ...]:
     metric = metric_of(options)
     return parse_objectives(options.objectives, metric) if options.objectives else (metric.name, space.cost)
@@ -197,7 +219,13 @@ def _check_resumed(options: SearchOptions, header: StudyHeader) -> None:
 
 
 def _create(
-    options: SearchOptions, space: Space, setting: Setting, first: Mapping[str, Values], *, workers: int
+    options: SearchOptions,
+    space: Space,
+    setting: Setting,
+    first: Mapping[str, Values],
+    *,
+    workers: int,
+    replayed: TrainingTable | None,
 ) -> Study:
     """A new study."""
     trials, epochs, metric = options.trials or TRIALS, setting.budget.epochs, metric_of(options)
@@ -221,6 +249,7 @@ def _create(
         "lag": lag_of(workers, prunes=prune == "asha") if order == FIXED else None,
         "limits": options.limits,
         "latency_table": timed,
+        "table": replayed and replayed.digest,
         "warm_start": list(options.warm_start),
         "asked": {**options.remembered(), "trials": trials, "hours": options.hours},
     }

@@ -21,6 +21,7 @@ from acmix_nas.executors.placement import (
     usual_workers,
     workers_text,
 )
+from acmix_nas.executors.table import table_file
 from acmix_nas.experiments.options import PlaceOptions, StudyOptions
 from acmix_nas.metrics import Metric
 from acmix_nas.record import StudyHeader
@@ -84,6 +85,8 @@ def workers_of(
     Raises:
         UsageError: The options contradict each other, or name what is not there.
     """
+    if table_file(options.executor) is not None:
+        raise UsageError(f"--executor {options.executor} is for `acmix search`; here networks are trained.")
     limits = trial_limits(options.trial_minutes, options.trial_memory)
     workers = options.workers
     if workers is None and device == "cpu" and options.executor in SEVERAL:

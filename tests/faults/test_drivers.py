@@ -111,7 +111,7 @@ def fill(folder: Path) -> Path:
     return filler
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_full_disk_ends_the_study_with_a_word_and_loses_nothing(images, whole, small_disk):
     out = small_disk / "out"
     says = small_disk.parent / "said.txt"

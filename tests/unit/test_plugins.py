@@ -244,46 +244,45 @@ def test_a_worker_is_handed_what_its_driver_may_load(lab):
         assert registry.load("operators.attention", "my_lab.attention")
 
 
-@pytest.mark.parametrize(
-    "start",
-    ["-m", *(pytest.param(start, marks=pytest.mark.nightly) for start in ("console script", "torchrun", "-c"))],
-)
-def test_a_plug_in_is_not_found_in_the_working_folder_but_on_pythonpath(tmp_path, start):
-    work, path = tmp_path / "work", tmp_path / "path"
-    for place in (work, path):
+def begun_with_a_plug_in(tmp_path, start: str, path: str) -> subprocess.CompletedProcess[str]:
+    """A command begun beside the folder of a plug-in, which leaves a mark where it is imported from."""
+    work = tmp_path / "work"
+    for place in (work, tmp_path / "path"):
         (place / "my_lab").mkdir(parents=True)
         mark = tmp_path / f"{place.name}.mark"
         (place / "my_lab" / "attention.py").write_text(LOUD.format(mark=str(mark)) + MODE)
     arch_file(work)
     words = ["profile", "best.yaml", "--no-memory", "--no-counters", "--input-size", "32", "--time-limit", "0.1"]
     words += ["--plugin", "my_lab.attention"]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1", "-m", "acmix_nas"]
     python = [sys.executable]
     line = {
         "console script": [*python, str(Path(sys.executable).with_name("acmix"))],
         "-m": [*python, "-m", "acmix_nas"],
-        "torchrun": [
-            *python,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc-per-node",
-            "1",
-            "-m",
-            "acmix_nas",
-        ],
+        "torchrun": [*python, *torchrun],
         "-c": [*python, "-c", "from acmix_nas.cli import main; main()"],
     }[start]
-    own = str(Path(plugins.__file__).parents[1])
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": own}
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     env.pop("PYTHONSAFEPATH", None)
-    if start == "-m":  # the others are begun once: what they import, if it is there twice, says the same
-        done = subprocess.run([*line, *words], cwd=work, env=env, capture_output=True, text=True)
-        assert done.returncode != 0
-        assert "my_lab" in done.stderr
-        assert "Is it on PYTHONPATH?" in done.stderr
-        assert not list(tmp_path.glob("*.mark"))
-    env["PYTHONPATH"] = os.pathsep.join([own, str(path)])
-    done = subprocess.run([*line, *words], cwd=work, env=env, capture_output=True, text=True)
+    return subprocess.run([*line, *words], cwd=work, env=env, capture_output=True, text=True)
+
+
+OWN = str(Path(plugins.__file__).parents[1])
+
+
+def test_a_plug_in_is_not_found_in_the_working_folder(tmp_path):
+    done = begun_with_a_plug_in(tmp_path, "-m", OWN)
+    assert done.returncode != 0
+    assert "my_lab" in done.stderr
+    assert "Is it on PYTHONPATH?" in done.stderr
+    assert not list(tmp_path.glob("*.mark"))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("start", ["-m", "console script", "torchrun", "-c"])
+def test_a_plug_in_is_found_on_pythonpath_first(tmp_path, start):
+    """What is imported from the working folder, if it is there twice, would leave its own mark."""
+    done = begun_with_a_plug_in(tmp_path, start, os.pathsep.join([OWN, str(tmp_path / "path")]))
     assert done.returncode == 0, done.stderr
     assert [mark.name for mark in tmp_path.glob("*.mark")] == ["path.mark"]
 
