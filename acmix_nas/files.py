@@ -152,6 +152,21 @@ def append_line(path: Path, line: str) -> None:
         raise unwritable(path, error) from error
 
 
+def whole_lines(path: Path) -> list[str]:
+    """The lines of a text file that may not be there; a last one that a kill tore is cut off.
+
+    Raises:
+        DiskError: It cannot be cut off.
+    """
+    if not path.is_file():
+        return []
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        write_text(path, whole)
+    return whole.splitlines()
+
+
 def unwritable(path: Path, error: OSError) -> DiskError:
     """The error of a file that cannot be written."""
     return no_room(path) if error.errno in FULL else DiskError(f"{path} cannot be written: {error.strerror or error}.")

@@ -188,6 +188,10 @@ class TrainingDisplay(_Display, TrainingCallbacks):
         self.note(epoch_line(self._metric, progress))
 
 
+SCORING = -1
+"""The bar of zero-cost scores, among those of trainings."""
+
+
 class FidelityDisplay(_Display, FidelityCallbacks):
     """A bar for each training under way, with the time left."""
 
@@ -210,6 +214,12 @@ class FidelityDisplay(_Display, FidelityCallbacks):
         """It ended."""
         if number in self._tasks:
             self._bar.remove_task(self._tasks.pop(number))
+
+    def scored(self, done: int, total: int) -> None:
+        """So many networks have their zero-cost scores."""
+        self.end(SCORING)
+        if done < total:
+            self._tasks[SCORING] = self._bar.add_task("zero-cost scores", total=total, completed=done)
 
 
 def _amount(record: TrialRecord, cost: Metric) -> str:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from acmix_nas.data import Description, Index
     from acmix_nas.experiments.stored_fidelity import Fidelity
 
+ORDERS = {"first_epoch": "first epoch", "ceiling": "large, another seed"}
+"""What the table calls what networks are ordered by, where it is another word."""
+
 
 @click.group()
 def data() -> None:
@@ -130,6 +133,11 @@ def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, **
 @_options.count("--proxy-images", "Images of the cheap training.  [default: the proxy's]")
 @_options.count("--epochs-large", "Epochs of the large training.  [default: three times those of the cheap one]")
 @_options.count("--images-large", "Images of the large training.  [default: the same]")
+@click.option(
+    "--ceiling",
+    is_flag=True,
+    help="Train the large one again with another seed, and show how well the two agree: no proxy can agree better.",
+)
 @_options.places
 @_options.out
 @_options.device
@@ -139,9 +147,9 @@ def fidelity(as_json: bool, **options: Any) -> None:
     """Measure how well a proxy ranks the networks of a space.
 
     The command trains a seeded sample of networks at the proxy's budget and at a larger one, and scores both on the
-    search split. It shows the rank correlation of the cheap score with the large one, beside those of parameters and
-    MACs, each with a 95 % bootstrap interval. Stored trainings are not repeated. A search on the same space, proxy and
-    images uses the result.
+    search split. It shows the rank correlation of the cheap score with the large one, beside those of parameters, MACs
+    and zero-cost scores of the untrained networks, over all networks and over the better half, each with a 95 %
+    bootstrap interval. Stored trainings are not repeated. A search on the same space, proxy and images uses the result.
 
     \b
     Examples:
@@ -210,12 +218,12 @@ def _print_fidelity(found: "Fidelity", folder: Path) -> None:
         f"{found.space['name']}, proxy {found.proxy['name']}: {found.archs} networks at {cheap['epochs']} epochs of "
         f"{cheap['images']:,} images against {large['epochs']} of {large['images']:,}, search split, seed {found.seed}"
     )
-    table = plain_table("order by", "Spearman [95 %]", "Kendall [95 %]")
+    table = plain_table("order by", "Spearman [95 %]", "Kendall [95 %]", "Spearman, better half")
     for name, agreement in found.agreements.items():
-        cells = [
-            f"{part.value:+.2f} [{part.low:+.2f}, {part.high:+.2f}]" for part in (agreement.spearman, agreement.kendall)
-        ]
-        table.add_row(name, *cells)
+        parts = [agreement.spearman, agreement.kendall]
+        parts += [found.better_half[name].spearman] if name in found.better_half else []
+        cells = [f"{part.value:+.2f} [{part.low:+.2f}, {part.high:+.2f}]" for part in parts]
+        table.add_row(ORDERS.get(name, name), *cells)
     results().print(table)
     if found.failed:
         say(f"{found.failed} further networks failed; {folder} has their records.")

@@ -14,15 +14,16 @@ import numpy as np
 
 from acmix_nas.arch import Arch
 from acmix_nas.data import load_splits
-from acmix_nas.errors import StudyError, UsageError
+from acmix_nas.errors import UsageError
 from acmix_nas.executors import Executor, Job, Outcome, Work
 from acmix_nas.executors.callbacks import Callbacks
 from acmix_nas.executors.serial import SerialExecutor
+from acmix_nas.experiments.fidelity_summary import Network, summarise
 from acmix_nas.experiments.options import PlaceOptions, StudyOptions
-from acmix_nas.experiments.rank_correlation import agreement
 from acmix_nas.experiments.setup import announce, device_of, pick_proxy, workers_of
-from acmix_nas.experiments.stored_fidelity import Fidelity, definition, fidelity_folder, plain
-from acmix_nas.files import append_line, write_text
+from acmix_nas.experiments.stored_fidelity import Fidelity, fidelity_folder
+from acmix_nas.experiments.zero_cost import zero_costs
+from acmix_nas.files import append_line, whole_lines, write_text
 from acmix_nas.record import TrialRecord
 from acmix_nas.search.run import record_of, train_jobs
 from acmix_nas.space import Proxy, Space, load_space
@@ -34,8 +35,6 @@ log = logging.getLogger(__name__)
 
 RECORDS = "records.jsonl"
 CHEAP, LARGE = "cheap", "large"
-LEAST = 4
-"""Least networks for a rank correlation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +46,14 @@ class FidelityOptions(StudyOptions, PlaceOptions):
         archs: Networks to draw and train twice.
         epochs_large: Epochs of the large training; None for three times the proxy's.
         images_large: Training images of the large training; None for the proxy's.
+        ceiling: Whether the large training is done again with another seed, to see how well two of them agree.
     """
 
     space: str
     archs: int = 16
     epochs_large: int | None = None
     images_large: int | None = None
+    ceiling: bool = False
 
 
 class FidelityCallbacks:
@@ -72,6 +73,9 @@ class FidelityCallbacks:
 
     def end(self, number: int) -> None:
         """A training ended and is stored."""
+
+    def scored(self, done: int, total: int) -> None:
+        """`done` of `total` networks have their zero-cost scores."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +122,9 @@ def run(options: FidelityOptions, callbacks: FidelityCallbacks | None = None) ->
     workers = workers_of(options, device, proxy, space, trainings=options.archs)
     trainings = prepare_fidelity(options, space, proxy, device, callbacks.decode)
     announce([workers.text], trainings.setting(LARGE).splits, callbacks.note)
-    found = measure_fidelity(trainings, archs=options.archs, callbacks=callbacks, make=workers.make)
+    found = measure_fidelity(
+        trainings, archs=options.archs, ceiling=options.ceiling, callbacks=callbacks, make=workers.make
+    )
     return found, trainings.folder
 
 
@@ -177,6 +183,7 @@ def measure_fidelity(
     trainings: Trainings,
     *,
     archs: int,
+    ceiling: bool = False,
     callbacks: FidelityCallbacks | None = None,
     make: Callable[[Work], Executor] | None = None,
 ) -> Fidelity:
@@ -185,6 +192,7 @@ def measure_fidelity(
     Args:
         trainings: The two trainings.
         archs: Networks in the sample; a larger sample contains the smaller.
+        ceiling: Whether to do the large training again with the next seed.
         callbacks: Told of each training.
         make: Makes the executor of each of the two; this process trains by default.
 
@@ -192,19 +200,43 @@ def measure_fidelity(
         UsageError: The proxy does not distinguish this many networks.
         StudyError: Fewer than four networks were trained to the end twice.
     """
+    callbacks = callbacks or FidelityCallbacks()
     trainings.folder.mkdir(parents=True, exist_ok=True)
     sample = sample_archs(trainings.space, trainings.setting(CHEAP).proxy, archs, trainings.seed)
     found = _stored(trainings.folder / RECORDS)
-    for label, work in trainings.works.items():
-        executor = make(work) if make else SerialExecutor(trainings.setting(label))
-        _train(trainings, label, sample, found, executor, callbacks or FidelityCallbacks())
+    runs = [_Run(label, trainings.seed) for label in trainings.works]
+    again = _Run(LARGE, trainings.seed + 1)
+    runs += [again] if ceiling else []
+    for place, run in enumerate(runs):
+        work = trainings.works[run.label]
+        executor = make(work) if make else SerialExecutor(trainings.setting(run.label))
+        _train(trainings, run, sample, found, executor, callbacks, numbers=(place, len(runs)))
     remove_empty_checkpoints(trainings.folder)
-    pairs = [{label: found[_training(trainings, label, arch)] for label in trainings.works} for arch in sample]
-    summary = _summarise(trainings, pairs)
+    scores = zero_costs(
+        sample, trainings.setting(CHEAP), seed=trainings.seed, folder=trainings.folder, tell=callbacks.scored
+    )
+    networks = [
+        Network(
+            cheap=found[_training(trainings, runs[0], arch)],
+            large=found[_training(trainings, runs[1], arch)],
+            again=found.get(_training(trainings, again, arch)),
+            scores=of_arch,
+        )
+        for arch, of_arch in zip(sample, scores, strict=True)
+    ]
+    summary = summarise(networks, trainings.space, trainings.setting(CHEAP), trainings.setting(LARGE), trainings.seed)
     facts = [summary.cheap, summary.large, summary.proxy, summary.seed, archs]
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     write_text(trainings.folder / f"summary-{name[:8]}.json", json.dumps(asdict(summary), indent=1) + "\n")
     return summary
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One training of each network: the cheap or the large one, and its seed."""
+
+    label: str
+    seed: int
 
 
 class _Steps(Callbacks):
@@ -220,24 +252,28 @@ class _Steps(Callbacks):
 
 def _train(
     trainings: Trainings,
-    label: str,
+    run: _Run,
     sample: Sequence[Arch],
     found: dict[str, TrialRecord],
     executor: Executor,
     callbacks: FidelityCallbacks,
+    numbers: tuple[int, int],
 ) -> None:
-    """Trains what of the sample is not among the records found, and adds it to them."""
-    setting, seed, lost = trainings.setting(label), trainings.seed, Counter[int]()
+    """Trains what of the sample is not among the records found, and adds it to them.
+
+    The trainings of a network are numbered one after another; `numbers` are that of this run, and how many there are.
+    """
+    label, setting, lost, (first, step) = run.label, trainings.setting(run.label), Counter[int](), numbers
     todo = [
         Job(
-            number=2 * place + (label == LARGE),
+            number=step * place + first,
             label=label,
             arch=arch,
-            seeds={"init": seed, "order": seed},
-            checkpoint=trainings.folder / CHECKPOINTS / f"{label}-{arch.id}-{seed}.ckpt",
+            seeds={"init": run.seed, "order": run.seed},
+            checkpoint=trainings.folder / CHECKPOINTS / f"{label}-{arch.id}-{run.seed}.ckpt",
         )
         for place, arch in enumerate(sample)
-        if _training(trainings, label, arch) not in found
+        if _training(trainings, run, arch) not in found
     ]
     if not todo:
         return
@@ -246,7 +282,7 @@ def _train(
         if not todo:
             return None
         job = todo.pop(0)
-        callbacks.begin(job.number, 2 * len(sample), f"{label} {job.arch.id}")
+        callbacks.begin(job.number, step * len(sample), f"{label} {job.arch.id}")
         return job
 
     def take(outcome: Outcome) -> None:
@@ -258,7 +294,7 @@ def _train(
             return
         append_line(trainings.folder / RECORDS, record.to_json())
         job.checkpoint.unlink(missing_ok=True)
-        found[_training(trainings, label, job.arch)] = record
+        found[_training(trainings, run, job.arch)] = record
         callbacks.end(job.number)
 
     with executor:
@@ -284,52 +320,19 @@ def sample_archs(space: Space, proxy: Proxy, count: int, seed: int) -> list[Arch
     )
 
 
-def _summarise(trainings: Trainings, pairs: list[dict[str, TrialRecord]]) -> Fidelity:
-    done = [pair for pair in pairs if all(record.score is not None for record in pair.values())]
-    if len(done) < LEAST:
-        failed = next(record.error for pair in pairs for record in pair.values() if record.error)
-        raise StudyError(
-            f"an order needs {LEAST} networks or more; {len(done)} were trained. The first failed: {failed}"
-        )
-    large = [pair[LARGE].score or 0.0 for pair in done]
-    orders = {
-        "proxy": [pair[CHEAP].score or 0.0 for pair in done],
-        "params": [float(pair[LARGE].cost.params) for pair in done],
-        "macs": [float(pair[LARGE].cost.macs) for pair in done],
-    }
-    cheap = trainings.setting(CHEAP)
-    return Fidelity(
-        space=definition(trainings.space),
-        proxy=plain(cheap.proxy.to_dict()),
-        fingerprint=cheap.splits.fingerprint,
-        cheap=cheap.budget.to_dict(),
-        large=trainings.setting(LARGE).budget.to_dict(),
-        archs=len(done),
-        failed=len(pairs) - len(done),
-        seed=trainings.seed,
-        agreements={name: agreement(values, large, seed=trainings.seed) for name, values in orders.items()},
-    )
-
-
 def _stored(file: Path) -> dict[str, TrialRecord]:
-    """The records of a file by what was trained; a last line that a kill tore is cut off."""
-    if not file.is_file():
-        return {}
-    text = file.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        write_text(file, whole)
+    """The records of a file by what was trained."""
     return {
         _key(item.arch_id, item.label, item.seeds["init"], item.budget, item.proxy, item.data): item
-        for item in map(TrialRecord.from_json, whole.splitlines())
+        for item in map(TrialRecord.from_json, whole_lines(file))
     }
 
 
-def _training(trainings: Trainings, label: str, arch: Arch) -> str:
+def _training(trainings: Trainings, run: _Run, arch: Arch) -> str:
     """The key of a network's record."""
-    setting = trainings.setting(label)
+    setting = trainings.setting(run.label)
     facts = (setting.budget.to_dict(), setting.proxy.to_dict(), setting.splits.to_dict())
-    return _key(arch.id, label, trainings.seed, *facts)
+    return _key(arch.id, run.label, run.seed, *facts)
 
 
 def _key(*facts: Any) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,8 +14,13 @@ from acmix_nas.space import Proxy, Space
 
 FOLDER = "fidelity"
 LARGER = dict.fromkeys(("epochs", "images"), whole(1))
+FIRST_EPOCH, CEILING = "first_epoch", "ceiling"
+ALWAYS = ("proxy", "params", "macs")
+ZERO_COST = ("synflow", "naswot", "zico", "jacov")
+ROWS = (*ALWAYS, FIRST_EPOCH, *ZERO_COST, CEILING)
+"""What networks can be ordered by: `ALWAYS` is there."""
 SUMMARY = {
-    **dict.fromkeys(("space", "proxy", "cheap", "large", "agreements"), MAPPING),
+    **dict.fromkeys(("space", "proxy", "cheap", "large", "agreements", "better_half"), MAPPING),
     "fingerprint": TEXT,
     **dict.fromkeys(("archs", "failed", "seed"), COUNT),
 }
@@ -34,7 +39,9 @@ class Fidelity:
         archs: Networks that both trainings finished.
         failed: Networks that one of them did not finish.
         seed: Seed of sample, draws, weights and order.
-        agreements: Of "proxy", "params" and "macs", how its order agrees with that of the scores of the large training.
+        agreements: Of some of `ROWS`, how its order agrees with that of the scores of the large training. "ceiling" is
+            the large training again, with another seed: no other order can be expected to agree better.
+        better_half: The same over the half of the networks that the large training scores best.
     """
 
     space: Mapping[str, Any]
@@ -46,6 +53,7 @@ class Fidelity:
     failed: int
     seed: int
     agreements: Mapping[str, Agreement]
+    better_half: Mapping[str, Agreement] = field(default_factory=dict)
 
     @classmethod
     def load(cls, file: Path) -> Self:
@@ -55,13 +63,13 @@ class Fidelity:
             StudyError: The file cannot be read, or is none.
         """
         origin = Origin(file, StudyError, "Remove it; acmix data fidelity writes it again from the stored trainings.")
-        values = origin.fields(origin.read(), SUMMARY)
+        values = origin.fields(origin.read(), SUMMARY, optional=["better_half"])
         origin.fields({name: values["large"].get(name) for name in LARGER}, LARGER, path="large")
-        pairs = origin.fields(
-            values["agreements"], dict.fromkeys(("proxy", "params", "macs"), MAPPING), path="agreements"
-        )
-        agreements = {name: Agreement.from_dict(pair, origin, f"agreements.{name}") for name, pair in pairs.items()}
-        return cls(**{**values, "agreements": agreements})
+        for part, needed in (("agreements", ALWAYS), ("better_half", ())):
+            optional = [name for name in ROWS if name not in needed]
+            rows = origin.fields(values.get(part, {}), dict.fromkeys(ROWS, MAPPING), optional=optional, path=part)
+            values[part] = {name: Agreement.from_dict(row, origin, f"{part}.{name}") for name, row in rows.items()}
+        return cls(**values)
 
 
 def find_fidelity(out: Path, space: Space, proxy: Proxy, splits: Splits) -> Fidelity | None:

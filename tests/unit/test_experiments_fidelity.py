@@ -1,5 +1,6 @@
 """Fidelity of a proxy: rank correlations, the sample, and what is stored."""
 
+import json
 from dataclasses import replace
 from itertools import combinations
 
@@ -28,6 +29,7 @@ PROXY = replace(SPACE.proxies["cpu"], input_size=28, patch_size=4, epochs=1, ima
 
 
 def prepared(out, space=SPACE, proxy=PROXY, **values):
+    proxy = replace(proxy, epochs=values.get("epochs", proxy.epochs))
     return prepare_fidelity(FidelityOptions(space=space.name, out=out, **values), space, proxy, "cpu")
 
 
@@ -125,6 +127,52 @@ def test_each_network_is_trained_twice_once(tmp_path, trained):
     assert (more.archs, len(trained)) == (6, 12)
     measure_fidelity(prepared(tmp_path, epochs_large=7), archs=5)
     assert [label for label, _ in trained[12:]] == ["large"] * 5
+
+
+def test_orders_are_compared_over_all_and_over_the_better_half(tmp_path, trained):
+    found = measure_fidelity(prepared(tmp_path), archs=8)
+    assert list(found.agreements) == ["proxy", "params", "macs", "synflow", "naswot", "zico", "jacov"]
+    records = {label: {item.arch_id: item.score for item in _stored(tmp_path, label)} for label in ("cheap", "large")}
+    best = sorted(records["large"], key=records["large"].get)[4:]
+    pairs = [[records[label][arch] for arch in best] for label in ("cheap", "large")]
+    assert found.better_half["proxy"].spearman.value == pytest.approx(stats.spearmanr(*pairs).statistic)
+    assert found.better_half["params"].spearman.value == pytest.approx(-1)
+    assert find_fidelity(tmp_path, SPACE, PROXY, prepared(tmp_path).setting("cheap").splits) == found
+    assert len((_folder(tmp_path) / "scores.jsonl").read_text().splitlines()) == 8
+
+
+def _folder(out):
+    return next((out / "fidelity").iterdir())
+
+
+def _stored(out, label=None):
+    found = map(TrialRecord.from_json, (_folder(out) / "records.jsonl").read_text().splitlines())
+    return [record for record in found if label in (None, record.label)]
+
+
+def test_the_ceiling_is_the_large_training_with_the_next_seed(tmp_path, trained):
+    found = measure_fidelity(prepared(tmp_path, epochs=2), archs=5, ceiling=True)
+    assert [label for label, _ in trained] == ["cheap"] * 5 + ["large"] * 10
+    lines = _stored(tmp_path)
+    assert [item.seeds["init"] for item in lines] == [0] * 10 + [1] * 5
+    assert sorted(item.number for item in lines) == list(range(15))
+    assert found.agreements["ceiling"].spearman.value == pytest.approx(1)  # here scores depend on no seed
+    assert found.agreements["first_epoch"].spearman.value == 0  # and the first epoch says nothing
+    without = measure_fidelity(prepared(tmp_path, epochs=2), archs=5)
+    assert len(trained) == 15
+    assert "ceiling" in without.agreements  # it was trained
+
+
+def test_a_summary_of_0_1_is_read(tmp_path, trained):
+    found = measure_fidelity(prepared(tmp_path), archs=4)
+    (file,) = _folder(tmp_path).glob("summary-*.json")
+    values = json.loads(file.read_text())
+    del values["better_half"]
+    values["agreements"] = {name: values["agreements"][name] for name in ("proxy", "params", "macs")}
+    file.write_text(json.dumps(values))
+    former = find_fidelity(tmp_path, SPACE, PROXY, prepared(tmp_path).setting("cheap").splits)
+    assert former.agreements == {name: found.agreements[name] for name in ("proxy", "params", "macs")}
+    assert former.better_half == {}
 
 
 def test_an_interrupt_keeps_stored_pairs_and_retrains_a_torn_line(tmp_path, trained):
