@@ -139,6 +139,8 @@ class StudyHeader:
         origin.fields(asked, ASKED, optional=ASKED, path="settings.asked")
         if table := settings.get("latency_table"):
             origin.fields(table, LATENCY_TABLE, optional=("sha256",), path="settings.latency_table")
+        if scored := settings.get("scored_starts"):
+            origin.fields(scored, SCORED_STARTS, path="settings.scored_starts")
         return cls(**known)
 
 
@@ -327,6 +329,8 @@ HEADER_FIELDS: Mapping[str, Rule] = {
 }
 LATENCY_TABLE: Mapping[str, Rule] = {"sha256": TEXT, "device_name": maybe(TEXT)}
 """What a study keeps of the table that its latencies are sums of."""
+SCORED_STARTS: Mapping[str, Rule] = {"by": TEXT, "values": list_of(MAPPING)}
+"""Networks that a search begins with, and the scores that chose them, in a line."""
 SETTINGS: Mapping[str, Rule] = {
     "asked": MAPPING,
     "base": MAPPING,
@@ -345,7 +349,9 @@ SETTINGS: Mapping[str, Rule] = {
     "reference": maybe(mapping_of(NUMBER)),
     "rows": mapping_of(MAPPING),
     "sampler": TEXT,
+    "scored_starts": maybe(MAPPING),
     "space": MAPPING,
+    "table": maybe(TEXT),
     "task": TEXT,
     "warm_start": list_of(TEXT),
 }

@@ -1,9 +1,11 @@
 """The search engine against others, on tables of really trained networks.
 
 Run: python benchmarks/engine.py [regret] [front] [spaces] [asks] [--seeds 100] [--jobs 2] [--data ../shared/nasbench]
---data has nasbench201.csv.gz and nasbench_macro.csv.gz (see benchmarks/tables.py); `spaces` and `asks` need none.
+                                [--budgets 10 25 50 100 200] [--engines ...]
+--data has nasbench201.csv.gz, zero_cost_nb201.csv.gz and nasbench_macro.csv.gz (see benchmarks/tables.py); `spaces` and
+`asks` need none.
 
-regret   accuracy points that the chosen network lacks to the best, after 25, 50, 100 and 200 distinct networks
+regret   accuracy points that the chosen network lacks to the best, after so many distinct networks
 front    hypervolume over that of the true front: accuracy against latency, and against multiply-adds
 spaces   best value of a made-up accuracy where choices hang on other choices (search_spaces/swin_t.yaml)
 asks     seconds for 200 asks over 30 choices; milliseconds a trial at 1,000 trials
@@ -11,7 +13,8 @@ asks     seconds for 200 asks over 30 choices; milliseconds a trial at 1,000 tri
 The search sees one training run of each network, drawn by its seed, and chooses the network that looks best; regret is
 that of its mean accuracy. The last line of a table, "all seen", is what choosing like that from all networks costs.
 All engines of a seed begin with the same random networks; repeats are free. Shown are means and standard errors over
-seeds, and the paired difference to TPE at 50 with its 95 % interval (of means, normal).
+seeds, and the paired difference to TPE at 50, and that of the default sampler with and without starts by scores at each
+budget, with 95 % intervals (of means, normal).
 Lines appear as seeds are done: the run may be stopped at any time.
 """
 
@@ -27,40 +30,40 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes share the cores; must
 
 import numpy as np
 import optuna
-from engines import ENGINES, EVOLUTION, FRONT_ENGINES, enqueue_child, quiet
+from engines import ENGINES, EVOLUTION, FRONT_ENGINES, HAMMING, SCORED, enqueue_child, quiet
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import create_trial
 from tables import macro, nasbench201, suggest, swin
 
 from acmix_nas.search import HammingGPSampler, make_sampler
 
-BUDGETS = (25, 50, 100, 200)
+BUDGETS = (10, 25, 50, 100, 200)
 TABLES = {"nasbench201": nasbench201, "macro": macro}
 SPACE_BUDGETS = (25, 50, 100)
-Cell = tuple[str, str, Path, int]
+Cell = tuple[str, str, Path, int, tuple[int, ...]]
 
 
 def regret(cell: Cell) -> list[float]:
     """Regret of one engine on one table with one seed, at each budget."""
-    engine, name, data, seed = cell
+    engine, name, data, seed, budgets = cell
     quiet()
     table = TABLES[name](data)
-    tried = ENGINES[engine](table, seed, max(BUDGETS), False)
-    return [table.regret(table.observed(seed), tried[:budget]) for budget in BUDGETS]
+    tried = ENGINES[engine](table, seed, max(budgets), False)
+    return [table.regret(table.observed(seed), tried[:budget]) for budget in budgets]
 
 
 def front(cell: Cell) -> list[float]:
     """Part of the true front's hypervolume of one engine on one table with one seed, at each budget."""
-    engine, name, data, seed = cell
+    engine, name, data, seed, budgets = cell
     quiet()
     table = TABLES[name](data)
-    tried = ENGINES[engine](table, seed, max(BUDGETS), True)
-    return [table.front_part(tried[:budget]) for budget in BUDGETS]
+    tried = ENGINES[engine](table, seed, max(budgets), True)
+    return [table.front_part(tried[:budget]) for budget in budgets]
 
 
 def spaces(cell: Cell) -> list[float]:
     """Best made-up accuracy of one sampler with one seed, at each budget; each seed has a function of its own."""
-    sampler, per, _, seed = cell
+    sampler, per, _, seed, budgets = cell
     quiet()
     made_up = swin(per)
     made_up = type(made_up)(made_up.name, made_up.space, seed)
@@ -69,32 +72,43 @@ def spaces(cell: Cell) -> list[float]:
     study = optuna.create_study(direction="maximize", sampler=make_sampler(name, seed, space=space))
     noise, chance = random.Random(f"{seed}/noise"), random.Random(f"{seed}/evolution")
     best: list[float] = []
-    for _ in range(max(SPACE_BUDGETS)):
+    for _ in range(max(budgets)):
         if sampler == EVOLUTION:
             enqueue_child(study, chance)
         trial = study.ask()
         value = made_up.value(suggest(made_up.space, trial))
         study.tell(trial, value + noise.gauss(0, 0.3))
         best.append(max([value, *best[-1:]]))
-    return [best[budget - 1] for budget in SPACE_BUDGETS]
+    return [best[budget - 1] for budget in budgets]
 
 
 def compare(
-    title: str, run: Callable[[Cell], list[float]], engines: Sequence[str], name: str, options: argparse.Namespace
+    title: str,
+    run: Callable[[Cell], list[float]],
+    engines: Sequence[str],
+    name: str,
+    budgets: tuple[int, ...],
+    options: argparse.Namespace,
 ) -> None:
-    """Prints a line for each engine as soon as its seeds are done, then the paired differences to TPE."""
-    print(f"\n{title}", flush=True)
+    """Prints a line for each engine as soon as its seeds are done, then the paired differences."""
+    print(f"\n{title} after {budgets}", flush=True)
     found = {}
     with ProcessPoolExecutor(options.jobs) as pool:
         for engine in engines:
             begun = time.perf_counter()
-            cells = [(engine, name, options.data, seed) for seed in range(options.seeds)]
+            cells = [(engine, name, options.data, seed, budgets) for seed in range(options.seeds)]
             found[engine] = np.array(list(pool.map(run, cells)))
             print(f"{engine:26} {means(found[engine])}   ({time.perf_counter() - begun:.0f} s)", flush=True)
     reference = next((engine for engine in engines if engine.lower() == "tpe"), None)
     for engine in engines:
-        if reference and engine != reference:
-            print(f"{engine} - {reference} at 50: {interval((found[engine] - found[reference])[:, 1])}", flush=True)
+        if reference and engine != reference and 50 in budgets:
+            differences = (found[engine] - found[reference])[:, budgets.index(50)]
+            print(f"{engine} - {reference} at 50: {interval(differences)}", flush=True)
+    if {HAMMING, SCORED} <= {*engines}:
+        for place, budget in enumerate(budgets):
+            print(
+                f"{SCORED} - {HAMMING} at {budget}: {interval((found[SCORED] - found[HAMMING])[:, place])}", flush=True
+            )
 
 
 def means(values: np.ndarray) -> str:
@@ -146,21 +160,23 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--data", type=Path, default=Path("../shared/nasbench"))
+    parser.add_argument("--budgets", type=int, nargs="+", default=BUDGETS, help="of regret and front")
     parser.add_argument("--engines", nargs="+", default=list(ENGINES), help="only these")
     options = parser.parse_args()
+    budgets = tuple(options.budgets)
     wanted = [engine for engine in ENGINES if engine in options.engines]
     if "regret" in options.what:
         for name in TABLES:
-            compare(f"{name}: regret in points after {BUDGETS}", regret, wanted, name, options)
+            compare(f"{name}: regret in points", regret, wanted, name, budgets, options)
             print(f"{'all seen':26} {floor(name, options)}", flush=True)
     if "front" in options.what:
         for name in TABLES:
             engines = [engine for engine in wanted if engine in FRONT_ENGINES]
-            compare(f"{name}: part of the front's hypervolume after {BUDGETS}", front, engines, name, options)
+            compare(f"{name}: part of the front's hypervolume", front, engines, name, budgets, options)
     if "spaces" in options.what:
         for per in ("stage", "block"):
             engines = ["random", "tpe", EVOLUTION, "hamming-gp", "hamming-gp without space"]
-            compare(f"{swin(per).name}: best value after {SPACE_BUDGETS}", spaces, engines, per, options)
+            compare(f"{swin(per).name}: best value", spaces, engines, per, SPACE_BUDGETS, options)
     if "asks" in options.what:
         asks()
 

@@ -1,6 +1,6 @@
 """Search engines for benchmarks/engine.py: each returns the networks it tries, in order and each once.
 
-All begin with the same random networks. What an engine repeats costs it nothing: distinct networks are counted.
+All but one begin with the same random networks. What an engine repeats costs it nothing: distinct networks are counted.
 """
 
 import random
@@ -15,8 +15,11 @@ from optuna.trial import create_trial
 from tables import Key, Table
 
 from acmix_nas.search import HammingGPSampler
+from acmix_nas.search.starts import POOL, best_by_scores, count_chosen
 
 STARTS = 10
+HAMMING = "Hamming GP"
+SCORED = "Hamming GP, half of its starts by scores"
 EVOLUTION = "evolution"
 LIVING, RIVALS = 25, 5
 """Of regularised evolution: networks that are alive, and those of which the best has a child."""
@@ -31,7 +34,19 @@ def starts(table: Table, seed: int) -> list[int]:
     return random.Random(f"{seed}/starts").sample(range(len(table.keys)), STARTS)
 
 
-def sampled(make: Callable[[Table, int, bool], BaseSampler]) -> Engine:
+def scored_starts(table: Table, seed: int) -> list[int]:
+    """Half of them chosen from many random networks by the mean rank of all scores of the table, larger is better."""
+    chance = random.Random(f"{seed}/pool")
+    pool = chance.sample(range(len(table.keys)), POOL)
+    scores = [{name: float(column[index]) for name, column in table.scores.items()} for index in pool]
+    best = best_by_scores(scores, dict.fromkeys(table.scores, 1), count_chosen(STARTS))
+    chosen = dict.fromkeys(pool[place] for place in best)
+    return list(dict.fromkeys([*chosen, *starts(table, seed)]))[:STARTS]
+
+
+def sampled(
+    make: Callable[[Table, int, bool], BaseSampler], begin: Callable[[Table, int], list[int]] = starts
+) -> Engine:
     """An Optuna sampler as an engine."""
 
     def run(table: Table, seed: int, trials: int, front: bool) -> list[int]:
@@ -42,7 +57,7 @@ def sampled(make: Callable[[Table, int, bool], BaseSampler]) -> Engine:
         def results(index: int) -> list[float]:
             return [float(observed[index]), float(table.costs[index])][: len(directions)]
 
-        tried = dict.fromkeys(starts(table, seed))
+        tried = dict.fromkeys(begin(table, seed))
         for index in tried:
             study.add_trial(
                 create_trial(values=results(index), params=table.params(index), distributions=table.distributions)
@@ -109,9 +124,10 @@ ENGINES: dict[str, Engine] = {
     "TPE": sampled(lambda table, seed, front: TPESampler(seed=seed)),
     EVOLUTION: evolution,
     "local search": local,
-    "Hamming GP": sampled(lambda table, seed, front: _hamming(table, seed, front)),
+    HAMMING: sampled(lambda table, seed, front: _hamming(table, seed, front)),
+    SCORED: sampled(lambda table, seed, front: _hamming(table, seed, front), scored_starts),
 }
-FRONT_ENGINES = ("random", "NSGA-II", "TPE", "Hamming GP")
+FRONT_ENGINES = ("random", "NSGA-II", "TPE", HAMMING, SCORED)
 
 
 def _hamming(table: Table, seed: int, front: bool) -> BaseSampler:

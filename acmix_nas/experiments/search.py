@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -16,6 +15,7 @@ from acmix_nas.executors.callbacks import ExperimentCallbacks
 from acmix_nas.executors.table import TableExecutor, TrainingTable, table_file
 from acmix_nas.experiments.options import StudyOptions, WorkerOptions
 from acmix_nas.experiments.running import StudyResult, run_study
+from acmix_nas.experiments.scored_starts import ScoredStarts, scored_starts
 from acmix_nas.experiments.setup import (
     Workers,
     check_resumed,
@@ -27,7 +27,7 @@ from acmix_nas.experiments.setup import (
     settings_of,
     workers_of,
 )
-from acmix_nas.experiments.stored_fidelity import find_fidelity
+from acmix_nas.experiments.stored_fidelity import Fidelity, find_fidelity
 from acmix_nas.fields import Origin
 from acmix_nas.record import StudyHeader
 from acmix_nas.samplers.make import check_sampler
@@ -45,7 +45,7 @@ from acmix_nas.search.order import FIXED, default_order, lag_of
 from acmix_nas.search.run import search
 from acmix_nas.search.rungs import rungs_of
 from acmix_nas.search.warm import bring_over
-from acmix_nas.space import Space, Values, load_space
+from acmix_nas.space import Space, load_space
 from acmix_nas.space.arch_file import load_arch
 from acmix_nas.space.stored import definition
 from acmix_nas.study import load
@@ -62,6 +62,7 @@ LEAST_ROUNDS = 3
 """A search by itself takes no more workers than leave this many trials for each: later ones learn from earlier ones."""
 PRUNED_FROM = 3
 """Epochs of the smallest budget that is pruned by default."""
+RANDOM = "random"
 OF_TRAINING = ("data", "task", "epochs", "proxy", "proxy_images", "workers", "gpus", "trial_minutes", "trial_memory")
 """Options of how and where networks train, of which a table of finished trainings leaves nothing to say."""
 
@@ -83,6 +84,8 @@ class SearchOptions(StudyOptions, WorkerOptions):
         prune: "asha" or "none".
         order: "fixed": what is proposed depends on no time; "free": each result counts when it arrives.
         warm_start: Studies whose trials are brought over.
+        starts: "random" draws all networks before the sampler's at random; by default half of them are chosen by scores
+            that `acmix data fidelity` showed to rank the space's networks, if it showed any.
     """
 
     space: str
@@ -97,6 +100,7 @@ class SearchOptions(StudyOptions, WorkerOptions):
     prune: str | None = None
     order: str | None = None
     warm_start: tuple[str, ...] = ()
+    starts: str | None = None
 
     @property
     def limits(self) -> dict[str, float]:
@@ -136,7 +140,8 @@ def run(options: SearchOptions, callbacks: ExperimentCallbacks | None = None) ->
         workers = Workers(1, lambda _: TableExecutor(replayed), str(replayed))
         work, setting = Work.of(replayed.setting, load=lambda: replayed.setting.splits, source=None), replayed.setting
     if study is None:
-        study = _create(options, space, setting, {**given, **space.first}, workers=workers.count, replayed=replayed)
+        space = replace(space, first={**given, **space.first})
+        study = _create(options, space, setting, workers=workers.count, replayed=replayed)
     else:
         check_resumed(study.header, setting, space=definition(space), table=replayed and replayed.digest)
         _check_resumed(options, study.header)
@@ -222,7 +227,6 @@ def _create(
     options: SearchOptions,
     space: Space,
     setting: Setting,
-    first: Mapping[str, Values],
     *,
     workers: int,
     replayed: TrainingTable | None,
@@ -234,15 +238,30 @@ def _create(
     order = options.order or default_order(workers, prunes=prune == "asha")
     if options.prune == "asha" and not rungs_of(epochs):
         raise UsageError(f"--prune asha stops trials between epochs, and the budget has {epochs}; add --epochs.")
+    starts, prices = max(2, min(10, trials // 4)), Prices(space.input_size, table)
+    scored = ScoredStarts()
+    if options.starts != RANDOM:
+        scored = scored_starts(
+            space,
+            setting,
+            _fidelity(options.out, space, setting),
+            prices,
+            limits=options.limits,
+            seed=options.seed or 0,
+            starts=starts,
+            trials=trials,
+            has_images=replayed is None,
+        )
     timed = None
     if table is not None and options.latency_table is not None:
         timed = {"sha256": _digest(options.latency_table), "device_name": table.env.get("device_name")}
     settings = {
         **settings_of(setting),
         "space": definition(space),
-        "random_starts": max(2, min(10, trials // 4)),
-        "first": first,
-        "reference": reference(space, first, objectives, Prices(space.input_size, table), metric=metric),
+        "random_starts": starts,
+        "scored_starts": {"by": scored.text, "values": list(scored.values)} if scored.values else None,
+        "first": space.first,
+        "reference": reference(space, space.first, objectives, prices, metric=metric),
         "prune": prune,
         "sampler": options.sampler or SAMPLER,
         "order": order,
@@ -292,13 +311,21 @@ def _aims(header: StudyHeader) -> str:
     pruned = ["trials are pruned (asha)"] if settings.get("prune") == "asha" else []
     lag = settings.get("lag")
     order = ["free order"] if lag is None else [f"fixed order, lag {lag}"] if lag > 1 else []
-    return ", ".join([f"objectives: {' and '.join(header.objectives)}", *limits, *timed, sampler, *order, *pruned])
+    scored = settings.get("scored_starts")
+    starts = [scored["by"]] if scored else []
+    aims = f"objectives: {' and '.join(header.objectives)}"
+    return ", ".join([aims, *limits, *timed, sampler, *starts, *order, *pruned])
+
+
+def _fidelity(out: Path, space: Space, setting: Setting) -> Fidelity | None:
+    """What was measured of the proxy on these images."""
+    measured = (setting.task, setting.metric) == (DEFAULT, None)  # in the default task's first metric
+    return find_fidelity(out, space, setting.proxy, setting.splits) if measured else None
 
 
 def _validity(study: Study, space: Space, setting: Setting) -> str:
     """How well the proxy ranks networks, as far as `acmix data fidelity` measured it, in a line."""
-    measured = (setting.task, setting.metric) == (DEFAULT, None)  # in the default task's first metric
-    found = find_fidelity(study.folder.parent, space, setting.proxy, setting.splits) if measured else None
+    found = _fidelity(study.folder.parent, space, setting)
     if found is None:
         return "proxy unvalidated: `acmix data fidelity` measures whether it ranks networks as longer training does"
     rank = found.agreements["proxy"].spearman

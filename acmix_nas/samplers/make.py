@@ -128,6 +128,7 @@ def draw(
     *,
     seed: int,
     starts: int,
+    scored: Sequence[Values] = (),
     history: Sequence[FrozenTrial],
     seen: Collection[str],
     directions: Sequence[Direction],
@@ -138,12 +139,14 @@ def draw(
 ) -> tuple[str, Values] | None:
     """The next network to train: one within the limits that was not tried before.
 
-    First come the space's own first networks, then random ones, then proposals of the sampler.
+    First come the space's own first networks, then those that scores prefer, then random ones, then proposals of the
+    sampler.
 
     Args:
         space: The space.
         seed: Seed of the study.
-        starts: Number of random networks before the sampler.
+        starts: Number of random networks before the sampler, with those of `scored`.
+        scored: Networks that were chosen by scores that need no training.
         history: All trials so far, by number; the scores of a pruned one may be in its record.
         seen: `Arch.id` of every network tried.
         directions: "maximize" or "minimize" for each objective.
@@ -153,8 +156,8 @@ def draw(
         cache: Of this search; passed to every call it saves time, and changes nothing.
 
     Returns:
-        Its origin (the name of a first network, "random" or the sampler) and its values. None if every network of the
-        space was tried or, with limits in a space too large to be listed, none was found.
+        Its origin (the name of a first network, "scored", "random" or the sampler) and its values. None if every
+        network of the space was tried or, with limits in a space too large to be listed, none was found.
     """
     number = len(history)
     limits = limits or {}
@@ -163,7 +166,7 @@ def draw(
         arch = space.build(values)
         return arch.id not in seen and all(excess(arch) <= 0 for excess in limits.values())
 
-    for label, values in space.first.items():
+    for label, values in [*space.first.items(), *(("scored", values) for values in scored)]:
         if fits(values):
             return label, values
     if number >= len(space.first) + starts:

@@ -60,6 +60,7 @@ class Proposals:
             self._space,
             seed=header.seed,
             starts=header.setting("random_starts"),
+            scored=(header.settings.get("scored_starts") or {}).get("values", ()),
             history=history,
             seen=self._seen_so_far(),
             directions=[item.direction for item in header.measures],

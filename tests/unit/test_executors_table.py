@@ -22,15 +22,8 @@ SHIPPED = Path(__file__).parents[2] / "search_spaces" / "swin_t.yaml"
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """A space of 81 networks, its file, and the trainings of all of them with two seeds."""
-    folder = tmp_path_factory.mktemp("table")
-    values = yaml.safe_load(SHIPPED.read_text())
-    values["choices"] = {"combine": RULES}
-    values["mixer"] |= {"conv_kernel": 3, "conv_impl": "full", "head_dim": 32}
-    values["first"] = {"plain host": {"combine": "att"}}
-    file = folder / "small.yaml"
-    file.write_text(yaml.safe_dump(values))
-    space, executor = load_space(str(file)), Curves(setting_of(EPOCHS), _curve)
-    assert space.size == 81
+    file, space = small_space(tmp_path_factory.mktemp("table"))
+    executor = Curves(setting_of(EPOCHS), _curve)
     records = [
         executor.record(
             Job(
@@ -47,6 +40,19 @@ def small(tmp_path_factory):
     executor.curve = fickle
     records = [replace(one, scores=fickle(one.arch, EPOCHS)) if one.seeds["init"] else one for one in records]
     return file, space, records
+
+
+def small_space(folder: Path):
+    """A space of 81 networks, and its file."""
+    values = yaml.safe_load(SHIPPED.read_text())
+    values["choices"] = {"combine": RULES}
+    values["mixer"] |= {"conv_kernel": 3, "conv_impl": "full", "head_dim": 32}
+    values["first"] = {"plain host": {"combine": "att"}}
+    file = folder / "small.yaml"
+    file.write_text(yaml.safe_dump(values))
+    space = load_space(str(file))
+    assert space.size == 81
+    return file, space
 
 
 def _curve(arch, epochs):
