@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     metavar="STUDY",
     help="Reuse cells that this study trained with the same network, data, budget, seeds and versions. Repeatable.",
 )
+@click.option(
+    "--throughput/--no-throughput",
+    default=True,
+    help="Time the full networks of the rows when all seeds are trained.",
+)
 @view_options
 @_options.workers
 @_options.plugin

@@ -85,7 +85,7 @@ def size_of(path: bytes | str | Path) -> int:
     """Bytes of a regular file; -1 for anything else, and for a link that leads nowhere."""
     try:
         found = os.stat(path)  # noqa: PTH116  a Path for each of a million files takes long
-    except OSError:
+    except (OSError, ValueError):  # the name of a list has a NUL
         return -1
     return found.st_size if stat.S_ISREG(found.st_mode) else -1
 
@@ -94,7 +94,7 @@ def read_file(path: str | Path, start: int = 0, size: int | None = None) -> byte
     """Content of a regular file; nothing where it cannot be read, which decoding will name."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # which does not wait for the other end of a pipe
-    except OSError:
+    except (OSError, ValueError):  # the name of a list has a NUL
         return b""
     try:
         found = os.fstat(descriptor)

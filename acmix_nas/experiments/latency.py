@@ -7,7 +7,8 @@ from typing import Any
 from acmix_nas.cost.latency import LatencyTable
 from acmix_nas.cost.latency_build import build_table
 from acmix_nas.errors import UsageError
-from acmix_nas.experiments.profile import ExecutionOptions, ProfileCallbacks, threads, warn_when_busy
+from acmix_nas.experiments.busy import warn_when_busy
+from acmix_nas.experiments.profile import ExecutionOptions, ProfileCallbacks, threads
 from acmix_nas.space import load_space
 
 
@@ -66,7 +67,7 @@ def run(options: LatencyOptions, callbacks: ProfileCallbacks | None = None) -> L
     space, how = load_space(options.space), options.execution()
     if not options.out.parent.is_dir():
         raise UsageError(f"there is no folder {str(options.out.parent)!r} to write {options.out.name} in.")
-    warn_when_busy(how.device, callbacks)
+    warn_when_busy(how.device, callbacks.warn)
     with threads(options.threads):
         table = build_table(
             space,

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from acmix_nas import machine
 from acmix_nas.arch import CONV_IMPL
 from acmix_nas.cost.environment import environment
 from acmix_nas.cost.execution import Execution
@@ -18,6 +17,7 @@ from acmix_nas.cost.network import Network
 from acmix_nas.cost.profile import Effort, profile_rows
 from acmix_nas.errors import UsageError
 from acmix_nas.experiments.ablation import load_ablation
+from acmix_nas.experiments.busy import warn_when_busy
 from acmix_nas.experiments.networks import find_network
 from acmix_nas.experiments.setup import pick_device
 from acmix_nas.report.profile.bars import draw_bars
@@ -140,7 +140,7 @@ def run(options: ProfileOptions, callbacks: ProfileCallbacks | None = None) -> d
     size = options.input_size or pair(usual)
     with threads(options.threads):
         table = _load_table(options, how, size, callbacks)
-        busy = warn_when_busy(how.device, callbacks)
+        busy = warn_when_busy(how.device, callbacks.warn)
         result = profile_rows(
             networks,
             how=how,
@@ -174,27 +174,6 @@ def threads(number: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def warn_when_busy(device: str, callbacks: ProfileCallbacks) -> dict[str, Any]:
-    """Warns when others use the machine.
-
-    Returns:
-        {"busy_cores"} that others used just now, and {"busy_gpu_percent"} on a GPU; None where the system does not say.
-    """
-    busy, have = machine.busy_cores(), machine.cores()
-    if busy is not None and busy > machine.BUSY * have:
-        callbacks.warn(_busy(f"other processes keep {busy:g} of {have} cores busy"))
-    if device == "cpu":
-        return {"busy_cores": busy}
-    share = machine.gpu_state(torch.device(device))["utilization.gpu"]
-    if share is not None and float(share) > 100 * machine.BUSY:
-        callbacks.warn(_busy(f"other processes keep the GPU busy for {share} % of the time"))
-    return {"busy_cores": busy, "busy_gpu_percent": None if share is None else float(share)}
-
-
-def _busy(what: str) -> str:
-    return f"the machine is busy: {what}. Times will be too long and vary; stop other work and measure again."
 
 
 def _subjects(options: ProfileOptions) -> tuple[list[Network], int, Size, str]:

@@ -101,7 +101,7 @@ def _notes(header: StudyHeader, found: list[Row], claims: Claims) -> list[str]:
     notes += _sampling(header, found)
     batches = {record.environment.get("throughput_batch_size") for row in found for record in row.trials} - {None}
     if any(row.throughput for row in found) and len(batches) == 1:
-        notes.append(f"img/s: the full network in float32, batches of {batches.pop()}, median.")
+        notes.append(f"img/s: the full network in its plain form, float32, batches of {batches.pop()}, median.")
     if any(row.shared for row in found):
         notes.append("† The proxy network equals that of another row: it is trained once and the score is shared.")
     reused = sorted({origin for row in found for origin in row.reused})

@@ -3,9 +3,9 @@
 import json
 import re
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ STUDY_ATTRS = {
     "header": MAPPING,
     "goal": maybe(COUNT),
     "throughputs": maybe(mapping_of(NUMBER)),
+    "throughput_batch_size": maybe(COUNT),
     "finalists": mapping_of(COUNT),
 }
 """What a study has in the storage; optuna-dashboard adds its own."""
@@ -67,7 +68,8 @@ def read_sqlite(folder: Path) -> tuple[StudyHeader, list[TrialRecord]]:
         attrs = database.execute(
             "SELECT key, value_json FROM study_user_attributes WHERE study_id = ?", [studies[name]]
         )
-        header = header_of(folder, name, {key: json.loads(value) for key, value in attrs})
+        kept = {key: json.loads(value) for key, value in attrs}
+        header = header_of(folder, name, kept)
         trials: dict[tuple[int, str], dict[str, Any]] = {}
         for number, state, key, value in database.execute(
             "SELECT number, state, key, value_json FROM trials LEFT JOIN trial_user_attributes USING (trial_id) "
@@ -78,7 +80,26 @@ def read_sqlite(folder: Path) -> tuple[StudyHeader, list[TrialRecord]]:
             if key is not None:
                 found[key] = json.loads(value)
     records = [(state, record_of(folder, number, attrs)) for (number, state), attrs in trials.items()]
-    return header, [record for state, record in records if record is not None and state in ENDED]
+    return header, timed([record for state, record in records if record is not None and state in ENDED], kept)
+
+
+def timed(records: Sequence[TrialRecord], kept: Mapping[str, Any]) -> list[TrialRecord]:
+    """Records of an ablation with the images a second of their rows' full networks, which are timed after the rows.
+
+    Args:
+        records: As they are stored.
+        kept: What the study has in the storage.
+    """
+    speeds, name = kept.get("throughputs") or {}, "throughput_img_per_s"
+
+    def with_speed(record: TrialRecord) -> TrialRecord:
+        if record.label not in speeds or record.environment.get(name) is not None:
+            return record
+        batch_size = kept.get("throughput_batch_size")
+        speed = {name: speeds[record.label], "throughput_batch_size": batch_size}
+        return replace(record, environment={**record.environment, **speed})
+
+    return [with_speed(record) for record in records]
 
 
 def header_of(folder: Path, name: str, attrs: Mapping[str, Any]) -> StudyHeader:

@@ -19,7 +19,7 @@ from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.study.database import Database
 from acmix_nas.study.folder import CHECKPOINTS, DATABASE, at_work, has_study, studies, study_folder, sweep_checkpoints
 from acmix_nas.study.storage import find_storage, make_storage, parse_url, reason, storing, study_name
-from acmix_nas.study.stored import Turn, header_of, is_unborn, record_of, turn_of
+from acmix_nas.study.stored import Turn, header_of, is_unborn, record_of, timed, turn_of
 
 log = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -260,7 +260,11 @@ class Study:
     def records(self) -> list[TrialRecord]:
         """The records of all trials that ended, by number."""
         ended = (trial.number for trial in self.trials() if trial.state.is_finished())
-        return [self._records[number] for number in ended if number in self._records]
+        found = [self._records[number] for number in ended if number in self._records]
+        if self.header.kind != "ablate":
+            return found
+        with storing(self.header.name):
+            return timed(found, self.optuna.user_attrs)
 
     def checkpoint(self, number: int) -> Path:
         """The file that a trial in training can go on from."""

@@ -9,7 +9,7 @@ from profile_pieces import failure, run
 
 from acmix_nas import machine
 from acmix_nas.experiments import profile
-from acmix_nas.experiments.profile import ProfileCallbacks
+from acmix_nas.experiments.busy import warn_when_busy
 
 
 def test_an_ablation_names_its_own_networks():
@@ -81,17 +81,9 @@ def test_wrong_batch_sizes_are_refused(sizes):
 def test_a_busy_gpu_is_reported(monkeypatch):
     monkeypatch.setattr(machine, "busy_cores", lambda: None)
     monkeypatch.setattr(machine, "gpu_state", lambda device: {"utilization.gpu": "35"})
-    callbacks = Warned()
-    assert profile.warn_when_busy("cuda", callbacks) == {"busy_cores": None, "busy_gpu_percent": 35.0}
-    assert "other processes keep the GPU busy for 35 % of the time" in callbacks.warned[0]
-
-
-class Warned(ProfileCallbacks):
-    def __init__(self):
-        self.warned = []
-
-    def warn(self, text):
-        self.warned.append(text)
+    warned = []
+    assert warn_when_busy("cuda", warned.append) == {"busy_cores": None, "busy_gpu_percent": 35.0}
+    assert "other processes keep the GPU busy for 35 % of the time" in warned[0]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -692,3 +692,19 @@ def test_a_list_of_other_images_is_refused(tmp_path, make, message):
     make(Tree(tmp_path))
     with pytest.raises(DataError, match=message):
         open_source(tmp_path)
+
+
+@pytest.mark.parametrize("list_file", ["train/metadata.csv", "train.csv"])
+def test_a_name_with_a_nul_is_that_of_a_broken_image(tmp_path, list_file):
+    tree = Tree(tmp_path)
+    folder = "train/" if list_file == "train.csv" else ""
+    for split in ("train", "val"):
+        rows = [
+            (path.removeprefix("" if folder else f"{split}/"), label)
+            for path, label in tree.each(f"{split}/{{label}}-{{number}}.png", 4)
+        ]
+        rows += [("train/x\0.png" if folder else "x\0.png", WNIDS[0])] if split == "train" else []
+        tree.write(list_file.replace("train", split), "file_name,label\n" + "".join(f"{a},{b}\n" for a, b in rows))
+    splits = load_splits(tmp_path, input_size=8, train_images=None, seed=0, with_report=False, search_images=3)
+    assert len(splits.train) + len(splits.search) == 12
+    assert [Path(name).name for name, _ in splits.skipped] in (["x\0.png"], [r"x\x00.png"])

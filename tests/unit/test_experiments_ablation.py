@@ -24,6 +24,7 @@ from acmix_nas.experiments.ablation.cells import ablate, check_rows, reusable
 from acmix_nas.record import StudyHeader
 from acmix_nas.search import Study
 from acmix_nas.space import load_space
+from acmix_nas.study import load
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,30 @@ def test_cells_are_paired_by_seed_and_read_on_the_report_split(tmp_path, setting
     cells = [(record.label, record.seeds["order"], record.split) for record in study.records()]
     assert cells == [("shift", 5, "report"), ("shift", 6, "report"), ("full", 5, "report"), ("full", 6, "report")]
     assert {record.environment["throughput_img_per_s"] for record in study.records()} == {10.0}
+
+
+def test_full_networks_are_timed_when_all_cells_are_trained(tmp_path, setting, two_rows, monkeypatch):
+    study, timed = study_of(two_rows, tmp_path), []
+
+    def interrupted(archs, **_):
+        timed.append((list(archs), len(study.records())))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "throughputs", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ablate(study, two_rows, setting, seeds=1, callbacks=Onlooker())
+    assert timed == [(["shift", "full"], 2)]
+    ablate(study, two_rows, setting, seeds=1, callbacks=Onlooker(), throughput=False)
+    assert len(timed) == 1
+    monkeypatch.setattr(module, "throughputs", lambda archs, **_: {"shift": 10.0, "full": 20.0})
+    onlooker = Onlooker()
+    ablate(study, two_rows, setting, seeds=1, callbacks=onlooker)
+    assert onlooker.begun == []
+    assert "timing the full networks of 2 rows at 224 px" in " ".join(onlooker.notes)
+    for records in (study.records(), load(study.folder)[1], Study.open(study.folder).records()):
+        speeds = {record.label: record.environment["throughput_img_per_s"] for record in records}
+        assert speeds == {"shift": 10.0, "full": 20.0}
+        assert {record.environment["throughput_batch_size"] for record in records} == {4}
 
 
 def test_more_seeds_and_rows_later_train_only_the_new_cells(tmp_path, setting, two_rows):

@@ -98,7 +98,7 @@ class Files:
         self.names.add(folder, name)
         try:
             found = os.stat(f"{folder}/{name}")  # noqa: PTH116  a Path for each of a million files takes long
-        except OSError:
+        except (OSError, ValueError):  # the name of a list has a NUL
             size, device, inode = -1, 0, 0
         else:
             size, device, inode = found.st_size, found.st_dev, found.st_ino

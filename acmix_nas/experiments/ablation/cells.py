@@ -16,6 +16,7 @@ from acmix_nas.executors import Executor, Job, Outcome
 from acmix_nas.executors.callbacks import Callbacks, ExperimentCallbacks
 from acmix_nas.executors.serial import SerialExecutor
 from acmix_nas.experiments.ablation.table import Ablation, AblationOptions
+from acmix_nas.experiments.busy import warn_when_busy
 from acmix_nas.experiments.running import StudyResult, run_study
 from acmix_nas.experiments.setup import (
     check_resumed,
@@ -95,6 +96,7 @@ def run_table(ablation: Ablation, options: AblationOptions, callbacks: Experimen
                 executor=workers.make(work),
                 reused=reused,
                 stop=stop,
+                throughput=options.throughput,
             ),
             stop=stop,
             notes=[workers.text],
@@ -137,13 +139,15 @@ def ablate(
     executor: Executor | None = None,
     reused: Sequence[TrialRecord] = (),
     stop: Stop | None = None,
+    throughput: bool = True,
 ) -> None:
-    """Trains every row with each seed, row after row.
+    """Trains every row with each seed, row after row, then times the rows' full networks.
 
     A row's images, their order and their augmentation are the same as every other row's with that seed. Cells that are
     stored are not trained again, so more seeds or rows may be asked for later. A cell that was interrupted goes on from
     its last epoch, and ends as if it had not been. A cell of another study that agrees in
-    everything is taken from there; a row whose proxy network is another row's shares its scores.
+    everything is taken from there; a row whose proxy network is another row's shares its scores. Full networks are
+    timed last, when nothing trains beside them.
 
     Args:
         study: The study, of kind "ablate".
@@ -154,19 +158,22 @@ def ablate(
         executor: Trains the networks; this process by default.
         reused: Cells of other studies that may be taken, as `reusable` gives them.
         stop: Asked after every step whether to stop.
+        throughput: Whether full networks are timed.
 
     Raises:
         StudyError: The study has another network under a row's name, or another baseline.
     """
     extend(study, ablation)
-    speeds = _throughputs(study, ablation, setting, callbacks)
-    cells = _Cells(study, ablation, setting, seeds, callbacks, speeds, reused)
+    stop = stop or Stop()
+    cells = _Cells(study, ablation, setting, seeds, callbacks, reused)
     study.sweep_checkpoints()
     try:
         with executor or SerialExecutor(setting) as opened:
-            train_jobs(opened, cells.next, cells.take, callbacks=callbacks, stop=stop or Stop())
+            train_jobs(opened, cells.next, cells.take, callbacks=callbacks, stop=stop)
     finally:
         study.sweep_checkpoints()
+    if throughput and stop.reason is None:
+        _time_rows(study, ablation, setting, callbacks, stop)
 
 
 class _Cells:
@@ -179,13 +186,11 @@ class _Cells:
         setting: Setting,
         seeds: int,
         callbacks: Callbacks,
-        speeds: Mapping[str, float],
         reused: Sequence[TrialRecord],
     ) -> None:
         self._study = study
         self._setting = setting
         self._callbacks = callbacks
-        self._speeds = speeds
         self._reused = reused
         self._left = [trial.number for trial in study.running()]
         there = {(trial.params["row"], trial.params["seed"]) for trial in study.trials()}
@@ -215,11 +220,6 @@ class _Cells:
         if record is None:
             self._waiting += [job] if outcome.lost is not None else []
             return
-        speed = {
-            "throughput_img_per_s": self._speeds.get(job.label),
-            "throughput_batch_size": THROUGHPUT_BATCH[self._setting.device],
-        }
-        record = replace(record, environment={**record.environment, **speed})
         study.finish(record)
         reached = f"{record.status}: {record.metric} {record.score}"
         log.info("%s, seed %d, %s in %.1f s", record.label, record.seeds["init"], reached, record.seconds)
@@ -318,18 +318,24 @@ def extend(study: Study, ablation: Ablation) -> None:
         study.keep("header", study.header.to_dict())
 
 
-def _throughputs(study: Study, ablation: Ablation, setting: Setting, callbacks: Callbacks) -> dict[str, float]:
-    """Images a second of the full networks, measured once for each row, before anything trains beside it."""
+def _time_rows(study: Study, ablation: Ablation, setting: Setting, callbacks: Callbacks, stop: Stop) -> None:
+    """Images a second of the full networks, measured once for each row; what was timed is kept, whatever ends it."""
     stored: dict[str, float] = dict(study.kept("throughputs") or {})
     missing = [name for name in ablation.rows if name not in stored]
-    if missing:
-        callbacks.note(f"timing {len(missing)} full networks at {size_text(setting.input_size)} px")
-        size, batch_size = setting.input_size, THROUGHPUT_BATCH[setting.device]
-        for start in range(0, len(missing), TIMED_TOGETHER):
-            archs = {name: ablation.rows[name] for name in missing[start : start + TIMED_TOGETHER]}
-            stored |= throughputs(archs, input_size=size, batch_size=batch_size, device=setting.device)
+    size, batch_size = setting.input_size, THROUGHPUT_BATCH[setting.device]
+    for start in range(0, len(missing), TIMED_TOGETHER):
+        if stop.check():
+            return
+        names = missing[start : start + TIMED_TOGETHER]
+        callbacks.note(
+            f"timing the full networks of {len(names)} rows at {size_text(size)} px, {len(missing) - start} are left; "
+            "all trials are stored, --no-throughput leaves this out"
+        )
+        warn_when_busy(setting.device, callbacks.note)
+        archs = {name: ablation.rows[name] for name in names}
+        stored |= throughputs(archs, input_size=size, batch_size=batch_size, device=setting.device)
         study.keep("throughputs", stored)
-    return stored
+        study.keep("throughput_batch_size", batch_size)
 
 
 def reusable(header: StudyHeader, records: Sequence[TrialRecord], *, setting: Setting) -> list[TrialRecord]:

@@ -61,6 +61,7 @@ class AblationOptions(StudyOptions, WorkerOptions):
         reuse: Studies whose cells may be taken.
         columns: Columns of the rendered table; the usual ones if empty.
         compare: "published" for the paper's numbers beside the measured ones.
+        throughput: Whether the rows' full networks are timed when all cells are trained.
     """
 
     table: str
@@ -70,6 +71,7 @@ class AblationOptions(StudyOptions, WorkerOptions):
     reuse: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     compare: str | None = None
+    throughput: bool = True
 
     def with_budget(self, budget: Mapping[str, Any]) -> "AblationOptions":
         """The same, with what the table's file says of "proxy", "epochs" and "images" where nothing was asked."""
