@@ -161,7 +161,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--data", type=Path, default=Path("../shared/nasbench"))
     parser.add_argument("--budgets", type=int, nargs="+", default=BUDGETS, help="of regret and front")
-    parser.add_argument("--engines", nargs="+", default=list(ENGINES), help="only these")
+    usual = [engine for engine in ENGINES if "lag" not in engine]
+    parser.add_argument("--engines", nargs="+", default=usual, help=f"only these of {', '.join(ENGINES)}")
     options = parser.parse_args()
     budgets = tuple(options.budgets)
     wanted = [engine for engine in ENGINES if engine in options.engines]

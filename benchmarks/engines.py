@@ -45,9 +45,11 @@ def scored_starts(table: Table, seed: int) -> list[int]:
 
 
 def sampled(
-    make: Callable[[Table, int, bool], BaseSampler], begin: Callable[[Table, int], list[int]] = starts
+    make: Callable[[Table, int, bool], BaseSampler],
+    begin: Callable[[Table, int], list[int]] = starts,
+    lag: int = 1,
 ) -> Engine:
-    """An Optuna sampler as an engine."""
+    """An Optuna sampler as an engine; at trial n it knows the results of those up to n - lag, the others run."""
 
     def run(table: Table, seed: int, trials: int, front: bool) -> list[int]:
         directions = ["maximize", "minimize"] if front else ["maximize"]
@@ -62,13 +64,16 @@ def sampled(
             study.add_trial(
                 create_trial(values=results(index), params=table.params(index), distributions=table.distributions)
             )
+        running = deque[tuple[optuna.Trial, int]]()
         for _ in range(ASKED * trials):
             if len(tried) >= trials:
                 break
             trial = study.ask()
-            index = table.suggest(trial)
-            study.tell(trial, results(index))
-            tried[index] = None
+            running.append((trial, table.suggest(trial)))
+            tried[running[-1][1]] = None
+            if len(running) >= lag:
+                ended, index = running.popleft()
+                study.tell(ended, results(index))
         return _filled(table, seed, list(tried), trials)
 
     return run
@@ -126,6 +131,10 @@ ENGINES: dict[str, Engine] = {
     "local search": local,
     HAMMING: sampled(lambda table, seed, front: _hamming(table, seed, front)),
     SCORED: sampled(lambda table, seed, front: _hamming(table, seed, front), scored_starts),
+    **{
+        f"{HAMMING}, lag {lag}": sampled(lambda table, seed, front: _hamming(table, seed, front), lag=lag)
+        for lag in (2, 8, 16, 64)
+    },
 }
 FRONT_ENGINES = ("random", "NSGA-II", "TPE", HAMMING, SCORED)
 

@@ -46,7 +46,8 @@ def naive(module: ACmix, x: torch.Tensor) -> torch.Tensor:
         padded = F.pad(images, (WINDOW // 2,) * 4, mode="reflect")
         return F.unfold(padded, WINDOW, stride=stride).view(len(images), depth, WINDOW**2, *rows_and_columns)
 
-    rows, columns = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
+    like = {"dtype": x.dtype, "device": x.device}
+    rows, columns = torch.linspace(-1, 1, height, **like), torch.linspace(-1, 1, width, **like)
     location = torch.stack((columns.expand(height, width), rows[:, None].expand(height, width)))[None]
     position = F.conv2d(location, weights["attention.position.weight"][:, :, None, None])
     queries = depth**-0.5 * q[:, :, ::stride, ::stride].reshape(batch * HEADS, depth, 1, *rows_and_columns)
