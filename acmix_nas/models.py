@@ -55,6 +55,7 @@ def build_model(
     drop_path_rate: float = 0.0,
     drop_rate: float = 0.0,
     global_pool: str = "avg",
+    class_token: bool = True,
 ) -> nn.Module:
     """Builds the network that an arch describes, with fresh weights.
 
@@ -68,6 +69,7 @@ def build_model(
         drop_path_rate: Stochastic depth of the last block, in [0, 1].
         drop_rate: Dropout before the classifier, in [0, 1].
         global_pool: Pooling of the head, by its timm name.
+        class_token: Whether PVT has its class token, which dense heads do not read.
 
     Returns:
         A module (B, in_chans, H, W) -> (B, num_classes) with timm's methods; its attribute `arch` is the arch.
@@ -84,6 +86,7 @@ def build_model(
         drop_path_rate=drop_path_rate,
         drop_rate=drop_rate,
         global_pool=global_pool,
+        class_token=class_token,
     )
     model: nn.Module = registry.load("hosts", arch.host).build(arch, _make_mixer, options)
     return model

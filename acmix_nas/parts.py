@@ -16,7 +16,8 @@ class Part(NamedTuple):
 
     Attributes:
         module: Dotted path of the module, or of the parameter, in the built network.
-        stage: Number of the stage that it stands in, from 0; None before the first stage and after the last one.
+        stage: Number of the stage that it stands in, from 0; None before the first stage and after the last one. Of a
+            dense network's head "neck", "head" or "auxiliary head".
         op: What it is for, one of `OPS`.
         params: Trainable numbers.
         macs: Multiply-adds of the named formulation, literally.
@@ -27,7 +28,7 @@ class Part(NamedTuple):
     """
 
     module: str
-    stage: int | None
+    stage: int | str | None
     op: str
     params: int = 0
     macs: int = 0

@@ -22,6 +22,7 @@ ATTENTION = "acmix_nas.operators.attention.AttentionMode"
 PROTOCOLS: Mapping[str, Mapping[str, str]] = {
     "operators": {"build": "a function", "count": "a function"},
     "operators.attention": {"Attention": ATTENTION},  # one that is never counted needs no count
+    "heads": {"build": "a function", "count": "a function"},
     "hosts": {"build": "a function", "count": "a function", "MODELS": "a mapping", "FEATURES": "a mapping"},
     "executors": {"make": "a function"},
     "export": {"write": "a function", "FORMS": "a tuple"},

@@ -115,8 +115,8 @@ def name_modules(context: click.Context, parameter: click.Parameter, path: str |
     return path
 
 
-def _name_executor(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
-    """The same for an executor, which is a whole module."""
+def name_module(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+    """The same for what is a whole module: an executor, a head."""
     name_modules(context, parameter, f"{name}:")
     return name
 
@@ -269,7 +269,7 @@ places = together(
     click.option(
         "--executor",
         type=ExecutorName(registry.names("executors")),
-        callback=_name_executor,
+        callback=name_module,
         help="Where networks train: in this process (serial), in other processes, or on a Ray cluster. In a search, "
         "table:FILE takes finished trainings from a trials.jsonl instead.  [default: by the number of workers]",
     ),

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from acmix_nas import registry
 from acmix_nas.arch import CONV_IMPL
 from acmix_nas.cli import _options
 from acmix_nas.cli._say import say, say_renamed
@@ -50,6 +51,19 @@ def parse_plot(context: click.Context, parameter: click.Parameter, text: str | N
     help="Implementation of ACmix's convolution path. Give several, or all, to compare them. Default: the network's "
     "own.",
 )
+@click.option(
+    "--task",
+    type=click.Choice(["classification", "segmentation"]),
+    default="classification",
+    help="segmentation puts a head on the networks' maps that scores every pixel.",
+)
+@click.option(
+    "--head",
+    type=_options.ChoiceOrPath(registry.names("heads")),
+    callback=_options.name_module,
+    help="Head of --task segmentation, or your own by its dotted path.  [default: semantic_fpn]",
+)
+@_options.count("--num-classes", "Classes of --task segmentation.  [default: 150, as ADE20K has]")
 @_options.form("  [default: paper with --impl or --ablation, else train]")
 @click.option(
     "--batch-size",
@@ -59,7 +73,7 @@ def parse_plot(context: click.Context, parameter: click.Parameter, text: str | N
     metavar="N[,N...]",
     help="Images in a batch; halved until the batch fits into memory.",
 )
-@_options.size("Height and width of an image in pixels.  [default: 224, or the ablation's own]")
+@_options.size("Height and width of an image in pixels.  [default: 224, or the ablation's own; segmentation: 512]")
 @_options.execution
 @click.option(
     "--train", is_flag=True, help="Time forward and backward instead of inference, without an optimizer step."
@@ -83,6 +97,7 @@ def parse_plot(context: click.Context, parameter: click.Parameter, text: str | N
     metavar="SECONDS",
     help="Stop repeating after about this long for each row.",
 )
+@click.option("--time/--no-time", default=True, help="Time the networks, or only count them.")
 @click.option("--memory/--no-memory", default=True, help="Measure peak memory.")
 @click.option("--counters/--no-counters", default=True, help="Also count with fvcore and torch.")
 @click.option(
@@ -127,6 +142,7 @@ def profile(form_at: str | None, as_json: bool, space: str | None, build_table: 
       acmix profile --impl all --batch-size 1,8
       acmix profile acmix_resnet50 resnet50 --form merged --input-size 160 --plot latency.svg
       acmix profile --ablation shift --format latex
+      acmix profile acmix_swin_tiny_patch4_window7_224 --task segmentation --head upernet --no-time
       acmix profile reports/swin_t-001/best.yaml --by op --json
     """
     if as_json and form_at:

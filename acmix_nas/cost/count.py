@@ -8,9 +8,12 @@ from acmix_nas import registry
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import AcmixError
 from acmix_nas.hosts import HostOptions, options_of
-from acmix_nas.parts import Part, Placed
+from acmix_nas.parts import Part, Placed, below, norm, total
 from acmix_nas.record import Cost
-from acmix_nas.sizes import Size, size_of
+from acmix_nas.sizes import Size, pair, size_of
+
+LAST_NORM = "norm"
+"""The norm before a classifier, which maps do not pass."""
 
 
 def count(arch_or_model: Any, input_size: Size = 224) -> Cost:
@@ -22,7 +25,7 @@ def count(arch_or_model: Any, input_size: Size = 224) -> Cost:
 
     Args:
         arch_or_model: An `Arch`, counted as a full network for 1000 classes and 3 channels that is built for
-            `input_size`; or a model of `build_model`, counted as it is.
+            `input_size`; or a model of `build_model` or `build_segmentor`, counted as it is.
         input_size: Extent of the square image in pixels, or (height, width).
 
     Returns:
@@ -31,6 +34,9 @@ def count(arch_or_model: Any, input_size: Size = 224) -> Cost:
     Raises:
         AcmixError: It is neither, or a model that was merged or pruned.
     """
+    if hasattr(arch_or_model, "head_name"):  # a Segmentor, whose module takes seconds to load
+        whole = total(_segmentor_parts(arch_or_model, input_size))
+        return Cost(params=whole.params, macs=whole.macs, macs_deploy=whole.macs_deploy, input_size=size_of(input_size))
     params = macs = macs_deploy = 0
     for placed in _placed(arch_or_model, input_size):
         block = placed.counted.total
@@ -53,6 +59,8 @@ def breakdown(arch_or_model: Any, input_size: Size = 224) -> tuple[Part, ...]:
     Raises:
         AcmixError: As `count`.
     """
+    if hasattr(arch_or_model, "head_name"):  # a Segmentor, whose module takes seconds to load
+        return _segmentor_parts(arch_or_model, input_size)
     return tuple(part for placed in _placed(arch_or_model, input_size) for part in placed.parts())
 
 
@@ -69,16 +77,41 @@ def _placed(arch_or_model: Any, input_size: Size) -> Iterator[Placed]:
     return placed if arch is arch_or_model else _checked(list(placed), arch_or_model)
 
 
+def _segmentor_parts(model: Any, input_size: Size) -> tuple[Part, ...]:
+    """The parts of a network that scores every pixel; images are counted as it pads them."""
+    from acmix_nas.segmentor import STRIDES, padded
+
+    arch, inner = model.backbone.arch, getattr(model.backbone.net, "model", None)
+    if arch is None or inner is None:
+        raise AcmixError("the backbone is timm's own; networks are counted by arithmetic where it is ours.")
+    host, size = registry.load("hosts", arch.host), padded(pair(input_size))
+    placed = host.count(arch, count_mixer, options_of(inner), size)
+    parts = [part for block in placed for part in block.parts() if part.module != LAST_NORM and any(part[3:])]
+    channels = model.backbone.channels
+    norms = enumerate(channels if model.backbone.norms is not None else ())
+    maps = [(size[0] // stride, size[1] // stride) for stride in STRIDES]
+    found = (
+        *below("backbone.net.model", parts),
+        *below("backbone", [norm(f"norms.{stage}", width)._replace(stage=stage) for stage, width in norms]),
+        *below("head", registry.load("heads", model.head_name).count(channels, maps, model.num_classes)),
+    )
+    _check_held(total(found).params, model)
+    return found
+
+
 def _checked(placed: list[Placed], model: Any) -> Iterator[Placed]:
     """What was counted of a model, if the model still is what its arch says."""
-    counted = sum(block.counted.total.params for block in placed)
+    _check_held(sum(block.counted.total.params for block in placed), model)
+    return iter(placed)
+
+
+def _check_held(counted: int, model: Any) -> None:
     held = sum(parameter.numel() for parameter in model.parameters())
     if counted != held:
         raise AcmixError(
             f"a model is counted as build_model made it, with {counted:,} parameters; this one has {held:,}: it was "
             "merged, pruned or changed. Count its attribute `arch`, or use acmix_nas.cost.counters."
         )
-    return iter(placed)
 
 
 @cache

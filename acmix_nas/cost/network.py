@@ -1,7 +1,7 @@
 """`Network`: what is to be profiled, ours or timm's, in plain values from which another process can build it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from torch import nn
@@ -12,16 +12,31 @@ from acmix_nas.sizes import Pair, Size, pair
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DenseHead:
+    """A head that scores every pixel.
+
+    Attributes:
+        name: A file of `acmix_nas.heads`, or the dotted path of a module of the user's own.
+        num_classes: Classes.
+    """
+
+    name: str
+    num_classes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
     """A network by description.
 
     Attributes:
         name: timm name, or the name that a table shows.
         arch: Its description; None for a model that is timm's own.
+        head: The dense head on its maps; None for its own classifier.
     """
 
     name: str
     arch: Arch | None = None
+    head: DenseHead | None = None
 
     @property
     def impl(self) -> str | None:
@@ -31,8 +46,13 @@ class Network:
 
     @property
     def label(self) -> str:
-        """Its name, and its implementation if the name does not say it."""
-        return f"{self.name} ({self.impl})" if self.impl and self.impl not in self.name else self.name
+        """Its name with that of its head, and its implementation if the name does not say it."""
+        return f"{self.whole} ({self.impl})" if self.impl and self.impl not in self.name else self.whole
+
+    @property
+    def whole(self) -> str:
+        """Its name with that of its head."""
+        return self.name if self.head is None else f"{self.name} + {self.head.name}"
 
     def having_impl(self, impl: str) -> Self:
         """This network with one implementation in every convolution path.
@@ -69,14 +89,18 @@ class Network:
 
         Raises:
             UsageError: timm cannot take the features of this network.
+            AcmixError: There is no such head, or the network has not the maps that it reads.
         """
         # Importing these takes seconds, which the description alone should not cost.
         from timm.layers.drop import DropPath
 
         size = pair(input_size)
-        model = (
-            _build_ours(self.arch, size, features_only) if self.arch else _build_timm(self.name, size, features_only)
-        )
+        if self.head is not None:
+            model = _build_dense(self.arch or self.name, self.head)
+        elif self.arch is not None:
+            model = _build_ours(self.arch, size, features_only)
+        else:
+            model = _build_timm(self.name, size, features_only)
         for part in model.modules():
             if isinstance(part, DropPath):
                 part.drop_prob = 0.0
@@ -84,12 +108,23 @@ class Network:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {"name": self.name, "arch": self.arch and self.arch.to_dict()}
+        return {
+            "name": self.name,
+            "arch": self.arch and self.arch.to_dict(),
+            "head": None if self.head is None else asdict(self.head),
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The inverse of `to_dict`."""
-        return cls(name=values["name"], arch=values["arch"] and Arch.from_dict(values["arch"]))
+        arch, head = values["arch"], values["head"]
+        return cls(name=values["name"], arch=arch and Arch.from_dict(arch), head=head and DenseHead(**head))
+
+
+def _build_dense(network: Arch | str, head: DenseHead) -> nn.Module:
+    from acmix_nas.segmentor import build_segmentor
+
+    return build_segmentor(network, head=head.name, num_classes=head.num_classes)
 
 
 def _build_ours(arch: Arch, size: Pair, features_only: bool) -> nn.Module:

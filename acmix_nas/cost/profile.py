@@ -14,7 +14,7 @@ from acmix_nas.cost.compare import LEVEL, MARGINS
 from acmix_nas.cost.environment import environment
 from acmix_nas.cost.execution import Execution, Step, prepare
 from acmix_nas.cost.network import Network
-from acmix_nas.cost.rows import counts, exact_parts, make_row, peak_mb
+from acmix_nas.cost.rows import count_row, counts, exact_parts, make_row, peak_mb
 from acmix_nas.cost.stages import paper_rows
 from acmix_nas.cost.together import Effort, Subject, time_together
 from acmix_nas.cost.where import foreign_parts, module_times, shares
@@ -64,12 +64,15 @@ def profile_rows(
         UsageError: Networks that become the same one are to be compared merged; a network does not run as asked; not
             even one image fits into memory.
         TimingError: A network seems faster than the device can be.
+        AcmixError: There is no such head, or a network has not the maps that it reads.
     """
     effort = effort or Effort()
     size = pair(input_size)
     _refuse_equals(networks, how)
     _refuse_foreign(networks, by)
-    steps = _Steps(progress, len(networks), len(batch_sizes), effort.limit_s, memory=effort.memory)
+    steps = _Steps(progress, len(networks), len(batch_sizes) * effort.time, effort.limit_s, memory=effort.memory)
+    if not effort.time:
+        return _counted(networks, how, size, effort, steps)
     idle = gpu_state(torch.device(how.device)) if how.device != "cpu" else None
     ceiling = measure_ceiling(how.device, getattr(torch, how.dtype), clock_for(how.device))
     env = {**environment(how.device), **how.facts(), "form": how.form, **_said(effort, size, how.device)}
@@ -93,6 +96,18 @@ def profile_rows(
             if by is not None and batch_size == batch_sizes[0]:
                 where.append(_where(subject, batch.steps[index], by))
     return {"device": how.device, "env": env, "rows": rows, **({"where": where} if by else {})}
+
+
+def _counted(
+    networks: Sequence[Network], how: Execution, size: Pair, effort: Effort, steps: "_Steps"
+) -> dict[str, Any]:
+    """The same without times."""
+    rows = []
+    for network in networks:
+        steps.begin_count(network.label)
+        rows.append(count_row(_subject(network, size, how, counters=effort.counters), how))
+    env = {**environment(how.device), **how.facts(), "form": how.form, **_said(effort, size, how.device)}
+    return {"device": how.device, "env": env, "rows": rows}
 
 
 def throughputs(
@@ -147,7 +162,7 @@ def _where(subject: Subject, step: Step, by: str) -> dict[str, Any]:
         times = module_times(subject.model, step.images, step.how, core=core)
         rows = [asdict(line) for line in shares(by, parts, times)]
     return {
-        "model": subject.network.name,
+        "model": subject.network.whole,
         "impl": subject.network.impl,
         "batch_size": len(step.images),
         "by": by,
@@ -162,6 +177,7 @@ def _said(effort: Effort, size: Pair, device: str) -> dict[str, Any]:
         "time_limit_s": effort.limit_s,
         "interval": LEVEL,
         "margin": MARGINS[torch.device(device).type],
+        "timed": effort.time,
     }
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from acmix_nas.cost.compare import MARGINS, compare
@@ -21,6 +22,9 @@ def exact_parts(network: Network, size: Pair, how: Execution) -> tuple[Part, ...
     """The parts of a network for images of a size, without the head where it is run without; None if it is not ours."""
     if network.arch is None:
         return None
+    if network.head is not None:
+        with torch.device("meta"):
+            return breakdown(network.build(size), size)
     if not how.features_only:
         return breakdown(network.arch, size)
     return breakdown(build_model(network.arch, num_classes=0, img_size=size), size)
@@ -58,6 +62,11 @@ def counts(network: Network, model: nn.Module, size: Pair, how: Execution, *, co
     }
 
 
+def count_row(subject: Subject, how: Execution) -> dict[str, Any]:
+    """What was counted of one network that is not timed: the same keys as of `make_row`, None for times."""
+    return {**_described(subject, how), **subject.counts, **dict.fromkeys(TIMES)}
+
+
 def make_row(subject: Subject, batch: Batch, index: int, baseline: int) -> dict[str, Any]:
     """What was counted and timed of one network.
 
@@ -77,10 +86,7 @@ def make_row(subject: Subject, batch: Batch, index: int, baseline: int) -> dict[
         )
     )
     return {
-        "model": subject.network.name,
-        "impl": subject.network.impl,
-        "form": None if subject.network.arch is None else how.form,
-        "plain_parts": {} if how.form == "paper" else plain_parts(subject.model),
+        **_described(subject, how),
         "batch_size": batch.size,
         "requested_batch_size": batch.asked,
         **subject.counts,
@@ -99,6 +105,24 @@ def make_row(subject: Subject, batch: Batch, index: int, baseline: int) -> dict[
         "difference": ratio and ratio.difference,
         "compile_s": max(0.0, first_s - timing.median_ms / 1000) if how.compiled else None,
         "graph_breaks": graph_breaks if how.compiled else None,
+    }
+
+
+TIMES = (
+    *("batch_size", "requested_batch_size"),
+    *("latency_ms", "latency_iqr_ms", "latency_q1_ms", "latency_q3_ms", "latency_min_ms", "latency_p95_ms"),
+    *("repetitions", "stopped_by", "throughput", "ratio", "ratio_low", "ratio_high", "difference"),
+    *("compile_s", "graph_breaks", "peak_memory_mb"),
+)
+"""Keys of a row that counting leaves empty."""
+
+
+def _described(subject: Subject, how: Execution) -> dict[str, Any]:
+    return {
+        "model": subject.network.whole,
+        "impl": subject.network.impl,
+        "form": None if subject.network.arch is None else how.form,
+        "plain_parts": {} if how.form == "paper" else plain_parts(subject.model),
     }
 
 

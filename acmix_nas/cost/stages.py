@@ -154,7 +154,7 @@ def paper_rows(network: Network, images: torch.Tensor, how: Execution) -> list[d
     return [row for cost in costs for row in _rows(cost, timed[cost.operator])]
 
 
-def _rows(cost: StageCost, times: Mapping[tuple[int | None, str], float] | None) -> list[dict[str, Any]]:
+def _rows(cost: StageCost, times: Mapping[tuple[int | str | None, str], float] | None) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for name, step, ops in zip(("I", "II"), (cost.first, cost.second), STEPS[cost.operator], strict=True):
         time_ms = None if times is None or not ops else sum(times.get((cost.stage, op), 0.0) for op in ops)
@@ -179,7 +179,7 @@ def _rows(cost: StageCost, times: Mapping[tuple[int | None, str], float] | None)
 
 def _times(
     network: Network, arch: Arch | None, size: Pair, images: torch.Tensor, how: Execution
-) -> dict[tuple[int | None, str], float] | None:
+) -> dict[tuple[int | str | None, str], float] | None:
     """(stage, op) -> milliseconds of a network with this arch; None for None."""
     if arch is None:
         return None

@@ -27,12 +27,14 @@ class Effort:
         limit_s: Or after about this many seconds for each row.
         memory: Whether peak memory is measured, on the CPU in a process of its own for each row.
         counters: Whether the public counters are asked.
+        time: Whether networks are timed at all; else they are only counted.
     """
 
     spread: float = 0.05
     limit_s: float = 10.0
     memory: bool = True
     counters: bool = True
+    time: bool = True
 
 
 @dataclass(frozen=True, slots=True)

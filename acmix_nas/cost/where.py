@@ -115,10 +115,10 @@ def shares(by: str, parts: Sequence[Part], times: Mapping[str, float]) -> list[S
     return lines
 
 
-def op_times(parts: Sequence[Part], times: Mapping[str, float]) -> dict[tuple[int | None, str], float]:
+def op_times(parts: Sequence[Part], times: Mapping[str, float]) -> dict[tuple[int | str | None, str], float]:
     """(stage, op) -> milliseconds, of the modules that belong to one of `parts`; times as of `module_times`."""
     group = {part.module: (part.stage, part.op) for part in parts}
-    spent: dict[tuple[int | None, str], float] = defaultdict(float)
+    spent: dict[tuple[int | str | None, str], float] = defaultdict(float)
     for name, time_ms in _named_projections(parts, times).items():
         held = _holder(name, group)
         if held is not None:
@@ -184,10 +184,13 @@ def _stages(parts: Sequence[Part]) -> dict[str, str]:
     """Module -> its stage; what comes before the first is the stem, what comes after the last is the head."""
     staged = [index for index, part in enumerate(parts) if part.stage is not None]
     first = staged[0] if staged else len(parts)
-    return {
-        part.module: f"stage {part.stage}" if part.stage is not None else ("stem" if index < first else "head")
-        for index, part in enumerate(parts)
-    }
+
+    def named(index: int, stage: int | str | None) -> str:
+        if isinstance(stage, str):
+            return stage
+        return f"stage {stage}" if stage is not None else ("stem" if index < first else "head")
+
+    return {part.module: named(index, part.stage) for index, part in enumerate(parts)}
 
 
 def _group(name: str, group: Mapping[str, str]) -> str | None:

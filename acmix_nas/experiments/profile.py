@@ -2,18 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from acmix_nas import registry
 from acmix_nas.arch import CONV_IMPL
 from acmix_nas.cost.environment import environment
 from acmix_nas.cost.execution import Execution
 from acmix_nas.cost.latency import LatencyTable
-from acmix_nas.cost.network import Network
+from acmix_nas.cost.network import DenseHead, Network
 from acmix_nas.cost.profile import Effort, profile_rows
 from acmix_nas.errors import UsageError
 from acmix_nas.experiments.ablation import load_ablation
@@ -25,6 +26,10 @@ from acmix_nas.sizes import Size, pair
 
 DEFAULT_MODEL = "acmix_swin_tiny_patch4_window7_224"
 DEFAULT_SIZE = 224
+CLASSIFICATION, SEGMENTATION = "classification", "segmentation"
+TASKS = (CLASSIFICATION, SEGMENTATION)
+SEGMENTED_SIZE, SEGMENTED_CLASSES, SEGMENTED_HEAD = 512, 150, "semantic_fpn"
+"""Usual image extent in pixels, classes (those of ADE20K) and head of a segmentation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +96,10 @@ class ProfileOptions(ExecutionOptions):
         counters: Whether the counters of fvcore and torch are asked too.
         by: "module", "stage", "op" or "paper": also says where params, MACs and time go.
         flops: Whether rows have FLOPs, two for each multiply-add.
+        time: Whether they are timed; else they are only counted.
+        task: What they do: one of `TASKS`.
+        head: Head of a dense task: a file of `acmix_nas.heads`, or the dotted path of one's own.
+        num_classes: Classes of a dense task.
         latency_table: File of a latency table whose values are added.
         plot: File of a picture of the latencies.
         reports: Folder of study folders, for STUDY:TRIAL.
@@ -106,6 +115,10 @@ class ProfileOptions(ExecutionOptions):
     counters: bool = True
     by: str | None = None
     flops: bool = False
+    time: bool = True
+    task: str = CLASSIFICATION
+    head: str | None = None
+    num_classes: int | None = None
     latency_table: Path | None = None
     plot: Path | None = None
     reports: Path = Path("reports")
@@ -137,10 +150,13 @@ def run(options: ProfileOptions, callbacks: ProfileCallbacks | None = None) -> d
     callbacks = callbacks or ProfileCallbacks()
     how = options.execution("paper" if options.impls or options.ablation else "train")
     networks, baseline, usual, summary = _subjects(options)
+    head = _dense_head(options)
+    if head is not None:
+        networks, usual = [replace(network, head=head) for network in networks], SEGMENTED_SIZE
     size = options.input_size or pair(usual)
     with threads(options.threads):
         table = _load_table(options, how, size, callbacks)
-        busy = warn_when_busy(how.device, callbacks.warn)
+        busy = warn_when_busy(how.device, callbacks.warn) if options.time else {}
         result = profile_rows(
             networks,
             how=how,
@@ -149,7 +165,11 @@ def run(options: ProfileOptions, callbacks: ProfileCallbacks | None = None) -> d
             baseline=baseline,
             by=options.by,
             effort=Effort(
-                spread=options.spread, limit_s=options.limit_s, memory=options.memory, counters=options.counters
+                spread=options.spread,
+                limit_s=options.limit_s,
+                memory=options.memory,
+                counters=options.counters,
+                time=options.time,
             ),
             progress=callbacks.progress,
         )
@@ -163,6 +183,27 @@ def run(options: ProfileOptions, callbacks: ProfileCallbacks | None = None) -> d
     if options.plot is not None:
         draw_bars(result, options.plot)
     return result
+
+
+def _dense_head(options: ProfileOptions) -> DenseHead | None:
+    """The head that was asked for; None for classification.
+
+    Raises:
+        UsageError: Options do not go together.
+    """
+    timed = [f"--{name}" for name in ("by", "plot") if getattr(options, name) is not None]
+    if timed and not options.time:
+        raise UsageError(f"{' and '.join(timed)} shows times, and --no-time takes none; leave one of them out.")
+    if options.task == CLASSIFICATION:
+        if options.head is not None or options.num_classes is not None:
+            raise UsageError("--head and --num-classes are those of a dense task; add --task segmentation.")
+        return None
+    for name, given in (("--features-only", options.features_only), ("--by paper", options.by == "paper")):
+        if given:
+            raise UsageError(f"{name} is of the backbone alone; leave out --task {options.task}, or {name}.")
+    name = options.head or SEGMENTED_HEAD
+    registry.load("heads", name)
+    return DenseHead(name=name, num_classes=options.num_classes or SEGMENTED_CLASSES)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ Each public file here is a host named by its file. It offers
 
     MODELS                            timm name -> `NamedModel`
     FEATURES                          keyword arguments of timm's feature extraction
+    MAP_NORMS = True                  if each map gets a LayerNorm before a dense head, as it was published
     build(arch, make_mixer, options) -> torch.nn.Module
     count(arch, count_mixer, options, input_size) -> Iterator[acmix_nas.parts.Placed]: all parts of the network, blocks
                                       of one kind counted once
@@ -44,6 +45,7 @@ class HostOptions:
         drop_path_rate: Stochastic depth of the last block, in [0, 1]; it grows from 0 at the first block.
         drop_rate: Dropout before the classifier, in [0, 1].
         global_pool: Pooling of the head, by its timm name.
+        class_token: Whether a host that has a class token uses it; dense heads read none.
     """
 
     num_classes: int = 1000
@@ -54,12 +56,15 @@ class HostOptions:
     drop_path_rate: float = 0.0
     drop_rate: float = 0.0
     global_pool: str = "avg"
+    class_token: bool = True
 
 
 def options_of(model: Any) -> HostOptions:
     """The options that change what a model costs, as they are now."""
     names = ("num_classes", "in_chans", "img_size", "patch_size", "width")
-    return HostOptions(**{name: getattr(model, name) for name in names})
+    return HostOptions(
+        **{name: getattr(model, name) for name in names}, class_token=getattr(model, "class_token", True)
+    )
 
 
 class NamedModel(NamedTuple):

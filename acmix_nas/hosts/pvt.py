@@ -42,7 +42,7 @@ class Pvt(StagedHost):
         arch: The network.
         make_mixer: Builds a block's mixing module.
         options: Its positions are learned for `img_size`, 224 if None; `global_pool` "avg" reads the class token if
-            there is one, else the map's mean, and "" all tokens.
+            there is one, else the map's mean, and "" all tokens. Without `class_token` there is none.
     """
 
     undecayed = (*UNDECAYED, "pos_embed", "cls_token")
@@ -57,7 +57,8 @@ class Pvt(StagedHost):
         self.img_size = pair(img_size)
         self.patch_size = patch_size
         self.in_chans = options.in_chans
-        self.num_prefix_tokens = int(has_token(arch))
+        self.class_token = options.class_token
+        self.num_prefix_tokens = int(options.class_token and has_token(arch))
         self._build_stages(make_mixer, dims, options.drop_path_rate)
         self.cls_token = nn.Parameter(torch.empty(1, 1, dims[-1])) if self.num_prefix_tokens else None
         self.norm: nn.Module = nn.LayerNorm(dims[-1], NORM_EPS)
@@ -75,7 +76,7 @@ class Pvt(StagedHost):
             token = bool(self.num_prefix_tokens) and i == len(dims) - 1
             blocks = []
             for mixer, rate in zip(mixers, rates[i], strict=True):
-                module = make_mixer(mixer, **site(self.arch, i, mixer, dims[i], maps[i]))
+                module = make_mixer(mixer, **site(i, mixer, dims[i], maps[i], token=token))
                 blocks.append(
                     Block(module, dims[i], MLP_RATIOS[i], reads_token=token and reads_token(mixer), drop_path=rate)
                 )
@@ -187,16 +188,17 @@ def count(arch: Arch, count_mixer: CountMixer, options: HostOptions, input_size:
     patch = options.patch_size or PATCH_SIZE
     built_maps = map_sizes(options.img_size or input_size, patch, len(dims))
     input_maps = map_sizes(input_size, patch, len(dims))
-    if has_token(arch):
+    has_one = options.class_token and has_token(arch)
+    if has_one:
         yield placed("", None, Part("cls_token", None, "other", dims[-1]))
     for i, stage in enumerate(arch.stages):
         window = 4 * dims[i - 1] if i else patch**2 * options.in_chans
-        token = i == len(dims) - 1 and has_token(arch)
+        token = i == len(dims) - 1 and has_one
         patches = linear("patch_embed.proj", window, dims[i], area(input_maps[i]))
         positions = Part("pos_embed", None, "other", dims[i] * (area(built_maps[i]) + token))
         yield placed(f"stages.{i}", i, patches, norm("patch_embed.norm", dims[i]), positions)
         for j, mixer in enumerate(stage):
-            place = site(arch, i, mixer, dims[i], built_maps[i])
+            place = site(i, mixer, dims[i], built_maps[i], token=token)
             block = _counted(count_mixer, mixer, MLP_RATIOS[i], input_maps[i], token, **place)
             yield Placed(f"stages.{i}.blocks.{j}", i, block)
     yield placed("", None, norm("norm", dims[-1]), linear("head", dims[-1], options.num_classes))
@@ -210,14 +212,14 @@ def _counted(count_mixer: CountMixer, mixer: Mixer, ratio: int, input_map: Pair,
     return Counted((norm("norm1", dim), *mixing, norm("norm2", dim), *mlp(dim, ratio, area(input_map) + token)))
 
 
-def site(arch: Arch, index: int, mixer: Mixer, dim: int, map_size: Pair) -> dict[str, Any]:
-    """What a mixer knows of its place in a stage."""
+def site(index: int, mixer: Mixer, dim: int, map_size: Pair, *, token: bool) -> dict[str, Any]:
+    """What a mixer knows of its place in a stage, which has a class token or not."""
     return {
         "in_channels": dim,
         "out_channels": dim,
         "map_size": map_size,
         "sr_ratio": SR_RATIOS[index],
-        "class_token": index == len(arch.stages) - 1 and reads_token(mixer),
+        "class_token": token and reads_token(mixer),
         "kernel_bias": True,
     }
 

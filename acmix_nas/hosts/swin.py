@@ -34,6 +34,8 @@ IMG_SIZE = 224
 HEADS = (3, 6, 12, 24)
 
 FEATURES = {"flatten_sequential": True, "out_indices": (0, 1, 2, 3)}
+MAP_NORMS = True
+"""In its published dense networks each map gets a LayerNorm."""
 
 
 class Swin(Host, swin_transformer.SwinTransformer):

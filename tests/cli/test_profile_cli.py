@@ -292,3 +292,47 @@ def test_a_busy_machine_is_reported(asked, monkeypatch):
     assert "the machine is busy: other processes keep 7.5 of 8 cores busy" in run("profile", "--device", "cpu").stderr
     monkeypatch.setattr(machine, "busy_cores", lambda: 0.1)
     assert run("profile", "--device", "cpu").stderr == ""
+
+
+def test_a_segmentor_is_counted_without_being_timed():
+    words = ("--task", "segmentation", "--head", "upernet", "--num-classes", "7", "--input-size", "64x96")
+    result = run("profile", "acmix_resnet26", "resnet18", *words, "--no-time", "--json")
+    found = json.loads(result.stdout)
+    ours, theirs = found["rows"]
+    assert (ours["model"], theirs["model"]) == ("acmix_resnet26 + upernet", "resnet18 + upernet")
+    assert ours["agree"] is True
+    assert ours["macs"] - ours["macs_unseen"] == ours["macs_torch"] > ours["macs_deploy"]
+    assert theirs["macs"] is None
+    assert theirs["macs_torch"] > 0
+    assert ours["latency_ms"] is ours["batch_size"] is ours["peak_memory_mb"] is None
+    assert found["env"]["timed"] is False
+    plain = run("profile", "acmix_resnet26", *words, "--no-time", "--format", "plain").stdout
+    assert "Counted only." in plain
+    assert "latency" not in plain
+
+
+def test_a_segmentor_is_timed_and_split_into_its_parts():
+    words = ("--task", "segmentation", "--input-size", "64", "--by", "stage", "--time-limit", "0.1", "--no-counters")
+    (where,) = json.loads(run("profile", "acmix_resnet26", *words, "--json").stdout)["where"]
+    names = [row["name"] for row in where["rows"]]
+    assert names[:7] == ["stem", "stage 0", "stage 1", "stage 2", "stage 3", "neck", "head"]
+    assert all(row["time_ms"] > 0 for row in where["rows"][:7])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--head", "upernet"), "add --task segmentation"),
+        (("--num-classes", "3"), "add --task segmentation"),
+        (("--task", "segmentation", "--features-only"), "--features-only is of the backbone alone"),
+        (("--task", "segmentation", "--by", "paper"), "--by paper is of the backbone alone"),
+        (("--no-time", "--by", "op"), "--by shows times, and --no-time takes none"),
+        (("--task", "segmentation", "--head", "unet"), "'unet' is not one of 'semantic_fpn', 'upernet'"),
+        (("--task", "segmentation", "--head", "no_such.head"), "no_such"),
+    ],
+)
+def test_options_of_a_segmentor_that_do_not_go_together(words, message):
+    result = run("profile", "acmix_resnet26", *words)
+    assert result.exit_code == 2 or isinstance(result.exception, Exception)
+    said = " ".join((result.stderr + str(result.exception or "")).split())
+    assert message in said

@@ -50,7 +50,7 @@ def test_the_memory_process_gets_all_options_and_its_failure_gives_none(monkeypa
     assert memory.peak_cpu_mb(RESNET, batch_size=3, input_size=(32, 24), how=HOW) == 12.5
     assert memory.peak_cpu_mb(RESNET, batch_size=3, input_size=(32, 24), how=HOW) is None
     assert asked[0] == {
-        "network": {"name": "resnet18", "arch": None},
+        "network": {"name": "resnet18", "arch": None, "head": None},
         "batch_size": 3,
         "input_size": [32, 24],
         "how": HOW.to_dict(),

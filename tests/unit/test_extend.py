@@ -142,3 +142,16 @@ def test_a_full_training_in_a_task_of_ones_own_on_images_that_are_not_square(lab
     again = ("train", "acmix_resnet26", "--study", "full", "--resume")
     assert "--plugin my_lab.regression" in refused(*again)
     ran(*again, "--plugin", "my_lab.regression", "--epochs", 1)
+
+
+def test_a_head_of_ones_own_is_counted():
+    words = ("acmix_resnet26", "--task", "segmentation", "--head", "my_lab.head", "--input-size", 64, "--no-time")
+    (row,) = json.loads(ran("profile", *words, "--json").stdout)["rows"]
+    assert row["model"] == "acmix_resnet26 + my_lab.head"
+    assert row["agree"] is True
+    backbone = json.loads(ran("profile", *words[:3], "--input-size", 64, "--no-time", "--json").stdout)["rows"][0]
+    assert row["params"] < backbone["params"]
+    Path("path/my_lab/head.py").write_text("def build(channels, num_classes): ...\n")
+    for name in [name for name in sys.modules if name.startswith("my_lab")]:
+        del sys.modules[name]
+    assert "count" in refused("profile", *words)

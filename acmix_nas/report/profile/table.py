@@ -61,6 +61,8 @@ def _agree(row: Row) -> str:
 
 def _batch(row: Row) -> str:
     asked, ran = row["requested_batch_size"], row["batch_size"]
+    if ran is None:
+        return ""
     return str(ran) if ran == asked else f"{ran} (of {asked})"
 
 
@@ -96,7 +98,7 @@ def columns_of(result: Mapping[str, Any]) -> list[Shown]:
         _numeric("graph_breaks", "graph breaks", 1, ".0f"),
         Shown(
             column=Column(key="repetitions", title="rounds (ended by)", printed=False),
-            text=lambda row: f"{row['repetitions']} ({row['stopped_by']})",
+            text=lambda row: "" if row["repetitions"] is None else f"{row['repetitions']} ({row['stopped_by']})",
             screen=4,
         ),
         Shown(
@@ -137,6 +139,9 @@ def heading(result: Mapping[str, Any]) -> str:
 def notes_of(result: Mapping[str, Any]) -> tuple[str, ...]:
     """Where and how it was measured, in sentences."""
     env, rows = result["env"], result["rows"]
+    if not env.get("timed", True):
+        notes = ["Counted only. MACs are multiply-adds of one image.", *_of_counts(rows)]
+        return tuple(notes)
     until = f"IQR/median was below {env['target_spread']:.0%} for all, or for about {env['time_limit_s']:g} s per row"
     notes = [
         _where_measured(env),
@@ -157,8 +162,7 @@ def notes_of(result: Mapping[str, Any]) -> tuple[str, ...]:
             "In the train form, fc and kernels are one convolution if that is cheaper, for every implementation; "
             "--form paper compares the implementations step by step."
         )
-    reasons = dict.fromkeys((row["model"], row["agree_reason"]) for row in rows if row["agree_reason"])
-    notes += [f"It is unknown whether the counts of {model} agree: {reason}." for model, reason in reasons]
+    notes += _of_counts(rows)
     notes += [
         f"{len(parts)} parts of {name} use their plain form; the first, {first}, because {parts[first]}."
         for name, parts in {row["model"]: row.get("plain_parts") for row in rows}.items()
@@ -167,6 +171,12 @@ def notes_of(result: Mapping[str, Any]) -> tuple[str, ...]:
     if env["dtype_by"]:
         notes.append(f"{env['dtype']} by: {env['dtype_by']}.")
     return tuple(notes)
+
+
+def _of_counts(rows: Sequence[Row]) -> list[str]:
+    """Where it is unknown whether counts agree."""
+    reasons = dict.fromkeys((row["model"], row["agree_reason"]) for row in rows if row["agree_reason"])
+    return [f"It is unknown whether the counts of {model} agree: {reason}." for model, reason in reasons]
 
 
 def _where_measured(env: Mapping[str, Any]) -> str:

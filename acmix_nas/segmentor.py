@@ -1,0 +1,155 @@
+"""Networks that score every pixel: a backbone, ours or timm's, its four maps, and a head of `acmix_nas.heads`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from timm.models.swin_transformer import SwinTransformerStage
+from torch import nn
+
+from acmix_nas import registry
+from acmix_nas.arch import Arch
+from acmix_nas.errors import AcmixError, ArchError
+from acmix_nas.models import build_features
+from acmix_nas.sizes import Pair, Size
+
+STRIDES = (4, 8, 16, 32)
+
+
+class Backbone(nn.Module):
+    """The maps of a network at strides 4, 8, 16 and 32, for images of any size.
+
+    Images are padded below and on the right to a multiple of 32 pixels, with zeros, the mean of normalised images.
+    Swin's maps get a LayerNorm each, as in its published dense networks; PVT has neither class token nor final norm.
+
+    Args:
+        net: A network that gives maps, as timm's `features_only` makes it.
+        norms: Whether each map gets a LayerNorm.
+
+    Attributes:
+        channels: Of the four maps.
+        arch: The description of a network of ours; None for timm's.
+    """
+
+    def __init__(self, net: nn.Module, *, norms: bool) -> None:
+        super().__init__()
+        info: Any = net.feature_info
+        strides, channels = info.reduction(), info.channels()
+        self.net = net
+        self.arch: Arch | None = getattr(getattr(net, "model", net), "arch", None)
+        self._places = [_last_place(strides, stride) for stride in STRIDES]
+        self._channels_last = getattr(net, "output_fmt", "NCHW") == "NHWC"
+        self.channels: list[int] = [channels[place] for place in self._places]
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in self.channels) if norms else None
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """(B, C, H, W) -> four maps (B, channels[i], ceil(H / 32) * 32 / STRIDES[i], ...)."""
+        height, width = images.shape[-2:]
+        found = self.net(F.pad(images, (0, -width % STRIDES[-1], 0, -height % STRIDES[-1])))
+        maps = [found[place] for place in self._places]
+        maps = [x.permute(0, 3, 1, 2) for x in maps] if self._channels_last else maps
+        if self.norms is None:
+            return maps
+        return [norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) for norm, x in zip(self.norms, maps, strict=True)]
+
+
+class Segmentor(nn.Module):
+    """Scores of the classes of every pixel.
+
+    Args:
+        backbone: Gives four maps.
+        head: Name of the head: a file of `acmix_nas.heads`, or the dotted path of a module of the user's own.
+        num_classes: Classes.
+
+    Attributes:
+        img_size: Height and width in pixels that the backbone is built for.
+    """
+
+    def __init__(self, backbone: Backbone, head: str, num_classes: int, img_size: Size | None = None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head_name, self.num_classes, self.img_size = head, num_classes, img_size
+        self.head: nn.Module = registry.load("heads", head).build(backbone.channels, num_classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """(B, C, H, W) -> scores (B, num_classes, H, W); in training a pair, if the head has an auxiliary one."""
+        size = (images.shape[-2], images.shape[-1])
+        scores = self.head(self.backbone(images))
+        if isinstance(scores, tuple):
+            first, second = (_at(part, size) for part in scores)
+            return first, second
+        return _at(scores, size)
+
+
+def build_segmentor(
+    network: Arch | str,
+    *,
+    head: str,
+    num_classes: int,
+    in_chans: int = 3,
+    img_size: Size | None = None,
+    drop_path_rate: float = 0.0,
+) -> Segmentor:
+    """A network with random weights that scores every pixel.
+
+    Args:
+        network: An arch, or the name of one of timm's networks.
+        head: Name of the head.
+        num_classes: Classes.
+        in_chans: Channels of the images.
+        img_size: Height and width in pixels that positions are learned for and windows are cut to; the host's own size,
+            224 pixels, if None. Images of any size are taken all the same.
+        drop_path_rate: Stochastic depth of the backbone's last block.
+
+    Raises:
+        ArchError: The network has no maps at strides 4, 8, 16 and 32.
+        AcmixError: There is no such head, or timm takes no features of the network.
+    """
+    options: dict[str, Any] = {"in_chans": in_chans, "drop_path_rate": drop_path_rate}
+    if isinstance(network, Arch):
+        options |= {"img_size": img_size, "class_token": False}
+        net = build_features(network, feature_cls="getter", **options)
+        norms = bool(getattr(registry.load("hosts", network.host), "MAP_NORMS", False))
+    else:
+        net, norms = _timm_features(network, options)
+    return Segmentor(Backbone(net, norms=norms), head, num_classes, img_size)
+
+
+def padded(size: Pair) -> Pair:
+    """(height, width) that an image is padded to."""
+    height, width = size
+    return height + -height % STRIDES[-1], width + -width % STRIDES[-1]
+
+
+def _timm_features(name: str, options: dict[str, Any]) -> tuple[nn.Module, bool]:
+    try:
+        try:
+            net = timm.create_model(name, features_only=True, strict_img_size=False, **options)
+        except TypeError:  # it is no transformer that checks the size of its images
+            net = timm.create_model(name, features_only=True, **options)
+    except Exception as error:  # timm refuses in ways of its models' own
+        raise AcmixError(f"timm takes no features of {name}: {error}. Take another network.") from error
+    return net, any(isinstance(part, SwinTransformerStage) for part in net.modules())
+
+
+def _last_place(strides: Sequence[int], stride: int) -> int:
+    """The place of the last map at a stride.
+
+    Raises:
+        ArchError: There is none.
+    """
+    places = [place for place, found in enumerate(strides) if found == stride]
+    if not places:
+        raise ArchError(
+            f"a dense head reads maps at strides {', '.join(map(str, STRIDES))}; this network has them at "
+            f"{', '.join(map(str, strides))}. Take a network with four such stages."
+        )
+    return places[-1]
+
+
+def _at(scores: torch.Tensor, size: Pair) -> torch.Tensor:
+    """Scores at the size of the image: of the padded image, cut back."""
+    whole = F.interpolate(scores, padded(size), mode="bilinear", align_corners=False)
+    return whole[..., : size[0], : size[1]]
