@@ -301,7 +301,7 @@ def test_a_segmentor_is_counted_without_being_timed():
     ours, theirs = found["rows"]
     assert (ours["model"], theirs["model"]) == ("acmix_resnet26 + upernet", "resnet18 + upernet")
     assert ours["agree"] is True
-    assert ours["macs"] - ours["macs_unseen"] == ours["macs_torch"] > ours["macs_deploy"]
+    assert ours["macs"] - ours["macs_unseen"] == ours["macs_torch"]
     assert theirs["macs"] is None
     assert theirs["macs_torch"] > 0
     assert ours["latency_ms"] is ours["batch_size"] is ours["peak_memory_mb"] is None
