@@ -32,7 +32,7 @@ def compared_before(compared, monkeypatch):
     monkeypatch.setattr(gradients, "compare_gradients", lambda device, *, guarded=True: iter(compared[guarded]))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.usefixtures("compared_before")
 def test_doctor_names_the_gradient_that_is_wrong(tmp_path, monkeypatch):
     monkeypatch.setitem(gradients.TOLERANCE, "bf16", 1e-9)

@@ -75,7 +75,7 @@ def test_a_socket_would_be_noted(place):
 SHORT = ("--epochs", "1", "--proxy-images", "32")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # an ablation beside it opens none in CI
 def test_a_search_its_report_and_its_finalists_in_workers_open_no_socket(watched):
     assert watched("search", "--space", "swin_t", "--trials", "2", "--study", "demo", "--workers", "2", *SHORT) == []
     assert watched("report", "demo") == []

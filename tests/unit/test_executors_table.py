@@ -15,13 +15,13 @@ from acmix_nas.experiments.search import SearchOptions, run
 from acmix_nas.space import load_space
 
 EPOCHS = 6
-RULES = ["att", "conv", "learned"]
+RULES = ["att", "learned"]
 SHIPPED = Path(__file__).parents[2] / "search_spaces" / "swin_t.yaml"
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """A space of 81 networks, its file, and the trainings of all of them with two seeds."""
+    """A space of 16 networks, its file, and the trainings of all of them with two seeds."""
     file, space = small_space(tmp_path_factory.mktemp("table"))
     executor = Curves(setting_of(EPOCHS), _curve)
     records = [
@@ -43,7 +43,7 @@ def small(tmp_path_factory):
 
 
 def small_space(folder: Path):
-    """A space of 81 networks, and its file."""
+    """A space of 16 networks, and its file."""
     values = yaml.safe_load(SHIPPED.read_text())
     values["choices"] = {"combine": RULES}
     values["mixer"] |= {"conv_kernel": 3, "conv_impl": "full", "head_dim": 32}
@@ -51,7 +51,7 @@ def small_space(folder: Path):
     file = folder / "small.yaml"
     file.write_text(yaml.safe_dump(values))
     space = load_space(str(file))
-    assert space.size == 81
+    assert space.size == 16
     return file, space
 
 
@@ -71,7 +71,7 @@ def searched(small, table: Path, out: Path, **options):
     return run(SearchOptions(space=str(small[0]), executor=f"table:{table}", out=out, **options))
 
 
-@pytest.mark.parametrize("sampler", ["hamming-gp", "random", "tpe", "nsga2"])
+@pytest.mark.parametrize("sampler", ["hamming-gp", "tpe"])
 def test_each_trial_is_the_tables_training_of_its_network(small, tmp_path, sampler):
     _, _, records = small
     found = searched(small, write(tmp_path, records), tmp_path, trials=12, sampler=sampler, prune="none")
@@ -94,7 +94,7 @@ def test_a_study_of_another_seed_gets_the_trainings_of_another_seed(small, tmp_p
 
 def test_a_pruned_trial_costs_what_it_was_trained(small, tmp_path):
     _, _, records = small
-    found = searched(small, write(tmp_path, records), tmp_path, trials=20, prune="asha")
+    found = searched(small, write(tmp_path, records), tmp_path, trials=15, prune="asha")
     pruned = [record for record in found.records if record.status == "pruned"]
     assert pruned
     for record in pruned:

@@ -303,7 +303,7 @@ def test_the_working_folder_is_left_unless_pythonpath_names_it(tmp_path, monkeyp
     assert sys.path == [str(tmp_path), "/elsewhere"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_workers_import_what_the_user_named_and_the_study_goes_on(lab, few_images):
     space = yaml.safe_load(files.find_space("resnet26").read_text())
     space["choices"].pop("attention", None)

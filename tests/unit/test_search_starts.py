@@ -21,7 +21,6 @@ from acmix_nas.experiments.search import SearchOptions, run
 from acmix_nas.experiments.stored_fidelity import Fidelity, definition, fidelity_folder, plain
 from acmix_nas.search.objectives import Prices
 from acmix_nas.search.starts import best_by_scores, count_chosen
-from acmix_nas.train.zero_cost import zero_cost_scores
 
 EPOCHS = 2
 
@@ -99,9 +98,10 @@ def test_half_of_the_starts_are_the_best_of_many():
     assert chosen(setting, record(setting, macs=told(0.2, 0.5, 0.7)), seed=1) != found
 
 
-def test_no_start_is_beyond_a_limit():
+def test_no_start_is_beyond_a_limit(monkeypatch):
     setting = small_setting()
     most = count(SPACE.build(SPACE.first["plain host"]), 224).macs
+    monkeypatch.setattr(module, "POOL", 100)
     found = chosen(setting, record(setting, macs=told(0.2, 0.5, 0.7)), limits={"macs": float(most)})
     assert all(count(SPACE.build(one), 224).macs <= most for one in found.values)
     assert chosen(setting, record(setting, macs=told(0.2, 0.5, 0.7)), limits={"macs": 1.0}) == ScoredStarts()
@@ -115,20 +115,21 @@ def test_without_a_record_or_a_score_that_ranks_all_starts_are_random():
 
 
 def test_zero_cost_scores_count_where_training_takes_much_longer(monkeypatch):
-    monkeypatch.setattr("acmix_nas.experiments.scored_starts.POOL", 8)
+    monkeypatch.setattr(module, "POOL", 8)
+    monkeypatch.setattr(module, "zero_cost_scores", lambda arch, *_, **__: {"synflow": int(arch.id, 16) % 1000})
     setting = small_setting(images=20)
     found = record(setting, synflow=told(0.2, 0.5, 0.7))
     assert chosen(setting, found, has_images=True) == ScoredStarts()
     long = replace(setting, budget=replace(setting.budget, images=10_000))
     pool = list(module._pool(SPACE, long, Prices(224), {}, 0))
-    best = sorted(pool, key=lambda pair: -zero_cost_scores(pair[1], long, seed=0)["synflow"])[:2]
+    best = sorted(pool, key=lambda pair: -(int(pair[1].id, 16) % 1000))[:2]
     assert chosen(long, found, has_images=True, starts=4).values == tuple(values for values, _ in best)
     assert chosen(long, found, has_images=False, starts=4) == ScoredStarts()
 
 
 @pytest.fixture
 def table(tmp_path):
-    """All networks of a space of 81, its file, and a record that says that few multiply-adds are good."""
+    """All networks of a space of 16, its file, and a record that says that few multiply-adds are good."""
     from test_executors_table import small_space
 
     file, space = small_space(tmp_path)
@@ -149,19 +150,19 @@ def table(tmp_path):
 def test_a_search_begins_with_them_and_says_so(table, tmp_path):
     file, space = table
     options = SearchOptions(
-        space=str(file), executor=f"table:{tmp_path / 'all.jsonl'}", out=tmp_path, trials=17, prune="none", study="it"
+        space=str(file), executor=f"table:{tmp_path / 'all.jsonl'}", out=tmp_path, trials=14, prune="none", study="it"
     )
     found = run(options)
     labels = [item.label for item in found.records]
-    assert labels[:5] == ["plain host", "scored", "scored", "random", "random"]
-    assert {*labels[5:]} == {"hamming-gp"}
+    assert labels[:4] == ["plain host", "scored", "random", "random"]
+    assert {*labels[4:]} == {"hamming-gp"}
     macs = sorted(count(space.build(one), 224).macs for one in space.completions({}))
-    assert [item.cost.macs for item in found.records[1:3]] == macs[:2]
-    assert found.header.settings["scored_starts"]["by"] == "2 of 4 random starts chosen from 80 by less macs"
+    assert [item.cost.macs for item in found.records[:2]] == macs[:2]
+    assert found.header.settings["scored_starts"]["by"] == "1 of 3 random starts chosen from 15 by less macs"
     assert "scored" in (found.folder / "report.md").read_text()
     at_random = run(replace(options, study="other", starts="random"))
     assert "scored" not in {item.label for item in at_random.records}
-    first = run(replace(options, study="parts", trials=16))
+    first = run(replace(options, study="parts", trials=13))
     again = run(replace(options, study="parts", resume=True))
     assert [item.arch for item in again.records] == [item.arch for item in found.records]
     assert first.header.settings["scored_starts"] == found.header.settings["scored_starts"]

@@ -77,13 +77,20 @@ def test_arithmetic_and_both_counters_agree(host, head):
     assert total(breakdown(model, (64, 96))).macs == found.macs
 
 
-@pytest.mark.parametrize("head", registry.names("heads"))
-@pytest.mark.parametrize("network", [PVT, "acmix_resnet26", "swin_tiny_patch4_window7_224", "resnet18"])
+@pytest.mark.parametrize(
+    ("network", "head"),
+    [
+        (PVT, "semantic_fpn"),
+        ("acmix_resnet26", "upernet"),
+        ("swin_tiny_patch4_window7_224", "semantic_fpn"),
+        ("resnet18", "upernet"),
+    ],
+)
 def test_scores_have_the_size_of_the_image_whatever_it_is(network, head):
     given = named_arch(network) if network.startswith("acmix") else network
     model = build_segmentor(given, head=head, num_classes=3).eval()
     with torch.no_grad():
-        for size in [(64, 64), (33, 70), (96, 41)]:
+        for size in [(64, 64), (33, 70)]:
             assert model(torch.randn(2, 3, *size)).shape == (2, 3, *size)
 
 
