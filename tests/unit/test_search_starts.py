@@ -159,7 +159,7 @@ def test_a_search_begins_with_them_and_says_so(table, tmp_path):
     macs = sorted(count(space.build(one), 224).macs for one in space.completions({}))
     assert [item.cost.macs for item in found.records[:2]] == macs[:2]
     assert found.header.settings["scored_starts"]["by"] == "1 of 3 random starts chosen from 15 by less macs"
-    assert "scored" in (found.folder / "report.md").read_text()
+    assert ",scored," in (found.folder / "trials.csv").read_text()
     at_random = run(replace(options, study="other", starts="random"))
     assert "scored" not in {item.label for item in at_random.records}
     first = run(replace(options, study="parts", trials=13))
