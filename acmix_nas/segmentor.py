@@ -11,7 +11,7 @@ from torch import nn
 
 from acmix_nas import registry
 from acmix_nas.arch import Arch
-from acmix_nas.errors import AcmixError, ArchError
+from acmix_nas.errors import ArchError, UsageError
 from acmix_nas.models import build_features
 from acmix_nas.sizes import Pair, Size
 
@@ -99,21 +99,22 @@ def build_segmentor(
         head: Name of the head.
         num_classes: Classes.
         in_chans: Channels of the images.
-        img_size: Height and width in pixels that positions are learned for and windows are cut to; the host's own size,
-            224 pixels, if None. Images of any size are taken all the same.
+        img_size: Height and width in pixels that positions are learned for and windows are cut to; the network's usual
+            size if None. Ours take images of any size all the same, and so do most of timm's.
         drop_path_rate: Stochastic depth of the backbone's last block.
 
     Raises:
         ArchError: The network has no maps at strides 4, 8, 16 and 32.
-        AcmixError: There is no such head, or timm takes no features of the network.
+        UsageError: timm takes no features of the network, or not at this size.
+        AcmixError: There is no such head.
     """
-    options: dict[str, Any] = {"in_chans": in_chans, "drop_path_rate": drop_path_rate}
+    options: dict[str, Any] = {"in_chans": in_chans, **({"drop_path_rate": drop_path_rate} if drop_path_rate else {})}
     if isinstance(network, Arch):
         options |= {"img_size": img_size, "class_token": False}
         net = build_features(network, feature_cls="getter", **options)
         norms = bool(getattr(registry.load("hosts", network.host), "MAP_NORMS", False))
     else:
-        net, norms = _timm_features(network, options)
+        net, norms = _timm_features(network, options, img_size)
     return Segmentor(Backbone(net, norms=norms), head, num_classes, img_size)
 
 
@@ -123,15 +124,21 @@ def padded(size: Pair) -> Pair:
     return height + -height % STRIDES[-1], width + -width % STRIDES[-1]
 
 
-def _timm_features(name: str, options: dict[str, Any]) -> tuple[nn.Module, bool]:
-    try:
+def _timm_features(name: str, options: dict[str, Any], img_size: Size | None) -> tuple[nn.Module, bool]:
+    """A network of timm that gives maps, for images of any size, else for this one, and whether it is a Swin."""
+    sizes: list[dict[str, Any]] = [{"strict_img_size": False}, {} if img_size is None else {"img_size": img_size}, {}]
+    reason: Exception | None = None
+    for size in sizes:
         try:
-            net = timm.create_model(name, features_only=True, strict_img_size=False, **options)
-        except TypeError:  # it is no transformer that checks the size of its images
-            net = timm.create_model(name, features_only=True, **options)
-    except Exception as error:  # timm refuses in ways of its models' own
-        raise AcmixError(f"timm takes no features of {name}: {error}. Take another network.") from error
-    return net, any(isinstance(part, SwinTransformerStage) for part in net.modules())
+            net = timm.create_model(name, features_only=True, **options, **size)
+        except TypeError as error:  # it knows no such argument
+            reason = error
+        except Exception as error:  # timm refuses in ways of its models' own
+            reason = error
+            break
+        else:
+            return net, any(isinstance(part, SwinTransformerStage) for part in net.modules())
+    raise UsageError(f"timm takes no features of {name}: {reason}. Take another network.") from reason
 
 
 def _last_place(strides: Sequence[int], stride: int) -> int:

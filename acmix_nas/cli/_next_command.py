@@ -61,7 +61,7 @@ def typed(names: Iterable[str]) -> list[str]:
         if option.name in names and isinstance(option, click.Option) and source is ParameterSource.COMMANDLINE:
             value: Any = {**context.meta, **context.params}[option.name]
             if option.is_flag:
-                words.append(option.opts[0])
+                words.append(option.opts[0] if value or not option.secondary_opts else option.secondary_opts[0])
             else:
                 for one in value if option.multiple else [value]:
                     words += [option.opts[0], repr(one) if isinstance(one, float) else str(one)]

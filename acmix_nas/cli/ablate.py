@@ -71,7 +71,7 @@ def ablate(view: "View", as_json: bool, **options: Any) -> int:
         result,
         view,
         again=["ablate", path_word(asked.table), *typed(("base", "host"))],
-        places=[*typed((*PLACES, "reuse", "columns", "compare", "form_at")), *storage_words()],
+        places=[*typed((*PLACES, "reuse", "columns", "compare", "form_at", "throughput")), *storage_words()],
         more=["--seeds", str(2 * result.study.asked["seeds"])],
         as_json=as_json,
     )

@@ -96,7 +96,7 @@ class Network:
 
         size = pair(input_size)
         if self.head is not None:
-            model = _build_dense(self.arch or self.name, self.head)
+            model = _build_dense(self.arch or self.name, self.head, size)
         elif self.arch is not None:
             model = _build_ours(self.arch, size, features_only)
         else:
@@ -121,10 +121,12 @@ class Network:
         return cls(name=values["name"], arch=arch and Arch.from_dict(arch), head=head and DenseHead(**head))
 
 
-def _build_dense(network: Arch | str, head: DenseHead) -> nn.Module:
-    from acmix_nas.segmentor import build_segmentor
+def _build_dense(network: Arch | str, head: DenseHead, size: Pair) -> nn.Module:
+    from acmix_nas.segmentor import build_segmentor, padded
 
-    return build_segmentor(network, head=head.name, num_classes=head.num_classes)
+    # Ours learn positions for their usual size, as published networks do; others may be bound to one size.
+    img_size = None if isinstance(network, Arch) else padded(size)
+    return build_segmentor(network, head=head.name, num_classes=head.num_classes, img_size=img_size)
 
 
 def _build_ours(arch: Arch, size: Pair, features_only: bool) -> nn.Module:

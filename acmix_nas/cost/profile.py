@@ -112,7 +112,7 @@ def _counted(
 
 def throughputs(
     archs: Mapping[str, Arch], *, input_size: Size, batch_size: int, device: torch.device | str, limit_s: float = 2.0
-) -> dict[str, float]:
+) -> tuple[int, dict[str, float]]:
     """Images a second of full networks, timed interleaved in float32, channels_last, inference mode, plain form.
 
     Args:
@@ -123,13 +123,14 @@ def throughputs(
         limit_s: Seconds of timing for each network, about.
 
     Returns:
-        Name -> images a second at the median latency.
+        Images in the batch that ran, and name -> images a second at the median latency.
     """
     how, size = Execution(device=str(device), form="paper"), pair(input_size)
     networks = [Network(name=name, arch=arch) for name, arch in archs.items()]
     subjects = [Subject(network, prepare(network.build(size), how), {}) for network in networks]
     batch = time_together(subjects, batch_size, size, how, Effort(limit_s=limit_s), lambda share: None)
-    return {name: batch.size / timing.median_ms * 1000 for name, timing in zip(archs, batch.timings, strict=True)}
+    rates = {name: batch.size / timing.median_ms * 1000 for name, timing in zip(archs, batch.timings, strict=True)}
+    return batch.size, rates
 
 
 def _refuse_equals(networks: Sequence[Network], how: Execution) -> None:

@@ -11,7 +11,7 @@ from acmix_nas.cost.execution import Execution, Step, conditions, first_run, mak
 from acmix_nas.cost.memory import largest_fitting, ran_out, within_memory
 from acmix_nas.cost.network import Network
 from acmix_nas.cost.timing import Timing, measure
-from acmix_nas.errors import UsageError
+from acmix_nas.errors import AcmixError, UsageError
 from acmix_nas.sizes import Pair
 
 ROUNDS, COMPARED_ROUNDS = 10, 30
@@ -120,6 +120,8 @@ def _first(step: Step, subject: Subject, size: Pair) -> tuple[float, int]:
     except Exception as error:  # networks, dtypes and the compiler fail in ways of their own
         if ran_out(error):
             raise
+        if isinstance(error, AcmixError):
+            raise UsageError(f"{subject.network.label}, batches of {len(step.images)}: {error}") from error
         settings = ", ".join(f"{key} {value}" for key, value in step.how.facts().items() if value)
         reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
         raise UsageError(

@@ -139,12 +139,22 @@ def foreign_parts(model: nn.Module, size: tuple[int, int]) -> list[Part]:
     inclusive = _torch_macs(model, size)
     parts = []
     for name, module in model.named_modules():
-        inner = sum(inclusive.get(f"{name}.{child}" if name else child, 0) for child, _ in module.named_children())
+        inner = sum(_counted_within(name, module, inclusive))
         params = sum(weight.numel() for weight in module.parameters(recurse=False))
         macs = max(0, inclusive.get(name, 0) - inner)
         if params or macs:
             parts.append(Part(name, None, "other", params=params, macs=macs))
     return parts
+
+
+def _counted_within(name: str, module: nn.Module, inclusive: Mapping[str, int]) -> Iterator[int]:
+    """Multiply-adds of the nearest modules within one that were called: a list of modules never is."""
+    for child, part in module.named_children():
+        path = f"{name}.{child}" if name else child
+        if path in inclusive:
+            yield inclusive[path]
+        else:
+            yield from _counted_within(path, part, inclusive)
 
 
 def _torch_macs(model: nn.Module, size: tuple[int, int]) -> dict[str, int]:

@@ -7,6 +7,7 @@ With a table of every network of a space, samplers, pruning and scores are judge
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,7 +36,7 @@ class TrainingTable:
         file: Where it is.
         setting: What all of them hold fixed. Of the images only what is known of them is there; they cannot be read.
         runs: `Arch.id` of a proxy network -> its complete trainings, by seed.
-        digest: SHA-256 of what the file says.
+        digest: SHA-256 of the trainings.
     """
 
     file: Path
@@ -53,8 +54,9 @@ class TrainingTable:
             metric: The metric that the user named, for scores that are none of the task's own.
 
         Raises:
-            UsageError: The file cannot be read, none of its trials is complete, or they were scored by another metric.
-            RecordError: A line is no record, or its training is another than that of the first.
+            UsageError: The file cannot be read or is no table, none of its trials is complete, or they were scored by
+                another metric.
+            RecordError: A training is another than the first.
         """
         text = _read(file)
         records = [record for record in _records(file, text) if record.status == "complete"]
@@ -79,7 +81,8 @@ class TrainingTable:
             metric=metric,
         )
         ordered = {key: tuple(of[seed] for seed in sorted(of)) for key, of in runs.items()}
-        return cls(file, setting, ordered, hashlib.sha256(text.encode()).hexdigest())
+        said = "".join(f"{record.to_json()}\n" for record in records)
+        return cls(file, setting, ordered, hashlib.sha256(said.encode()).hexdigest())
 
     def run(self, arch: Arch, seed: int) -> TrialRecord | None:
         """The training of a network in a study of some seed; studies of all seeds share those that there are."""
@@ -147,8 +150,8 @@ def table_file(executor: str | None) -> Path | None:
 def _read(file: Path) -> str:
     try:
         data = file.read_bytes()
-        return (gzip.decompress(data) if file.suffix == ".gz" else data).decode()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        return (gzip.decompress(data) if file.suffix == ".gz" else data).decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UsageError(
             f"the table {file} cannot be read: {error}. --executor table:FILE takes a trials.jsonl, plain or gzipped."
         ) from error
@@ -158,9 +161,12 @@ def _records(file: Path, text: str) -> list[TrialRecord]:
     records = []
     for number, line in enumerate(text.splitlines(), 1):
         try:
-            records.append(TrialRecord.from_json(line))
+            records += [TrialRecord.from_json(line)] if line.strip() else []
         except RecordError as error:
-            raise RecordError(f"{file}, line {number}: {error}") from error
+            raise UsageError(
+                f"the table {file} is no trials.jsonl: line {number} is no record: {error} Name the trials.jsonl of a "
+                "study, as it is or gzipped."
+            ) from error
     return records
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from acmix_nas.arch import Arch
 from acmix_nas.data import load_splits
-from acmix_nas.errors import UsageError
+from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.executors import Executor, Job, Outcome, Work
 from acmix_nas.executors.callbacks import Callbacks
 from acmix_nas.executors.serial import SerialExecutor
@@ -22,8 +22,9 @@ from acmix_nas.experiments.fidelity_summary import Network, summarise
 from acmix_nas.experiments.options import PlaceOptions, StudyOptions
 from acmix_nas.experiments.setup import announce, device_of, pick_proxy, workers_of
 from acmix_nas.experiments.stored_fidelity import Fidelity, fidelity_folder
-from acmix_nas.experiments.zero_cost import zero_costs
-from acmix_nas.files import append_line, whole_lines, write_text
+from acmix_nas.experiments.zero_cost import lines_of, zero_costs
+from acmix_nas.fields import Origin
+from acmix_nas.files import append_line, write_text
 from acmix_nas.record import TrialRecord
 from acmix_nas.search.run import record_of, train_jobs
 from acmix_nas.space import Proxy, Space, load_space
@@ -321,11 +322,17 @@ def sample_archs(space: Space, proxy: Proxy, count: int, seed: int) -> list[Arch
 
 
 def _stored(file: Path) -> dict[str, TrialRecord]:
-    """The records of a file by what was trained."""
-    return {
-        _key(item.arch_id, item.label, item.seeds["init"], item.budget, item.proxy, item.data): item
-        for item in map(TrialRecord.from_json, whole_lines(file))
-    }
+    """The records of a file by what was trained.
+
+    Raises:
+        StudyError: A line is no record.
+    """
+    origin, found = Origin(file, StudyError, "Remove that line; its network is trained again."), {}
+    for number, line in enumerate(lines_of(file, origin), 1):
+        with origin.at(f"line {number}"):
+            item = TrialRecord.from_json(line)
+            found[_key(item.arch_id, item.label, item.seeds["init"], item.budget, item.proxy, item.data)] = item
+    return found
 
 
 def _training(trainings: Trainings, run: _Run, arch: Arch) -> str:

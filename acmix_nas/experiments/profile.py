@@ -198,9 +198,13 @@ def _dense_head(options: ProfileOptions) -> DenseHead | None:
         if options.head is not None or options.num_classes is not None:
             raise UsageError("--head and --num-classes are those of a dense task; add --task segmentation.")
         return None
-    for name, given in (("--features-only", options.features_only), ("--by paper", options.by == "paper")):
-        if given:
-            raise UsageError(f"{name} is of the backbone alone; leave out --task {options.task}, or {name}.")
+    alone = {
+        "--features-only": options.features_only,
+        "--by paper": options.by == "paper",
+        "--latency-table": options.latency_table is not None,
+    }
+    for name in [name for name, given in alone.items() if given]:
+        raise UsageError(f"{name} is of the backbone alone; leave out --task {options.task}, or {name}.")
     name = options.head or SEGMENTED_HEAD
     registry.load("heads", name)
     return DenseHead(name=name, num_classes=options.num_classes or SEGMENTED_CLASSES)

@@ -9,7 +9,7 @@ from typing import Any
 
 from acmix_nas import __version__
 from acmix_nas.cost.latency import LatencyTable
-from acmix_nas.errors import CostError, UsageError
+from acmix_nas.errors import CostError, StudyError, UsageError
 from acmix_nas.executors import Work
 from acmix_nas.executors.callbacks import ExperimentCallbacks
 from acmix_nas.executors.table import TableExecutor, TrainingTable, table_file
@@ -132,6 +132,8 @@ def run(options: SearchOptions, callbacks: ExperimentCallbacks | None = None) ->
         check_new(options, space)
     trials = options.trials or (study and study.asked.get("trials")) or TRIALS
     replayed = _replayed(options, space)
+    if study is not None:
+        _check_table(study.header, replayed)
     if replayed is None:
         proxy = pick_proxy(space, options, device)
         workers = workers_of(options, device, proxy, space, trainings=trials, at_once=ceil(trials / LEAST_ROUNDS))
@@ -143,7 +145,7 @@ def run(options: SearchOptions, callbacks: ExperimentCallbacks | None = None) ->
         space = replace(space, first={**given, **space.first})
         study = _create(options, space, setting, workers=workers.count, replayed=replayed)
     else:
-        check_resumed(study.header, setting, space=definition(space), table=replayed and replayed.digest)
+        check_resumed(study.header, setting, space=definition(space))
         _check_resumed(options, study.header)
     hours = options.hours or study.asked.get("hours")
     space, prices = replace(space, first=study.header.setting("first")), prices_of(study, space)
@@ -193,6 +195,26 @@ def _replayed(options: SearchOptions, space: Space) -> TrainingTable | None:
     if said and not options.resume:  # a study that is resumed recalls what it was told
         raise UsageError(f"--executor {options.executor} trains nothing; leave out {', '.join(said)}.")
     return TrainingTable.load(file, input_size=space.input_size, metric=options.metric)
+
+
+def _check_table(header: StudyHeader, replayed: TrainingTable | None) -> None:
+    """Refuses to go on with a study that was replayed without its table, or with another one.
+
+    Raises:
+        StudyError: The message says what to add, or to leave out.
+    """
+    then = header.settings.get("table")
+    if then is not None and replayed is None:
+        raise StudyError(
+            f"the study {header.name!r} was replayed from a table of trainings; add --executor table:FILE with it."
+        )
+    if replayed is not None and then != replayed.digest:
+        was = "replayed from another table of trainings" if then else "trained, not replayed"
+        fix = "Name its own table" if then else "Leave --executor table: out"
+        raise StudyError(
+            f"the study {header.name!r} was {was}; results of the two cannot be mixed in one study. {fix}, or start a "
+            "new --study."
+        )
 
 
 def _objectives(options: SearchOptions, space: Space) -> tuple[str, ...]:

@@ -8,12 +8,13 @@ from typing import Any
 
 from acmix_nas.arch import Arch
 from acmix_nas.errors import StudyError
-from acmix_nas.fields import Origin
+from acmix_nas.fields import MAPPING, NUMBER, TEXT, Origin, maybe
 from acmix_nas.files import append_line, whole_lines
 from acmix_nas.train import Setting
 from acmix_nas.train.zero_cost import SCORES, zero_cost_scores
 
 FILE = "scores.jsonl"
+LINE = {"arch_id": TEXT, "scores": MAPPING, "of": MAPPING}
 Scores = dict[str, float | None]
 """By name; None where a score is not finite for a network."""
 
@@ -35,14 +36,12 @@ def zero_costs(
     """
     file, facts = folder / FILE, _facts(setting, seed)
     found: dict[str, Scores] = {}
-    for number, line in enumerate(whole_lines(file), 1):
-        try:
-            values = json.loads(line)
-            if values["of"] == facts:
-                found[values["arch_id"]] = {name: values["scores"][name] for name in SCORES}
-        except (ValueError, KeyError, TypeError) as error:
-            origin = Origin(file, StudyError, "Remove the file; the scores are computed again.")
-            raise origin.wrong(f"line {number} holds no zero-cost scores") from error
+    origin = Origin(file, StudyError, "Remove the file; the scores are computed again.")
+    for number, line in enumerate(lines_of(file, origin), 1):
+        values = origin.fields(origin.parse(line) if line.strip() else None, LINE, path=f"line {number}")
+        scores = origin.fields(values["scores"], dict.fromkeys(SCORES, maybe(NUMBER)), path=f"line {number}.scores")
+        if values["of"] == facts:
+            found[values["arch_id"]] = scores
     for place, arch in enumerate(archs):
         if arch.id not in found:
             tell(place, len(archs))
@@ -51,6 +50,14 @@ def zero_costs(
             append_line(file, json.dumps({"arch_id": arch.id, "scores": found[arch.id], "of": facts}))
     tell(len(archs), len(archs))
     return [found[arch.id] for arch in archs]
+
+
+def lines_of(file: Path, origin: Origin) -> list[str]:
+    """The whole lines of a file that may not be there; what is no text is an error of the origin."""
+    try:
+        return whole_lines(file)
+    except UnicodeDecodeError as error:
+        raise origin.wrong(f"it is no text: {error}") from error
 
 
 def _facts(setting: Setting, seed: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from acmix_nas.errors import ArchError
 from acmix_nas.heads import DROPOUT, convolution, init_head
 from acmix_nas.parts import Part, area, linear, norm
 from acmix_nas.sizes import Pair
@@ -47,7 +48,13 @@ class UPerNet(nn.Module):
         init_head(self)
 
     def forward(self, maps: Sequence[torch.Tensor]) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        """The maps of a backbone -> scores (B, num_classes, h, w) at stride 4; in training also those at stride 16."""
+        """The maps of a backbone -> scores (B, num_classes, h, w) at stride 4; in training also those at stride 16.
+
+        Raises:
+            ArchError: It is to be trained on a single image, whose mean over all pixels has no variance to normalise.
+        """
+        if self.training and len(maps[0]) < 2:
+            raise ArchError("UPerNet is trained on 2 images or more at a time, not on one. Take a larger batch.")
         scores: torch.Tensor = self.classifier(self.dropout(self.fusion(self._levels(maps))))
         return (scores, self.auxiliary(maps[AUXILIARY_LEVEL])) if self.training else scores
 

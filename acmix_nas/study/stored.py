@@ -18,7 +18,7 @@ STUDY_ATTRS = {
     "header": MAPPING,
     "goal": maybe(COUNT),
     "throughputs": maybe(mapping_of(NUMBER)),
-    "throughput_batch_size": maybe(COUNT),
+    "throughput_batches": maybe(mapping_of(COUNT)),
     "finalists": mapping_of(COUNT),
 }
 """What a study has in the storage; optuna-dashboard adds its own."""
@@ -95,7 +95,7 @@ def timed(records: Sequence[TrialRecord], kept: Mapping[str, Any]) -> list[Trial
     def with_speed(record: TrialRecord) -> TrialRecord:
         if record.label not in speeds or record.environment.get(name) is not None:
             return record
-        batch_size = kept.get("throughput_batch_size")
+        batch_size = (kept.get("throughput_batches") or {}).get(record.label)
         speed = {name: speeds[record.label], "throughput_batch_size": batch_size}
         return replace(record, environment={**record.environment, **speed})
 

@@ -23,7 +23,7 @@ QUICK = ["--epochs", "1", "--proxy-images", "32", "--proxy", "cpu", "--device", 
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., object]:
     """Runs a command in an empty folder: its exit code and what it prints. Timing has tests of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cells, "throughputs", lambda archs, **_options: dict.fromkeys(archs, 10.0))
+    monkeypatch.setattr(cells, "throughputs", lambda archs, **_options: (4, dict.fromkeys(archs, 10.0)))
 
     def called(*words: object) -> tuple[int, str]:
         capsys.readouterr()

@@ -28,7 +28,7 @@ def acmix(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     for name in ("ACMIX_OUT", "ACMIX_STORAGE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(cells, "throughputs", lambda archs, **_: dict.fromkeys(archs, 10.0))
+    monkeypatch.setattr(cells, "throughputs", lambda archs, **_: (4, dict.fromkeys(archs, 10.0)))
 
     def run(*words: object) -> tuple[int, str, str]:
         from acmix_nas.cli import main
@@ -247,3 +247,13 @@ def test_no_password_is_printed(monkeypatch):
     monkeypatch.setenv("ACMIX_STORAGE", "sqlite:///x.db")
     with search.make_context("search", ["--space", "swin_t"]):
         assert storage_words() == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("on_few_images")
+def test_a_switch_that_was_turned_off_stays_off_in_the_line_it_prints(acmix, tmp_path):
+    code, _, err = acmix("ablate", "path", *QUICK, "--seeds", 1, "--study", "it", "--no-throughput")
+    assert code == 0, err
+    again = [words for words in printed(err) if words[1] == "ablate"]
+    assert again
+    assert all("--no-throughput" in words for words in again)

@@ -326,6 +326,11 @@ def test_a_segmentor_is_timed_and_split_into_its_parts():
         (("--num-classes", "3"), "add --task segmentation"),
         (("--task", "segmentation", "--features-only"), "--features-only is of the backbone alone"),
         (("--task", "segmentation", "--by", "paper"), "--by paper is of the backbone alone"),
+        (("--task", "segmentation", "--latency-table", __file__), "--latency-table is of the backbone alone"),
+        (
+            ("--task", "segmentation", "--head", "upernet", "--train", "--input-size", "64", "--no-counters"),
+            "acmix_resnet26 + upernet (full), batches of 1: UPerNet is trained on 2 images or more",
+        ),
         (("--no-time", "--by", "op"), "--by shows times, and --no-time takes none"),
         (("--task", "segmentation", "--head", "unet"), "'unet' is not one of 'semantic_fpn', 'upernet'"),
         (("--task", "segmentation", "--head", "no_such.head"), "no_such"),

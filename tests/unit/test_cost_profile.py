@@ -203,7 +203,9 @@ def test_a_counter_that_fails_leaves_its_place_empty(monkeypatch):
 
 
 def test_throughputs_are_by_name_and_of_the_batch_that_ran(monkeypatch):
-    rates = throughputs({"a": swin(), "b": swin("att")}, input_size=32, batch_size=2, device="cpu", limit_s=0.1)
+    archs = {"a": swin(), "b": swin("att")}
+    ran, rates = throughputs(archs, input_size=32, batch_size=2, device="cpu", limit_s=0.1)
+    assert ran == 2
     assert list(rates) == ["a", "b"]
     assert all(rate > 0 for rate in rates.values())
 

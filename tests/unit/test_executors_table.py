@@ -128,8 +128,13 @@ def test_it_resumes_with_its_own_table_alone(small, tmp_path):
     parts = searched(small, table, tmp_path, study="parts", trials=11, resume=True)
     assert [record.arch for record in parts.records] == [record.arch for record in whole.records]
     changed = write(tmp_path, [replace(record, scores=record.scores[::-1]) for record in records], "other.jsonl")
-    with pytest.raises(StudyError, match="was made with table"):
+    with pytest.raises(StudyError, match=r"was replayed from another table of trainings.* Name its own table"):
         searched(small, changed, tmp_path, study="parts", trials=20, resume=True)
+    with pytest.raises(StudyError, match="was replayed from a table of trainings; add --executor table:FILE"):
+        run(SearchOptions(space=str(small[0]), out=tmp_path, study="parts", trials=20, resume=True))
+    same = tmp_path / "windows.jsonl"  # the same trainings, as another editor writes them
+    same.write_bytes(b"\xef\xbb\xbf" + table.read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
+    assert len(searched(small, same, tmp_path, study="parts", trials=12, resume=True).records) == 12
 
 
 def test_what_cannot_be_replayed_is_refused(small, tmp_path):
@@ -140,13 +145,18 @@ def test_what_cannot_be_replayed_is_refused(small, tmp_path):
     mine = write(tmp_path, [replace(records[0], metric="mine")], "mine.jsonl")
     broken = write(tmp_path, records[:1], "broken.jsonl")
     broken.write_text(broken.read_text() + json.dumps({"number": 1}) + "\n")
+    damaged = bytearray(write(tmp_path, records, "damaged.jsonl.gz").read_bytes())
+    middle = len(damaged) // 2
+    damaged[middle : middle + 24] = bytes(24)
+    (tmp_path / "damaged.jsonl.gz").write_bytes(damaged)
     for table, kind, message in (
+        (tmp_path / "damaged.jsonl.gz", UsageError, "cannot be read"),
         (tmp_path / "nothing.jsonl", UsageError, r"cannot be read.*trials\.jsonl"),
         ("", UsageError, "names no file"),
         (failed, UsageError, "no complete trial"),
         (mine, UsageError, "scored by mine, not by top1; say --metric"),
         (mixed, RecordError, r"mixes trainings.* has another budget than the first"),
-        (broken, RecordError, r"broken\.jsonl, line 2"),
+        (broken, UsageError, r"broken\.jsonl is no trials\.jsonl: line 2 is no record"),
     ):
         with pytest.raises(kind, match=message):
             searched(small, table, tmp_path)

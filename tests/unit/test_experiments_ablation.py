@@ -38,7 +38,7 @@ def setting():
 @pytest.fixture
 def two_rows(monkeypatch):
     """The table `shift` with two of its rows; timing full networks has tests of its own."""
-    monkeypatch.setattr(module, "throughputs", lambda archs, **_options: dict.fromkeys(archs, 10.0))
+    monkeypatch.setattr(module, "throughputs", lambda archs, **_options: (4, dict.fromkeys(archs, 10.0)))
     return rows_of(load_ablation("shift"), "shift", "full")
 
 
@@ -82,7 +82,7 @@ def test_full_networks_are_timed_when_all_cells_are_trained(tmp_path, setting, t
     assert timed == [(["shift", "full"], 2)]
     ablate(study, two_rows, setting, seeds=1, callbacks=Onlooker(), throughput=False)
     assert len(timed) == 1
-    monkeypatch.setattr(module, "throughputs", lambda archs, **_: {"shift": 10.0, "full": 20.0})
+    monkeypatch.setattr(module, "throughputs", lambda archs, **_: (4, {"shift": 10.0, "full": 20.0}))
     onlooker = Onlooker()
     ablate(study, two_rows, setting, seeds=1, callbacks=onlooker)
     assert onlooker.begun == []
@@ -200,7 +200,7 @@ def test_a_study_without_a_trial_gives_nothing(tmp_path, setting, two_rows):
 
 
 def test_rows_with_the_same_proxy_network_share_a_score(tmp_path, setting, monkeypatch):
-    monkeypatch.setattr(module, "throughputs", lambda archs, **_options: dict.fromkeys(archs, 10.0))
+    monkeypatch.setattr(module, "throughputs", lambda archs, **_options: (4, dict.fromkeys(archs, 10.0)))
     table = rows_of(load_ablation("window"), "attn_kernel 7", "attn_kernel 9")
     small = {setting.proxy.shrink(arch) for arch in table.rows.values()}
     assert len(small) == 1, "the maps of this proxy have no room for the larger window"
@@ -217,7 +217,7 @@ def test_rows_with_the_same_proxy_network_share_a_score(tmp_path, setting, monke
 def test_cells_are_the_same_whatever_ends_first_and_is_lost(setting, seed, workers):
     """Two of the rows have one proxy network: its cells are trained once, and shared when they have ended."""
     table = rows_of(load_ablation("window"), "attn_kernel 5", "attn_kernel 7", "attn_kernel 9")
-    with TemporaryDirectory() as out, patch.object(module, "throughputs", lambda archs, **_: {}):
+    with TemporaryDirectory() as out, patch.object(module, "throughputs", lambda archs, **_: (4, {})):
         study, executor = study_of(table, Path(out)), Anyhow(setting, seed, workers=workers, lost=0.1)
         ablate(study, table, setting, seeds=2, callbacks=Onlooker(), executor=executor)
         records = study.records()

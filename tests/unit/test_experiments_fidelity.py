@@ -202,6 +202,16 @@ def test_an_interrupt_keeps_stored_pairs_and_retrains_a_torn_line(tmp_path, trai
     assert [TrialRecord.from_json(line).number for line in records.read_text().splitlines()] == [0, 2, 4, 6, 1, 3, 5, 7]
 
 
+def test_a_line_that_is_no_record_is_named(tmp_path, trained):
+    measure_fidelity(prepared(tmp_path), archs=4)
+    file = _folder(tmp_path) / "records.jsonl"
+    text = file.read_bytes()
+    for line in (b"{}\n", b"\xff\n"):
+        file.write_bytes(text + line)
+        with pytest.raises(StudyError, match=r"records\.jsonl.* Remove that line"):
+            measure_fidelity(prepared(tmp_path), archs=4)
+
+
 def test_a_search_finds_the_fidelity_of_its_space_proxy_and_images(tmp_path, trained):
     trainings = prepared(tmp_path)
     splits = trainings.setting("cheap").splits

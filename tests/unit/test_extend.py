@@ -99,7 +99,9 @@ def test_a_search_is_run_reported_resumed_and_refused(lab, options, metric, show
 
 @pytest.mark.nightly
 def test_an_ablation_in_a_task_of_ones_own(lab, monkeypatch):
-    monkeypatch.setattr(cells, "throughputs", lambda archs, **_: dict.fromkeys(archs, 10.0))  # has tests of its own
+    monkeypatch.setattr(
+        cells, "throughputs", lambda archs, **_: (4, dict.fromkeys(archs, 10.0))
+    )  # has tests of its own
     table = yaml.safe_load(files.find_space("kernel", "ablations").read_text())
     table = {name: value for name, value in table.items() if name not in ("axes", "combine")}
     table["rows"] = {"small": {"conv_kernel": 3}, "large": {"conv_kernel": 5}}

@@ -11,6 +11,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from acmix_nas import Arch, registry
 from acmix_nas.cost import breakdown, count, total
 from acmix_nas.cost.counters import cross_check
+from acmix_nas.cost.where import foreign_parts
 from acmix_nas.errors import AcmixError, ArchError
 from acmix_nas.heads.semantic_fpn import Pyramid
 from acmix_nas.heads.upernet import UPerNet
@@ -163,6 +164,25 @@ def test_upernet_has_a_second_output_in_training_alone():
     (first.mean() + 0.4 * second.mean()).backward()
     assert all(weight.grad is not None for weight in model.head.parameters())
     assert model.eval()(images).shape == (2, 3, 64, 64)
+
+
+def test_upernet_is_not_trained_on_one_image():
+    model = build_segmentor("resnet18", head="upernet", num_classes=3).train()
+    with pytest.raises(ArchError, match="trained on 2 images or more"):
+        model(torch.randn(1, 3, 64, 64))
+
+
+@pytest.mark.parametrize("name", ["vgg11", "maxvit_tiny_tf_224"])
+def test_networks_of_timm_with_few_arguments_or_one_size_run(name):
+    model = build_segmentor(name, head="semantic_fpn", num_classes=3, img_size=224).eval()
+    with torch.no_grad():
+        assert model(torch.randn(1, 3, 224, 224)).shape == (1, 3, 224, 224)
+
+
+@pytest.mark.parametrize("head", registry.names("heads"))
+def test_modules_of_a_network_of_others_sum_to_the_whole(head):
+    model = build_segmentor("resnet18", head=head, num_classes=3).eval()
+    assert sum(part.macs for part in foreign_parts(model, (64, 64))) == cross_check(model, 64).macs_torch
 
 
 def test_timm_swin_and_ours_have_the_same_maps():

@@ -9,6 +9,7 @@ import torch
 from study_pieces import SPACE, small_setting
 from torch import nn
 
+from acmix_nas.errors import StudyError
 from acmix_nas.experiments.zero_cost import FILE, zero_costs
 from acmix_nas.space import load_space
 from acmix_nas.tasks.classification import TASK
@@ -122,5 +123,15 @@ def test_scores_are_kept_and_there_are_none_of_a_few_images(tmp_path):
     text = (tmp_path / FILE).read_text()
     assert zero_costs(archs, with_one, seed=0, folder=tmp_path, tell=lambda *of: None) == found
     assert (tmp_path / FILE).read_text() == text
+    for line, message in (
+        (b"\xff\xfe\n", "it is no text"),
+        (b"\n", "line 3"),
+        (text.splitlines()[0].replace("null", '"high"').encode() + b"\n", "line 3.scores.synflow: .* is needed"),
+        (text.splitlines()[0].replace("null", "Infinity").encode() + b"\n", "Infinity"),
+    ):
+        (tmp_path / FILE).write_bytes(text.encode() + line)
+        with pytest.raises(StudyError, match=message):
+            zero_costs(archs, with_one, seed=0, folder=tmp_path, tell=lambda *of: None)
+    (tmp_path / FILE).write_text(text)
     other = zero_costs(archs, setting, seed=0, folder=tmp_path, tell=lambda *of: None)
     assert other != found

@@ -321,6 +321,7 @@ def extend(study: Study, ablation: Ablation) -> None:
 def _time_rows(study: Study, ablation: Ablation, setting: Setting, callbacks: Callbacks, stop: Stop) -> None:
     """Images a second of the full networks, measured once for each row; what was timed is kept, whatever ends it."""
     stored: dict[str, float] = dict(study.kept("throughputs") or {})
+    batches: dict[str, int] = dict(study.kept("throughput_batches") or {})
     missing = [name for name in ablation.rows if name not in stored]
     size, batch_size = setting.input_size, THROUGHPUT_BATCH[setting.device]
     for start in range(0, len(missing), TIMED_TOGETHER):
@@ -333,9 +334,9 @@ def _time_rows(study: Study, ablation: Ablation, setting: Setting, callbacks: Ca
         )
         warn_when_busy(setting.device, callbacks.note)
         archs = {name: ablation.rows[name] for name in names}
-        stored |= throughputs(archs, input_size=size, batch_size=batch_size, device=setting.device)
-        study.keep("throughputs", stored)
-        study.keep("throughput_batch_size", batch_size)
+        ran, speeds = throughputs(archs, input_size=size, batch_size=batch_size, device=setting.device)
+        study.keep("throughput_batches", batches := {**batches, **dict.fromkeys(speeds, ran)})
+        study.keep("throughputs", stored := {**stored, **speeds})
 
 
 def reusable(header: StudyHeader, records: Sequence[TrialRecord], *, setting: Setting) -> list[TrialRecord]:
