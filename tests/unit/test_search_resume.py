@@ -62,7 +62,7 @@ def test_a_study_killed_ten_times_ends_as_one_never_stopped(tmp_path):
     assert not (other.folder / "checkpoints").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # test_search_order.py has any order of arrival, losses and stops in this process
 def test_a_study_of_two_workers_repeats_also_where_it_is_killed(tmp_path):
     for name in ("one", "other"):
         assert end(start(tmp_path, name, workers=2)) == 0
