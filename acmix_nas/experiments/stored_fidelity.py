@@ -11,12 +11,13 @@ from acmix_nas.errors import StudyError
 from acmix_nas.experiments.rank_correlation import Agreement
 from acmix_nas.fields import COUNT, MAPPING, TEXT, Origin, whole
 from acmix_nas.space import Proxy, Space
+from acmix_nas.train.zero_cost import SCORES
 
 FOLDER = "fidelity"
 LARGER = dict.fromkeys(("epochs", "images"), whole(1))
 FIRST_EPOCH, CEILING = "first_epoch", "ceiling"
 ALWAYS = ("proxy", "params", "macs")
-ZERO_COST = ("synflow", "naswot", "zico", "jacov")
+ZERO_COST = tuple(SCORES)
 ROWS = (*ALWAYS, FIRST_EPOCH, *ZERO_COST, CEILING)
 """What networks can be ordered by: `ALWAYS` is there."""
 SUMMARY = {
