@@ -11,7 +11,7 @@ import yaml
 from acmix_nas.files import replacing, unwritable
 from acmix_nas.metrics import TIMED
 from acmix_nas.record import StudyHeader, TrialRecord
-from acmix_nas.report import ablation, page, picture, together, trials
+from acmix_nas.report import ablation, page, picture, rendered, together, trials
 from acmix_nas.report.claims import rows
 from acmix_nas.report.escape import plain
 from acmix_nas.report.figures import drawn_forms, picture_files
@@ -37,7 +37,8 @@ def render(
 
     Once finalists were trained again, table.tex and best.yaml use their fresh scores, whichever command renders. All
     is computed before anything is written, and each file is replaced once, in one step. The same records in the same
-    folder always give the same bytes. Without a complete trial there is no best.yaml, and an old one is removed.
+    folder always give the same bytes; where these lie there already, nothing is computed. Without a complete trial
+    there is no best.yaml, and an old one is removed.
 
     Args:
         folder: The study's folder; made if missing.
@@ -47,7 +48,7 @@ def render(
         figures: Forms of the pictures in figures/: some of "svg", "pdf", "png"; those that lie there if None.
 
     Returns:
-        The files written.
+        The files.
 
     Raises:
         RecordError: Complete trials differ in split, data fingerprint, proxy or budget, or a finalist is unreadable.
@@ -58,17 +59,24 @@ def render(
     place = folder if folder.name not in ("", "..") else folder.resolve()
     commands = {record.number: _repeating(place.name, record.number, place.parent) for record in records}
     fresh = stored_finals(folder, header)
+    lines = "".join(f"{record.to_json()}\n" for record in records)
+    forms = drawn_forms(folder) if figures is None else figures
+    shown = view or View()
+    digest = rendered.digest_of(header, lines, shown.columns, shown.compare, fresh, tuple(forms), commands)
+    if (known := rendered.stored(folder, digest)) is not None:
+        return known
     texts = _texts(header, records, view, commands, fresh)
-    texts["trials.jsonl"] = "".join(f"{record.to_json()}\n" for record in records)
+    texts["trials.jsonl"] = lines
     if fresh is not None:
         texts["best.yaml"] = _finals_yaml(header, fresh.best)
     elif (best := best_trial(header, records)) is not None:
         texts["best.yaml"] = _best_yaml(header, records, best)
-    pictures = picture_files(header, records, drawn_forms(folder) if figures is None else figures)
-    files = _write(folder, {**texts, **pictures})
+    files = _encoded({**texts, **picture_files(header, records, forms)})
+    written = _write(folder, files)
     if "best.yaml" not in texts:
         (folder / "best.yaml").unlink(missing_ok=True)
-    return files
+    rendered.remember(folder, digest, files)
+    return written
 
 
 def render_together(
@@ -99,7 +107,7 @@ def render_together(
     folder = out / together.folder_name([header.name for header, _ in studies])
     texts = _texts(header, records, view, commands)
     pictures = picture_files(header, records, drawn_forms(folder) if figures is None else figures)
-    _write(folder, {**texts, **pictures})
+    _write(folder, _encoded({**texts, **pictures}))
     return folder, header, records
 
 
@@ -122,16 +130,22 @@ def _texts(
     }
 
 
-def _write(folder: Path, files: Mapping[str, str | bytes]) -> list[Path]:
+def _encoded(texts: Mapping[str, str | bytes]) -> dict[str, bytes]:
+    """Files as bytes."""
+    return {
+        name: text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace")
+        for name, text in texts.items()
+    }
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
     for name, content in files.items():
         try:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unwritable(folder / name, error) from error
         with replacing(folder / name) as temporary:
-            temporary.write_bytes(
-                content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
-            )
+            temporary.write_bytes(content)
     return [folder / name for name in files]
 
 

@@ -14,7 +14,7 @@ from acmix_nas.executors.callbacks import ExperimentCallbacks
 from acmix_nas.experiments import monitor
 from acmix_nas.experiments.finalists import choose, train_finalists
 from acmix_nas.experiments.running import StudyResult, run_study
-from acmix_nas.report import View, render
+from acmix_nas.report import View, render, rendered
 from acmix_nas.search import Stop, Study
 from acmix_nas.space.stored import definition
 from acmix_nas.study.finals import FINALS, fix_list
@@ -78,18 +78,58 @@ def test_a_resumed_search_never_falls_back_to_biased_scores(study, written, monk
     assert (result.stopped, result.failed) == (None, [])
     best = [yaml.safe_load(content) for name, content in written if name == "best.yaml"]
     tables = [content for name, content in written if name == "table.tex"]
-    assert len(best) == len(tables) == 3 + 1
+    assert len(best) == len(tables) == 3  # at the end of the search its files are there
     assert all((values["score"]["split"], values["score"]["seeds"]) == ("report", 2) for values in best)
     assert all("fresh" in text and BIASED not in text for text in tables)
 
 
 def test_a_render_replaces_each_file_once(study, written):
     files = render(study.folder, study.header, study.records(), figures=("svg",))
-    names = [name for name, _ in written]
+    names = [name for name, _ in written if name != rendered.NAME]
     assert len(names) == len(set(names)) == len(files)
     assert {"report.html", "report.md", "table.tex", "trials.csv", "trials.jsonl", "pareto.svg", "best.yaml"} < {*names}
     for page in ("report.html", "report.md"):
         assert "trained again with fresh seeds" in (study.folder / page).read_text()
+
+
+def test_files_that_are_there_are_not_computed_again(study, written):
+    records = study.records()
+    first = render(study.folder, study.header, records)
+    contents = {file: file.read_bytes() for file in first}
+    written.clear()
+    assert render(study.folder, study.header, records[::-1]) == first
+    assert written == []
+    changed = {
+        "a file changed": lambda: (study.folder / "report.md").write_text("mine"),
+        "a file is gone": (study.folder / "table.tex").unlink,
+        "the note is damaged": lambda: (study.folder / rendered.NAME).write_text("[]"),
+        "the note is gone": (study.folder / rendered.NAME).unlink,
+    }
+    for what, change in changed.items():
+        change()
+        written.clear()
+        render(study.folder, study.header, records)
+        assert {"report.html", "report.md", "table.tex"} < {name for name, _ in written}, what
+        assert {file: file.read_bytes() for file in first} == contents
+    others = {
+        "another view": (study.header, records, View(columns=("label", "params"))),
+        "another header": (replace(study.header, command="acmix search --seed 5"), records, None),
+        "fewer trials": (study.header, records[:-1], None),
+    }
+    for what, (header, some, view) in others.items():
+        written.clear()
+        render(study.folder, header, some, view)
+        assert "report.html" in {name for name, _ in written}, what
+
+
+def test_another_source_of_the_package_computes_again(study, written, tmp_path, monkeypatch):
+    render(study.folder, study.header, study.records())
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").write_text("")
+    monkeypatch.setattr(rendered.acmix_nas, "__file__", str(tmp_path / "package" / "__init__.py"))
+    written.clear()
+    render(study.folder, study.header, study.records())
+    assert "report.html" in {name for name, _ in written}
 
 
 def test_pictures_that_are_there_are_drawn_again(study, written):

@@ -12,7 +12,7 @@ from report_records import make_ablation, make_failed, make_record, make_search
 from acmix_nas.errors import RecordError
 from acmix_nas.front import front
 from acmix_nas.record import StudyHeader, TrialRecord
-from acmix_nas.report import best_trial, escape, render
+from acmix_nas.report import best_trial, escape, render, rendered
 from acmix_nas.space.arch_file import load_arch
 
 FILES = {"report.html", "report.md", "table.tex", "trials.csv", "trials.jsonl", "best.yaml", "pareto.svg"}
@@ -71,7 +71,8 @@ def poisoned(kind: str, text: str) -> tuple[StudyHeader, list[TrialRecord]]:
 def test_all_files_are_written(kind: str, tmp_path: Path) -> None:
     header, records = STUDIES[kind]()
     files = render(tmp_path / "study", header, records)
-    assert {file.name for file in files} == FILES == {file.name for file in (tmp_path / "study").iterdir()}
+    assert {file.name for file in files} == FILES
+    assert {file.name for file in (tmp_path / "study").iterdir()} == {*FILES, rendered.NAME}
 
 
 @pytest.mark.parametrize("kind", STUDIES)
