@@ -2,7 +2,6 @@
 
 import io
 import sys
-import traceback
 from importlib import import_module
 from types import TracebackType
 
@@ -107,4 +106,6 @@ def _run() -> int:
 
 def _say_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Prints what Python prints of an exception that nobody expected."""
+    import traceback  # takes as long to load as all of this package that is loaded by now
+
     say("".join(traceback.format_exception(kind, error, trace)), err=True, nl=False)
