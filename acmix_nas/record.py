@@ -3,27 +3,27 @@
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, TypedDict
 
 from acmix_nas import plugins
 from acmix_nas.arch import Arch
 from acmix_nas.errors import ArchError, RecordError
 from acmix_nas.fields import (
-    COUNT,
-    MAPPING,
-    NUMBER,
-    TEXT,
     Origin,
     Rule,
-    list_of,
-    mapping_of,
-    maybe,
-    one_of,
     shown,
-    whole,
 )
-from acmix_nas.metrics import COSTS, METRIC_NAME, SCORES, TOP1, Metric
-from acmix_nas.sizes import Size, size_of, size_rule
+from acmix_nas.metrics import COSTS, SCORES, TOP1, Metric
+from acmix_nas.record_fields import (
+    ASKED,
+    COST_FIELDS,
+    HEADER_FIELDS,
+    LATENCY_TABLE,
+    SCORED_STARTS,
+    SETTINGS,
+    TRIAL_FIELDS,
+)
+from acmix_nas.sizes import Size, size_of
 
 Blocks: TypeAlias = tuple[tuple[float, float] | None, ...]
 """A value of attention and one of convolution for each block, first to last; None for a block without them."""
@@ -58,6 +58,20 @@ class Cost:
     def __post_init__(self) -> None:
         if isinstance(self.input_size, list | tuple):
             object.__setattr__(self, "input_size", size_of(self.input_size))
+
+
+class Head(TypedDict):
+    """What a record says of a head on a network's maps.
+
+    Attributes:
+        name: A file of `acmix_nas.heads`, or the dotted path of a module of the user's own.
+        options: How it differs from its usual form.
+        classes: Names of the classes that it scores.
+    """
+
+    name: str
+    options: dict[str, Any]
+    classes: list[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +185,9 @@ class TrialRecord:
             of earlier versions have none.
         skipped: Optimizer steps that changed no weight, because the norm of their gradient was not finite. Records of
             earlier versions do not say.
+        head: The head on the network's maps, in a dense task.
+        by_class: Name of a score -> its value after the last epoch for each class of the head, None for a class that
+            has none.
         shared_with: Number of the trial whose proxy network is the same and whose score this one shares.
         started: When it began, ISO 8601 in UTC.
         seconds: Wall-clock time it took.
@@ -199,6 +216,8 @@ class TrialRecord:
     seconds: float
     norms: tuple[Blocks, ...] = ()
     skipped: int = 0
+    head: Head | None = None
+    by_class: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
     shared_with: int | None = None
     error: str | None = None
     origin: str | None = None
@@ -231,12 +250,12 @@ class TrialRecord:
         """The record as it was after some epochs: paused there."""
         values = {name: getattr(self, name)[:epochs] for name in ("scores", "losses", "mixing", "norms")}
         metrics = {name: found[:epochs] for name, found in self.metrics.items()}
-        return replace(self, status="paused", metrics=metrics, **values)
+        return replace(self, status="paused", metrics=metrics, by_class={}, **values)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, the `arch_id` first."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        for optional in ("norms", "skipped", "origin"):
+        for optional in ("norms", "skipped", "origin", "head", "by_class"):
             if not values[optional]:
                 del values[optional]
         return {"arch_id": self.arch_id, **values, "arch": self.arch.to_dict(), "cost": asdict(self.cost)}
@@ -261,6 +280,7 @@ class TrialRecord:
         known["scores"] = tuple(known["scores"])
         known["metrics"] = {name: tuple(found) for name, found in known.get("metrics", {}).items()}
         known["losses"] = tuple(known["losses"])
+        known["by_class"] = {name: tuple(found) for name, found in known.get("by_class", {}).items()}
         for name in ("mixing", "norms"):
             known[name] = tuple(
                 tuple(None if pair is None else (pair[0], pair[1]) for pair in blocks) for blocks in known.get(name, ())
@@ -300,69 +320,6 @@ def _check_epochs(record: TrialRecord) -> None:
         found = len(values)
         if found != count and (found or name == "losses"):
             raise RecordError(f"trial {record.number} has {count} scores but {found} {name}; each epoch has one.")
-
-
-TRIAL_FIELDS: Mapping[str, Rule] = {
-    **dict.fromkeys(("status", "label", "split", "task", "started"), TEXT),
-    **dict.fromkeys(("error", "origin"), maybe(TEXT)),
-    **dict.fromkeys(("budget", "proxy", "data", "environment"), MAPPING),
-    "metric": METRIC_NAME,
-    **dict.fromkeys(("scores", "losses"), list_of(NUMBER)),
-    "metrics": mapping_of(list_of(NUMBER)),
-    **dict.fromkeys(("number", "skipped"), COUNT),
-    "seconds": NUMBER,
-    "seeds": mapping_of(COUNT),
-    "shared_with": maybe(COUNT),
-    **dict.fromkeys(("mixing", "norms"), list_of(list_of(maybe(list_of(NUMBER, 2, 2))))),
-}
-COST_FIELDS: Mapping[str, Rule] = {
-    **dict.fromkeys(("params", "macs", "macs_deploy"), COUNT),
-    "input_size": size_rule(0),
-    **dict.fromkeys(("latency_ms", "throughput"), maybe(NUMBER)),
-}
-HEADER_FIELDS: Mapping[str, Rule] = {
-    **dict.fromkeys(("name", "kind", "space", "host", "split", "command", "version"), TEXT),
-    **dict.fromkeys(("objectives", "rows"), list_of(TEXT)),
-    "baseline": maybe(TEXT),
-    "seed": COUNT,
-    "settings": MAPPING,
-}
-LATENCY_TABLE: Mapping[str, Rule] = {"sha256": TEXT, "device_name": maybe(TEXT)}
-"""What a study keeps of the table that its latencies are sums of."""
-SCORED_STARTS: Mapping[str, Rule] = {"by": TEXT, "values": list_of(MAPPING)}
-"""Networks that a search begins with, and the scores that chose them, in a line."""
-SETTINGS: Mapping[str, Rule] = {
-    "asked": MAPPING,
-    "base": MAPPING,
-    "budget": MAPPING,
-    "data": TEXT,
-    "first": mapping_of(MAPPING),
-    "lag": maybe(whole(1)),
-    "latency_table": maybe(MAPPING),
-    "limits": mapping_of(NUMBER),
-    "metric": TEXT,
-    "notes": list_of(TEXT),
-    "order": one_of("fixed", "free"),
-    "proxy": MAPPING,
-    "prune": one_of("asha", "none"),
-    "random_starts": COUNT,
-    "reference": maybe(mapping_of(NUMBER)),
-    "rows": mapping_of(MAPPING),
-    "sampler": TEXT,
-    "scored_starts": maybe(MAPPING),
-    "space": MAPPING,
-    "table": maybe(TEXT),
-    "task": TEXT,
-    "warm_start": list_of(TEXT),
-}
-"""Settings that are read again; each may be left out where its study has no use for it. Others are kept as they are."""
-ASKED: Mapping[str, Rule] = {
-    **dict.fromkeys(("data", "task", "metric"), maybe(TEXT)),
-    "epochs": maybe(whole(1)),
-    "proxy": maybe(TEXT),
-    "proxy_images": maybe(whole(1)),
-    "seed": maybe(COUNT),
-}
 
 
 def _check_rules(values: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:

@@ -200,7 +200,8 @@ space = click.option(
 )
 data = source(
     "Images: a folder with train/CLASS/* and val/CLASS/*, a store from `acmix data subset`, or another source that "
-    "`acmix data describe` can read. Default: the embedded Fashion-MNIST subset."
+    "`acmix data describe` can read. Default: the embedded Fashion-MNIST subset; for segmentation, scenes composed of "
+    "it."
 )
 moved_data = source("New location of the study's images, if they have moved.")
 plugin = click.option(
@@ -225,8 +226,20 @@ task = click.option(
     "--task",
     metavar="TASK",
     callback=name_modules,
-    help="Task that the networks learn: classification, or your own by its dotted path, e.g. my_lab.regression:TASK.",
+    help="Task that the networks learn: classification, segmentation, or your own by its dotted path, e.g. "
+    "my_lab.regression:TASK.  [default: the space's, mostly classification]",
 )
+head = click.option(
+    "--head",
+    type=ChoiceOrPath(registry.names("heads")),
+    callback=name_module,
+    help="Head of --task segmentation, or your own by its dotted path.  [default: semantic_fpn]",
+)
+stored_task = together(
+    click.option("--task", metavar="TASK", help="Task of the study; it is stored there, and may be left out."),
+    click.option("--head", metavar="HEAD", help="Head of its networks; it is stored there, and may be left out."),
+)
+"""Of commands that go on with what a study has: they may be named, and must be the study's."""
 metric = click.option(
     "--metric",
     metavar="METRIC",
@@ -253,6 +266,7 @@ execution = together(
 study = together(
     data,
     task,
+    head,
     metric,
     count("--epochs", "Passes over the training images.  [default: the proxy's]"),
     seed("Seed of image draws, weights and image order.  [default: 0]"),

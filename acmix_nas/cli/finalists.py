@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     help="Total number of fresh seeds of each network.  [default: 5, or as before]",
 )
 @_options.moved_data
+@_options.stored_task
 @_options.workers
 @_options.out
 @_options.device

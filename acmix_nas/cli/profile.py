@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from acmix_nas import registry
 from acmix_nas.arch import CONV_IMPL
 from acmix_nas.cli import _options
 from acmix_nas.cli._say import say, say_renamed
@@ -57,12 +56,7 @@ def parse_plot(context: click.Context, parameter: click.Parameter, text: str | N
     default="classification",
     help="segmentation puts a head on the networks' maps that scores every pixel.",
 )
-@click.option(
-    "--head",
-    type=_options.ChoiceOrPath(registry.names("heads")),
-    callback=_options.name_module,
-    help="Head of --task segmentation, or your own by its dotted path.  [default: semantic_fpn]",
-)
+@_options.head
 @_options.count("--num-classes", "Classes of --task segmentation.  [default: 150, as ADE20K has]")
 @_options.form("  [default: paper with --impl or --ablation, else train]")
 @click.option(

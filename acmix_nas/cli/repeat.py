@@ -13,6 +13,7 @@ from acmix_nas.cli._say import say, say_renamed
 @click.argument("trial", metavar="STUDY:TRIAL")
 @click.argument("number", required=False, type=click.IntRange(min=0), metavar="")
 @_options.moved_data
+@_options.stored_task
 @click.option(
     "--device",
     type=click.Choice(["cpu", "cuda"]),

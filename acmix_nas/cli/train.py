@@ -21,11 +21,13 @@ INTERRUPTED = 130
 @click.argument("network", metavar="ARCH|MODEL")
 @_options.data
 @_options.task
+@_options.head
 @_options.metric
 @click.option(
     "--recipe",
     metavar="NAME|FILE",
-    help="pvt, resnet, san, swin, or your own YAML file (docs/train.md).  [default: the recipe of the network's host]",
+    help="pvt, resnet, san, swin, semantic_fpn, upernet, or your own YAML file (docs/train.md).  [default: the recipe "
+    "of the network's host, or of the head]",
 )
 @_options.count("--epochs", "Passes over the training images.  [default: the recipe's; embedded: 3]")
 @_options.count(
@@ -36,7 +38,7 @@ INTERRUPTED = 130
 @click.option(
     "--lr", "learning_rate", type=_options.POSITIVE, metavar="RATE", help="Peak learning rate.  [default: the recipe's]"
 )
-@_options.size("Height and width of the images.  [default: the recipe's; embedded: 28]")
+@_options.size("Height and width of the images.  [default: the recipe's; embedded: 28, scenes 64]")
 @_options.count("--images", "Number of training images, drawn evenly from the classes.  [default: all]", metavar="N")
 @_options.seed("Seed of weights, image draws and image order.  [default: 0]")
 @click.option(
@@ -147,7 +149,13 @@ def _next_commands(result: "TrainingResult") -> list[str]:
         again = _together(command(*words), result.processes)
         return ["interrupted; the last finished epoch is kept. Continue with:", f"  {again}"]
     size = "x".join(map(str, dict.fromkeys(pair(job.input_size))))
-    given = {"--data": asked.data, "--task": asked.task, "--recipe": asked.recipe, "--input-size": size}
+    given = {
+        "--data": asked.data,
+        "--task": asked.task,
+        "--head": asked.head,
+        "--recipe": asked.recipe,
+        "--input-size": size,
+    }
     said = [word for name, value in given.items() if value is not None for word in (name, str(value))]
     words = ["train", network, *out_words(asked.out), *said, "--eval", str(job.folder / BEST), *places]
     return ["next:", f"  {command(*words)}"]

@@ -10,7 +10,7 @@ from acmix_nas.errors import AcmixError
 from acmix_nas.hosts import HostOptions, options_of
 from acmix_nas.parts import Part, Placed, below, norm, total
 from acmix_nas.record import Cost
-from acmix_nas.sizes import Size, pair, size_of
+from acmix_nas.sizes import Pair, Size, pair, size_of
 
 LAST_NORM = "norm"
 """The norm before a classifier, which maps do not pass."""
@@ -79,24 +79,72 @@ def _placed(arch_or_model: Any, input_size: Size) -> Iterator[Placed]:
 
 def _segmentor_parts(model: Any, input_size: Size) -> tuple[Part, ...]:
     """The parts of a network that scores every pixel; images are counted as it pads them."""
-    from acmix_nas.segmentor import STRIDES, padded
+    from acmix_nas.segmentor import padded
 
     arch, inner = model.backbone.arch, getattr(model.backbone.net, "model", None)
     if arch is None or inner is None:
         raise AcmixError("the backbone is timm's own; networks are counted by arithmetic where it is ours.")
-    host, size = registry.load("hosts", arch.host), padded(pair(input_size))
-    placed = host.count(arch, count_mixer, options_of(inner), size)
-    parts = [part for block in placed for part in block.parts() if part.module != LAST_NORM and any(part[3:])]
-    channels = model.backbone.channels
+    size = padded(pair(input_size), model.backbone.strides[-1])
+    parts = _backbone_parts(arch, options_of(inner), size)
+    around = _around(model, size)
+    _check_held(total((*parts, *around)).params, model)
+    return (*below("backbone.net.model", parts), *around)
+
+
+def count_dense(arch: Arch, head: str, num_classes: int, input_size: Size) -> Cost:
+    """Counts a full network with a dense head, without building it: what is around the blocks is counted once.
+
+    Args:
+        arch: The network.
+        head: Name of its head.
+        num_classes: Classes of the pixels.
+        input_size: Extent of the square image in pixels, or (height, width).
+
+    Raises:
+        AcmixError: There is no such head, or the network has not the maps that it reads.
+    """
+    from acmix_nas.segmentor import padded
+
+    size = padded(pair(input_size))
+    options, around = _around_host(arch.host, tuple(map(len, arch.stages)), arch, head, num_classes, size)
+    whole = total((*_backbone_parts(arch, options, size), *around))
+    return Cost(params=whole.params, macs=whole.macs, macs_deploy=whole.macs_deploy, input_size=size_of(input_size))
+
+
+def _backbone_parts(arch: Arch, options: HostOptions, size: Pair) -> list[Part]:
+    """The parts of a network that gives maps."""
+    placed = registry.load("hosts", arch.host).count(arch, count_mixer, options, size)
+    return [part for block in placed for part in block.parts() if part.module != LAST_NORM and any(part[3:])]
+
+
+def _around(model: Any, size: Pair) -> tuple[Part, ...]:
+    """The norms on the maps of a segmentor, and the parts of its head."""
+    channels, strides = model.backbone.channels, model.backbone.strides
     norms = enumerate(channels if model.backbone.norms is not None else ())
-    maps = [(size[0] // stride, size[1] // stride) for stride in STRIDES]
-    found = (
-        *below("backbone.net.model", parts),
+    maps = [(size[0] // stride, size[1] // stride) for stride in strides]
+    return (
         *below("backbone", [norm(f"norms.{stage}", width)._replace(stage=stage) for stage, width in norms]),
         *below("head", registry.load("heads", model.head_name).count(channels, maps, model.num_classes)),
     )
-    _check_held(total(found).params, model)
-    return found
+
+
+_AROUND: dict[Any, tuple[HostOptions, tuple[Part, ...]]] = {}
+
+
+def _around_host(
+    host: str, depths: tuple[int, ...], arch: Arch, head: str, num_classes: int, size: Pair
+) -> tuple[HostOptions, tuple[Part, ...]]:
+    """How a segmentor of a host is built, and the parts around its blocks; its widths are its own. Remembered."""
+    key = (host, depths, head, num_classes, size)
+    if key not in _AROUND:
+        import torch
+
+        from acmix_nas.segmentor import build_segmentor
+
+        with torch.device("meta"):  # no memory for weights
+            model: Any = build_segmentor(arch, head=head, num_classes=num_classes)
+        _AROUND[key] = options_of(model.backbone.net.model), _around(model, size)
+    return _AROUND[key]
 
 
 def _checked(placed: list[Placed], model: Any) -> Iterator[Placed]:

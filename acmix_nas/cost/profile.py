@@ -13,7 +13,7 @@ from acmix_nas.cost.clock import clock_for
 from acmix_nas.cost.compare import LEVEL, MARGINS
 from acmix_nas.cost.environment import environment
 from acmix_nas.cost.execution import Execution, Step, prepare
-from acmix_nas.cost.network import Network
+from acmix_nas.cost.network import DenseHead, Network
 from acmix_nas.cost.rows import count_row, counts, exact_parts, make_row, peak_mb
 from acmix_nas.cost.stages import paper_rows
 from acmix_nas.cost.together import Effort, Subject, time_together
@@ -111,7 +111,13 @@ def _counted(
 
 
 def throughputs(
-    archs: Mapping[str, Arch], *, input_size: Size, batch_size: int, device: torch.device | str, limit_s: float = 2.0
+    archs: Mapping[str, Arch],
+    *,
+    input_size: Size,
+    batch_size: int,
+    device: torch.device | str,
+    head: DenseHead | None = None,
+    limit_s: float = 2.0,
 ) -> tuple[int, dict[str, float]]:
     """Images a second of full networks, timed interleaved in float32, channels_last, inference mode, plain form.
 
@@ -120,13 +126,14 @@ def throughputs(
         input_size: Height and width of the image in pixels.
         batch_size: Images in a batch; halved for all until it fits.
         device: Where they are timed.
+        head: The dense head on their maps; None for their own classifier.
         limit_s: Seconds of timing for each network, about.
 
     Returns:
         Images in the batch that ran, and name -> images a second at the median latency.
     """
     how, size = Execution(device=str(device), form="paper"), pair(input_size)
-    networks = [Network(name=name, arch=arch) for name, arch in archs.items()]
+    networks = [Network(name=name, arch=arch, head=head) for name, arch in archs.items()]
     subjects = [Subject(network, prepare(network.build(size), how), {}) for network in networks]
     batch = time_together(subjects, batch_size, size, how, Effort(limit_s=limit_s), lambda share: None)
     rates = {name: batch.size / timing.median_ms * 1000 for name, timing in zip(archs, batch.timings, strict=True)}

@@ -114,7 +114,7 @@ def decode_image(image: Image.Image, input_size: Size) -> npt.NDArray[np.uint8]:
     # pixels, values then differ from those of a full decoding by 0.9 and 0.6 of 255 if twice the size is kept for
     # resampling, and by 2.2 if the size itself is; it takes a tenth longer.
     image.draft("RGB", (2 * width, 2 * height))
-    return np.asarray(ImageOps.fit(_upright(image), (width, height), Image.Resampling.BICUBIC))
+    return np.asarray(ImageOps.fit(upright(image), (width, height), Image.Resampling.BICUBIC))
 
 
 def traits_of(image: Image.Image) -> tuple[str, ...]:
@@ -212,7 +212,7 @@ def _look(part: Part, index: int) -> Look | str:
                 traits=traits_of(image),
             )
             image.load()
-            _upright(image)  # what training does with it may fail where its pixels do not
+            upright(image)  # what training does with it may fail where its pixels do not
     except AcmixError:
         raise
     except Exception as error:  # as in _decode_batch
@@ -220,7 +220,8 @@ def _look(part: Part, index: int) -> Look | str:
     return look
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
+    """An opened image as 8-bit RGB, turned as EXIF says."""
     if image.mode == "F" or (image.mode == "I" and image.format not in _SIXTEEN_BITS):
         raise ValueError("its pixels have 32 bits, and nothing says which are black and white")
     return _to_rgb(ImageOps.exif_transpose(image))

@@ -7,6 +7,7 @@ from typing import Any, Self, TypeAlias
 import torch
 
 from acmix_nas.data.fingerprint import is_former
+from acmix_nas.data.samples import Samples
 from acmix_nas.data.stored import StoredImages
 from acmix_nas.sizes import Size, size_of
 
@@ -20,12 +21,19 @@ class Images:
 
     Attributes:
         images: uint8 (N, C, H, W), in memory or, of a large store, on disk. H and W are the splits' input size; images
-            of a store stay at the store's size, which may be larger.
-        targets: What is to be predicted for each.
+            of a store stay at the store's size, which may be larger. Or samples: images of their own sizes, each with
+            the class of every pixel.
+        targets: What is to be predicted for each; of samples, which bring it along, their numbers.
     """
 
-    images: torch.Tensor | StoredImages
+    images: torch.Tensor | StoredImages | Samples
     targets: Targets
+
+    @property
+    def pixels(self) -> torch.Tensor | StoredImages:
+        """The images, which are of one size."""
+        assert not isinstance(self.images, Samples), "samples are read one by one"
+        return self.images
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -83,7 +91,10 @@ class Splits:
 
     @classmethod
     def known_as(cls, facts: Mapping[str, Any]) -> Self:
-        """Splits of which only the facts of a record are known (`to_dict`): they count their images, and have none."""
+        """Splits of which only the facts of a record are known (`to_dict`): they count their images, and have none.
+
+        Their classes have numbers for names.
+        """
         counts = facts["counts"]
         parts = {
             name: Images(images=torch.empty(counts[name], 0, 0, 0, dtype=torch.uint8), targets=range(counts[name]))

@@ -46,6 +46,7 @@ class Source:
         kind: Name of the module in `data/sources/` that reads it.
         name: Short name for headers and captions.
         classes: Names of the classes; the label is the index. () of a source without classes, whose labels are all 0.
+        pixel_classes: Names of the classes of pixels, where the parts are `acmix_nas.data.masks.MaskedPart`s.
         train: Images to train on.
         validation: Images of the validation part.
         search: Images that the source itself holds out of `train`; None where they are to be drawn.
@@ -62,6 +63,7 @@ class Source:
     validation: Part
     fingerprint: str
     search: Part | None = None
+    pixel_classes: tuple[str, ...] = ()
     former: str = ""
     passed_over: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

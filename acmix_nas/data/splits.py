@@ -12,7 +12,9 @@ import torch
 from acmix_nas.data.decode import Progress, check_broken, check_memory, decode
 from acmix_nas.data.draw import Indices, draw_balanced, draw_held_out
 from acmix_nas.data.images import Images, Splits, Targets
-from acmix_nas.data.pixels import Pixels, measure_moments, resize
+from acmix_nas.data.masks import MaskedPart
+from acmix_nas.data.pixels import Moments, Pixels, measure_moments, resize
+from acmix_nas.data.samples import Samples
 from acmix_nas.data.source import Part, Source
 from acmix_nas.data.sources import open_source
 from acmix_nas.data.stored import StoredImages
@@ -22,6 +24,8 @@ from acmix_nas.sizes import Size, covers, pair, size_of, size_text
 SEARCH_SHARE = 6
 """One training image of this many is held out for the search split."""
 SEARCH_MOST = 5000
+EMBEDDED = ("embedded", "scenes")
+"""Kinds of the sources that come with the package."""
 
 ReadTargets: TypeAlias = Callable[[Part, Indices, torch.Tensor | StoredImages], Targets]
 """What is to be predicted for images of a part: (part, their places there, the images) -> targets."""
@@ -30,8 +34,15 @@ ReadTargets: TypeAlias = Callable[[Part, Indices, torch.Tensor | StoredImages], 
 class Reads(Protocol):
     """Says which sources are read, and what is to be predicted for an image: a task."""
 
+    @property
+    def own_sizes(self) -> bool:
+        """Whether images keep their sizes and come with the class of every pixel."""
+
     def check(self, source: Source) -> None:
         """Raises an error for a source that it does not read."""
+
+    def classes(self, source: Source) -> tuple[str, ...]:
+        """Names of the classes that are to be predicted."""
 
     @property
     def targets(self) -> ReadTargets:
@@ -92,21 +103,24 @@ def load_splits(
         chosen.append((opened.validation, np.arange(len(opened.validation.labels))))
     targets = _classes if reads is None else reads.targets
     reader = _Reader(input_size, targets, sum(len(indices) for _, indices in chosen), progress)
-    images = [reader.read(part, indices) for part, indices in chosen]
+    if reads is not None and reads.own_sizes:
+        images = [_samples(opened.name, part, indices) for part, indices in chosen]
+    else:
+        images = [reader.read(part, indices) for part, indices in chosen]
     check_broken([f"{path} ({reason})" for path, reason in reader.skipped], reader.total)
-    mean, std = getattr(opened.train, "moments", None) or measure_moments(images[0].images)
+    mean, std = getattr(opened.train, "moments", None) or moments_of(images[0].images)
     splits = Splits(
         train=images[0],
         search=images[1],
         report=images[2] if with_report else None,
         name=opened.name,
         fingerprint=opened.fingerprint,
-        classes=opened.classes,
-        in_chans=images[0].images.shape[1],
+        classes=opened.classes if reads is None else reads.classes(opened),
+        in_chans=3 if isinstance(images[0].images, Samples) else images[0].images.shape[1],
         input_size=size_of(input_size),
         mean=mean,
         std=std,
-        embedded=opened.kind == "embedded",
+        embedded=opened.kind in EMBEDDED,
         seed=seed,
         skipped=tuple(reader.skipped),
         notes=(*reader.notes, *opened.remarks()),
@@ -130,6 +144,19 @@ def _draw(
     if at_most and train_images:
         train_images = min(train_images, len(rest))
     return rest[draw_balanced(labels[rest], train_images, seed)], search
+
+
+def moments_of(images: torch.Tensor | StoredImages | Samples) -> Moments:
+    """Mean and standard deviation of each channel, of pixels in [0, 1]."""
+    return images.moments() if isinstance(images, Samples) else measure_moments(images)
+
+
+def _samples(name: str, part: Part, chosen: Indices) -> Images:
+    """Images of their own sizes, with masks."""
+    if not isinstance(part, MaskedPart):
+        raise DataError(f"the images of {name} have no class for every pixel; take a source with masks.")
+    samples = Samples(part, chosen)
+    return Images(images=samples, targets=range(len(samples)))
 
 
 def _classes(part: Part, chosen: Indices, _images: torch.Tensor | StoredImages) -> torch.Tensor:

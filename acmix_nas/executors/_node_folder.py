@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from acmix_nas.data import Images, Splits, Targets
+from acmix_nas.data import Images, Samples, Splits, Targets
 from acmix_nas.errors import DataError
 
 ALIVE, WHOLE, LOCK = "alive", "whole", "lock"
@@ -75,7 +75,12 @@ class NodeFolder:
 def arrays_of(splits: Splits) -> dict[str, np.ndarray[Any, Any]]:
     """The images and targets of splits, by the names of their files."""
     parts = {name: part for name in PARTS if (part := getattr(splits, name)) is not None}
-    images = {f"{name}.images": part.images.numpy() for name, part in parts.items()}
+    if isinstance(splits.train.images, Samples):
+        raise DataError(
+            f"the images of {splits.name} keep their sizes and are not sent to other nodes; put them at the same place "
+            "on every node, where --data names them."
+        )
+    images = {f"{name}.images": part.pixels.numpy() for name, part in parts.items()}
     return images | {f"{name}.targets": _packed(part.targets) for name, part in parts.items()}
 
 

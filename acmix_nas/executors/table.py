@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from acmix_nas.arch import Arch
-from acmix_nas.cost import count
 from acmix_nas.data import Splits
 from acmix_nas.errors import RecordError, UsageError
 from acmix_nas.executors import Job, Outcome
@@ -78,6 +77,7 @@ class TrainingTable:
             input_size=input_size,
             device="cpu",
             task=records[0].task,
+            head=None if records[0].head is None else records[0].head["name"],
             metric=metric,
         )
         ordered = {key: tuple(of[seed] for seed in sorted(of)) for key, of in runs.items()}
@@ -116,7 +116,7 @@ class TableExecutor:
         run = self.table.run(job.arch, job.seeds["init"])
         if run is None:
             return Outcome(job=job, failed=f"{self.table.file} has no training of this network")
-        cost = count(job.arch, self.table.setting.input_size)
+        cost = self.table.setting.cost_of(job.arch)
         record = replace(run, number=job.number, label=job.label, arch=job.arch, cost=cost, shared_with=None)
         if job.until is not None and job.until < len(run.scores):
             record = replace(record.cut(job.until), seconds=round(run.seconds * job.until / len(run.scores), 3))
@@ -173,7 +173,7 @@ def _records(file: Path, text: str) -> list[TrialRecord]:
 def _facts(record: TrialRecord) -> dict[str, Any]:
     """What all trainings of a table hold fixed, as JSON gives it back; the seed of draws and images is theirs."""
     data = {name: value for name, value in record.data.items() if name not in ("seed", "skipped")}
-    facts = {name: getattr(record, name) for name in ("split", "task", "metric", "budget", "proxy")}
+    facts = {name: getattr(record, name) for name in ("split", "task", "head", "metric", "budget", "proxy")}
     plain: dict[str, Any] = json.loads(json.dumps({**facts, "data": data}, default=dict))
     return plain
 

@@ -13,7 +13,7 @@ from acmix_nas import plugins
 from acmix_nas.errors import StudyError
 from acmix_nas.executors import Executor, Job, Outcome
 from acmix_nas.executors.callbacks import Callbacks, ExperimentCallbacks
-from acmix_nas.experiments.options import WorkerOptions
+from acmix_nas.experiments.options import WorkerOptions, check_task
 from acmix_nas.experiments.running import StudyResult, under_way
 from acmix_nas.experiments.setup import announce, device_of, load_work_again, workers_of
 from acmix_nas.files import append_line, write_text
@@ -60,6 +60,8 @@ class FinalistsOptions(WorkerOptions):
         top: Networks of the front.
         seeds: Fresh seeds of each network, in all.
         data: Where the search's images are now, if they have moved.
+        task: What its networks learn, if it is said again.
+        head: Their head, if it is said again.
         out: Folder of study folders.
         device: "auto", "cpu" or "cuda".
         storage: URL of the search's database, where that is not study.db in its folder.
@@ -69,6 +71,8 @@ class FinalistsOptions(WorkerOptions):
     top: int | None = None
     seeds: int | None = None
     data: str | None = None
+    task: str | None = None
+    head: str | None = None
     out: Path = Path("reports")
     device: str = "auto"
     storage: str | None = None
@@ -104,6 +108,7 @@ def run(options: FinalistsOptions, callbacks: ExperimentCallbacks | None = None)
     header = study.header
     if header.kind != "search":
         raise StudyError(f"the study {header.name!r} is no search; only a search has finalists.")
+    check_task(header.name, options, header.settings.get("task"), header.settings.get("head"))
     device = device_of(options, options.device)
     top, seeds = _asked(study, options)
     proxy = Proxy.from_dict(header.setting("proxy"), f"the header of the study {header.name}")

@@ -1,12 +1,17 @@
 """The options that experiments share, under the names of the commands' options. Loads no torch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
+from acmix_nas.errors import StudyError
 from acmix_nas.record import StudyHeader
 
-RECALLED = ("data", "task", "metric", "seed", "epochs", "proxy", "proxy_images")
+CLASSIFICATION = "classification"
+"""The task of studies that name none."""
+
+RECALLED = ("data", "task", "head", "metric", "seed", "epochs", "proxy", "proxy_images")
 """What a study remembers of its options, so that it can be resumed without saying it again."""
 
 
@@ -20,6 +25,7 @@ class StudyOptions:
         resume: Whether to go on with it.
         data: A source of images, as `acmix_nas.data.open_source` takes it; None for the embedded ones.
         task: What networks learn, as `acmix_nas.tasks.load_task` takes it; None for classification.
+        head: The head of a dense task; None for the task's usual one.
         metric: What they are compared in, as `acmix_nas.tasks.pick_metric` takes it; None for the task's first metric.
         seed: Seed of draws, weights and order.
         epochs: Passes over the training images.
@@ -35,6 +41,7 @@ class StudyOptions:
     resume: bool = False
     data: str | None = None
     task: str | None = None
+    head: str | None = None
     metric: str | None = None
     seed: int | None = None
     epochs: int | None = None
@@ -53,6 +60,10 @@ class StudyOptions:
         stored = header.setting("asked")
         unsaid = [name for name in RECALLED if getattr(self, name) is None]
         return replace(self, **{name: stored[name] for name in unsaid if stored.get(name) is not None})
+
+    def of_space(self, task: str | None, head: str | None) -> Self:
+        """The same, with the task and head that a space names where nothing was said."""
+        return self if self.task is not None else replace(self, task=task, head=self.head or head)
 
     def located(self) -> Self:
         """The same, with images that are found from any folder: a worker may be in another."""
@@ -97,3 +108,34 @@ class WorkerOptions(PlaceOptions):
     """
 
     hours: float | None = None
+
+
+class SaidAgain(Protocol):
+    """Options that name what a study has."""
+
+    @property
+    def task(self) -> str | None:
+        """The task."""
+
+    @property
+    def head(self) -> str | None:
+        """The head of its networks."""
+
+
+def check_task(name: str, said: SaidAgain, task: str | None, head: Mapping[str, Any] | None) -> None:
+    """Refuses another task or head than the one that is stored.
+
+    Args:
+        name: Of the study or trial.
+        said: What the user said.
+        task: What is stored; None stands for classification.
+        head: What is stored of the head.
+
+    Raises:
+        StudyError: They differ.
+    """
+    stored = {"task": task or CLASSIFICATION, "head": None if head is None else head["name"]}
+    for option, then in stored.items():
+        now = getattr(said, option)
+        if now not in (None, then):
+            raise StudyError(f"{name} has the {option} {then or 'of its networks'}, not {now}. Leave --{option} out.")

@@ -12,7 +12,7 @@ import torch
 from acmix_nas.errors import DataError, RecordError, StudyError, UsageError
 from acmix_nas.executors import Job, Place, Work, make_executor
 from acmix_nas.experiments.networks import find_trial
-from acmix_nas.experiments.options import StudyOptions
+from acmix_nas.experiments.options import StudyOptions, check_task
 from acmix_nas.experiments.setup import make_work
 from acmix_nas.experiments.training import TrainingCallbacks, score_text
 from acmix_nas.fields import COUNT, MAPPING, Origin
@@ -55,6 +55,8 @@ class RepeatOptions:
     Attributes:
         trial: "STUDY:TRIAL", where STUDY is the name of a study in `reports`, or the path of its folder.
         data: Where its images are now, if they have moved.
+        task: What its network learned, if it is said again.
+        head: Its head, if it is said again.
         device: "cpu" or "cuda"; None for the kind of device of the record.
         reports: Folder of study folders.
         storage: URL of the study's database, where that is not study.db in its folder.
@@ -62,6 +64,8 @@ class RepeatOptions:
 
     trial: str
     data: str | None = None
+    task: str | None = None
+    head: str | None = None
     device: str | None = None
     reports: Path = Path("reports")
     storage: str | None = None
@@ -106,6 +110,7 @@ def run(options: RepeatOptions, callbacks: TrainingCallbacks | None = None) -> R
         raise UsageError(f"a trial is named STUDY:TRIAL, as swin_t-001:7; {options.trial!r} is not.")
     callbacks = callbacks or TrainingCallbacks()
     header, records, record = find_trial(study, int(number), options.reports, storage=options.storage)
+    check_task(f"{header.name}:{record.number}", options, record.task, record.head)
     work = work_of(header, record, data=options.data, device=options.device, on_image=callbacks.decode)
     callbacks.start(header.metric)
     again = repeat(record, work, callbacks.step)
@@ -148,7 +153,13 @@ def work_of(
     data_of = Origin(f"trial {record.number}, data", RecordError).fields(
         {name: value for name, value in record.data.items() if name in DRAWN}, DRAWN
     )
-    options = StudyOptions(data=source, task=record.task, metric=asked.get("metric"), seed=data_of["seed"])
+    options = StudyOptions(
+        data=source,
+        task=record.task,
+        head=None if record.head is None else record.head["name"],
+        metric=asked.get("metric"),
+        seed=data_of["seed"],
+    )
     work, setting = make_work(
         options,
         proxy,

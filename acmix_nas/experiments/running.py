@@ -146,10 +146,8 @@ def under_way(
 def _announcement(study: Study, setting: Setting, notes: Sequence[str]) -> list[str]:
     """What is trained, on what, and how far the scores can be trusted."""
     header, splits, budget, proxy = study.header, setting.splits, setting.budget, setting.proxy
-    embedded = (
-        "These images are Fashion-MNIST, not ImageNet: the results show that everything works, not which network is "
-        "best."
-    )
+    what = "Fashion-MNIST, not ImageNet" if setting.head_facts is None else "composed scenes, not photographs"
+    embedded = f"These images are {what}: the results show that everything works, not which network is best."
     return [
         f"study {header.name}: {header.kind} {header.space}, seed {header.seed}, in {study.folder}",
         f"data: {splits.name}, {len(splits.classes)} classes, {budget.images:,} training images, scores on the "

@@ -25,6 +25,7 @@ from acmix_nas.experiments.setup import (
     metric_of,
     pick_proxy,
     settings_of,
+    task_of,
     workers_of,
 )
 from acmix_nas.experiments.stored_fidelity import Fidelity, find_fidelity
@@ -63,7 +64,18 @@ LEAST_ROUNDS = 3
 PRUNED_FROM = 3
 """Epochs of the smallest budget that is pruned by default."""
 RANDOM = "random"
-OF_TRAINING = ("data", "task", "epochs", "proxy", "proxy_images", "workers", "gpus", "trial_minutes", "trial_memory")
+OF_TRAINING = (
+    "data",
+    "task",
+    "head",
+    "epochs",
+    "proxy",
+    "proxy_images",
+    "workers",
+    "gpus",
+    "trial_minutes",
+    "trial_memory",
+)
 """Options of how and where networks train, of which a table of finished trainings leaves nothing to say."""
 
 
@@ -128,6 +140,7 @@ def run(options: SearchOptions, callbacks: ExperimentCallbacks | None = None) ->
     given = {f"given: {file.parent.name or file.stem}": space.values(load_arch(file)) for file in options.first}
     device = device_of(options, options.device)
     study, options = find_study(options, space.name)
+    options = options.of_space(space.task, space.head)
     if study is None:
         check_new(options, space)
     trials = options.trials or (study and study.asked.get("trials")) or TRIALS
@@ -148,7 +161,8 @@ def run(options: SearchOptions, callbacks: ExperimentCallbacks | None = None) ->
         check_resumed(study.header, setting, space=definition(space))
         _check_resumed(options, study.header)
     hours = options.hours or study.asked.get("hours")
-    space, prices = replace(space, first=study.header.setting("first")), prices_of(study, space)
+    space = replace(space, first=study.header.setting("first"))
+    prices = prices_of(study, setting.input_size, setting.cost_of)
     stop = Stop(study.folder, hours=hours)
     with study.at_work():
         brought = _bring(study, space, setting, prices, options)
@@ -183,6 +197,8 @@ def check_new(options: SearchOptions, space: Space) -> None:
     """
     objectives = _objectives(options, space)
     check_sampler(options.sampler or SAMPLER)
+    if options.latency_table is not None and task_of(options).own_sizes:
+        raise UsageError("a latency table times classifiers, and this task's networks have another head; leave it out.")
     check_table(objectives, options.limits, _table(options), space)
 
 
@@ -260,7 +276,7 @@ def _create(
     order = options.order or default_order(workers, prunes=prune == "asha")
     if options.prune == "asha" and not rungs_of(epochs):
         raise UsageError(f"--prune asha stops trials between epochs, and the budget has {epochs}; add --epochs.")
-    starts, prices = max(2, min(10, trials // 4)), Prices(space.input_size, table)
+    starts, prices = max(2, min(10, trials // 4)), Prices(setting.input_size, table, setting.cost_of)
     scored = ScoredStarts()
     if options.starts != RANDOM:
         scored = scored_starts(

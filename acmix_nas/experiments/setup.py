@@ -31,7 +31,7 @@ from acmix_nas.space.stored import space_of
 from acmix_nas.study.folder import has_study, newest_name, study_folder
 from acmix_nas.study.settings import check_same
 from acmix_nas.study.study import Study, check_free
-from acmix_nas.tasks import DEFAULT, load_images, load_task, pick_metric
+from acmix_nas.tasks import DEFAULT, Task, load_images, load_task, pick_metric
 from acmix_nas.train import Budget, Setting
 
 log = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ def load_work(
         options,
         proxy,
         split=split,
-        input_size=space.input_size,
+        input_size=cost_size(options, space),
         device=device,
         like=study.header.settings["data"] if study else None,
         progress=progress,
@@ -198,6 +198,7 @@ def make_work(
         DataError: The images cannot be read.
     """
     task = options.task or DEFAULT
+    learned = load_task(task, options.head)
     load = partial(
         load_images,
         task,
@@ -212,15 +213,30 @@ def make_work(
     splits = load(progress=progress)
     setting = Setting(
         proxy=proxy,
-        budget=budget or Budget.of_proxy(proxy, images=len(splits.train), device=device),
+        budget=budget or Budget.of_proxy(proxy, images=len(splits.train), device=device, **learned.proxy_recipe),
         splits=splits,
         split=split,
         input_size=input_size,
         device=device,
         task=task,
+        head=options.head,
         metric=options.metric,
     )
     return Work.of(setting, load=load, source=options.data), setting
+
+
+def task_of(options: StudyOptions) -> Task:
+    """What networks learn, with the head that was asked for.
+
+    Raises:
+        UsageError: There is no such task, or it takes no such head.
+    """
+    return load_task(options.task or DEFAULT, options.head)
+
+
+def cost_size(options: StudyOptions, space: Space) -> Size:
+    """Height and width in pixels that networks of a space are counted at."""
+    return task_of(options).input_size or space.input_size
 
 
 def metric_of(options: StudyOptions) -> Metric:
@@ -229,7 +245,7 @@ def metric_of(options: StudyOptions) -> Metric:
     Raises:
         UsageError: There is no such task, or it is not scored by the metric.
     """
-    return pick_metric(load_task(options.task or DEFAULT), options.metric)
+    return pick_metric(task_of(options), options.metric)
 
 
 def settings_of(setting: Setting) -> dict[str, Any]:
@@ -239,6 +255,7 @@ def settings_of(setting: Setting) -> dict[str, Any]:
         "data": setting.splits.fingerprint,
         "proxy": setting.proxy.to_dict(),
         "budget": setting.budget.to_dict(),
+        "head": setting.head_facts,
     }
 
 
@@ -254,7 +271,7 @@ def check_resumed(header: StudyHeader, setting: Setting, **more: Any) -> None:
         StudyError: The message names what differs.
     """
     check_same(header, {**settings_of(setting), **more})
-    metric = pick_metric(load_task(setting.task), setting.metric)
+    metric = pick_metric(setting.learned, setting.metric)
     if metric != header.metric:
         raise StudyError(
             f"the study {header.name!r} compares networks in {header.metric.name}, now it is {metric.name}. Leave "
@@ -305,8 +322,14 @@ def pick_proxy(space: Space, options: StudyOptions, device: str) -> Proxy:
     Raises:
         UsageError: The space has no such proxy.
     """
-    default = {"cuda": "gpu", "cpu": "cpu"}[device]
+    task = task_of(options)
+    default = task.proxies[device]
     name = options.proxy or (default if default in space.proxies else next(iter(space.proxies)))
+    if options.proxy is None and task.own_sizes and default not in space.proxies:
+        raise UsageError(
+            f"{space.name} has no proxy {default}, which this task's networks are shrunk by; add one to its file "
+            f"(docs/spaces.md), or name one of {', '.join(space.proxies)} with --proxy."
+        )
     if name not in space.proxies:
         raise UsageError(f"{space.name} has the proxies {', '.join(space.proxies)}; --proxy {name!r} is none of them.")
     proxy = space.proxies[name]
@@ -339,7 +362,7 @@ def load_work_again(
         options,
         proxy,
         split="report",
-        input_size=space.input_size,
+        input_size=cost_size(options, space),
         device=device,
         budget=Budget.from_dict(header.setting("budget"), where),
         like=header.settings.get("data"),

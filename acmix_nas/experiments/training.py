@@ -2,7 +2,7 @@
 
 import logging
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ from acmix_nas.metrics import Metric
 from acmix_nas.reference import load_weights
 from acmix_nas.sizes import size_text
 from acmix_nas.study.folder import at_work
-from acmix_nas.tasks import DEFAULT, load_images, load_task
+from acmix_nas.tasks import DEFAULT, load_images
 from acmix_nas.train import Progress, Training
 from acmix_nas.train.checkpoint import trained_weights
 from acmix_nas.train.fit import LAST, fit
@@ -112,6 +112,8 @@ class ScoreResult:
         images: How many were scored.
         metric: The metric that comes first.
         values: Name of each metric -> its value.
+        classes: Names of the classes.
+        by_class: Name of a score -> its value for each class, None for one that has none.
         is_first: Whether this is the first of several processes.
     """
 
@@ -120,6 +122,8 @@ class ScoreResult:
     images: int
     metric: Metric
     values: Mapping[str, float]
+    classes: Sequence[str]
+    by_class: Mapping[str, Sequence[float | None]]
     is_first: bool
 
     def to_dict(self) -> dict[str, Any]:
@@ -131,6 +135,7 @@ class ScoreResult:
             "split": "report",
             "images": self.images,
             **self.values,
+            **{name: dict(zip(self.classes, found, strict=True)) for name, found in self.by_class.items()},
         }
 
 
@@ -187,7 +192,7 @@ def score(options: TrainingOptions, callbacks: TrainingCallbacks | None = None) 
     with _begun(options, callbacks) as (job, callbacks):
         splits, training = _prepared(job, callbacks)
         load_weights(training.scored, trained_weights(checkpoint) or checkpoint)
-        values, _ = training.score()
+        (values, by_class), _ = training.score()
         assert splits.report is not None
         return ScoreResult(
             job=job,
@@ -195,6 +200,8 @@ def score(options: TrainingOptions, callbacks: TrainingCallbacks | None = None) 
             images=len(splits.report),
             metric=training.metric,
             values=values,
+            classes=splits.classes,
+            by_class=by_class,
             is_first=rank() == 0,
         )
 
@@ -256,7 +263,7 @@ def _prepared(job: Job, callbacks: TrainingCallbacks) -> tuple[Splits, Training]
             progress=callbacks.decode,
         )
     budget = job.recipe.budget(images=len(splits.train), **job.changes)
-    model = load_task(task).build(backbone_of(job, budget, in_chans=splits.in_chans), splits)
+    model = job.learned.build(backbone_of(job, budget, in_chans=splits.in_chans), splits)
     torch.manual_seed(job.seed + rank())  # processes drop paths of their own
     training = Training(
         model,
@@ -267,6 +274,7 @@ def _prepared(job: Job, callbacks: TrainingCallbacks) -> tuple[Splits, Training]
         device=job.device,
         on_step=callbacks.step,
         task=task,
+        head=job.options.head,
         metric=job.options.metric,
         key={"network": job.network.arch.id if job.network.arch else job.network.name},
     )
@@ -284,6 +292,7 @@ def _facts(job: Job, splits: Splits, training: Training) -> dict[str, Any]:
         "budget": training.budget.to_dict(),
         "input_size": job.input_size if isinstance(job.input_size, int) else list(job.input_size),
         "task": job.options.task or DEFAULT,
+        **({} if (head := job.learned.head(splits.classes)) is None else {"head": head}),
         "metric": training.metric.name,
         "data": splits.to_dict(),
         "split": "report",
@@ -309,6 +318,9 @@ def _announcement(job: Job, splits: Splits, training: Training) -> list[str]:
         f"{budget.precision} on {job.device}{processes}" + (f"; going on after epoch {done}" if done else ""),
     ]
     if splits.embedded:
-        said = "" if job.options.epochs else f" The recipe has {job.recipe.values['epochs']} epochs."
-        lines.append(f"These images are Fashion-MNIST, not ImageNet: the results show that everything works.{said}")
+        recipe = job.recipe
+        length = f"{recipe.iterations} steps" if recipe.iterations else f"{recipe.values['epochs']} epochs"
+        said = "" if job.options.epochs else f" The recipe has {length}."
+        what = "Fashion-MNIST, not ImageNet" if job.learned.head(()) is None else "composed scenes, not photographs"
+        lines.append(f"These images are {what}: the results show that everything works.{said}")
     return lines

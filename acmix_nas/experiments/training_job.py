@@ -18,7 +18,7 @@ from acmix_nas.fields import COUNT, FLAG, TEXT, Origin, maybe, number, whole
 from acmix_nas.sizes import Size, size_of, size_rule
 from acmix_nas.space.plain_yaml import read_plain
 from acmix_nas.study.folder import newest_name, next_name, study_folder
-from acmix_nas.tasks import DEFAULT, Backbone, load_task, pick_metric
+from acmix_nas.tasks import DEFAULT, Backbone, Task, load_task, pick_metric
 from acmix_nas.train import Budget
 from acmix_nas.train.fit import LAST
 from acmix_nas.train.network import build_network, usual_drop_path
@@ -27,12 +27,8 @@ from acmix_nas.train.recipe_file import Recipe, load_recipe, recipe_names
 
 FACTS = "train.yaml"
 INPUT_SIZE = 224
-EMBEDDED = {"epochs": 3, "input_size": 28}
-"""What a recipe for ImageNet would not mean for the embedded images."""
-
-
 REMEMBERED = {
-    **dict.fromkeys(("data", "task", "metric", "recipe", "precision"), maybe(TEXT)),
+    **dict.fromkeys(("data", "task", "head", "metric", "recipe", "precision"), maybe(TEXT)),
     **dict.fromkeys(("epochs", "batch_size", "images", "accumulate"), maybe(whole(1))),
     "input_size": maybe(size_rule()),
     "learning_rate": maybe(number(0)),
@@ -50,6 +46,7 @@ class TrainingOptions:
         network: A timm name, a study's best.yaml, or STUDY:TRIAL.
         data: A source of images; None for the embedded ones.
         task: What the network learns, as `acmix_nas.tasks.load_task` takes it; None for classification.
+        head: The head of a dense task; None for the task's usual one.
         metric: What its epochs are compared in; None for the task's first metric.
         recipe: Name or YAML file of a recipe; None for that of the network's host.
         epochs: Passes over the training images.
@@ -73,6 +70,7 @@ class TrainingOptions:
     network: str
     data: str | None = None
     task: str | None = None
+    head: str | None = None
     metric: str | None = None
     recipe: str | None = None
     epochs: int | None = None
@@ -142,6 +140,11 @@ class Job:
         """Seed of everything."""
         return self.options.seed or 0
 
+    @property
+    def learned(self) -> Task:
+        """The task, with its head."""
+        return load_task(self.options.task or DEFAULT, self.options.head)
+
 
 def check(options: TrainingOptions, device: str) -> Job:
     """Finds out all that can be wrong.
@@ -161,10 +164,12 @@ def check(options: TrainingOptions, device: str) -> Job:
         raise StudyError(
             f"the training {name!r} exists in {options.out}; add --resume to continue it, or choose another --study."
         )
-    recipe = _recipe(options, network)
-    embedded = {} if options.data else EMBEDDED
+    task = load_task(options.task or DEFAULT, options.head)
+    recipe = _recipe(options, network, task)
+    embedded = {} if options.data else dict(task.embedded)
+    input_size = options.input_size or embedded.pop("input_size", None) or recipe.input_size or INPUT_SIZE
     usual = recipe.values.get("precision") or ("bf16" if supports_bf16(torch.device(device)) else "fp32")
-    changes = {"epochs": embedded.get("epochs"), "precision": usual, **options.changes()}
+    changes = {**embedded, "precision": usual, **options.changes()}
     job = Job(
         options=options,
         network=network,
@@ -172,17 +177,23 @@ def check(options: TrainingOptions, device: str) -> Job:
         folder=folder,
         recipe=recipe,
         changes=changes,
-        input_size=options.input_size or embedded.get("input_size") or recipe.input_size or INPUT_SIZE,
+        input_size=input_size,
         device=device,
     )
-    backbone_of(job, recipe.budget(images=options.images or 1, **changes), in_chans=3).classifier(2)
-    pick_metric(load_task(options.task or DEFAULT), options.metric)
+    backbone = backbone_of(job, recipe.budget(images=options.images or 1, **changes), in_chans=3)
+    if task.own_sizes:
+        backbone.features()
+    else:
+        backbone.classifier(2)
+    pick_metric(task, options.metric)
     return job
 
 
-def _recipe(options: TrainingOptions, network: Network) -> Recipe:
-    host = None if network.arch is None else network.arch.host
-    name = options.recipe or (host if host in recipe_names() else None)
+def _recipe(options: TrainingOptions, network: Network, task: Task) -> Recipe:
+    """The recipe that was named, or the usual one: that of the host, or of the head in a dense task."""
+    head = task.head(())
+    usual = head["name"] if head is not None else None if network.arch is None else network.arch.host
+    name = options.recipe or (usual if usual in recipe_names() else None)
     if name is None:
         raise UsageError(
             f"{network.name} has no recipe of its own; give one with --recipe: {', '.join(recipe_names())}, or a file."
@@ -239,4 +250,5 @@ def backbone_of(job: Job, budget: Budget, *, in_chans: int) -> Backbone:
     return Backbone(
         classifier=lambda outputs: build(num_classes=outputs),
         features=lambda: build(num_classes=None),
+        img_size=job.input_size,
     )

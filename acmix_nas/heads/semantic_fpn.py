@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from acmix_nas.heads import DROPOUT, convolution, init_head
+from acmix_nas.heads import DROPOUT, convolution, init_head, narrowed
 from acmix_nas.parts import Part, area, linear, norm
 from acmix_nas.sizes import Pair
 
@@ -19,15 +19,16 @@ class Pyramid(nn.Module):
 
     Args:
         channels: Of the maps, the finest first.
+        neck: Channels of every map that it gives.
     """
 
-    def __init__(self, channels: Sequence[int]) -> None:
+    def __init__(self, channels: Sequence[int], neck: int = NECK) -> None:
         super().__init__()
-        self.laterals = nn.ModuleList(nn.Conv2d(width, NECK, 1) for width in channels)
-        self.outputs = nn.ModuleList(nn.Conv2d(NECK, NECK, 3, padding=1) for _ in channels)
+        self.laterals = nn.ModuleList(nn.Conv2d(each, neck, 1) for each in channels)
+        self.outputs = nn.ModuleList(nn.Conv2d(neck, neck, 3, padding=1) for _ in channels)
 
     def forward(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """The maps (B, C_i, h_i, w_i) -> as many of (B, 256, h_i, w_i)."""
+        """The maps (B, C_i, h_i, w_i) -> as many of (B, neck, h_i, w_i)."""
         sums = [lateral(x) for lateral, x in zip(self.laterals, maps, strict=True)]
         for fine in range(len(sums) - 2, -1, -1):
             sums[fine] = sums[fine] + F.interpolate(sums[fine + 1], sums[fine].shape[-2:], mode="nearest")
@@ -40,18 +41,20 @@ class SemanticFPN(nn.Module):
     Args:
         channels: Of the maps at strides 4, 8, 16, 32.
         num_classes: Classes.
+        width: Factor on its channels.
     """
 
-    def __init__(self, channels: Sequence[int], num_classes: int) -> None:
+    def __init__(self, channels: Sequence[int], num_classes: int, width: float = 1.0) -> None:
         super().__init__()
-        self.pyramid = Pyramid(channels)
+        neck, own = narrowed(NECK, width), narrowed(WIDTH, width)
+        self.pyramid = Pyramid(channels, neck)
         self.levels = nn.ModuleList(
-            nn.ModuleList(convolution(NECK if step == 0 else WIDTH, WIDTH, 3) for step in range(max(1, level)))
+            nn.ModuleList(convolution(neck if step == 0 else own, own, 3) for step in range(max(1, level)))
             for level in range(len(channels))
         )
         self.dropout = nn.Dropout2d(DROPOUT)
-        self.classifier = nn.Conv2d(WIDTH, num_classes, 1)
-        init_head(self)
+        self.classifier = nn.Conv2d(own, num_classes, 1)
+        init_head(self, self.classifier)
 
     def forward(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
         """The maps of a backbone -> scores (B, num_classes, h, w) at stride 4."""

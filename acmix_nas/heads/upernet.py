@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from acmix_nas.errors import ArchError
-from acmix_nas.heads import DROPOUT, convolution, init_head
+from acmix_nas.heads import DROPOUT, convolution, init_head, narrowed
 from acmix_nas.parts import Part, area, linear, norm
 from acmix_nas.sizes import Pair
 
@@ -28,24 +28,25 @@ class UPerNet(nn.Module):
     Args:
         channels: Of the maps at strides 4, 8, 16, 32.
         num_classes: Classes.
+        width: Factor on its channels.
     """
 
-    def __init__(self, channels: Sequence[int], num_classes: int) -> None:
+    def __init__(self, channels: Sequence[int], num_classes: int, width: float = 1.0) -> None:
         super().__init__()
         *finer, last = channels
-        self.pools = nn.ModuleList(convolution(last, WIDTH, 1) for _ in POOLS)
-        self.bottleneck = convolution(last + len(POOLS) * WIDTH, WIDTH, 3)
-        self.laterals = nn.ModuleList(convolution(width, WIDTH, 1) for width in finer)
-        self.outputs = nn.ModuleList(convolution(WIDTH, WIDTH, 3) for _ in finer)
-        self.fusion = convolution(len(channels) * WIDTH, WIDTH, 3)
+        own, auxiliary = narrowed(WIDTH, width), narrowed(AUXILIARY, width)
+        self.pools = nn.ModuleList(convolution(last, own, 1) for _ in POOLS)
+        self.bottleneck = convolution(last + len(POOLS) * own, own, 3)
+        self.laterals = nn.ModuleList(convolution(each, own, 1) for each in finer)
+        self.outputs = nn.ModuleList(convolution(own, own, 3) for _ in finer)
+        self.fusion = convolution(len(channels) * own, own, 3)
         self.dropout = nn.Dropout2d(DROPOUT)
-        self.classifier = nn.Conv2d(WIDTH, num_classes, 1)
+        self.classifier = nn.Conv2d(own, num_classes, 1)
+        last_of_auxiliary = nn.Conv2d(auxiliary, num_classes, 1)
         self.auxiliary = nn.Sequential(
-            convolution(channels[AUXILIARY_LEVEL], AUXILIARY, 3),
-            nn.Dropout2d(DROPOUT),
-            nn.Conv2d(AUXILIARY, num_classes, 1),
+            convolution(channels[AUXILIARY_LEVEL], auxiliary, 3), nn.Dropout2d(DROPOUT), last_of_auxiliary
         )
-        init_head(self)
+        init_head(self, self.classifier, last_of_auxiliary)
 
     def forward(self, maps: Sequence[torch.Tensor]) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """The maps of a backbone -> scores (B, num_classes, h, w) at stride 4; in training also those at stride 16.

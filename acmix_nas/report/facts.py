@@ -16,9 +16,15 @@ LEAST_MAPS = 144
 """Maps that one group of the convolution reads: q, k and v of each head."""
 
 
-def embedded_note(header: StudyHeader) -> str:
+def embedded_note(header: StudyHeader, records: Iterable[TrialRecord]) -> str:
     """What is said where the images are those that come with the package."""
-    return f"These {header.metric.nouns} are on the embedded Fashion-MNIST, not ImageNet."
+    scenes = any(record.head is not None for record in records)
+    what = (
+        "composed scenes of the embedded garments, not photographs"
+        if scenes
+        else "the embedded Fashion-MNIST, not ImageNet"
+    )
+    return f"These {header.metric.nouns} are on {what}."
 
 
 def check_comparable(header: StudyHeader, records: Iterable[TrialRecord]) -> None:
@@ -40,6 +46,7 @@ def check_comparable(header: StudyHeader, records: Iterable[TrialRecord]) -> Non
                 f"{header.metric.name}; a table has one metric: keep them in two studies."
             )
         _check_same(scored[0], record, "task", scored[0].task, record.task)
+        _check_same(scored[0], record, "head", scored[0].head, record.head)
         _check_same(scored[0], record, "data fingerprint", *_fingerprints(scored[0], record))
         for name in sorted({*scored[0].proxy, *record.proxy}, key=str):
             _check_same(scored[0], record, f"proxy {name}", scored[0].proxy.get(name), record.proxy.get(name))
@@ -52,6 +59,7 @@ def facts(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, str]
     asked_fact = _asked_fact(header, records)
     records = complete(records) or list(records)
     return {
+        **_task_fact(records),
         "Data": _each(_data_text(record.data) for record in records),
         "Split": f"{header.split} images" + _split_note(header.split),
         **sampling_fact(header.metric, records),
@@ -63,6 +71,12 @@ def facts(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, str]
         **asked_fact,
         **gradient_fact(records),
     }
+
+
+def _task_fact(records: Sequence[TrialRecord]) -> dict[str, str]:
+    """What networks learned, with which head, where it is not each image's class."""
+    heads = [f"{record.task}, head {record.head['name']}" for record in records if record.head is not None]
+    return {"Task": _each(heads)} if heads else {}
 
 
 def _asked_fact(header: StudyHeader, records: Sequence[TrialRecord]) -> dict[str, str]:
@@ -92,7 +106,7 @@ def _latency_fact(header: StudyHeader) -> dict[str, str]:
 def caption(header: StudyHeader, records: Sequence[TrialRecord]) -> str:
     """The facts as sentences, for below a table."""
     texts = [f"{name}: {text}." for name, text in facts(header, records).items() if text != "-"]
-    return " ".join([*texts, *([embedded_note(header)] if is_embedded(records) else [])])
+    return " ".join([*texts, *([embedded_note(header, records)] if is_embedded(records) else [])])
 
 
 def is_embedded(records: Iterable[TrialRecord]) -> bool:

@@ -71,7 +71,7 @@ def build(
     return environment.get_template("report.html").render(
         header=header,
         facts=facts(header, records),
-        warning=embedded_note(header) if is_embedded(records) else "",
+        warning=embedded_note(header, records) if is_embedded(records) else "",
         table=table,
         finals=finals,
         title=split_title(header, records),
@@ -242,7 +242,7 @@ def markdown_page(
     failed = [record for record in records if record.status == "failed"]
     sections = [
         f"# {markdown(table.title)}",
-        *([f"**{embedded_note(header)}**"] if is_embedded(records) else []),
+        *([f"**{embedded_note(header, records)}**"] if is_embedded(records) else []),
         "\n".join(lines),
         as_markdown(table),
         f"![{header.metric.noun.capitalize()} of the trials](pareto.svg)",

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from acmix_nas.arch import Arch
@@ -49,16 +49,18 @@ class Prices:
     Args:
         input_size: Height and width in pixels that is counted at, one number for squares.
         table: Tells latency, where it is wanted.
+        cost_of: What a network costs with the head of its task; by default as a classifier.
     """
 
     input_size: Size
     table: LatencyTable | None = None
+    cost_of: Callable[[Arch], Cost] | None = None
     _known: dict[Arch, Cost] = field(default_factory=dict, repr=False)
 
     def __call__(self, arch: Arch) -> Cost:
         """The cost of a network, latency in milliseconds and throughput in images a second where there is a table."""
         if arch not in self._known:  # its id takes longer to make than its hash
-            cost = count(arch, self.input_size)
+            cost = count(arch, self.input_size) if self.cost_of is None else self.cost_of(arch)
             if self.table is not None:
                 latency_ms = self.table.latency_ms(arch)
                 cost = replace(cost, latency_ms=latency_ms, throughput=1000 * self.table.batch_size / latency_ms)
@@ -66,10 +68,10 @@ class Prices:
         return self._known[arch]
 
 
-def prices_of(study: Study, space: Space) -> Prices:
-    """The exact costs of a study's networks, with latency if it has a table."""
+def prices_of(study: Study, input_size: Size, cost_of: Callable[[Arch], Cost]) -> Prices:
+    """The exact costs of a study's networks, with latency if it has a table; the arguments are as of `Prices`."""
     table = study.folder / TABLE
-    return Prices(space.input_size, LatencyTable.load(table) if table.is_file() else None)
+    return Prices(input_size, LatencyTable.load(table) if table.is_file() else None, cost_of)
 
 
 def check_table(

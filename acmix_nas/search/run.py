@@ -66,7 +66,14 @@ def search(
         study.sweep_checkpoints()
         try:
             with executor:
-                driver = _Driver(study, space, setting, callbacks, prices or Prices(setting.input_size), trials)
+                driver = _Driver(
+                    study,
+                    space,
+                    setting,
+                    callbacks,
+                    prices or Prices(setting.input_size, None, setting.cost_of),
+                    trials,
+                )
                 train_jobs(executor, driver.next, driver.take, callbacks=callbacks, stop=stop)
                 if stop.reason is None:
                     driver.prune_left()

@@ -85,6 +85,7 @@ def _reason_against(record: TrialRecord, space: Space, setting: Setting, header:
         ("data", _data(record.data), _data(here)),
         ("proxy", _proxy(record.proxy), _proxy(setting.proxy.to_dict())),
         ("budget", record.budget, setting.budget.to_dict()),
+        ("head", record.head or {}, setting.head_facts or {}),
     ]
     for name, then, now in pairs:
         for path, old, new in differences(name, then, now):

@@ -47,7 +47,7 @@ def load_space(name_or_path: str | os.PathLike[str], *, per: str | None = None) 
     top = read(path)
     field = top.mapping(
         ["host", "input_size", "patch_size", "widths", "depths", "choices", "proxies"],
-        ["summary", "conv_on", "per", "mixer", "first", "cost"],
+        ["summary", "conv_on", "per", "mixer", "first", "cost", "task", "head"],
     )
     host = field["host"].text()
     if not registry.known("hosts", host):
@@ -77,6 +77,8 @@ def load_space(name_or_path: str | os.PathLike[str], *, per: str | None = None) 
         proxies={name: _proxy(name, node, len(depths)) for name, node in field["proxies"].mapping().items()},
         cost=field["cost"].text(COSTS) if "cost" in field else "macs",
         summary=field["summary"].text() if "summary" in field else "",
+        task=field["task"].text() if "task" in field else None,
+        head=field["head"].text() if "head" in field else None,
     )
     plugins.check_named(space.named, path)
     _check_heads(space, nodes, field)

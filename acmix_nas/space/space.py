@@ -84,6 +84,8 @@ class Space:
         proxies: Name -> proxy.
         cost: The objective beside accuracy.
         summary: One line on what it is.
+        task: What its networks learn where nothing else is said; None for classification.
+        head: The head of that task.
     """
 
     name: str
@@ -99,6 +101,8 @@ class Space:
     proxies: Mapping[str, Proxy] = field(default_factory=dict)
     cost: str = "macs"
     summary: str = ""
+    task: str | None = None
+    head: str | None = None
 
     @property
     def named(self) -> tuple[str, ...]:

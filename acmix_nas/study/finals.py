@@ -182,7 +182,7 @@ def _difference(record: TrialRecord, settings: Mapping[str, Any], search_seed: i
         return f"its seed is {'missing' if seed is None else 'that of the search'}, which is not a fresh one"
     if "data" in settings and record.data.get("fingerprint") != settings["data"]:
         return f"its data fingerprint is {record.data.get('fingerprint')}, the study's is {settings['data']}"
-    for name, theirs in (("budget", record.budget), ("proxy", record.proxy)):
+    for name, theirs in (("budget", record.budget), ("proxy", record.proxy), ("head", record.head or {})):
         ours = settings.get(name)
         if not isinstance(ours, Mapping):
             continue

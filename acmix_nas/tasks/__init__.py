@@ -5,7 +5,7 @@ my_lab.regression:TASK.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, ClassVar, Protocol, TypeAlias
@@ -14,10 +14,13 @@ import torch
 from torch import nn
 
 from acmix_nas import plugins, registry
+from acmix_nas.arch import Arch
+from acmix_nas.cost import count
 from acmix_nas.data import Indices, Part, Source, Splits, StoredImages, Targets, load_splits
 from acmix_nas.errors import AcmixError, UsageError
 from acmix_nas.metrics import Metric, find_metric
-from acmix_nas.sizes import Pair
+from acmix_nas.record import Cost, Head
+from acmix_nas.sizes import Pair, Size
 
 FOLDER = "tasks"
 DEFAULT = "classification"
@@ -47,6 +50,18 @@ class Recipe(Protocol):
     def cutmix(self) -> float:
         """Alpha of cutmix's; 0 for none."""
 
+    @property
+    def scale(self) -> tuple[float, float] | None:
+        """Smallest and largest factor that an image of its own size is scaled by before it is cropped; None for 1."""
+
+    @property
+    def short_side(self) -> int | None:
+        """Pixels of the shorter side that such images are scaled to first; None for their own."""
+
+    @property
+    def photometric(self) -> bool:
+        """Whether brightness, contrast, saturation and hue of such images are distorted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
@@ -56,10 +71,14 @@ class Backbone:
         classifier: Builds it with a linear head of this many outputs: (B, C, H, W) -> (B, outputs).
         features: Builds it without a head: (B, C, H, W) -> a list of maps (B, C_i, H_i, W_i), with timm's
             `feature_info`.
+        width: Factor on the widths of the full network; a head is as much narrower.
+        img_size: Height and width in pixels that it is built for; None for its usual size.
     """
 
     classifier: Callable[[int], nn.Module]
     features: Callable[[], nn.Module]
+    width: float = 1.0
+    img_size: Size | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +107,49 @@ class Task(ABC):
 
     Attributes:
         metrics: The metrics that `scores` returns; the first is the default of a study.
+        own_sizes: Whether images keep their sizes, each with the class of every pixel (`acmix_nas.data.Samples`).
+        source: What is learned from where no images are named; None for the embedded ones.
+        input_size: Height and width in pixels that costs are counted at; None for what the space says.
+        proxies: Device -> the proxy of a space that is taken where none is named.
+        proxy_recipe: Fields of the training recipe that a proxy's training has in this task.
+        embedded: What a recipe of full training would not mean for the embedded images.
     """
 
     metrics: ClassVar[tuple[Metric, ...]]
+    own_sizes: ClassVar[bool] = False
+    source: ClassVar[str | None] = None
+    input_size: ClassVar[Size | None] = None
+    proxies: ClassVar[Mapping[str, str]] = {"cpu": "cpu", "cuda": "gpu"}
+    proxy_recipe: ClassVar[Mapping[str, Any]] = {}
+    embedded: ClassVar[Mapping[str, Any]] = {"epochs": 3, "input_size": 28}
+
+    def with_head(self, name: str | None) -> "Task":
+        """The task with a head of `acmix_nas.heads`, or of the user's own; with None the usual one.
+
+        Raises:
+            UsageError: The task's networks have a head of their own, so none can be named.
+        """
+        if name is not None:
+            raise UsageError("--head is the head of a dense task; networks of this task have one of their own.")
+        return self
+
+    def head(self, classes: Sequence[str]) -> Head | None:
+        """What a record says of the head; None of one that every network has by itself."""
+        return None
+
+    def classes(self, source: Source) -> tuple[str, ...]:
+        """Names of the classes that are to be predicted."""
+        return source.classes
+
+    def count(self, arch: Arch, input_size: Size, num_classes: int) -> Cost:
+        """What a full network costs, with its head.
+
+        Args:
+            arch: The network.
+            input_size: Height and width in pixels that is counted at.
+            num_classes: Classes of the images; a classifier is counted with 1,000 whatever they are.
+        """
+        return count(arch, input_size)
 
     def check(self, source: Source) -> None:  # noqa: B027 (it may be left as it is)
         """Refuses a source that the task does not read; by default it reads all.
@@ -148,27 +207,57 @@ class Task(ABC):
     def scores(self, tally: torch.Tensor, images: int) -> Mapping[str, float]:
         """The values of `metrics`, by name, from the summed tallies of this many images."""
 
+    def by_class(self, tally: torch.Tensor) -> Mapping[str, tuple[float | None, ...]]:
+        """Name of a score -> its value for each class, None for one that says nothing; by default there is none."""
+        return {}
 
-def load_task(name: str) -> Task:
+    def crop(
+        self, image: torch.Tensor, target: torch.Tensor, *, size: Pair, recipe: Recipe, fill: Sequence[int], seed: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """A sample as it is trained on; needed where images keep their sizes.
+
+        Args:
+            image: uint8 (C, H, W).
+            target: uint8 (H, W).
+            size: Height and width in pixels of the result.
+            recipe: Says how it is changed.
+            fill: Value of each channel where there is no image.
+            seed: Of all that is random.
+        """
+        raise NotImplementedError
+
+    def whole(self, image: torch.Tensor, *, recipe: Recipe) -> torch.Tensor:
+        """An image as it is scored, uint8 (C, H, W); by default as it is."""
+        return image
+
+
+def load_task(name: str, head: str | None = None) -> Task:
     """The task of a name, or of a dotted path in a module of the user's own.
+
+    Args:
+        name: The name.
+        head: That of the head on the networks' maps, for a task that has such heads; None for its usual one.
 
     Raises:
         AcmixError: There is none, or the module may not or cannot be imported (`acmix_nas.plugins`).
+        UsageError: The task takes no such head.
     """
     if ":" in name:
-        return plugins.load_value(name, Task)  # type: ignore[type-abstract]
+        own = plugins.load_value(name, Task)  # type: ignore[type-abstract]
+        return own.with_head(head)
     if name not in registry.names(FOLDER):
         raise UsageError(
             f"there is no task {name!r}; there are {', '.join(registry.names(FOLDER))}. One of your own is named by "
             "its dotted path, as my_lab.regression:TASK."
         )
     task: Task = registry.load(FOLDER, name).TASK
-    return task
+    return task.with_head(head)
 
 
 def load_images(task: str, source: str | PathLike[str] | None, **options: Any) -> Splits:
     """`acmix_nas.data.load_splits` with the targets of a task, whose name another process can load it by."""
-    return load_splits(source, reads=load_task(task), **options)
+    reads = load_task(task)
+    return load_splits(reads.source if source is None else source, reads=reads, **options)
 
 
 def pick_metric(task: Task, name: str | None) -> Metric:

@@ -25,9 +25,10 @@ class Classification(Task):
             TaskError: It has none.
         """
         if not source.classes:
+            fix = "--task segmentation, as its pixels have classes" if source.pixel_classes else "a task that reads it"
             raise TaskError(
-                f"classification needs images of classes; {source.name} has none. Take another source, or a task that "
-                "reads it."
+                f"classification needs images of classes; {source.name}, read as {source.kind}, has none. Take another "
+                f"source, or {fix}."
             )
 
     def targets(self, part: Part, chosen: Indices, images: torch.Tensor | StoredImages) -> torch.Tensor:

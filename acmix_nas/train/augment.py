@@ -74,18 +74,27 @@ class Draws(NamedTuple):
         """What this process does of it: every n-th image; others of the step follow where that is less than two."""
         if world() == 1:
             return self
-        everyone = list(range(len(self.numbers)))
-        own = everyone[rank() :: world()]
-        others = [index for index in everyone if index not in own]
-        part = torch.tensor(own + others[: max(0, 2 - len(own))])
+        part, counted = own_part(len(self.numbers))
         return self._replace(
             numbers=self.numbers[part],
             shifts=Shifts(*(draws[part] for draws in self.shifts)),
             boxes=None if self.boxes is None else self.boxes[part],
             factors=None if self.factors is None else self.factors[part],
             seed=self.seed + rank() * self.whole,
-            counted=len(own),
+            counted=counted,
         )
+
+
+def own_part(count: int) -> tuple[torch.Tensor, int]:
+    """Which images of a step this process trains on, and how many of them count: others follow where it has under two.
+
+    Args:
+        count: Images of the step over all processes.
+    """
+    everyone = list(range(count))
+    own = everyone[rank() :: world()]
+    others = [index for index in everyone if index not in own]
+    return torch.tensor(own + (others[: max(0, 2 - len(own))] if world() > 1 else [])), len(own)
 
 
 def draw_shifts(count: int, largest: Pair, generator: torch.Generator) -> Shifts:
@@ -251,7 +260,7 @@ class RandAugmented(Dataset[torch.Tensor]):
             "img_mean": fill,
             "interpolation": Image.Resampling.BICUBIC,
         }
-        self._images = images.images
+        self._images = images.pixels
         self._size = size
         self._change = rand_augment_transform(recipe, options)
         for operation in self._change.ops:

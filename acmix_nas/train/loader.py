@@ -89,7 +89,7 @@ class Feed:
         drawn = self._drawn(images, generator)
 
         def pick(draws: Draws) -> tuple[Draws, torch.Tensor]:
-            pixels = images.images[draws.numbers]
+            pixels = images.pixels[draws.numbers]
             return draws, pixels.pin_memory() if self.device == "cuda" else pixels
 
         if self.budget.rand_augment:
@@ -108,7 +108,7 @@ class Feed:
 
         def pick(start: int) -> tuple[torch.Tensor, Targets]:
             part = slice(start, start + EVAL_BATCH)
-            return images.images[part], images.targets[part]
+            return images.pixels[part], images.targets[part]
 
         starts = range(EVAL_BATCH * rank(), len(images), EVAL_BATCH * world())
         for stored, targets in ahead(pick, starts) if self.device == "cuda" else map(pick, starts):
@@ -124,7 +124,7 @@ class Feed:
     def _drawn(self, images: Images, generator: torch.Generator) -> Iterator[Draws]:
         order = torch.randperm(len(images), generator=generator)
         for numbers in torch.split(order, batch_sizes(len(images), self.budget.batch_size)):
-            yield self._draw(numbers, (images.images.shape[-2], images.images.shape[-1]), generator).own()
+            yield self._draw(numbers, (images.pixels.shape[-2], images.pixels.shape[-1]), generator).own()
 
     def _draw(self, numbers: torch.Tensor, stored: Pair, generator: torch.Generator) -> Draws:
         budget, count = self.budget, len(numbers)

@@ -9,7 +9,8 @@ from acmix_nas import registry
 from acmix_nas.arch import Arch
 from acmix_nas.errors import UsageError
 from acmix_nas.models import build_features, build_model
-from acmix_nas.sizes import Size, size_text
+from acmix_nas.segmentor import padded, timm_features
+from acmix_nas.sizes import Size, pair, size_text
 
 
 def build_network(
@@ -37,13 +38,12 @@ def build_network(
     if arch is not None:
         ours: dict[str, Any] = {"in_chans": in_chans, "img_size": input_size, "drop_path_rate": drop_path}
         if num_classes is None:
-            return build_features(arch, feature_cls="getter", **ours)
+            return build_features(arch, feature_cls="getter", class_token=False, **ours)
         return build_model(arch, num_classes=num_classes, **ours)
-    options: dict[str, Any] = {
-        **({"features_only": True} if num_classes is None else {"num_classes": num_classes}),
-        "in_chans": in_chans,
-        **({"drop_path_rate": drop_path} if drop_path else {}),
-    }
+    options: dict[str, Any] = {"in_chans": in_chans, **({"drop_path_rate": drop_path} if drop_path else {})}
+    if num_classes is None:
+        return timm_features(name, options, padded(pair(input_size)))
+    options |= {"num_classes": num_classes}
     try:
         model: nn.Module = timm.create_model(name, **options)
         # Windows and positions of timm's transformers are built for one size.

@@ -26,8 +26,24 @@ BUDGET: Mapping[str, Rule] = {
     "steps": maybe(whole(1)),
     "crop": maybe(list_of(NUMBER, 2, 2)),
     "rand_augment": maybe(TEXT),
+    "scale": maybe(list_of(NUMBER, 2, 2)),
+    "short_side": maybe(whole(1)),
+    **dict.fromkeys(("photometric", "grad_checkpointing"), FLAG),
+    **dict.fromkeys(("schedule", "norms"), TEXT),
+    "power": NUMBER,
+    "milestones": list_of(NUMBER),
+    "frozen_stages": whole(0),
 }
 """What each field of a stored `Budget` may hold; `Budget` itself has the ranges."""
+LATER = (
+    *("scale", "short_side", "photometric", "schedule", "power", "milestones"),
+    *("norms", "frozen_stages", "grad_checkpointing"),
+)
+"""Fields that a record has only where they are not as usual."""
+SCHEDULES = ("cosine", "poly", "step")
+NORMS = ("trained", "frozen", "synchronised")
+STEP = 0.1
+"""Factor on the learning rate at each milestone."""
 RAND_AUGMENT = re.compile(r"rand(-(m\d+|n\d+|p\d*\.?\d+|mstd\d*\.?\d+|mmax[1-9]\d*|inc[01]|tweights|t3aw?))*")
 """What timm's `rand_augment_transform` knows; it passes over other words, or fails on them."""
 
@@ -65,6 +81,16 @@ class Budget:
         cutmix: alpha of cutmix's; 0 for none.
         ema: Decay of the average of weights that is scored; None for the weights themselves.
         drop_path: Stochastic depth of the last block.
+        scale: Smallest and largest factor that an image of its own size is scaled by before it is cropped; None for 1.
+        short_side: Pixels of the shorter side that such images are scaled to first; None for their own.
+        photometric: Whether brightness, contrast, saturation and hue of such images are distorted.
+        schedule: How the learning rate falls after the warm-up: "cosine" to 0; "poly", as (1 - share of the steps) to
+            `power`; "step", to a tenth at each of `milestones`.
+        power: Of "poly"; 1 is a straight line.
+        milestones: Shares of the steps.
+        norms: Batch norms of the backbone are "trained"; "frozen", as they are; or "synchronised" over processes.
+        frozen_stages: The stem and so many stages less one keep their weights; 0 for none, 1 for the stem.
+        grad_checkpointing: Whether blocks are computed again in the backward pass, which needs less memory.
         precision: "fp32", or autocast to "bf16", or to "fp16" with scaled gradients on CUDA.
         accumulate: Micro-batches of a step, computed one after the other to need less memory.
         compile: Whether the network is compiled by torch.compile.
@@ -91,6 +117,15 @@ class Budget:
     cutmix: float = 0.0
     ema: float | None = None
     drop_path: float = 0.0
+    scale: tuple[float, float] | None = None
+    short_side: int | None = None
+    photometric: bool = False
+    schedule: str = "cosine"
+    power: float = 0.9
+    milestones: tuple[float, ...] = ()
+    norms: str = "trained"
+    frozen_stages: int = 0
+    grad_checkpointing: bool = False
     precision: str = "fp32"
     accumulate: int = 1
     compile: bool = False
@@ -101,13 +136,14 @@ class Budget:
             raise RecipeError(f"the training recipe is invalid: {'; '.join(wrong)}.")
 
     @classmethod
-    def of_proxy(cls, proxy: Proxy, *, images: int, device: str) -> Self:
+    def of_proxy(cls, proxy: Proxy, *, images: int, device: str, **fields: Any) -> Self:
         """The recipe of a proxy.
 
         Args:
             proxy: Says how long and how fast.
             images: Training images that there are.
             device: "cpu" or "cuda".
+            fields: What else is not as usual.
         """
         return cls(
             epochs=proxy.epochs,
@@ -115,6 +151,7 @@ class Budget:
             batch_size=proxy.batch_size,
             learning_rate=proxy.learning_rate,
             precision="bf16" if supports_bf16(torch.device(device)) else "fp32",
+            **fields,
         )
 
     @property
@@ -129,7 +166,9 @@ class Budget:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a record."""
-        return {**asdict(self), "crop": None if self.crop is None else list(self.crop)}
+        usual = {item.name: item.default for item in fields(self)}
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {n: value for n, value in values.items() if n not in LATER or getattr(self, n) != usual[n]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str = "the budget of a record") -> Self:
@@ -146,7 +185,8 @@ class Budget:
         optional = [item.name for item in fields(cls) if item.default is not MISSING]
         known = origin.fields(values, BUDGET, optional=optional)
         try:
-            return cls(**{**known, "crop": known.get("crop") and tuple(known["crop"])})
+            tuples = {n: tuple(known[n]) for n in ("crop", "scale", "milestones") if known.get(n) is not None}
+            return cls(**{**known, **tuples})
         except RecipeError as error:
             raise origin.wrong(str(error)) from error
 
@@ -163,10 +203,20 @@ class Budget:
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 yield f"{name} is in [0, 1), not {value}"
-        if self.optimizer not in OPTIMIZERS:
-            yield f"optimizer is one of {', '.join(OPTIMIZERS)}, not {self.optimizer!r}"
-        if self.precision not in PRECISIONS:
-            yield f"precision is one of {', '.join(PRECISIONS)}, not {self.precision!r}"
+        words = {"optimizer": OPTIMIZERS, "precision": PRECISIONS, "schedule": SCHEDULES, "norms": NORMS}
+        for name, known in words.items():
+            if getattr(self, name) not in known:
+                yield f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}"
+        if self.scale is not None and not 0 < self.scale[0] <= self.scale[1]:
+            yield f"scale is two factors above 0, as [0.5, 2.0], not {list(self.scale)}"
+        if self.short_side is not None and self.short_side < 1:
+            yield f"short_side is a whole number from 1 up, not {self.short_side}"
+        if not self.power > 0:
+            yield f"power is more than 0, not {self.power}"
+        if sorted(self.milestones) != list(self.milestones) or not all(0 < share < 1 for share in self.milestones):
+            yield f"milestones are rising shares of the steps in (0, 1), not {list(self.milestones)}"
+        if self.frozen_stages < 0:
+            yield f"frozen_stages is a whole number from 0 up, not {self.frozen_stages}"
         if self.clip_norm is not None and not self.clip_norm > 0:
             yield f"clip_norm is more than 0, or none, not {self.clip_norm}"
         if self.crop is not None and not 0 < self.crop[0] <= self.crop[1] <= 1:
@@ -187,7 +237,8 @@ def make_optimizer(model: nn.Module, budget: Budget) -> torch.optim.Optimizer:
     for name, parameter in model.named_parameters():
         last = name.rpartition(".")[2]
         is_free = parameter.ndim <= 1 or last in ("alpha", "beta") or name in exempt
-        (free if is_free else decayed).append(parameter)
+        if parameter.requires_grad:
+            (free if is_free else decayed).append(parameter)
     groups = [{"params": decayed, "weight_decay": budget.weight_decay}, {"params": free, "weight_decay": 0.0}]
     if budget.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=budget.learning_rate, momentum=budget.momentum, fused=True)
@@ -195,8 +246,17 @@ def make_optimizer(model: nn.Module, budget: Budget) -> torch.optim.Optimizer:
 
 
 def learning_rate(budget: Budget, step: int) -> float:
-    """The learning rate of a step, from 0: a linear rise over the warm-up, then half a cosine to zero."""
+    """The learning rate of a step, from 0: a linear rise over the warm-up, then the fall of the schedule.
+
+    The polynomial counts the steps of the warm-up too, as mmsegmentation has it.
+    """
     rising = max(1, round(budget.total_steps * budget.warmup))
+    rise = min(1.0, (step + 1) / rising)
+    if budget.schedule == "poly":
+        return float(budget.learning_rate * rise * (1 - step / budget.total_steps) ** budget.power)
+    if budget.schedule == "step":
+        passed = sum(step >= round(share * budget.total_steps) for share in budget.milestones)
+        return budget.learning_rate * rise * STEP**passed
     if step < rising:
         return budget.learning_rate * ((step + 1) / rising)
     share = (step - rising) / max(1, budget.total_steps - rising)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,26 @@ from acmix_nas.space.plain_yaml import read_plain
 from acmix_nas.train.recipe import BUDGET, Budget, RecipeError
 
 FOLDER = Path(__file__).parent / "recipes"
-BESIDE = ("warmup_epochs", "input_size")
-REQUIRED = ("epochs", "batch_size", "learning_rate", "warmup_epochs")
+BESIDE = ("warmup_epochs", "warmup_iterations", "iterations", "input_size")
+REQUIRED = ("batch_size", "learning_rate")
+LENGTHS = (("epochs", "iterations"), ("warmup_epochs", "warmup_iterations"))
+"""Of each pair a file has one: the length in passes over the images, or in optimizer steps."""
 PLAIN = {"max_shift": 0.0, "clip_norm": None, "weight_decay": 0.0, "label_smoothing": 0.0}
 """What a file leaves out is off, also where proxy training has it."""
 PIXELS = whole(1, 10_000)
 FRACTION = Rule("number (1e-4 is text in YAML, 0.0001 a number)", NUMBER.fits)
 KINDS: Mapping[str, Rule] = {
     **dict.fromkeys(
-        ("epochs", "batch_size", "steps", "accumulate", "input_size"),
+        (
+            *("epochs", "batch_size", "steps", "accumulate", "input_size", "short_side", "frozen_stages"),
+            *("iterations", "warmup_iterations"),
+        ),
         Rule("whole number", lambda value: type(value) is int),
     ),
-    **dict.fromkeys(("optimizer", "rand_augment", "precision"), Rule("word", TEXT.fits)),
-    **dict.fromkeys(("compile", "deterministic"), Rule("yes or no", FLAG.fits)),
-    "crop": Rule("list of two numbers", list_of(NUMBER, 2, 2).fits),
+    **dict.fromkeys(("optimizer", "rand_augment", "precision", "schedule", "norms"), Rule("word", TEXT.fits)),
+    **dict.fromkeys(("compile", "deterministic", "photometric", "grad_checkpointing"), Rule("yes or no", FLAG.fits)),
+    **dict.fromkeys(("crop", "scale"), Rule("list of two numbers", list_of(NUMBER, 2, 2).fits)),
+    "milestones": Rule("list of numbers", list_of(NUMBER).fits),
 }
 """What a field holds, where it is not a number with a fraction."""
 
@@ -37,11 +44,15 @@ class Recipe:
         name: Name of the file.
         values: Fields of `Budget`.
         input_size: Height and width of the images in pixels; None where it does not say.
+        iterations: Optimizer steps, where its length is not in epochs.
+        warmup_iterations: Steps of the warm-up, where that is in steps.
     """
 
     name: str
     values: Mapping[str, Any]
     input_size: int | None
+    iterations: int | None = None
+    warmup_iterations: int | None = None
 
     def budget(self, *, images: int, **changes: Any) -> Budget:
         """The recipe for a number of images, with some fields changed.
@@ -59,6 +70,13 @@ class Recipe:
         values = {**self.values, **given}
         if "learning_rate" not in given:
             values["learning_rate"] *= values["batch_size"] / self.values["batch_size"]
+        in_epoch = ceil(images / values["batch_size"])
+        if "epochs" not in values:
+            assert self.iterations is not None, "a file has one of the two"
+            values |= {"epochs": ceil(self.iterations / in_epoch), "steps": self.iterations}
+        if "warmup" not in values:
+            steps = values.get("steps") or values["epochs"] * in_epoch
+            values["warmup"] = min(0.5, (self.warmup_iterations or 0) / steps)
         return Budget(images=images, **values)
 
     def having(self, **defaults: Any) -> "Recipe":
@@ -76,7 +94,8 @@ def load_recipe(name_or_path: str) -> Recipe:
 
     Args:
         name_or_path: A name of `recipe_names`, or the path of a YAML file with fields of `Budget` (without `images`),
-            `warmup_epochs` instead of `warmup`, and optionally `input_size`.
+            `warmup_epochs` or `warmup_iterations` instead of `warmup`, `iterations` where the length is not in epochs,
+            and optionally `input_size`.
 
     Raises:
         RecipeError: There is no such file, or it is no such YAML; the message names the fields.
@@ -101,7 +120,10 @@ def _recipe(file: Path, values: object) -> Recipe:
         raise RecipeError(f"the recipe {file} is a mapping of fields to values; it is {values!r}.")
     unknown = [str(name) for name in values if name not in known]
     missing = [name for name in REQUIRED if name not in values]
+    missing += [" or ".join(pair) for pair in LENGTHS if not set(pair) & set(values)]
+    both = [" and ".join(pair) for pair in LENGTHS if set(pair) <= set(values)]
     wrong = [
+        *([f"both {both[0]}, of which one is needed"] if both else []),
         *([f"unknown fields {', '.join(unknown)} (there are {', '.join(known)})"] if unknown else []),
         *([f"missing fields {', '.join(missing)}"] if missing else []),
         *(text for name, value in values.items() if name in known and (text := _misfit(name, value))),
@@ -111,8 +133,24 @@ def _recipe(file: Path, values: object) -> Recipe:
     rest = {name: value for name, value in values.items() if name not in BESIDE}
     if rest.get("crop") is not None:
         rest["crop"] = tuple(rest["crop"])
-    rest["warmup"] = values["warmup_epochs"] / max(1, values["epochs"])
-    recipe = Recipe(file.stem, {**PLAIN, **rest}, values.get("input_size"))
+    for name in ("scale", "milestones"):
+        if rest.get(name) is not None:
+            rest[name] = tuple(rest[name])
+    if "warmup_epochs" in values:
+        if "epochs" not in values:
+            raise RecipeError(f"the recipe {file} has warmup_epochs and no epochs; give warmup_iterations.")
+        rest["warmup"] = values["warmup_epochs"] / max(1, values["epochs"])
+    for name in ("iterations", "warmup_iterations"):
+        least = 1 if name == "iterations" else 0
+        if values.get(name) is not None and values[name] < least:
+            raise RecipeError(f"the recipe {file} has {name} {values[name]}; it is a whole number from {least} up.")
+    recipe = Recipe(
+        file.stem,
+        {**PLAIN, **rest},
+        values.get("input_size"),
+        values.get("iterations"),
+        values.get("warmup_iterations"),
+    )
     recipe.budget(images=values["batch_size"])  # refuses what cannot be, before images are read
     return recipe
 

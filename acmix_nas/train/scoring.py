@@ -30,10 +30,22 @@ class ScoreError(AcmixError):
     """A metric gave a value that it cannot have."""
 
 
+class Scored(NamedTuple):
+    """What a network scored.
+
+    Attributes:
+        values: Name of a metric -> its value, that of the study's first.
+        by_class: Name of a score -> its value for each class, None for one that has none.
+    """
+
+    values: dict[str, float]
+    by_class: Mapping[str, tuple[float | None, ...]]
+
+
 def score(
     model: nn.Module, batches: Iterable[tuple[torch.Tensor, Targets]], images: int, task: Task, metric: Metric
-) -> dict[str, float]:
-    """Values of a network's metrics.
+) -> Scored:
+    """Values of a network's metrics, and of its scores by class.
 
     In processes that `torch.distributed` joins each passes batches of its own, and the values are those of all.
 
@@ -43,9 +55,6 @@ def score(
         images: Number of images in all.
         task: Says what scores are made of.
         metric: What the study looks at; one with `compute` is computed from the outputs for all images.
-
-    Returns:
-        By name, that of `metric` first.
 
     Raises:
         NotFiniteError: Outputs hold NaN.
@@ -69,13 +78,15 @@ def score(
             "learning rate."
         )
     tallies = [part for part, _ in parts if isinstance(part, torch.Tensor)]
-    values = dict(task.scores(torch.stack(tallies).sum(0), images))
+    whole = torch.stack(tallies).sum(0)
+    values = dict(task.scores(whole, images))
     if metric.compute is not None:
         everyone = [batch for part in gathered(kept) for batch in part]
         outputs, targets = (_joined([batch[place] for batch in everyone]) for place in (0, 1))
         values = {metric.name: metric.compute(outputs, targets), **values}
     known = {each.name: each for each in (metric, *task.metrics)}
-    return {name: _checked(known[name], values[name]) for name in dict.fromkeys((metric.name, *values))}
+    checked = {name: _checked(known[name], values[name]) for name in dict.fromkeys((metric.name, *values))}
+    return Scored(checked, task.by_class(whole))
 
 
 def check_weights(network: nn.Module) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from acmix_nas.data import Splits
+from acmix_nas.data import Samples, Splits
 from acmix_nas.errors import AcmixError, DiskError
 from acmix_nas.fields import MOST
 from acmix_nas.record import Blocks
@@ -27,10 +27,12 @@ from acmix_nas.train.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from acmix_nas.train.frozen import prepared
 from acmix_nas.train.loader import Feed
 from acmix_nas.train.ranks import rank, same_buffers, total
 from acmix_nas.train.recipe import Budget
-from acmix_nas.train.scoring import Mixing, check_weights, score, watch_mixing
+from acmix_nas.train.sample_loader import SampleFeed
+from acmix_nas.train.scoring import Mixing, Scored, check_weights, score, watch_mixing
 from acmix_nas.train.step import TrainStep
 
 log = logging.getLogger(__name__)
@@ -63,6 +65,7 @@ class Progress:
         seconds: Wall-clock time of each epoch.
         earlier: Time of the epochs before a resume.
         skipped: Steps that changed no weight, because the norm of their gradient was not finite.
+        by_class: Name of a score -> its value for each class after the last epoch.
     """
 
     scores: list[float] = field(default_factory=list)
@@ -77,10 +80,17 @@ class Progress:
     seconds: list[float] = field(default_factory=list)
     earlier: float = 0.0
     skipped: int = 0
+    by_class: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
 
     def take(self, values: Mapping[str, Any]) -> None:
         """Takes over what `dataclasses.asdict` said of another one and JSON kept."""
-        values = {"norms": [], "skipped": 0, "metrics": {}, **values}  # which files of earlier versions do not have
+        values = {
+            "norms": [],
+            "skipped": 0,
+            "metrics": {},
+            "by_class": {},
+            **values,
+        }  # which files of earlier versions do not have
         for item in fields(self):
             setattr(self, item.name, values[item.name])
         self.earlier = sum(self.seconds)
@@ -106,6 +116,7 @@ class Training:
         progress: Filled as training goes, so that what was reached is known after an error.
         on_step: Called after every optimizer step.
         task: What is learned: a name of `acmix_nas.tasks`, or the dotted path of a task of the user's own.
+        head: The head of a dense task; None for the task's usual one.
         metric: What `Progress.scores` are; None for the task's first metric.
         key: Further plain values that a checkpoint has to agree with, as which network it is.
 
@@ -126,11 +137,13 @@ class Training:
         progress: Progress | None = None,
         on_step: Callable[[Progress], None] | None = None,
         task: str = DEFAULT,
+        head: str | None = None,
         metric: str | None = None,
         key: Mapping[str, Any] | None = None,
     ) -> None:
         scored = splits.search if split == "search" else splits.report
         assert scored is not None, "the report split was not loaded"
+        model = prepared(model, budget)
         self.model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.budget = budget
         self.progress = progress or Progress()
@@ -139,11 +152,13 @@ class Training:
         self._device = device
         self._on_step = on_step
         self._generator = torch.Generator().manual_seed(order_seed)
-        self._task = load_task(task)
+        self._task = load_task(task, head)
         self.metric = pick_metric(self._task, metric)
         self._step = TrainStep(model, budget, device, self._task)
-        self._feed = Feed(splits, budget, device, self._task)
-        asked = {name: value for name, value in (("task", task), ("metric", metric)) if value not in (DEFAULT, None)}
+        own_sizes = isinstance(splits.train.images, Samples)
+        self._feed = (SampleFeed if own_sizes else Feed)(splits, budget, device, self._task)
+        said = (("task", task), ("head", self._task.head(splits.classes)), ("metric", metric))
+        asked = {name: value for name, value in said if value not in (DEFAULT, None)}
         facts = {"budget": budget.to_dict(), "data": splits.to_dict(), "split": split, "order_seed": order_seed}
         self._key = {**(key or {}), **facts, **asked}
 
@@ -167,7 +182,8 @@ class Training:
         self.progress.started = self.progress.started or datetime.now(UTC).isoformat(timespec="seconds")
         with _algorithms(self._device, deterministic=self.budget.deterministic):
             loss = self._pass()
-            values, mixing = self.score()
+            (values, by_class), mixing = self.score()
+        self.progress.by_class = by_class
         self.progress.losses.append(loss)
         self.progress.scores.append(values[self.metric.name])
         for name, value in values.items():
@@ -178,8 +194,8 @@ class Training:
         return values[self.metric.name]
 
     @torch.no_grad()
-    def score(self) -> tuple[dict[str, float], Mixing]:
-        """Values of all metrics on the scored split, and what each block mixed there.
+    def score(self) -> tuple[Scored, Mixing]:
+        """Values of all metrics on the scored split, by class too, and what each block mixed there.
 
         Raises:
             NotFiniteError: Weights are not finite, or outputs NaN.
@@ -190,8 +206,8 @@ class Training:
         check_weights(model)
         with watch_mixing(model) as mixing, self._step.autocast():
             batches = self._feed.in_order(self._scored_images)
-            values = score(model, batches, len(self._scored_images), self._task, self.metric)
-            return values, mixing()
+            scored = score(model, batches, len(self._scored_images), self._task, self.metric)
+            return scored, mixing()
 
     def save(self, path: Path) -> None:
         """Writes everything that the next epoch depends on, in one step."""

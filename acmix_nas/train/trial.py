@@ -12,15 +12,14 @@ import torch
 from torch import nn
 
 from acmix_nas.arch import Arch
-from acmix_nas.cost import count
 from acmix_nas.cost.environment import environment
 from acmix_nas.data import Splits
 from acmix_nas.errors import AcmixError, DataError
 from acmix_nas.models import build_features, build_model
-from acmix_nas.record import TrialRecord
+from acmix_nas.record import Cost, Head, TrialRecord
 from acmix_nas.sizes import Size
 from acmix_nas.space import Proxy
-from acmix_nas.tasks import DEFAULT, Backbone, load_task, pick_metric
+from acmix_nas.tasks import DEFAULT, Backbone, Task, load_task, pick_metric
 from acmix_nas.train.checkpoint import ResumeError
 from acmix_nas.train.ranks import rank, world
 from acmix_nas.train.recipe import Budget
@@ -42,6 +41,7 @@ class Setting:
         device: "cpu" or "cuda".
         environment: Versions, threads, machine; those of this process by default.
         task: What the networks learn, as `acmix_nas.tasks.load_task` takes it.
+        head: The head of a dense task; None for the task's usual one.
         metric: What scores are, as `acmix_nas.tasks.pick_metric` takes it.
     """
 
@@ -53,7 +53,22 @@ class Setting:
     device: str
     environment: Mapping[str, Any] = field(default_factory=dict)
     task: str = DEFAULT
+    head: str | None = None
     metric: str | None = None
+
+    @property
+    def learned(self) -> Task:
+        """The task, with its head."""
+        return load_task(self.task, self.head)
+
+    @property
+    def head_facts(self) -> Head | None:
+        """What records and the study's header say of the head."""
+        return self.learned.head(self.splits.classes)
+
+    def cost_of(self, arch: Arch) -> Cost:
+        """What a full network costs, with the task's head."""
+        return self.learned.count(arch, self.input_size, len(self.splits.classes))
 
     def __post_init__(self) -> None:
         if not self.environment:
@@ -107,6 +122,7 @@ def run_trial(
                 progress=progress,
                 on_step=on_step,
                 task=setting.task,
+                head=setting.head,
                 metric=setting.metric,
                 key={"arch": arch.id, "proxy": setting.proxy.to_dict(), "seeds": dict(seeds)},
             )
@@ -150,17 +166,19 @@ def record_of(
         number=number,
         status="failed" if error else "complete" if done else "paused",
         arch=arch,
-        cost=count(arch, setting.input_size),
+        cost=setting.cost_of(arch),
         label=label,
         split=setting.split,
         scores=tuple(progress.scores),
         task=setting.task,
-        metric=pick_metric(load_task(setting.task), setting.metric).name,
+        metric=pick_metric(setting.learned, setting.metric).name,
         metrics={name: tuple(values) for name, values in progress.metrics.items()},
         losses=tuple(progress.losses),
         mixing=tuple(progress.mixing),
         norms=tuple(progress.norms),
         skipped=progress.skipped,
+        head=setting.head_facts,
+        by_class=progress.by_class if done and not error else {},
         seeds=dict(seeds),
         budget=setting.budget.to_dict(),
         proxy=setting.proxy.to_dict(),
@@ -174,7 +192,7 @@ def record_of(
 
 def shared_record(twin: TrialRecord, arch: Arch, setting: Setting, *, number: int, label: str) -> TrialRecord:
     """The record of a network whose proxy was trained before, as trial `twin`: the scores are that trial's."""
-    cost = count(arch, setting.input_size)
+    cost = setting.cost_of(arch)
     return replace(twin, number=number, label=label, arch=arch, cost=cost, shared_with=twin.number, seconds=0.0)
 
 
@@ -190,9 +208,11 @@ def build_proxy(arch: Arch, setting: Setting, *, drop_path_rate: float = 0.0) ->
     shrunk = setting.proxy.shrink(arch)
     backbone = Backbone(
         classifier=lambda outputs: build_model(shrunk, num_classes=outputs, **options),
-        features=lambda: build_features(shrunk, feature_cls="getter", **options),
+        features=lambda: build_features(shrunk, feature_cls="getter", class_token=False, **options),
+        width=setting.proxy.width,
+        img_size=setting.proxy.input_size,
     )
-    return load_task(setting.task).build(backbone, setting.splits)
+    return setting.learned.build(backbone, setting.splits)
 
 
 def _reason(error: Exception | SystemExit) -> str:

@@ -24,7 +24,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from acmix_nas.arch import Arch
-from acmix_nas.tasks import Task, load_task
+from acmix_nas.tasks import Task
 from acmix_nas.train.gradients import tiny_maps_in_float32
 from acmix_nas.train.loader import Batch, Feed
 from acmix_nas.train.recipe import Budget
@@ -50,7 +50,7 @@ def zero_cost_scores(arch: Arch, setting: Setting, *, seed: int) -> dict[str, fl
     Returns:
         A number for each of `SCORES`; one that is not finite says that it cannot be computed, as all of a few images.
     """
-    task = load_task(setting.task)
+    task = setting.learned
     images = setting.splits.train
     if len(images) < 2 * BATCHES:
         return dict.fromkeys(SCORES, math.nan)

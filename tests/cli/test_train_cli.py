@@ -195,7 +195,7 @@ def test_a_log_that_a_kill_kept_back_is_written(here, whole):
     ("words", "code", "said"),
     [
         (["acmix_resnet27"], 2, "did you mean acmix_resnet26"),
-        ([PVT, "--recipe", "nothing"], 2, "there are pvt, resnet, san, swin"),
+        ([PVT, "--recipe", "nothing"], 2, "there are pvt, resnet, san, semantic_fpn, swin, upernet"),
         ([PVT, "--recipe", "mine.yaml", "--precision", "fp16", "--images", "10"], 2, "fp16 needs a CUDA device"),
         (["resnet18"], 2, "resnet18 has no recipe of its own"),
         ([PVT, "--data", "nowhere"], 1, "nowhere"),

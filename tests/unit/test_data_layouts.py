@@ -488,7 +488,7 @@ def test_malformed_json_labels_are_refused(tmp_path, label, message):
 
 
 LOOKS = {
-    "COCO": (("annotations/instances_train2017.json", "train2017/000000000009.jpg"), "looks like COCO"),
+    "COCO's captions": (("annotations/captions_train2017.json", "train2017/000000000009.jpg"), "looks like COCO"),
     "COCO of one part": (("train/_annotations.coco.json", "train/a.jpg"), "looks like COCO"),
     "Pascal VOC": (("VOC2012/Annotations/1.xml", "VOC2012/JPEGImages/1.jpg"), "looks like Pascal VOC"),
     "YOLO": (("images/train/a.jpg", "labels/train/a.txt", "data.yaml"), "looks like YOLO"),

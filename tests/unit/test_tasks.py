@@ -241,7 +241,7 @@ def test_a_head_on_the_maps_of_the_stages_is_trained_with_targets_in_a_list(monk
 
     echo = Echo()
     for module in (training, trial):
-        monkeypatch.setattr(module, "load_task", lambda name: echo)
+        monkeypatch.setattr(module, "load_task", lambda name, head=None: echo)
     setting = small_setting(images=30)
     splits = load_splits(None, input_size=28, train_images=30, seed=0, with_report=False, search_images=20, reads=echo)
     budget = replace(setting.budget, accumulate=3, images=30)
@@ -284,9 +284,9 @@ def _unlabelled():
 def test_scores_of_several_batches_add_up():
     outputs = torch.eye(4)[[0, 1, 2, 3, 0]]
     batches = [(outputs[:3], torch.tensor([0, 1, 0])), (outputs[3:], torch.tensor([3, 1]))]
-    assert score(nn.Identity(), batches, 5, TASK, TASK.metrics[0]) == {"top1": 0.6}
+    assert score(nn.Identity(), batches, 5, TASK, TASK.metrics[0]).values == {"top1": 0.6}
     pairs = Metric("pairs", "higher", compute=lambda outputs, labels: float(len(outputs) * 10 + len(labels)))
-    assert score(nn.Identity(), batches, 5, TASK, pairs) == {"pairs": 55.0, "top1": 0.6}
+    assert score(nn.Identity(), batches, 5, TASK, pairs).values == {"pairs": 55.0, "top1": 0.6}
     with pytest.raises(ScoreError, match="gave nan"):
         score(nn.Identity(), batches, 5, TASK, Metric("x", "higher", compute=lambda outputs, labels: float("nan")))
 

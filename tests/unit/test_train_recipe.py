@@ -23,8 +23,8 @@ def written(tmp_path):
     return write
 
 
-def test_every_host_has_a_recipe():
-    assert recipe_names() == sorted(registry.names("hosts"))
+def test_every_host_and_head_has_a_recipe():
+    assert recipe_names() == sorted([*registry.names("hosts"), *registry.names("heads")])
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -34,7 +34,7 @@ def test_a_recipe_says_where_it_is_from_and_can_be_trained_with(name):
         assert any(line.startswith(word) for line in header)
     recipe = load_recipe(name)
     budget = recipe.budget(images=1_281_167)
-    assert recipe.input_size == 224
+    assert recipe.input_size == (512 if name in registry.names("heads") else 224)
     assert budget.max_shift == 0
     peak = max(learning_rate(budget, step) for step in range(0, budget.total_steps, 100))
     assert peak == pytest.approx(budget.learning_rate, rel=1e-2)
@@ -117,7 +117,7 @@ def test_a_wrong_file_is_one_clear_error(written, text, said):
 
 @pytest.mark.parametrize("name", ["nothing", "no/where.yaml"])
 def test_an_unknown_recipe_is_refused_with_the_known_ones(name):
-    with pytest.raises(RecipeError, match="there are pvt, resnet, san, swin"):
+    with pytest.raises(RecipeError, match="there are pvt, resnet, san, semantic_fpn, swin, upernet"):
         load_recipe(name)
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from acmix_nas.data.source import Source
-from acmix_nas.data.sources import published, store, table
+from acmix_nas.data.sources import ade, cityscapes, coco, pairs, published, store, table, voc
 from acmix_nas.data.sources._parts import (
     TRAIN,
     base_of,
@@ -17,6 +17,8 @@ from acmix_nas.data.sources._parts import (
 )
 from acmix_nas.data.sources._walk import Walk
 
+MASKED = (ade, cityscapes, coco, pairs, voc)
+"""Kinds with folders of images and of masks, which are no classes."""
 LAYOUT = "a folder of class folders, CLASS/*.jpg or train/CLASS/*.jpg alone, of which a share is held out for report"
 
 
@@ -41,7 +43,7 @@ def open_source(spec: str) -> Source:
 
 def _top(root: Path) -> Path | None:
     """The folder that has the class folders."""
-    if not root.is_dir() or store.matches(root) or published.matches(str(root)):
+    if not root.is_dir() or store.matches(root) or any(kind.matches(str(root)) for kind in (published, *MASKED)):
         return None
     base = base_of(root)
     train, (validation, unlabelled) = find_part(base, TRAIN), find_validation(base)

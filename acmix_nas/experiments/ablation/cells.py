@@ -9,7 +9,7 @@ from optuna.distributions import BaseDistribution, IntDistribution
 
 from acmix_nas import __version__
 from acmix_nas.arch import Arch
-from acmix_nas.cost import count
+from acmix_nas.cost.network import DenseHead
 from acmix_nas.cost.profile import throughputs
 from acmix_nas.errors import AcmixError, SpaceError, StudyError
 from acmix_nas.executors import Executor, Job, Outcome
@@ -37,7 +37,7 @@ from acmix_nas.study.folder import find_folder, next_name
 from acmix_nas.study.settings import differences
 from acmix_nas.study.stop import Stop
 from acmix_nas.study.study import Study
-from acmix_nas.tasks import load_task, pick_metric
+from acmix_nas.tasks import pick_metric
 from acmix_nas.train import Setting
 from acmix_nas.train.trial import build_proxy, shared_record
 
@@ -65,6 +65,7 @@ def run_table(ablation: Ablation, options: AblationOptions, callbacks: Experimen
         callbacks.note(note)
     device, space = device_of(options, options.device), ablation.space
     study, options = find_study(options, ablation.name)
+    options = options.of_space(space.task, space.head)
     before = study.asked if study else {}
     seeds = options.seeds or before.get("seeds") or ablation.seeds
     hours = options.hours or before.get("hours")
@@ -285,7 +286,7 @@ def check_rows(ablation: Ablation, setting: Setting) -> None:
     """
     for name, arch in ablation.rows.items():
         try:
-            count(arch, setting.input_size)
+            setting.cost_of(arch)
             with torch.device("meta"):  # no memory for weights
                 build_proxy(arch, setting)
         except (AcmixError, ValueError, RuntimeError, AssertionError) as error:
@@ -324,6 +325,8 @@ def _time_rows(study: Study, ablation: Ablation, setting: Setting, callbacks: Ca
     batches: dict[str, int] = dict(study.kept("throughput_batches") or {})
     missing = [name for name in ablation.rows if name not in stored]
     size, batch_size = setting.input_size, THROUGHPUT_BATCH[setting.device]
+    facts = setting.head_facts
+    head = None if facts is None else DenseHead(name=facts["name"], num_classes=len(facts["classes"]))
     for start in range(0, len(missing), TIMED_TOGETHER):
         if stop.check():
             return
@@ -334,7 +337,7 @@ def _time_rows(study: Study, ablation: Ablation, setting: Setting, callbacks: Ca
         )
         warn_when_busy(setting.device, callbacks.note)
         archs = {name: ablation.rows[name] for name in names}
-        ran, speeds = throughputs(archs, input_size=size, batch_size=batch_size, device=setting.device)
+        ran, speeds = throughputs(archs, input_size=size, batch_size=batch_size, device=setting.device, head=head)
         study.keep("throughput_batches", batches := {**batches, **dict.fromkeys(speeds, ran)})
         study.keep("throughputs", stored := {**stored, **speeds})
 
@@ -369,7 +372,8 @@ def _difference(record: TrialRecord, setting: Setting) -> tuple[str, str | None,
     ours = {
         "split": setting.split,
         "task": setting.task,
-        "metric": pick_metric(load_task(setting.task), setting.metric).name,
+        "head": setting.head_facts,
+        "metric": pick_metric(setting.learned, setting.metric).name,
         "data": setting.splits.to_dict(),
         "budget": setting.budget.to_dict(),
         "proxy": setting.proxy.to_dict(),

@@ -1,0 +1,113 @@
+"""Images and files of their masks, paired by name."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from acmix_nas.data.fingerprint import fingerprint
+from acmix_nas.data.formats import is_image
+from acmix_nas.data.masks import MaskFiles, check_class_count
+from acmix_nas.data.source import Source, divided, first_few
+from acmix_nas.data.sources._files import in_order
+from acmix_nas.errors import DataError
+
+NameOf = Callable[[Path], str]
+
+
+def images_below(folder: Path, *, deep: bool = False) -> list[Path]:
+    """The images of a folder, in natural order; with `deep` those of the folders inside too."""
+    found = folder.rglob("*") if deep else folder.iterdir()
+    files = [file for file in found if is_image(file.name) and file.is_file()]
+    return sorted(files, key=lambda file: in_order(str(file)))
+
+
+def paired(
+    root: Path,
+    images: Sequence[Path],
+    masks: Sequence[Path],
+    numbers: Mapping[int, int],
+    *,
+    image_name: NameOf = lambda file: file.stem,
+    mask_name: NameOf = lambda file: file.stem,
+) -> MaskFiles:
+    """A part of a source: each image with the mask of its name.
+
+    Args:
+        root: Folder that all lie in.
+        images: Images.
+        masks: Masks, of other images too.
+        numbers: Number in a mask -> class.
+        image_name: What of an image's path names the pair.
+        mask_name: What of a mask's path does.
+
+    Raises:
+        DataError: An image has no mask, or two.
+    """
+    by_name: dict[str, Path] = {}
+    for mask in masks:
+        other = by_name.setdefault(mask_name(mask), mask)
+        if other != mask:
+            raise DataError(f"an image has one mask; {other} and {mask} are of the same name. Remove one of them.")
+    missing = [image for image in images if image_name(image) not in by_name]
+    if missing:
+        raise DataError(
+            f"each image has a mask of its name; {len(missing)} of {len(images)} have none: "
+            f"{first_few([str(image) for image in missing], 3)}. Add the masks, or leave the images out."
+        )
+    return MaskFiles(
+        root=root, images=list(images), masks=[by_name[image_name(image)] for image in images], numbers=numbers
+    )
+
+
+def masked_source(
+    kind: str,
+    spec: str,
+    names: Sequence[str],
+    train: MaskFiles,
+    validation: MaskFiles | None,
+    *,
+    notes: Sequence[str] = (),
+) -> Source:
+    """The source of two parts; where there is none to validate on, a share of the other is held out.
+
+    Raises:
+        DataError: There are too few classes, or too many, or no images.
+    """
+    root = Path(spec)
+    classes = check_class_count(names, root)
+    for part, what in ((train, "train"), (validation, "validation")):
+        if part is not None and not len(part.labels):
+            raise DataError(f"each part of a source has images; {root}, read as {kind}, has no {what} image.")
+    contents = [part.content() for part in (train, validation) if part is not None]
+    kept, held, held_notes = divided(train, validation, root.resolve().name)
+    return Source(
+        kind=kind,
+        name=root.resolve().name,
+        classes=(),
+        pixel_classes=classes,
+        train=kept,
+        validation=held,
+        fingerprint=fingerprint(classes, contents),
+        notes=(*notes, *held_notes),
+    )
+
+
+def read_names(file: Path) -> tuple[str, ...]:
+    """Names of classes, one a line, in the order of their numbers from 0; a number and a tab may stand before each.
+
+    Raises:
+        DataError: The file cannot be read, or its numbers are not 0, 1, 2 and so on.
+    """
+    try:
+        lines = [line.rstrip("\r") for line in file.read_text(encoding="utf-8-sig").split("\n")]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the names of the classes, {file}, cannot be read: {error}.") from error
+    pairs = [line.split("\t", 1) for line in lines if line.strip()]
+    if pairs and all(len(pair) == 2 and pair[0].strip().isdecimal() for pair in pairs):
+        numbers = [int(number) for number, _ in pairs]
+        if numbers != list(range(len(numbers))):
+            raise DataError(
+                f"classes are numbered 0, 1, 2 and so on; {file} has {first_few([str(number) for number in numbers])}. "
+                "Add the missing ones: a number that is never scored is 255 in a mask, and has no line."
+            )
+        return tuple(name.strip() for _, name in pairs)
+    return tuple(" ".join(pair).strip() for pair in pairs)
