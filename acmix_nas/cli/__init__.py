@@ -25,7 +25,7 @@ COMMANDS = {
     "train": "Train a network at full size with the recipe of its paper, or score a checkpoint.",
     "repeat": "Train a stored trial again and compare the scores.",
     "export": "Write a network as ONNX, as a torch.export program, or for timm.",
-    "data": "Describe images to train on, and make proxy subsets.",
+    "data": "Describe images to train on, make proxy subsets, score stored predictions.",
     "models": "List the models that timm can create.",
     "spaces": "List the search spaces, or check one.",
     "doctor": "Show versions, devices and disk, and check that they work.",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acmix_nas.cli import _options
+from acmix_nas.cli._masks import scenes, score
 from acmix_nas.cli._say import say
 from acmix_nas.sizes import pair, size_text
 
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
 ORDERS = {"first_epoch": "first epoch", "ceiling": "large, another seed"}
 """What the table calls what networks are ordered by, where it is another word."""
 
+MOST_PIXELS = 20
+"""Classes of pixels that are listed."""
+
 
 @click.group()
 def data() -> None:
-    """Describe images to train on, and make proxy subsets.
+    """Describe images to train on, make proxy subsets, write composed scenes, score stored predictions.
 
     \b
     Examples:
@@ -167,10 +171,15 @@ def fidelity(as_json: bool, **options: Any) -> None:
         _print_fidelity(found, folder)
 
 
+data.add_command(scenes)
+data.add_command(score)
+
+
 def _print_description(found: "Description") -> None:
     from acmix_nas.cli._console import plain_table, results
 
-    lines = [f"{found.name}: {found.kind}, {len(found.classes)} classes, fingerprint {found.fingerprint}"]
+    of = " of pixels" if found.pixels else ""
+    lines = [f"{found.name}: {found.kind}, {len(found.classes)} classes{of}, fingerprint {found.fingerprint}"]
     shown = ", ".join(found.classes[:10])
     lines.append(f"classes: {shown}{', ...' if len(found.classes) > 10 else ''}")
     table = plain_table("split", "images", "classes", "least", "median", "most of a class")
@@ -190,7 +199,22 @@ def _print_description(found: "Description") -> None:
     below += [f"    {file}: {reason}" for file, reason in found.broken[:20]]
     if len(found.broken) > 20:
         below.append(f"    ... --json lists all {len(found.broken)}")
-    say("\n".join(below))
+    say("\n".join([*below, *_pixel_lines(found)]))
+
+
+def _pixel_lines(found: "Description") -> list[str]:
+    """What the masks hold, the classes with the most pixels first."""
+    if not found.pixels:
+        return []
+    total = max(1, sum(found.pixels.values()) + found.unscored)
+    lines = [f"of the pixels of their masks, {found.unscored / total:.1%} are of no class:"]
+    there = [(name, count) for name, count in found.pixels.items() if count]
+    lines += [f"  {count / total:7.2%}  {name}" for name, count in there[:MOST_PIXELS]]
+    lines += [f"  ... and {len(there) - MOST_PIXELS} more classes"] if len(there) > MOST_PIXELS else []
+    if missing := [name for name, count in found.pixels.items() if not count]:
+        lines.append(f"  {len(missing)} classes have no pixel there: {', '.join(missing[:10])}")
+    lines.append(f"  masks that do not fit: {len(found.misfits)}")
+    return lines + [f"    {reason}" for _, reason in found.misfits[:20]]
 
 
 def _print_store(out: Path, index: "Index") -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +16,20 @@ if TYPE_CHECKING:
     from acmix_nas.experiments.training import ScoreResult, TrainingResult
 
 INTERRUPTED = 130
+MOST_SCALE = 16
+
+
+def parse_scales(context: click.Context, parameter: click.Parameter, text: str) -> tuple[float, ...]:
+    """Numbers above 0 with commas between."""
+    try:
+        scales = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        scales = ()
+    if not scales or not all(0 < scale <= MOST_SCALE for scale in scales):
+        raise click.BadParameter(
+            f"scales are numbers above 0, at most {MOST_SCALE}, separated by commas, e.g. 0.5,1,1.5; not {text!r}."
+        )
+    return scales
 
 
 @click.command()
@@ -59,6 +74,24 @@ INTERRUPTED = 130
     metavar="CHECKPOINT",
     help="Score these weights on the validation images, without training.",
 )
+@_options.count("--window", "With --eval, score a segmentation in windows of N x N pixels.", metavar="N")
+@_options.count(
+    "--window-stride", "Pixels from one window to the next.  [default: two thirds of a window]", metavar="N"
+)
+@click.option(
+    "--scales",
+    default="1",
+    callback=parse_scales,
+    metavar="F[,F...]",
+    help="With --eval, average a segmentation over images scaled by these factors, e.g. 0.5,0.75,1,1.25,1.5,1.75.",
+)
+@click.option("--flip", is_flag=True, help="With --eval, average a segmentation over the image and its mirror image.")
+@click.option(
+    "--predictions",
+    type=click.Path(path_type=Path),
+    metavar="DIRECTORY",
+    help="With --eval, write a segmentation's predictions as PNG files with the numbers of the source's own masks.",
+)
 @_options.device
 @_options.plugin
 @_options.json
@@ -76,6 +109,7 @@ def train(as_json: bool, **options: Any) -> int:
       acmix train reports/swin_t-001/best.yaml --data ~/imagenet
       torchrun --nproc-per-node 8 -m acmix_nas train acmix_resnet50 --data ~/imagenet
       acmix train acmix_resnet50 --data ~/imagenet --eval reports/acmix_resnet50-001/best.safetensors
+      acmix train acmix_pvt_tiny --task segmentation --data ADEChallengeData2016
     """
     from acmix_nas.cli._display import TrainingDisplay
     from acmix_nas.experiments.training import run, score
@@ -134,8 +168,21 @@ def _print_score(result: "ScoreResult", *, as_json: bool) -> None:
     job = result.job
     if result.is_first:
         value = score_text(result.metric, result.values[result.metric.name])
-        text = f"{job.network.name}, {job.options.checkpoint}: {value}"
-        say(json.dumps(result.to_dict()) if as_json else f"{text} on {result.images:,} images of {result.data}")
+        text = f"{job.network.name}, {job.options.checkpoint}: {value} on {result.images:,} images of {result.data}"
+        if not job.options.inference.is_plain:
+            text += f", {job.options.inference}"
+        say(json.dumps(result.to_dict()) if as_json else "\n".join([text, *_class_lines(result)]))
+
+
+def _class_lines(result: "ScoreResult") -> list[str]:
+    """The other metrics, and scores by class, the best first."""
+    others = [f"  {name} {value:.4f}" for name, value in result.values.items() if name != result.metric.name]
+    lines = others if result.by_class else []
+    for name, found in result.by_class.items():
+        there = [(label, value) for label, value in zip(result.classes, found, strict=True) if value is not None]
+        lines.append(f"{name} of {len(there)} of {len(found)} classes; the others are in no mask and no prediction:")
+        lines += [f"  {value:.4f}  {label}" for label, value in sorted(there, key=lambda pair: -pair[1])]
+    return lines
 
 
 def _next_commands(result: "TrainingResult") -> list[str]:

@@ -1,13 +1,15 @@
 """`describe`: what a source has, its images looked at by a seeded sample."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
 import numpy as np
 
 from acmix_nas.data.decode import Progress, inspect
 from acmix_nas.data.draw import Indices
+from acmix_nas.data.masks import IGNORED, MaskedPart
 from acmix_nas.data.source import Part, Source, by_number
+from acmix_nas.errors import DataError
 
 SAMPLE = 2000
 """Images that are looked at."""
@@ -60,6 +62,10 @@ class Description:
         broken: (file, reason) of each that cannot be decoded.
         passed_over: How many files are not read, by extension or by why.
         notes: What a user should know of how the source was listed.
+        pixels: Class of pixels -> how many pixels are of it in the masks looked at, the most first; empty without
+            masks.
+        unscored: Pixels of these masks that are of no class.
+        misfits: (file, reason) of each mask that does not fit its image or the classes.
     """
 
     kind: str
@@ -76,10 +82,13 @@ class Description:
     broken: tuple[tuple[str, str], ...]
     passed_over: dict[str, int]
     notes: tuple[str, ...]
+    pixels: dict[str, int] = field(default_factory=dict)
+    unscored: int = 0
+    misfits: tuple[tuple[str, str], ...] = ()
 
 
 def describe(source: Source, *, sample: int = SAMPLE, seed: int = 0, progress: Progress | None = None) -> Description:
-    """Counts the images of a source and decodes a sample of them.
+    """Counts the images of a source and decodes a sample of them, with their masks.
 
     Args:
         source: The source.
@@ -92,6 +101,7 @@ def describe(source: Source, *, sample: int = SAMPLE, seed: int = 0, progress: P
     drawn = _draw([len(part.labels) for part in parts.values()], sample, seed)
     total, done = sum(map(len, drawn)), 0
     seen, broken = [], []
+    counts, misfits = np.zeros(256, dtype=np.int64), list[tuple[str, str]]()
     for part, chosen in zip(parts.values(), drawn, strict=True):
         for index, looked in inspect(part, chosen):
             done += 1
@@ -99,13 +109,15 @@ def describe(source: Source, *, sample: int = SAMPLE, seed: int = 0, progress: P
                 broken.append((part.name(index), looked))
             else:
                 seen.append(looked)
+                if source.pixel_classes and isinstance(part, MaskedPart):
+                    _count_pixels(part, index, counts, misfits)
             if progress is not None:
                 progress(done, total)
     return Description(
         kind=source.kind,
         name=source.name,
         fingerprint=source.fingerprint,
-        classes=source.classes,
+        classes=source.classes or source.pixel_classes,
         splits={name: _count(part) for name, part in parts.items()},
         sampled=total,
         widths=_extent([look.width for look in seen]),
@@ -116,7 +128,18 @@ def describe(source: Source, *, sample: int = SAMPLE, seed: int = 0, progress: P
         broken=tuple(broken),
         passed_over=by_number(source.passed_over),
         notes=source.notes,
+        pixels=by_number({name: int(counts[place]) for place, name in enumerate(source.pixel_classes)}),
+        unscored=int(counts[IGNORED]),
+        misfits=tuple(misfits),
     )
+
+
+def _count_pixels(part: MaskedPart, index: int, counts: Indices, misfits: list[tuple[str, str]]) -> None:
+    """Adds the pixels of an image's mask to the counts, or says why it does not fit."""
+    try:
+        counts += np.bincount(part.mask(index).ravel(), minlength=len(counts))
+    except DataError as error:
+        misfits.append((part.name(index), str(error)))
 
 
 def _draw(sizes: list[int], sample: int, seed: int) -> list[Indices]:

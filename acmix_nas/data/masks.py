@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from acmix_nas.data.draw import Indices
 from acmix_nas.data.fingerprint import Content, read_file, size_of
 from acmix_nas.data.formats import open_image
-from acmix_nas.data.source import Part
+from acmix_nas.data.source import Part, Share
 from acmix_nas.errors import AcmixError, DataError
 
 IGNORED = 255
@@ -86,6 +86,25 @@ class MaskFiles:
             sizes=np.array([size_of(file) for file in files], dtype=np.int64),
             read=lambda index: read_file(files[index]),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskedShare(Share):
+    """Some images of a part, with their masks."""
+
+    def mask(self, index: int) -> Mask:
+        """The classes of the pixels of an image."""
+        part = self.part
+        assert isinstance(part, MaskedPart)
+        return part.mask(int(self.places[index]))
+
+
+def coding_of(part: Part) -> Mapping[int, int]:
+    """Class -> the number that stands for it in the masks of a part, as predictions of its benchmark are written."""
+    inner = part.part if isinstance(part, Share) else part
+    if not isinstance(inner, MaskFiles):
+        return {number: number for number in range(MOST_CLASSES)}
+    return {place: number for number, place in reversed([*inner.numbers.items()]) if place != IGNORED}
 
 
 def read_numbers(file: Path) -> npt.NDArray[np.int64]:

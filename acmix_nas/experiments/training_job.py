@@ -15,6 +15,7 @@ from acmix_nas.data import absolute
 from acmix_nas.errors import AcmixError, StudyError, UsageError
 from acmix_nas.experiments.networks import find_network
 from acmix_nas.fields import COUNT, FLAG, TEXT, Origin, maybe, number, whole
+from acmix_nas.inference import Inference
 from acmix_nas.sizes import Size, size_of, size_rule
 from acmix_nas.space.plain_yaml import read_plain
 from acmix_nas.study.folder import newest_name, next_name, study_folder
@@ -36,6 +37,10 @@ REMEMBERED = {
     **dict.fromkeys(("compile", "deterministic"), FLAG),
 }
 """What `TrainingOptions.remembered` keeps."""
+
+
+OF_SCORING = ("window", "window_stride", "scales", "flip", "predictions")
+"""Options of how weights are scored, which a training does not keep."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +68,11 @@ class TrainingOptions:
         out: Folder of study folders.
         resume: Whether to go on after the last epoch.
         checkpoint: Weights to score instead of training.
+        window: Pixels of the windows that slide over an image that is scored; None for the whole image.
+        window_stride: Pixels from one window to the next.
+        scales: Factors on an image that is scored, whose probabilities are averaged.
+        flip: Whether the mirrored image is scored too.
+        predictions: Folder to write the predictions of a segmentation to.
         device: "auto", "cpu" or "cuda".
         command: The command line, which train.yaml keeps.
     """
@@ -87,12 +97,26 @@ class TrainingOptions:
     out: Path = Path("reports")
     resume: bool = False
     checkpoint: Path | None = None
+    window: int | None = None
+    window_stride: int | None = None
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    predictions: Path | None = None
     device: str = "auto"
     command: str = ""
 
+    @property
+    def inference(self) -> Inference:
+        """How images are scored.
+
+        Raises:
+            UsageError: The values do not go together.
+        """
+        return Inference(window=self.window, stride=self.window_stride, scales=self.scales, flip=self.flip)
+
     def remembered(self) -> dict[str, Any]:
         """What a training keeps of this, so that it can be resumed without saying it again."""
-        forgotten = ("network", "study", "out", "resume", "checkpoint", "device", "command")
+        forgotten = ("network", "study", "out", "resume", "checkpoint", "device", "command", *OF_SCORING)
         kept = {name: value for name, value in asdict(self).items() if name not in forgotten}
         return {**kept, "data": None if self.data is None else absolute(self.data)}
 
@@ -165,6 +189,7 @@ def check(options: TrainingOptions, device: str) -> Job:
             f"the training {name!r} exists in {options.out}; add --resume to continue it, or choose another --study."
         )
     task = load_task(options.task or DEFAULT, options.head)
+    _check_scoring(options, task)
     recipe = _recipe(options, network, task)
     embedded = {} if options.data else dict(task.embedded)
     input_size = options.input_size or embedded.pop("input_size", None) or recipe.input_size or INPUT_SIZE
@@ -187,6 +212,16 @@ def check(options: TrainingOptions, device: str) -> Job:
         backbone.classifier(2)
     pick_metric(task, options.metric)
     return job
+
+
+def _check_scoring(options: TrainingOptions, task: Task) -> None:
+    """Refuses options of how a segmentation is scored where none is."""
+    said = not options.inference.is_plain or options.predictions is not None
+    if said and (options.checkpoint is None or not task.own_sizes):
+        raise UsageError(
+            "--window, --window-stride, --scales, --flip and --predictions say how a segmentation is scored; add "
+            "--eval CHECKPOINT and --task segmentation, or leave them out."
+        )
 
 
 def _recipe(options: TrainingOptions, network: Network, task: Task) -> Recipe:

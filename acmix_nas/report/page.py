@@ -19,6 +19,7 @@ from acmix_nas.metrics import COSTS, Metric
 from acmix_nas.printable import printable
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report import pareto
+from acmix_nas.report.by_class import class_table
 from acmix_nas.report.claims import rows
 from acmix_nas.report.describe import arch_text, stage_texts, varying
 from acmix_nas.report.effects import Effect
@@ -74,6 +75,7 @@ def build(
         warning=embedded_note(header, records) if is_embedded(records) else "",
         table=table,
         finals=finals,
+        classes=class_table(header, records),
         title=split_title(header, records),
         trials=[(record, arch_text(record.arch, shown), _cells(record, costs)) for record in records],
         headings=[(metric.heading, True) for metric in (header.metric, *(COSTS[cost] for cost in costs))],
@@ -240,6 +242,7 @@ def markdown_page(
     made = {"Command": header.command, "acmix-nas": header.version}
     lines = [f"- {name}: {markdown(text)}" for name, text in {**facts(header, records), **made}.items() if text]
     failed = [record for record in records if record.status == "failed"]
+    classes = class_table(header, records)
     sections = [
         f"# {markdown(table.title)}",
         *([f"**{embedded_note(header, records)}**"] if is_embedded(records) else []),
@@ -247,6 +250,7 @@ def markdown_page(
         as_markdown(table),
         f"![{header.metric.noun.capitalize()} of the trials](pareto.svg)",
         *([f"## {markdown(finals.title)}", as_markdown(finals)] if finals else []),
+        *([f"## {markdown(classes.title)}", as_markdown(classes)] if classes else []),
         *(["## What mattered"] if found else []),
         *(f"### {markdown(each.title)}\n\n{as_markdown(each)}" for each in tables(found).values()),
     ]

@@ -209,30 +209,37 @@ def predicted(scores: torch.Tensor, size: Pair) -> torch.Tensor:
     return scores.argmax(0)
 
 
-def confusion(predictions: torch.Tensor, truth: torch.Tensor, num_classes: int) -> torch.Tensor:
-    """Pixels of each class of the truth (rows) by what was predicted (columns), int64 (K, K).
+def confusion(
+    predictions: torch.Tensor, truth: torch.Tensor, num_classes: int, columns: int | None = None
+) -> torch.Tensor:
+    """Pixels of each class of the truth (rows) by what was predicted (columns), int64 (K, columns).
 
     Args:
-        predictions: Classes, integers of any shape.
+        predictions: Classes, integers of any shape below `columns`.
         truth: Classes, or 255, of the same shape.
         num_classes: K.
+        columns: Numbers that are predicted; K if None.
     """
-    scored = truth != IGNORED
-    places = truth[scored].long() * num_classes + predictions[scored].long()
-    return torch.bincount(places, minlength=num_classes**2).reshape(num_classes, num_classes)
+    scored, columns = truth != IGNORED, columns or num_classes
+    places = truth[scored].long() * columns + predictions[scored].long()
+    return torch.bincount(places, minlength=num_classes * columns).reshape(num_classes, columns)
 
 
 def iou(matrix: torch.Tensor) -> tuple[float | None, ...]:
-    """Intersection over union of each class; None where nothing is of it, in truth or prediction."""
+    """Intersection over union of each class; None where nothing is of it, in truth or prediction.
+
+    Args:
+        matrix: (K, K), or (K, K + 1) whose last column counts pixels that were given no class.
+    """
     right = matrix.diagonal().double()
-    union = matrix.sum(0) + matrix.sum(1) - matrix.diagonal()
+    union = matrix[:, : len(matrix)].sum(0) + matrix.sum(1) - matrix.diagonal()
     return tuple(
         None if not whole else part / whole for part, whole in zip(right.tolist(), union.tolist(), strict=True)
     )
 
 
 def means(matrix: torch.Tensor) -> dict[str, float]:
-    """The numbers that a confusion matrix (K, K) is summed up in.
+    """The numbers that a confusion matrix, as of `iou`, is summed up in.
 
     - miou: mean IoU over classes with a union (mmsegmentation);
     - miou_labelled: over classes that the truth has (detectron2);

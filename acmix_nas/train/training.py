@@ -194,8 +194,11 @@ class Training:
         return values[self.metric.name]
 
     @torch.no_grad()
-    def score(self) -> tuple[Scored, Mixing]:
+    def score(self, how: Callable[[nn.Module], nn.Module] = lambda model: model) -> tuple[Scored, Mixing]:
         """Values of all metrics on the scored split, by class too, and what each block mixed there.
+
+        Args:
+            how: Makes of the network what is applied to the images.
 
         Raises:
             NotFiniteError: Weights are not finite, or outputs NaN.
@@ -206,8 +209,20 @@ class Training:
         check_weights(model)
         with watch_mixing(model) as mixing, self._step.autocast():
             batches = self._feed.in_order(self._scored_images)
-            scored = score(model, batches, len(self._scored_images), self._task, self.metric)
+            scored = score(how(model), batches, len(self._scored_images), self._task, self.metric)
             return scored, mixing()
+
+    @torch.no_grad()
+    def outputs(self, how: Callable[[nn.Module], nn.Module] = lambda model: model) -> Iterator[tuple[Any, Any]]:
+        """What the network gives for the scored images, batch after batch in their order, with the targets.
+
+        Args:
+            how: Makes of the network what is applied to the images.
+        """
+        model = how(self.scored.eval())
+        with self._step.autocast():
+            for images, targets in self._feed.in_order(self._scored_images):
+                yield model(images), targets
 
     def save(self, path: Path) -> None:
         """Writes everything that the next epoch depends on, in one step."""

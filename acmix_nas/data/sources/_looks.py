@@ -136,7 +136,8 @@ LOOKS = (
     ),
     _Look(
         "images with masks for segmentation, as ADE20K and Cityscapes have them",
-        f"{_LABELS} For --task segmentation give ADEChallengeData2016 as it is shipped, or add classes.txt, a name a line.",
+        f"{_LABELS} For --task segmentation give ADEChallengeData2016 as it is shipped, or add classes.txt, a name "
+        "a line.",
         _has("annotations/training|annotations/train|gtFine|masks", "images/training|images/train|leftImg8bit|images"),
     ),
     _Look(

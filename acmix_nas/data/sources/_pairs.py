@@ -5,8 +5,8 @@ from pathlib import Path
 
 from acmix_nas.data.fingerprint import fingerprint
 from acmix_nas.data.formats import is_image
-from acmix_nas.data.masks import MaskFiles, check_class_count
-from acmix_nas.data.source import Source, divided, first_few
+from acmix_nas.data.masks import MaskedShare, MaskFiles, check_class_count
+from acmix_nas.data.source import Part, Share, Source, divided, first_few
 from acmix_nas.data.sources._files import in_order
 from acmix_nas.errors import DataError
 
@@ -84,11 +84,15 @@ def masked_source(
         name=root.resolve().name,
         classes=(),
         pixel_classes=classes,
-        train=kept,
-        validation=held,
+        train=_with_masks(kept),
+        validation=_with_masks(held),
         fingerprint=fingerprint(classes, contents),
         notes=(*notes, *held_notes),
     )
+
+
+def _with_masks(part: Part) -> Part:
+    return MaskedShare(part=part.part, places=part.places) if isinstance(part, Share) else part
 
 
 def read_names(file: Path) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """ADE20K as the scene parsing challenge ships it, ADEChallengeData2016: 150 classes, 0 for everything else.
 
 Zhou et al. 2017, Scene Parsing through ADE20K Dataset. The number 0 of a mask is not scored, and 1 to 150 become the
-classes 0 to 149, here and nowhere else.
+classes 0 to 149, here and nowhere else. Other data in this layout may have fewer classes.
 """
 
 from pathlib import Path
@@ -13,9 +13,6 @@ from acmix_nas.errors import DataError
 
 LAYOUT = "ADEChallengeData2016: images/training, annotations/training, the same for validation, objectInfo150.txt"
 NAMES = "objectInfo150.txt"
-CLASSES = 150
-NUMBERS = {0: IGNORED, **{number: number - 1 for number in range(1, CLASSES + 1)}}
-"""Number in a mask -> class."""
 
 
 def matches(spec: str) -> bool:
@@ -28,32 +25,32 @@ def open_source(spec: str) -> Source:
     """Pairs images with annotations.
 
     Raises:
-        DataError: A part has no images, an image has no annotation, or there are not 150 names.
+        DataError: A part has no images, an image has no annotation, or the names cannot be read.
     """
     root = Path(spec)
+    names = read_objects(root / NAMES)
+    numbers = {0: IGNORED, **{number: number - 1 for number in range(1, len(names) + 1)}}
     parts = []
     for name in ("training", "validation"):
         images, masks = root / "images" / name, root / "annotations" / name
         if not images.is_dir() or not masks.is_dir():
             raise DataError(f"ADEChallengeData2016 has {images} and {masks}; one of them is no folder.")
-        parts.append(paired(root, images_below(images), images_below(masks), NUMBERS))
-    note = "0 in a mask is not scored, and 1 to 150 are the classes 0 to 149 (reduce_zero_label)"
-    return masked_source("ade", spec, read_objects(root / NAMES), parts[0], parts[1], notes=[note])
+        parts.append(paired(root, images_below(images), images_below(masks), numbers))
+    note = f"0 in a mask is not scored, and 1 to {len(names)} are the classes from 0 on (reduce_zero_label)"
+    return masked_source("ade", spec, names, parts[0], parts[1], notes=[note])
 
 
 def read_objects(file: Path) -> tuple[str, ...]:
     """The first name of each object of objectInfo150.txt, in their order.
 
     Raises:
-        DataError: It has not 150.
+        DataError: It cannot be read.
     """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()[1:]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file} cannot be read: {error}.") from error
     names = tuple(line.split("\t")[-1].split(",")[0].strip() for line in lines if line.strip())
-    if len(names) != CLASSES:
-        raise DataError(f"ADEChallengeData2016 has {CLASSES} classes; {file} has {len(names)}.")
     seen: dict[str, int] = {}
     return tuple(
         name if (seen.setdefault(name, place) == place) else f"{name} ({place + 1})" for place, name in enumerate(names)
