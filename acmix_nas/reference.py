@@ -97,7 +97,7 @@ def load_reference(module: Loaded, state_dict: Checkpoint) -> Loaded:
         CheckpointError: The file cannot be read, or keys are missing, unknown, or of another shape: the message lists
             all. The module is as it was.
     """
-    given = _opened(state_dict)
+    given = opened(state_dict)
     layout = _layout(module)
     _check([*_unread(module), *(part for parts in layout.values() for part in parts)], given)
     own = module.state_dict()
@@ -120,7 +120,7 @@ def load_weights(module: Loaded, state_dict: Checkpoint) -> Loaded:
     Raises:
         CheckpointError: As of `load_reference`.
     """
-    given = _opened(state_dict)
+    given = opened(state_dict)
     own = {name: value for name, value in module.state_dict().items() if name.rpartition(".")[2] not in IGNORED}
     if _is_published(module, given, own):
         return load_reference(module, given)
@@ -138,7 +138,7 @@ def _is_published(module: nn.Module, given: Mapping[str, Any], own: Mapping[str,
     return len(published & given.keys()) > len(own.keys() & given.keys())
 
 
-def _opened(state_dict: object) -> Mapping[str, Any]:
+def opened(state_dict: object) -> Mapping[str, Any]:
     """Names and tensors, out of the file and the wrapper they may be in."""
     if isinstance(state_dict, str | os.PathLike):
         state_dict = _read(Path(state_dict))

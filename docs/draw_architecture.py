@@ -27,6 +27,7 @@ WHAT = {
     "cost": "counts and times networks",
     "data": "sources, splits, stores",
     "segmentor": "scores for every pixel",
+    "inference": "whole images, windows, mirrors, scales",
     "models": "timm names",
     "reference": "published weights",
     "dropin": "ACmix in others' networks",

@@ -68,6 +68,12 @@ def parse_scales(context: click.Context, parameter: click.Parameter, text: str) 
 @_options.out
 @click.option("--resume", is_flag=True, help="Continue the training --study, or the newest one, from its last epoch.")
 @click.option(
+    "--backbone-weights",
+    type=_options.STORED_FILE,
+    metavar="CHECKPOINT",
+    help="Begin a segmentation with the backbone of this classification training: of ours, published, or timm's.",
+)
+@click.option(
     "--eval",
     "checkpoint",
     type=_options.STORED_FILE,

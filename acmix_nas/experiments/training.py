@@ -27,6 +27,7 @@ from acmix_nas.sizes import size_text
 from acmix_nas.study.folder import at_work
 from acmix_nas.tasks import DEFAULT, load_images
 from acmix_nas.train import Progress, Training
+from acmix_nas.train.backbone_weights import load_backbone
 from acmix_nas.train.checkpoint import trained_weights
 from acmix_nas.train.fit import LAST, fit
 from acmix_nas.train.ranks import first_then_others, joined, rank, world
@@ -274,6 +275,12 @@ def _prepared(job: Job, callbacks: TrainingCallbacks) -> tuple[Splits, Training]
         )
     budget = job.recipe.budget(images=len(splits.train), **job.changes)
     model = job.learned.build(backbone_of(job, budget, in_chans=splits.in_chans), splits)
+    weights = job.options.backbone_weights
+    if weights is not None and not (job.options.resume and (job.folder / LAST).exists()):
+        ours = job.network.arch is not None
+        said = load_backbone(model, weights) if ours else f"the backbone is timm's with the weights of {weights}"
+        log.info(said)
+        callbacks.note(said)
     torch.manual_seed(job.seed + rank())  # processes drop paths of their own
     training = Training(
         model,

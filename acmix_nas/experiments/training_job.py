@@ -39,8 +39,8 @@ REMEMBERED = {
 """What `TrainingOptions.remembered` keeps."""
 
 
-OF_SCORING = ("window", "window_stride", "scales", "flip", "predictions")
-"""Options of how weights are scored, which a training does not keep."""
+OF_SCORING = ("backbone_weights", "window", "window_stride", "scales", "flip", "predictions")
+"""Options of what weights are read and how they are scored, which a training does not keep."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +67,7 @@ class TrainingOptions:
         study: Name of the training and its folder.
         out: Folder of study folders.
         resume: Whether to go on after the last epoch.
+        backbone_weights: Weights of a classification training that the backbone of a dense network begins with.
         checkpoint: Weights to score instead of training.
         window: Pixels of the windows that slide over an image that is scored; None for the whole image.
         window_stride: Pixels from one window to the next.
@@ -96,6 +97,7 @@ class TrainingOptions:
     study: str | None = None
     out: Path = Path("reports")
     resume: bool = False
+    backbone_weights: Path | None = None
     checkpoint: Path | None = None
     window: int | None = None
     window_stride: int | None = None
@@ -116,7 +118,7 @@ class TrainingOptions:
 
     def remembered(self) -> dict[str, Any]:
         """What a training keeps of this, so that it can be resumed without saying it again."""
-        forgotten = ("network", "study", "out", "resume", "checkpoint", "device", "command", *OF_SCORING)
+        forgotten = {"network", "study", "out", "resume", "checkpoint", "device", "command", *OF_SCORING}
         kept = {name: value for name, value in asdict(self).items() if name not in forgotten}
         return {**kept, "data": None if self.data is None else absolute(self.data)}
 
@@ -191,7 +193,7 @@ def check(options: TrainingOptions, device: str) -> Job:
     task = load_task(options.task or DEFAULT, options.head)
     _check_scoring(options, task)
     recipe = _recipe(options, network, task)
-    embedded = {} if options.data else dict(task.embedded)
+    embedded = dict(task.embedded) if options.data in (None, task.source or "embedded") else {}
     input_size = options.input_size or embedded.pop("input_size", None) or recipe.input_size or INPUT_SIZE
     usual = recipe.values.get("precision") or ("bf16" if supports_bf16(torch.device(device)) else "fp32")
     changes = {**embedded, "precision": usual, **options.changes()}
@@ -216,6 +218,8 @@ def check(options: TrainingOptions, device: str) -> Job:
 
 def _check_scoring(options: TrainingOptions, task: Task) -> None:
     """Refuses options of how a segmentation is scored where none is."""
+    if options.backbone_weights is not None and (options.checkpoint is not None or not task.own_sizes):
+        raise UsageError("--backbone-weights begin a training with --task segmentation; leave them out here.")
     said = not options.inference.is_plain or options.predictions is not None
     if said and (options.checkpoint is None or not task.own_sizes):
         raise UsageError(
@@ -274,10 +278,12 @@ def stored_fingerprint(folder: Path) -> str | None:
 def backbone_of(job: Job, budget: Budget, *, in_chans: int) -> Backbone:
     """The network of a job, still to be built, with weights of its seed."""
     torch.manual_seed(job.seed)
+    weights = None if job.network.arch is not None else job.options.backbone_weights
     build = partial(
         build_network,
         job.network.name,
         job.network.arch,
+        weights=weights,
         in_chans=in_chans,
         input_size=job.input_size,
         drop_path=budget.drop_path,

@@ -1,5 +1,6 @@
 """The network that a full training trains: one of ours by its arch, or a model of timm's own by its name."""
 
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -21,6 +22,7 @@ def build_network(
     in_chans: int,
     input_size: Size,
     drop_path: float,
+    weights: Path | None = None,
 ) -> nn.Module:
     """Builds a network at full size, with fresh weights.
 
@@ -31,6 +33,7 @@ def build_network(
         in_chans: Channels of an image.
         input_size: Height and width of the images in pixels, one number for squares.
         drop_path: Stochastic depth of the last block.
+        weights: A checkpoint of timm's own network, which gives maps.
 
     Raises:
         UsageError: timm does not build its model so.
@@ -42,6 +45,8 @@ def build_network(
         return build_model(arch, num_classes=num_classes, **ours)
     options: dict[str, Any] = {"in_chans": in_chans, **({"drop_path_rate": drop_path} if drop_path else {})}
     if num_classes is None:
+        if weights is not None:  # timm drops the classifier and resamples positions
+            options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weights)}}
         return timm_features(name, options, padded(pair(input_size)))
     options |= {"num_classes": num_classes}
     try:
