@@ -52,7 +52,8 @@ class Backbone(nn.Module):
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """(B, C, H, W) -> four maps (B, channels[i], ceil(H / 32) * 32 / strides[i], ...)."""
         height, width = images.shape[-2:]
-        found = self.net(F.pad(images, (0, -width % self.strides[-1], 0, -height % self.strides[-1])))
+        rows, columns = padded((height, width), self.strides[-1])
+        found = self.net(F.pad(images, (0, columns - width, 0, rows - height)))
         maps = [found[place] for place in self._places]
         maps = [x.permute(0, 3, 1, 2) for x in maps] if self._channels_last else maps
         if self.norms is None:
@@ -80,6 +81,22 @@ class Segmentor(nn.Module):
         build = registry.load("heads", head).build
         narrow = {"width": width} if width != 1.0 and "width" in signature(build).parameters else {}
         self.head: nn.Module = build(backbone.channels, num_classes, **narrow)
+
+    @property
+    def arch(self) -> Arch | None:
+        """The description of a backbone of ours; None for timm's."""
+        return self.backbone.arch
+
+    @property
+    def in_chans(self) -> int:
+        """Channels of an image: those of the first convolution."""
+        return next(part.in_channels for part in self.backbone.modules() if isinstance(part, nn.Conv2d))
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        """Timm's description of the maps that the head reads."""
+        pairs = zip(self.backbone.channels, self.backbone.strides, strict=True)
+        return [{"num_chs": channels, "reduction": stride} for channels, stride in pairs]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """(B, C, H, W) -> scores (B, num_classes, H, W); in training a pair, if the head has an auxiliary one."""
@@ -164,8 +181,8 @@ def build_segmentor(
 
 def padded(size: Pair, multiple: int = STRIDES[-1]) -> Pair:
     """(height, width) that an image is padded to."""
-    height, width = size
-    return height + -height % multiple, width + -width % multiple
+    height, width = ((side + multiple - 1) // multiple * multiple for side in size)  # which torch.export simplifies
+    return height, width
 
 
 def timm_features(name: str, options: dict[str, Any], img_size: Size | None) -> nn.Module:

@@ -36,10 +36,21 @@ if TYPE_CHECKING:
     "Default: random weights.",
 )
 @_options.seed("Seed of random weights.", default=0)
-@click.option("--num-classes", type=click.IntRange(min=0), default=1000, help="Number of classes of the head.")
+@click.option(
+    "--task",
+    type=click.Choice(["classification", "segmentation"]),
+    help="What the network does.  [default: what --weights say, else classification]",
+)
+@_options.head
+@click.option(
+    "--num-classes",
+    type=click.IntRange(min=0),
+    help="Number of classes of the head.  [default: what --weights say, else 1000, or 150 of a segmentation]",
+)
 @_options.count("--in-chans", "Number of channels of an image.", default=3)
 @_options.size(
-    "Height and width in pixels that the network is built for, the size that it was trained at.  [default: 224]"
+    "Height and width in pixels that the network is built for, the size that it was trained at.  [default: what "
+    "--weights say, else 224, or 512 of a segmentation]"
 )
 @click.option(
     "--shapes",
@@ -62,6 +73,7 @@ def export(as_json: bool, **options: Any) -> None:
       acmix export acmix_resnet50 --format onnx --out resnet.onnx --weights mine.safetensors
       acmix export reports/swin_t-001/best.yaml --format timm --out backbone
       acmix export swin_t-001:7 --format torch --out maps.pt2 --features-only
+      acmix export acmix_pvt_tiny --task segmentation --format onnx --out pixels.onnx --weights best.safetensors
     """
     from acmix_nas.cli._console import progress, spinner
     from acmix_nas.experiments.export import ExportOptions, run

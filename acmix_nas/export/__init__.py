@@ -11,7 +11,7 @@ the given `path`; `acmix_nas.export.write` passes a temporary one, so no uncheck
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -38,12 +38,13 @@ def write(
     input_size: int | tuple[int, int] | None = None,
     dynamic_size: bool = True,
     overwrite: bool = False,
+    described: Mapping[str, Any] | None = None,
 ) -> Written:
     """Writes a network to a file or folder, and checks it there against the network itself.
 
     Args:
-        model: A model of `acmix_nas.build_model`, or of `timm.create_model` by a name of ours; it is not changed, and
-            is written as it is in evaluation.
+        model: A model of `acmix_nas.build_model`, of `build_segmentor`, or of `timm.create_model` by a name of ours; it
+            is not changed, and is written as it is in evaluation.
         path: Where to; missing folders are made.
         format: "onnx", "torch", a program for `torch.export.load`, or "timm", a folder for `timm.create_model`.
         form: "train", the network as it is trained; "merged", what `acmix_nas.merge` makes of it; "paper", the
@@ -52,6 +53,8 @@ def write(
         input_size: Height and width in pixels of the images it is traced with; what the model was built for if None.
         dynamic_size: Whether it shall take images of any size, where the network allows; the batch is always dynamic.
         overwrite: Whether a file that is there is replaced.
+        described: What the file says of itself, by name: plain values. ONNX keeps them as metadata, torch.export in the
+            extra file `acmix.json`.
 
     Returns:
         What was written, with the largest difference that was found.
@@ -67,6 +70,7 @@ def write(
         features_only=features_only,
         input_size=input_size,
         dynamic=dynamic_size,
+        described=described,
     )
     _check_free(target, overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """What is exported: the form of the network, its inputs and outputs, the images it is traced and checked with."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from acmix_nas.models import merge
 from acmix_nas.operators.merging import stored
 from acmix_nas.sizes import pair
 
-USUAL_SIZE = 224
+USUAL_SIZE, DENSE_SIZE = 224, 512
+"""Height and width in pixels of the images that a classifier and a dense network are traced with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,7 @@ class Settings:
         dynamic: Whether other sizes are taken.
         fixed_by: Why not, where they were asked for: the parts that allow only one size; empty else.
         least: The least extent of an image that a file for any size takes, in pixels.
+        described: What a file says of itself, by name: classes, mean and std of the images and the like.
     """
 
     form: str
@@ -36,6 +39,7 @@ class Settings:
     dynamic: bool
     fixed_by: tuple[str, ...]
     least: int
+    described: Mapping[str, Any] = field(default_factory=dict)
 
     def images(self) -> list[tuple[int, int, int]]:
         """(batch, height, width) that an export is checked with: two batch sizes, and two sizes if it takes any."""
@@ -45,7 +49,13 @@ class Settings:
 
 
 def settings_for(
-    model: nn.Module, *, form: str, features_only: bool, input_size: int | tuple[int, int] | None, dynamic: bool
+    model: nn.Module,
+    *,
+    form: str,
+    features_only: bool,
+    input_size: int | tuple[int, int] | None,
+    dynamic: bool,
+    described: Mapping[str, Any] | None = None,
 ) -> Settings:
     """Settings for a model; what is not given is its own.
 
@@ -54,9 +64,13 @@ def settings_for(
         UsageError: The one size that it is exported for is too small.
     """
     arch = arch_of(model)
+    head = head_of(model)
+    if head is not None and features_only:
+        raise UsageError("--features-only is of a network without a dense head; leave --task out.")
     least = max(info["reduction"] for info in stages(model)) + 1
-    size = pair(input_size or options_of(model).img_size or USUAL_SIZE)
-    fixed_by = _fixed_by(arch) if dynamic else ()
+    built_for = options_of(model).img_size if head is None else None
+    size = pair(input_size or built_for or (USUAL_SIZE if head is None else DENSE_SIZE))
+    fixed_by = _fixed_by(arch, head) if dynamic else ()
     if dynamic and not fixed_by:
         size = (max(size[0], least), max(size[1], least))
     elif min(size) < least:
@@ -71,6 +85,7 @@ def settings_for(
         dynamic=dynamic and not fixed_by,
         fixed_by=fixed_by,
         least=least,
+        described=described or {},
     )
 
 
@@ -87,6 +102,12 @@ def arch_of(model: nn.Module) -> Arch:
             "timm.create_model without features_only."
         )
     return arch
+
+
+def head_of(model: nn.Module) -> str | None:
+    """The name of a model's dense head; None of a classifier."""
+    name: str | None = getattr(model, "head_name", None)
+    return name
 
 
 def stages(model: nn.Module) -> list[dict[str, Any]]:
@@ -135,9 +156,10 @@ def stage_names(count: int) -> list[str]:
     return [f"stage{index}" for index in range(count)]
 
 
-def _fixed_by(arch: Arch) -> tuple[str, ...]:
+def _fixed_by(arch: Arch, head: str | None = None) -> tuple[str, ...]:
     """The parts of a network that are not ours, and so not known to be traced with sizes as symbols."""
     named = [("hosts", arch.host, f"the host {arch.host}")]
+    named += [("heads", head, f"the head {head}")] if head is not None else []
     for mixer in arch.mixers:
         named.append(("operators", mixer.operator, f"the operator {mixer.operator}"))
         if mixer.attention is not None:

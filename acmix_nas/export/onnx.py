@@ -1,5 +1,6 @@
 """Format `onnx`: one .onnx file, checked with onnxruntime."""
 
+import json
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +28,7 @@ def write(model: nn.Module, path: Path, settings: Settings) -> Written:
     _check_installed()
     names = output_names(model, settings)
     _translate(_program.captured(model, settings), path, names, settings)
+    _describe(path, settings)
     graph = _checked(path)
     return Written(
         path=path,
@@ -68,6 +70,16 @@ def _translate(program: torch.export.ExportedProgram, path: Path, names: list[st
         )
         assert translated is not None
         translated.save(path, external_data=False)
+
+
+def _describe(path: Path, settings: Settings) -> None:
+    """Writes what the file says of itself into its metadata, each value as JSON."""
+    import onnx
+
+    if settings.described:
+        graph = onnx.load(path)
+        onnx.helper.set_model_props(graph, {name: json.dumps(value) for name, value in settings.described.items()})
+        onnx.save(graph, path)
 
 
 def _checked(path: Path) -> Any:

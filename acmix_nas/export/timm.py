@@ -16,7 +16,7 @@ from acmix_nas import registry
 from acmix_nas.arch import Arch
 from acmix_nas.errors import UsageError
 from acmix_nas.export._check import ExportError, Outputs, Written, export_errors, largest_difference
-from acmix_nas.export._network import Settings, arch_of
+from acmix_nas.export._network import Settings, arch_of, head_of
 from acmix_nas.hosts import options_of
 from acmix_nas.models import named_arch, named_model
 from acmix_nas.operators.merging import stored
@@ -37,6 +37,8 @@ def write(model: nn.Module, path: Path, settings: Settings) -> Written:
             "a timm folder holds the whole network; leave --features-only out, and call timm.create_model with "
             "features_only=True."
         )
+    if head_of(model) is not None:
+        raise UsageError("timm builds no networks that score every pixel; take the format onnx or torch.")
     path.mkdir()
     model = stored(model)
     config = _config(model)

@@ -1,5 +1,6 @@
 """Format `torch`: a program that `torch.export.load` reads without the code of the network."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -9,6 +10,8 @@ from acmix_nas.export import _program
 from acmix_nas.export._check import Outputs, Written, largest_difference
 from acmix_nas.export._network import Settings, output_names
 
+DESCRIBED = "acmix.json"
+"""The extra file of a program that says what it is of."""
 FORMS = ("merged", "train", "paper")
 
 
@@ -16,7 +19,8 @@ def write(model: nn.Module, path: Path, settings: Settings) -> Written:
     """Writes the program, and runs it as it is read back."""
     program = _program.captured(model, settings)
     with path.open("wb") as file:
-        torch.export.save(program, file)
+        extra = {DESCRIBED: json.dumps(dict(settings.described))} if settings.described else {}
+        torch.export.save(program, file, extra_files=extra)
     with path.open("rb") as stream:
         run = torch.export.load(stream).module()
     names = output_names(model, settings)

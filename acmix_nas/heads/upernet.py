@@ -70,9 +70,28 @@ class UPerNet(nn.Module):
 
     def _pooled(self, x: torch.Tensor) -> torch.Tensor:
         """The coarsest map with its means over 1, 4, 9 and 36 areas."""
-        pooled = [pool(F.adaptive_avg_pool2d(x, extent)) for extent, pool in zip(POOLS, self.pools, strict=True)]
+        pooled = [pool(means(x, extent)) for extent, pool in zip(POOLS, self.pools, strict=True)]
         y: torch.Tensor = self.bottleneck(torch.cat([x, *(resized(part, x) for part in pooled)], 1))
         return y
+
+
+def means(x: torch.Tensor, extent: int) -> torch.Tensor:
+    """Means over extent x extent areas of a map (B, C, h, w), as adaptive average pooling has them.
+
+    In an export they are products with matrices that are made of the map's size, which is not known there.
+    """
+    if not torch.compiler.is_exporting():
+        return F.adaptive_avg_pool2d(x, extent)
+    down, across = (_areas(side, extent, x) for side in x.shape[-2:])
+    return down @ x @ across.transpose(0, 1)
+
+
+def _areas(side: int, extent: int, like: torch.Tensor) -> torch.Tensor:
+    """Weights (extent, side) of the means over areas from floor(i side / extent) to ceil((i + 1) side / extent)."""
+    place, area = torch.arange(side, device=like.device), torch.arange(extent, device=like.device)[:, None]
+    inside = (place >= area * side // extent) & (place < ((area + 1) * side + extent - 1) // extent)
+    weights = inside.to(like.dtype)
+    return weights / weights.sum(1, keepdim=True)
 
 
 def resized(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from acmix_nas.train.ranks import rank
 from acmix_nas.train.recipe import Budget, learning_rate
 from acmix_nas.train.training import Progress, Training
 
+DESCRIBED = "acmix"
+"""Key of the metadata of a file of weights: task, head, classes, mean, std and input size, as JSON."""
 LAST, BEST, LOG = "last.safetensors", "best.safetensors", "log.csv"
 
 
@@ -56,7 +59,7 @@ def save_weights(training: Training, path: Path) -> None:
     weights = {name: value.detach().cpu().contiguous() for name, value in training.scored.state_dict().items()}
     try:
         with replacing(path) as temporary:
-            save_file(weights, temporary, {"format": "pt"})
+            save_file(weights, temporary, {"format": "pt", DESCRIBED: json.dumps(training.described)})
     except (OSError, SafetensorError) as error:
         raise DiskError(f"the weights {path} cannot be written: {error}") from error
 

@@ -17,6 +17,7 @@ from acmix_nas.data import Samples, Splits
 from acmix_nas.errors import AcmixError, DiskError
 from acmix_nas.fields import MOST
 from acmix_nas.record import Blocks
+from acmix_nas.sizes import pair
 from acmix_nas.tasks import DEFAULT, load_task, pick_metric
 from acmix_nas.train.checkpoint import (
     ResumeError,
@@ -98,7 +99,7 @@ class Progress:
 
 
 class Training:
-    """A network in training, an epoch at a time.
+    """A network in training, an epoch at a time. Its attribute `described` says what its weights are for.
 
     Saved after an epoch and loaded by another process, it goes on to the same bits on the CPU as if it had never
     stopped: weights, their average, optimizer, the order of images, augmentation and dropout are all in the file.
@@ -161,6 +162,15 @@ class Training:
         asked = {name: value for name, value in said if value not in (DEFAULT, None)}
         facts = {"budget": budget.to_dict(), "data": splits.to_dict(), "split": split, "order_seed": order_seed}
         self._key = {**(key or {}), **facts, **asked}
+        facts_of_head = self._task.head(splits.classes)
+        self.described: dict[str, Any] = {
+            "task": task,
+            "head": facts_of_head and facts_of_head["name"],
+            "classes": list(splits.classes),
+            "mean": list(splits.mean),
+            "std": list(splits.std),
+            "input_size": list(pair(splits.input_size)),
+        }
 
     @property
     def done(self) -> bool:

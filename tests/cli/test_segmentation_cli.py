@@ -120,6 +120,9 @@ def test_a_training_is_scored_again_and_its_predictions_are_written(acmix, few_s
     assert json.loads(out)["images"] == 10
     code, _, err = acmix(*scored, "--predictions", "found")
     assert (code, "already has something" in err) == (2, True)
+    asked = ["export", PVT, "--format", "timm", "--out", "x", "--weights", "reports/net/best.safetensors"]
+    code, _, err = acmix(*asked)  # the weights say that they are a segmentation's
+    assert (code, "timm builds no networks that score every pixel" in err) == (2, True)
     code, _, err = acmix(*words, "--resume", "--head", "upernet")
     assert (code, "head" in err) == (1, True)
 
@@ -138,6 +141,7 @@ def test_a_training_is_scored_again_and_its_predictions_are_written(acmix, few_s
             ["train", "vit_tiny_patch16_224", "--task", "segmentation"],
             "a dense head reads maps at strides 4, 8, 16, 32",
         ),
+        (["export", PVT, "--format", "onnx", "--out", "x", "--head", "upernet"], "add --task segmentation"),
         (["data", "score", "nothing"], "nothing is no folder"),
     ],
 )
@@ -147,6 +151,23 @@ def test_a_mistake_is_one_clear_message(acmix, few_scenes, words, message):
     assert message in " ".join(err.split())
     assert "Traceback" not in err
     assert not list(Path("reports").glob("*/study.db"))
+
+
+@pytest.mark.nightly
+def test_a_training_is_exported_with_its_classes(acmix, few_scenes):
+    import torch
+
+    assert acmix("train", PVT, "--task", "segmentation", "--epochs", 1, "--batch-size", 8, "--study", "net")[0] == 0
+    words = ["--format", "torch", "--out", "net.pt2", "--weights", "reports/net/best.safetensors", "--json"]
+    code, out, err = acmix("export", PVT, *words)
+    assert code == 0, err
+    assert json.loads(out)["outputs"]["logits"][1] == 14
+    extra = {"acmix.json": ""}
+    program = torch.export.load("net.pt2", extra_files=extra).module()
+    said = json.loads(extra["acmix.json"])
+    assert (said["task"], said["head"], said["input_size"]) == ("segmentation", "semantic_fpn", [64, 64])
+    assert said["classes"][-1] == "checks"
+    assert program(torch.zeros(1, 3, 70, 99)).shape == (1, 14, 70, 99)
 
 
 def test_predictions_that_do_not_fit_are_refused(acmix, few_scenes, tmp_path):

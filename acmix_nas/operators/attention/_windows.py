@@ -94,7 +94,7 @@ def locations(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
 def _from_minus_one_to_one(extent: int, like: torch.Tensor) -> torch.Tensor:
     """As linspace, which torch.export cannot trace with an extent that is a symbol; -1 for extent 1."""
     index = torch.arange(extent, device=like.device).to(torch.promote_types(like.dtype, torch.float32))
-    return (2 * index / index[-1:].clamp(min=1) - 1).to(like.dtype)
+    return (2 * index / index.amax(0).clamp(min=1) - 1).to(like.dtype)
 
 
 def reflected(extent: int, padding: int, device: torch.device) -> torch.Tensor:
