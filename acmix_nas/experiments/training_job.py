@@ -194,7 +194,7 @@ def check(options: TrainingOptions, device: str) -> Job:
     _check_scoring(options, task)
     recipe = _recipe(options, network, task)
     embedded = dict(task.embedded) if options.data in (None, task.source or "embedded") else {}
-    input_size = options.input_size or embedded.pop("input_size", None) or recipe.input_size or INPUT_SIZE
+    usual_size = embedded.pop("input_size", None) or recipe.input_size or INPUT_SIZE
     usual = recipe.values.get("precision") or ("bf16" if supports_bf16(torch.device(device)) else "fp32")
     changes = {**embedded, "precision": usual, **options.changes()}
     job = Job(
@@ -204,7 +204,7 @@ def check(options: TrainingOptions, device: str) -> Job:
         folder=folder,
         recipe=recipe,
         changes=changes,
-        input_size=input_size,
+        input_size=options.input_size or usual_size,
         device=device,
     )
     backbone = backbone_of(job, recipe.budget(images=options.images or 1, **changes), in_chans=3)

@@ -30,7 +30,7 @@ QUICKER = {
 }
 """The last of an option given twice counts: the same commands, with less to compute."""
 WORDS = ("--images", "--input-size", "--seed")
-CHAINS = ("demo", "subset", "combine")
+CHAINS = ("demo", "subset", "combine", "scenes-ade")
 FROM_THE_WHEEL = ("acmix search --space swin_t", "acmix spaces check swin_t", "acmix data describe '~/imagenet'")
 """Run by an interpreter of their own as a shell would; the others are forked from a process that has loaded torch."""
 
