@@ -16,9 +16,9 @@ DESCRIBED = {"classes": ["sky", "sea", "land"], "mean": [0.1, 0.2, 0.3], "std": 
 
 
 def shallow(name: str, head: str):
-    """A narrow segmentor with one block in each stage."""
+    """A narrow segmentor with one block in each stage, of a Swin two: the second is shifted."""
     space = load_space(name)
-    proxy = replace(space.proxies["dense_cpu"], depths=(1,) * len(space.depths))
+    proxy = replace(space.proxies["dense_cpu"], depths=((1,) if space.host != "swin" else (2,)) * len(space.depths))
     arch = proxy.shrink(space.build(space.first["paper"]))
     torch.manual_seed(0)
     net = build_features(arch, feature_cls="getter", class_token=False, width=0.25, img_size=64)

@@ -120,7 +120,7 @@ class Attention(MapMode):
         q, k, v = parts_BnT3ND.permute(3, 0, 1, 4, 2, 5).flatten(1, 2).unbind()
         bias_nNTT = self._biases(x).to(x.dtype)
         if any(self.shift_size):
-            bias_nNTT = bias_nNTT.expand(x.shape[0], *bias_nNTT.shape).flatten(0, 1)
+            bias_nNTT = repeated(bias_nNTT.unsqueeze(0), x.shape[0])
         y_XNTD = fused_attention(q, k, v, bias_nNTT)
         y_BnNTD = torch.unflatten(y_XNTD, 0, windows_BnTC.shape[:2])
         return scaled_linear(self._merged(y_BnNTD, x.shape[1], x.shape[2]), self.proj, alpha)
@@ -156,7 +156,7 @@ class Attention(MapMode):
     ) -> torch.Tensor:
         """One kernel; the windows of an image count as heads, so that one mask serves the batch."""
         windows = q_BnNTD.shape[1]
-        bias_XTT = bias_nNTT.expand(windows, -1, -1, -1).flatten(0, 1).to(q_BnNTD.dtype)
+        bias_XTT = repeated(bias_nNTT, windows).to(q_BnNTD.dtype)
         q, k, v = (x.flatten(1, 2) for x in (q_BnNTD, k_BnNTD, v_BnNTD))
         y_BXTD = fused_attention(q, k, v, bias_XTT.unsqueeze(0))
         return torch.unflatten(y_BXTD, 1, (windows, self.num_heads))
@@ -243,6 +243,15 @@ def count(
     params = _table_length((rows, columns)) * num_heads + channels**2 + channels
     macs = 2 * channels * tokens * pixels + channels**2 * queries
     return ModeCount(params, macs, (num_heads * tokens + channels) * pixels + channels * queries, arranged)
+
+
+def repeated(bias_nX: torch.Tensor, count: int) -> torch.Tensor:
+    """(n, N, ...) -> (count N, ...): the biases as often as needed, where n is 1 or the count itself.
+
+    Copied also where the count is 1: an exported program must not ask what it is.
+    """
+    wide = bias_nX.expand(count, *bias_nX.shape[1:]).clone(memory_format=torch.contiguous_format)
+    return wide.flatten(0, 1)
 
 
 def _table_length(window_size: tuple[int, int]) -> int:
