@@ -139,7 +139,7 @@ def classes_of(numbers: npt.NDArray[np.int64], table: npt.NDArray[np.int16], whe
     Raises:
         DataError: A number stands for none.
     """
-    known = numbers < len(table)
+    known = (numbers >= 0) & (numbers < len(table))
     found = np.where(known, table[np.where(known, numbers, 0)], -1)
     if found.min() < 0:
         wrong = int(numbers[found < 0].max())

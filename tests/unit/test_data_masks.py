@@ -179,6 +179,12 @@ def spoil_number(root):
     return r"here 0 and 1 and 2, and 255 unscored; .*1.png has 9 in 38 pixels"
 
 
+def spoil_sign(root):
+    (root / "masks/train/1.png").unlink()
+    Image.fromarray(np.full((TALL, WIDE), -1, dtype=np.int32), mode="I").save(root / "masks/train/1.tif")
+    return r"1.tif has -1 in 77 pixels"
+
+
 def spoil_colours(root):
     Image.fromarray(np.zeros((TALL, WIDE, 3), np.uint8)).save(root / "masks/train/1.png")
     return r"one number a pixel.*1.png has RGB colours"
@@ -189,7 +195,7 @@ def spoil_file(root):
     return r"the mask .*1.png cannot be read"
 
 
-@pytest.mark.parametrize("spoil", [spoil_size, spoil_number, spoil_colours, spoil_file])
+@pytest.mark.parametrize("spoil", [spoil_size, spoil_number, spoil_sign, spoil_colours, spoil_file])
 def test_a_mask_that_does_not_fit_is_named_and_described(tmp_path, spoil):
     root = pairs_of(tmp_path)
     message = spoil(root)
