@@ -6,7 +6,7 @@ import secrets
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import optuna
@@ -104,6 +104,7 @@ class Database(optuna.storages.RDBStorage):
                 raise StudyError("another process is working on this study in its database; wait for it or stop it.")
             yield
         finally:
+            self._give_lock_back()
             self._study = None
             self._drop_lock_connection()
 
@@ -154,6 +155,13 @@ class Database(optuna.storages.RDBStorage):
         self._lock = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         asked = text("SELECT pg_try_advisory_lock(:kind, :study)")
         return bool(self._lock.execute(asked, {"kind": LOCK_CLASS, "study": self._study}).scalar())
+
+    def _give_lock_back(self) -> None:
+        """Gives the lock back now: of a connection that is closed the server does so a moment later."""
+        if self._lock is not None:
+            with suppress(DBAPIError):
+                given = text("SELECT pg_advisory_unlock(:kind, :study)")
+                self._lock.execute(given, {"kind": LOCK_CLASS, "study": self._study})
 
     def _drop_lock_connection(self) -> None:
         if self._lock is not None:

@@ -25,15 +25,15 @@ def shallow(name: str, head: str):
     return segmentor_on(net, head, 3, width=0.125).eval()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("space", "head", "format"),
     [
         ("pvt_tiny", "semantic_fpn", "torch"),
-        pytest.param("pvt_tiny", "upernet", "onnx", marks=pytest.mark.nightly),
-        pytest.param("swin_t", "upernet", "torch", marks=pytest.mark.nightly),
-        pytest.param("resnet26", "semantic_fpn", "onnx", marks=pytest.mark.nightly),
-        pytest.param("san10", "semantic_fpn", "torch", marks=pytest.mark.nightly),
+        ("pvt_tiny", "upernet", "onnx"),
+        ("swin_t", "upernet", "torch"),
+        ("resnet26", "semantic_fpn", "onnx"),
+        ("san10", "semantic_fpn", "torch"),
     ],
 )
 def test_a_file_takes_any_batch_and_size_and_says_what_it_is_of(space, head, format, tmp_path):

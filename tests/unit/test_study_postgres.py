@@ -101,8 +101,11 @@ def test_one_driver_at_a_time_also_with_two_folders(server, tmp_path):
             pass
         with Study.create(tmp_path, header("third"), storage=server.url).at_work():
             pass
-    with other.at_work():
-        pass
+    for _ in range(20):  # the lock is given back before the block ends
+        with other.at_work():
+            pass
+        with study.at_work():
+            pass
 
 
 def test_a_database_that_is_gone_for_ten_seconds_costs_nothing(server, tmp_path):
