@@ -200,7 +200,8 @@ def _next_commands(result: "TrainingResult") -> list[str]:
     if result.interrupted:
         words = ["train", network, "--study", job.folder.name, *out_words(asked.out), "--resume", *places]
         again = _together(command(*words), result.processes)
-        return ["interrupted; the last finished epoch is kept. Continue with:", f"  {again}"]
+        kept = "the last finished epoch is kept" if result.progress.scores else "no epoch was finished"
+        return [f"interrupted; {kept}. Continue with:", f"  {again}"]
     size = "x".join(map(str, dict.fromkeys(pair(job.input_size))))
     given = {
         "--data": asked.data,

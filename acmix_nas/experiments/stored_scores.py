@@ -97,6 +97,8 @@ def score_stored(
         matrix += confusion(predictions, torch.from_numpy(mask), len(names), len(names) + 1)
         if progress is not None:
             progress(index + 1, count)
+    if not int(matrix.sum()):
+        raise DataError(f"no pixel of the {part} part of {source.name} has a class: there is nothing to score.")
     return StoredScores(data=source.name, part=part, images=count, values=means(matrix), classes=names, iou=iou(matrix))
 
 

@@ -131,7 +131,13 @@ class Segmentation(Task):
         return matrix
 
     def scores(self, tally: torch.Tensor, images: int) -> Mapping[str, float]:
-        """MIoU over classes with a union, pixel accuracy, and mean accuracy over classes of the truth."""
+        """MIoU over classes with a union, pixel accuracy, and mean accuracy over classes of the truth.
+
+        Raises:
+            TaskError: No pixel of the scored images has a class.
+        """
+        if not int(tally.sum()):
+            raise TaskError("no pixel of the scored images has a class: all are 255, so there is nothing to score.")
         found = means(tally.reshape(isqrt(len(tally)), -1))
         return {metric.name: found[metric.name] for metric in self.metrics}
 

@@ -16,6 +16,10 @@ from acmix_nas.segmentor import Segmentor
 
 CLASSIFIERS = ("head.weight", "head.fc.weight", "fc.weight", "classifier.weight")
 POSITIONS, BIASES = "pos_embed", "relative_position_bias_table"
+DENSE = "backbone.net.model."
+"""What the names of the backbone begin with in a dense network of ours."""
+PUBLISHED = ("resnet", "swin")
+"""Hosts whose published checkpoints have names of their own."""
 SHOWN = 5
 """Names that a message lists."""
 
@@ -40,7 +44,7 @@ def load_backbone(model: nn.Module, file: Path) -> str:
     assert isinstance(model, Segmentor)
     backbone: Any = model.backbone.net
     own: dict[str, torch.Tensor] = backbone.model.state_dict()
-    given = _named_as_ours(model, opened(file), own)
+    given = _named_as_ours(model, _of_backbone(opened(file)), own, file)
     loaded, resampled, misfits = {}, [], []
     for name, there in own.items():
         value = given.get(name)
@@ -68,11 +72,21 @@ def load_backbone(model: nn.Module, file: Path) -> str:
     return "; ".join(parts)
 
 
-def _named_as_ours(model: Segmentor, given: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
+def _of_backbone(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The weights of the backbone, also where they are those of a whole dense network."""
+    inside = {name.removeprefix(DENSE): value for name, value in given.items() if str(name).startswith(DENSE)}
+    return inside or given
+
+
+def _named_as_ours(model: Segmentor, given: Mapping[str, Any], own: Mapping[str, Any], file: Path) -> Mapping[str, Any]:
     """The weights by our names; those of a published checkpoint by way of a classifier with them."""
     if 2 * len(own.keys() & given.keys()) >= len(own) or model.backbone.arch is None:
         return given
     rows = next((len(given[name]) for name in CLASSIFIERS if isinstance(given.get(name), torch.Tensor)), 1000)
+    if model.backbone.arch.host not in PUBLISHED:
+        raise CheckpointError(
+            f"{file} has under half of this backbone's tensors. Give weights of the same network."
+        )
     twin = load_reference(build_model(model.backbone.arch, num_classes=rows), given)
     return twin.state_dict()
 

@@ -50,6 +50,9 @@ def _frozen(backbone: nn.Module, stages: int) -> Iterator[str]:
         return
     matcher: Any = backbone.group_matcher
     groups = group_parameters(backbone, matcher(coarse=True), reverse=True)
+    most = max(groups.values())
+    if stages > 1 + most:
+        raise RecipeError(f"frozen_stages is {stages}; the network has its stem and {most} groups after it.")
     yield from (name for name, place in groups.items() if place < stages)
 
 

@@ -238,7 +238,11 @@ def test_a_pair_that_does_not_fit_is_refused(tmp_path, change, message):
     ("change", "message"),
     [
         (lambda content: content.pop("images"), "has not"),
-        (lambda content: content["images"].append({**content["images"][0], "file_name": "2.jpg"}), "1 images that"),
+        (lambda content: content["images"].append({**content["images"][0], "id": 6, "file_name": "2.jpg"}), "1 images"),
+        (lambda content: content["images"].append(content["images"][0]), "images has an id of its own; .* has 5 more"),
+        (lambda content: content["categories"].append({"id": 7, "name": "x"}), "categories has an id of its own; .* 7"),
+        (lambda content: content["images"][0].update(file_name="../train2017/1.jpg"), r"\.\./train2017/1.jpg does not"),
+        (lambda content: content["images"][0].update(file_name="/etc/x.jpg"), "/etc/x.jpg does not"),
         (lambda content: content["annotations"][0].update(image_id=99), "of the image 99"),
         (lambda content: content["annotations"][0].update(category_id=99), "of the category 99"),
         (lambda content: content["annotations"][0].update(segmentation="x"), "polygons or a run-length"),
@@ -252,6 +256,31 @@ def test_annotations_that_do_not_fit_are_refused(tmp_path, change, message):
     file.write_text(json.dumps(content))
     with pytest.raises(DataError, match=message):
         open_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content["images"][0].update(width=10**6), "has 8 x 1000000 pixels; it has 8 x 10"),
+        (lambda content: content["annotations"][1].update(segmentation=["a"]), "annotation 2 of .* polygons of three"),
+        (lambda content: content["annotations"][1].update(segmentation=[[0, 0, 1, 1]]), "annotation 2 of .* polygons"),
+    ],
+)  # fmt: skip
+def test_an_object_that_cannot_be_drawn_is_named(tmp_path, change, message):
+    file = coco(tmp_path) / "annotations" / "instances_train2017.json"
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=message):
+        open_source(tmp_path).train.mask(0)
+
+
+def test_an_object_without_a_segmentation_has_no_pixels(tmp_path):
+    file = coco(tmp_path) / "annotations" / "instances_train2017.json"
+    content = json.loads(file.read_text())
+    content["annotations"][0].update(segmentation=[])
+    file.write_text(json.dumps(content))
+    assert not (open_source(tmp_path).train.mask(0) == 2).any()
 
 
 def test_the_fingerprint_sees_a_changed_mask(tmp_path):

@@ -21,6 +21,8 @@ from acmix_nas.space import load_space
 from acmix_nas.tasks import TaskError, load_images, load_task
 from acmix_nas.tasks.segmentation import AUXILIARY_WEIGHT, Segmentation, confusion, iou, means
 from acmix_nas.train import Budget, Setting, Training, run_trial
+from acmix_nas.train.frozen import prepared
+from acmix_nas.train.recipe import RecipeError
 from acmix_nas.train.sample_loader import SampleFeed
 from acmix_nas.train.trial import build_proxy
 
@@ -96,6 +98,21 @@ def test_the_mean_is_that_of_torchmetrics():
 
 def test_a_matrix_without_a_pixel_scores_nothing():
     assert set(means(torch.zeros(3, 3, dtype=torch.int64)).values()) == {0.0}
+
+
+def test_images_without_a_class_are_no_score():
+    with pytest.raises(TaskError, match="no pixel of the scored images has a class"):
+        TASK.scores(torch.zeros(9, dtype=torch.int64), 4)
+
+
+@pytest.mark.parametrize("stages", [0, 1, 3])
+def test_first_stages_keep_their_weights(setting, stages):
+    model = prepared(build_proxy(ARCH, setting), replace(RECIPE, frozen_stages=stages))
+    left = {name.split(".")[4] for name, p in model.named_parameters() if p.requires_grad and ".stages." in name}
+    assert {"3"} <= left
+    assert len({"0", "1", "2", "3"} - left) == max(0, stages - 1)
+    with pytest.raises(RecipeError, match="frozen_stages is 9"):
+        prepared(build_proxy(ARCH, setting), replace(RECIPE, frozen_stages=9))
 
 
 def test_scores_of_another_size_are_brought_to_the_masks():

@@ -20,6 +20,16 @@ def images_below(folder: Path, *, deep: bool = False) -> list[Path]:
     return sorted(files, key=lambda file: in_order(str(file)))
 
 
+def check_folders(layout: str, *folders: Path) -> None:
+    """Refuses a source that lacks a folder of its layout.
+
+    Raises:
+        DataError: The message names those that are missing.
+    """
+    if missing := [str(folder) for folder in folders if not folder.is_dir()]:
+        raise DataError(f"{layout} has the folders {', '.join(map(str, folders))}; {' and '.join(missing)} is missing.")
+
+
 def paired(
     root: Path,
     images: Sequence[Path],

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from acmix_nas.data.masks import IGNORED
 from acmix_nas.data.source import Source
-from acmix_nas.data.sources._pairs import images_below, masked_source, paired
+from acmix_nas.data.sources._pairs import check_folders, images_below, masked_source, paired
 from acmix_nas.errors import DataError
 
 LAYOUT = "ADEChallengeData2016: images/training, annotations/training, the same for validation, objectInfo150.txt"
@@ -33,8 +33,7 @@ def open_source(spec: str) -> Source:
     parts = []
     for name in ("training", "validation"):
         images, masks = root / "images" / name, root / "annotations" / name
-        if not images.is_dir() or not masks.is_dir():
-            raise DataError(f"ADEChallengeData2016 has {images} and {masks}; one of them is no folder.")
+        check_folders("ADEChallengeData2016", images, masks)
         parts.append(paired(root, images_below(images), images_below(masks), numbers))
     note = f"0 in a mask is not scored, and 1 to {len(names)} are the classes from 0 on (reduce_zero_label)"
     return masked_source("ade", spec, names, parts[0], parts[1], notes=[note])

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from acmix_nas.data.masks import IGNORED, MaskFiles, same_numbers
 from acmix_nas.data.source import Source
-from acmix_nas.data.sources._pairs import images_below, masked_source, paired
-from acmix_nas.errors import DataError
+from acmix_nas.data.sources._pairs import check_folders, images_below, masked_source, paired
 
 LAYOUT = "Cityscapes: leftImg8bit/train/CITY/*_leftImg8bit.png, gtFine/train/CITY/*_gtFine_labelIds.png, and val"
 CLASSES = (
@@ -39,8 +38,7 @@ def open_source(spec: str) -> Source:
 
 def _part(root: Path, name: str) -> MaskFiles:
     images, annotations = root / "leftImg8bit" / name, root / "gtFine" / name
-    if not images.is_dir() or not annotations.is_dir():
-        raise DataError(f"Cityscapes has {images} and {annotations}; one of them is no folder.")
+    check_folders("Cityscapes", images, annotations)
     files = images_below(annotations, deep=True)
     trained = [file for file in files if file.stem.endswith(TRAIN_IDS)]
     numbers, suffix = (same_numbers(len(CLASSES)), TRAIN_IDS) if trained else (IDS, LABEL_IDS)

@@ -6,10 +6,10 @@ the pixels of crowds are not scored; with panoptic segments only void pixels are
 """
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,8 @@ from acmix_nas.data.source import Source, first_few
 from acmix_nas.data.sources import pairs
 from acmix_nas.data.sources._labels import needed
 from acmix_nas.errors import DataError
-from acmix_nas.fields import LIST, MAPPING, TEXT, Origin, Rule, whole
+from acmix_nas.fields import LIST, TEXT, Origin, Rule, whole
+from acmix_nas.fields import NUMBER as FINITE
 
 BACKGROUND = "background"
 KINDS = ("panoptic", "instances")
@@ -37,6 +38,7 @@ NUMBER = whole(0, 2**53)
 IMAGE = {"id": NUMBER, "file_name": TEXT, "width": whole(1, 10**6), "height": whole(1, 10**6)}
 CATEGORY = {"id": NUMBER, "name": TEXT}
 OBJECT = {
+    "id": NUMBER,
     "image_id": NUMBER,
     "category_id": NUMBER,
     "iscrowd": whole(0, 1),
@@ -130,8 +132,14 @@ class CocoPart:
             DataError: An annotation cannot be decoded, or is of an image of another size.
         """
         numbers = {number: place for place, number in enumerate(sorted(self.categories))}
-        found = self._of_segments(index, numbers) if self.segments else self._of_objects(index, numbers)
         with self.open(index) as image:
+            stored, said = (image.height, image.width), self.sizes[index]
+            if said not in (stored, stored[::-1]):
+                raise DataError(
+                    f"{self.file} says that {self.name(index)} has {said[0]} x {said[1]} pixels; it has {stored[0]} x "
+                    f"{stored[1]}. Correct its height and width there."
+                )
+            found = self._of_segments(index, numbers) if self.segments else self._of_objects(index, numbers)
             return turned(found, image, f"{self.file}", self.name(index))
 
     def content(self) -> Content:
@@ -147,7 +155,7 @@ class CocoPart:
     def _of_objects(self, index: int, numbers: Mapping[int, int]) -> Mask:
         size = self.sizes[index]
         found = np.zeros(size, dtype=np.uint8)
-        drawn = [(each, _bits(each["segmentation"], size, self.file)) for each in self.objects[index]]
+        drawn = [(each, _bits(each, size, self.file)) for each in self.objects[index]]
         for each, bits in sorted(drawn, key=lambda pair: (-pair[0]["iscrowd"], -int(pair[1].sum()))):
             found[bits] = IGNORED if each["iscrowd"] else 1 + numbers[each["category_id"]]
         return found
@@ -183,6 +191,12 @@ def _read(root: Path, kind: str, file: Path) -> CocoPart:
     }
     images.sort(key=lambda image: image["id"])
     folder = _folder(root, file.stem.partition("_")[2])
+    for what, ids in (("images", [i["id"] for i in images]), ("categories", [c["id"] for c in content["categories"]])):
+        if again := [number for number, count in Counter(ids).items() if count > 1]:
+            raise DataError(f"each of the {what} has an id of its own; {file} has {again[0]} more than once.")
+    outside = [name for image in images if not _is_below(name := image["file_name"])]
+    if outside:
+        raise DataError(f"the images of {file} lie below {folder}; {outside[0]} does not.")
     paths = [folder / image["file_name"] for image in images]
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:
@@ -221,9 +235,15 @@ def _read(root: Path, kind: str, file: Path) -> CocoPart:
 
 def _chosen(origin: Origin, values: Any, rules: Mapping[str, Rule], path: str) -> dict[str, Any]:
     """The fields of a mapping that rules name; COCO's have more."""
-    if not MAPPING.fits(values):
+    if not isinstance(values, dict):
         raise origin.wrong("a mapping is needed", path)
     return origin.fields({name: values[name] for name in rules if name in values}, rules, path=path)
+
+
+def _is_below(name: str) -> bool:
+    """Whether a path leads down from where it begins."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
 def _folder(root: Path, part: str) -> Path:
@@ -233,8 +253,13 @@ def _folder(root: Path, part: str) -> Path:
     raise DataError(f"the images of {part} are in {root / part} or {root / 'images' / part}; neither is a folder.")
 
 
-def _bits(segmentation: Any, size: tuple[int, int], file: Path) -> npt.NDArray[np.bool_]:
-    """The pixels of an object, (H, W)."""
+def _bits(each: Mapping[str, Any], size: tuple[int, int], file: Path) -> npt.NDArray[np.bool_]:
+    """The pixels of an object, (H, W); none of one without a segmentation."""
+    segmentation, where = each["segmentation"], f"the annotation {each['id']} of {file}"
+    if not segmentation:
+        return np.zeros(size, dtype=bool)
+    if isinstance(segmentation, list) and not all(map(_is_polygon, segmentation)):
+        raise DataError(f"{where} has polygons of three points or more, each two finite numbers; one of them is none.")
     mask = needed("faster_coco_eval.core.mask", "reading COCO's instances")
     try:
         runs = mask.frPyObjects(segmentation, *size) if isinstance(segmentation, list) else segmentation
@@ -243,7 +268,13 @@ def _bits(segmentation: Any, size: tuple[int, int], file: Path) -> npt.NDArray[n
         runs = mask.merge(runs) if isinstance(runs, list) else runs
         bits = np.asarray(mask.decode(runs), dtype=bool)
     except Exception as error:  # the library raises whatever its reader of runs raises
-        raise DataError(f"an object of {file} cannot be drawn: {type(error).__name__}: {error}.") from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{where} has run lengths that cannot be decoded: {reason}.") from error
     if bits.shape != size:
-        raise DataError(f"an object of {file} is of an image of {bits.shape}, its image has {size}.")
+        raise DataError(f"{where} is of {bits.shape[0]} x {bits.shape[1]} pixels, its image of {size[0]} x {size[1]}.")
     return bits
+
+
+def _is_polygon(value: object) -> bool:
+    """Whether a value is x and y of three points or more."""
+    return isinstance(value, list) and len(value) >= 6 and len(value) % 2 == 0 and all(map(FINITE.fits, value))
