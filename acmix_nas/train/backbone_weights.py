@@ -84,9 +84,7 @@ def _named_as_ours(model: Segmentor, given: Mapping[str, Any], own: Mapping[str,
         return given
     rows = next((len(given[name]) for name in CLASSIFIERS if isinstance(given.get(name), torch.Tensor)), 1000)
     if model.backbone.arch.host not in PUBLISHED:
-        raise CheckpointError(
-            f"{file} has under half of this backbone's tensors. Give weights of the same network."
-        )
+        raise CheckpointError(f"{file} has under half of this backbone's tensors. Give weights of the same network.")
     twin = load_reference(build_model(model.backbone.arch, num_classes=rows), given)
     return twin.state_dict()
 
