@@ -35,27 +35,21 @@ class MaskedPart(Part, Protocol):
 
 
 @dataclass(slots=True, kw_only=True)
-class MaskFiles:
-    """Images with a file of masks for each.
+class ImageFiles:
+    """Images in files, without a class of their own.
 
     Attributes:
         root: Folder that all files lie in.
         images: Files of the images.
-        masks: Files of their masks.
-        numbers: Number in a mask -> class, or `IGNORED`; any other number is an error.
     """
 
     root: Path
     images: Sequence[Path]
-    masks: Sequence[Path]
-    numbers: Mapping[int, int]
-    labels: Indices = field(init=False)
-    _table: npt.NDArray[np.int16] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.labels = np.zeros(len(self.images), dtype=np.int64)
-        self._table = np.full(max(256, *self.numbers) + 1, -1, dtype=np.int16)
-        self._table[list(self.numbers)] = list(self.numbers.values())
+    @property
+    def labels(self) -> Indices:
+        """0 for each image."""
+        return np.zeros(len(self.images), dtype=np.int64)
 
     def name(self, index: int) -> str:
         """The path of the image."""
@@ -64,6 +58,33 @@ class MaskFiles:
     def open(self, index: int) -> Image.Image:
         """The image in the file."""
         return open_image(self.images[index])
+
+    def content_of(self, files: Sequence[Path]) -> Content:
+        """What a fingerprint sees of some files, by their paths below the root."""
+        return Content(
+            labels=self.labels,
+            names=[str(file.relative_to(self.root)).encode(errors="surrogateescape") for file in files],
+            sizes=np.array([size_of(file) for file in files], dtype=np.int64),
+            read=lambda index: read_file(files[index]),
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class MaskFiles(ImageFiles):
+    """Images with a file of masks for each.
+
+    Attributes:
+        masks: Files of their masks.
+        numbers: Number in a mask -> class, or `IGNORED`; any other number is an error.
+    """
+
+    masks: Sequence[Path]
+    numbers: Mapping[int, int]
+    _table: npt.NDArray[np.int16] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._table = np.full(max(256, *self.numbers) + 1, -1, dtype=np.int16)
+        self._table[list(self.numbers)] = list(self.numbers.values())
 
     def mask(self, index: int) -> Mask:
         """The classes of its pixels.
@@ -78,14 +99,8 @@ class MaskFiles:
             return turned(found, image, f"{file}", self.name(index))
 
     def content(self) -> Content:
-        """What a fingerprint sees: all files, by their paths below the root."""
-        files = [*self.images, *self.masks]
-        return Content(
-            labels=self.labels,
-            names=[str(file.relative_to(self.root)).encode(errors="surrogateescape") for file in files],
-            sizes=np.array([size_of(file) for file in files], dtype=np.int64),
-            read=lambda index: read_file(files[index]),
-        )
+        """What a fingerprint sees: all files."""
+        return self.content_of([*self.images, *self.masks])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

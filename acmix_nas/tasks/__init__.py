@@ -223,8 +223,14 @@ class Task(ABC):
             recipe: Says how it is changed.
             fill: Value of each channel where there is no image.
             seed: Of all that is random.
+
+        Raises:
+            TaskError: The task keeps images at their sizes and does not say how they are cropped.
         """
-        raise NotImplementedError
+        raise TaskError(
+            f"{type(self).__name__} keeps images at their own sizes (own_sizes) and has no method crop, which makes "
+            "samples of one size; add it."
+        )
 
     def whole(self, image: torch.Tensor, *, recipe: Recipe) -> torch.Tensor:
         """An image as it is scored, uint8 (C, H, W); by default as it is."""

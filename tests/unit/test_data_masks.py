@@ -133,6 +133,14 @@ def coco(root: Path, *, kind: str = "instances", ids=(3, 90, 7)) -> Path:
     return root
 
 
+def change_coco(root: Path, change) -> None:
+    """Two parts as of `coco`, the annotations of the first changed."""
+    file = coco(root) / "annotations" / "instances_train2017.json"
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
 def test_coco_instances_lie_small_over_large_and_crowds_are_left_out(tmp_path):
     source = open_source(coco(tmp_path))
     assert (source.kind, source.pixel_classes) == ("coco", ("background", "thing 3", "thing 7", "thing 90"))
@@ -250,10 +258,7 @@ def test_a_pair_that_does_not_fit_is_refused(tmp_path, change, message):
     ],
 )  # fmt: skip
 def test_annotations_that_do_not_fit_are_refused(tmp_path, change, message):
-    file = coco(tmp_path) / "annotations" / "instances_train2017.json"
-    content = json.loads(file.read_text())
-    change(content)
-    file.write_text(json.dumps(content))
+    change_coco(tmp_path, change)
     with pytest.raises(DataError, match=message):
         open_source(tmp_path)
 
@@ -267,19 +272,13 @@ def test_annotations_that_do_not_fit_are_refused(tmp_path, change, message):
     ],
 )  # fmt: skip
 def test_an_object_that_cannot_be_drawn_is_named(tmp_path, change, message):
-    file = coco(tmp_path) / "annotations" / "instances_train2017.json"
-    content = json.loads(file.read_text())
-    change(content)
-    file.write_text(json.dumps(content))
+    change_coco(tmp_path, change)
     with pytest.raises(DataError, match=message):
         open_source(tmp_path).train.mask(0)
 
 
 def test_an_object_without_a_segmentation_has_no_pixels(tmp_path):
-    file = coco(tmp_path) / "annotations" / "instances_train2017.json"
-    content = json.loads(file.read_text())
-    content["annotations"][0].update(segmentation=[])
-    file.write_text(json.dumps(content))
+    change_coco(tmp_path, lambda content: content["annotations"][0].update(segmentation=[]))
     assert not (open_source(tmp_path).train.mask(0) == 2).any()
 
 

@@ -18,7 +18,7 @@ from acmix_nas.experiments.stored_scores import score_stored
 from acmix_nas.inference import Inference
 from acmix_nas.record import TrialRecord
 from acmix_nas.space import load_space
-from acmix_nas.tasks import TaskError, load_images, load_task
+from acmix_nas.tasks import Task, TaskError, load_images, load_task
 from acmix_nas.tasks.segmentation import AUXILIARY_WEIGHT, Segmentation, confusion, iou, means
 from acmix_nas.train import Budget, Setting, Training, run_trial
 from acmix_nas.train.frozen import prepared
@@ -98,6 +98,11 @@ def test_the_mean_is_that_of_torchmetrics():
 
 def test_a_matrix_without_a_pixel_scores_nothing():
     assert set(means(torch.zeros(3, 3, dtype=torch.int64)).values()) == {0.0}
+
+
+def test_a_task_that_keeps_sizes_says_how_it_crops():
+    with pytest.raises(TaskError, match=r"Segmentation keeps images at their own sizes .* no method crop"):
+        Task.crop(TASK, *sample(), size=(8, 8), recipe=RECIPE, fill=[0] * 3, seed=0)
 
 
 def test_images_without_a_class_are_no_score():

@@ -8,18 +8,16 @@ the pixels of crowds are not scored; with panoptic segments only void pixels are
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from acmix_nas.data.draw import Indices
-from acmix_nas.data.fingerprint import Content, fingerprint, read_file, size_of
+from acmix_nas.data.fingerprint import Content, fingerprint
 from acmix_nas.data.formats import open_image
-from acmix_nas.data.masks import IGNORED, Mask, check_class_count, turned
+from acmix_nas.data.masks import IGNORED, ImageFiles, Mask, check_class_count, turned
 from acmix_nas.data.source import Source, first_few
 from acmix_nas.data.sources import pairs
 from acmix_nas.data.sources._labels import needed
@@ -92,38 +90,22 @@ def _annotations(root: Path) -> dict[str, dict[str, Path]]:
 
 
 @dataclass(slots=True, kw_only=True)
-class CocoPart:
+class CocoPart(ImageFiles):
     """Images with COCO's annotations.
 
     Attributes:
-        root: Folder of the source.
         file: The annotations.
-        images: Files of the images.
         sizes: (height, width) of each as the annotations say.
         objects: Of each image its objects, or its segments.
         segments: Of each image the file of its segments; empty for instances.
         categories: Id -> name.
     """
 
-    root: Path
     file: Path
-    images: Sequence[Path]
     sizes: Sequence[tuple[int, int]]
     objects: Sequence[Sequence[Mapping[str, Any]]]
     segments: Sequence[Path]
     categories: Mapping[int, str]
-    labels: Indices = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.labels = np.zeros(len(self.images), dtype=np.int64)
-
-    def name(self, index: int) -> str:
-        """The path of the image."""
-        return str(self.images[index])
-
-    def open(self, index: int) -> Image.Image:
-        """The image in the file."""
-        return open_image(self.images[index])
 
     def mask(self, index: int) -> Mask:
         """The class of each of its pixels.
@@ -143,14 +125,8 @@ class CocoPart:
             return turned(found, image, f"{self.file}", self.name(index))
 
     def content(self) -> Content:
-        """What a fingerprint sees: the annotations and all images, by their paths below the root."""
-        files = [self.file, *self.images, *self.segments]
-        return Content(
-            labels=self.labels,
-            names=[str(file.relative_to(self.root)).encode(errors="surrogateescape") for file in files],
-            sizes=np.array([size_of(file) for file in files], dtype=np.int64),
-            read=lambda index: read_file(files[index]),
-        )
+        """What a fingerprint sees: the annotations and all images."""
+        return self.content_of([self.file, *self.images, *self.segments])
 
     def _of_objects(self, index: int, numbers: Mapping[int, int]) -> Mask:
         size = self.sizes[index]
