@@ -17,6 +17,7 @@ from acmix_nas.metrics import COSTS, SCORES, TOP1, Metric
 from acmix_nas.record_fields import (
     ASKED,
     COST_FIELDS,
+    EXAMPLE,
     HEADER_FIELDS,
     LATENCY_TABLE,
     SCORED_STARTS,
@@ -153,6 +154,8 @@ class StudyHeader:
         origin.fields(asked, ASKED, optional=ASKED, path="settings.asked")
         if table := settings.get("latency_table"):
             origin.fields(table, LATENCY_TABLE, optional=("sha256",), path="settings.latency_table")
+        for example in settings.get("examples", ()):
+            origin.fields(example, EXAMPLE, path="settings.examples")
         if scored := settings.get("scored_starts"):
             origin.fields(scored, SCORED_STARTS, path="settings.scored_starts")
         return cls(**known)
@@ -188,6 +191,8 @@ class TrialRecord:
         head: The head on the network's maps, in a dense task.
         by_class: Name of a score -> its value after the last epoch for each class of the head, None for a class that
             has none.
+        predictions: What was predicted for the first of the scored images after the last epoch, in a task that has
+            pictures: texts of `acmix_nas.thumbnails`. The header's setting `examples` has the images and their truth.
         shared_with: Number of the trial whose proxy network is the same and whose score this one shares.
         started: When it began, ISO 8601 in UTC.
         seconds: Wall-clock time it took.
@@ -218,6 +223,7 @@ class TrialRecord:
     skipped: int = 0
     head: Head | None = None
     by_class: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    predictions: tuple[str, ...] = ()
     shared_with: int | None = None
     error: str | None = None
     origin: str | None = None
@@ -250,12 +256,12 @@ class TrialRecord:
         """The record as it was after some epochs: paused there."""
         values = {name: getattr(self, name)[:epochs] for name in ("scores", "losses", "mixing", "norms")}
         metrics = {name: found[:epochs] for name, found in self.metrics.items()}
-        return replace(self, status="paused", metrics=metrics, by_class={}, **values)
+        return replace(self, status="paused", metrics=metrics, by_class={}, predictions=(), **values)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, the `arch_id` first."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        for optional in ("norms", "skipped", "origin", "head", "by_class"):
+        for optional in ("norms", "skipped", "origin", "head", "by_class", "predictions"):
             if not values[optional]:
                 del values[optional]
         return {"arch_id": self.arch_id, **values, "arch": self.arch.to_dict(), "cost": asdict(self.cost)}
@@ -281,6 +287,7 @@ class TrialRecord:
         known["metrics"] = {name: tuple(found) for name, found in known.get("metrics", {}).items()}
         known["losses"] = tuple(known["losses"])
         known["by_class"] = {name: tuple(found) for name, found in known.get("by_class", {}).items()}
+        known["predictions"] = tuple(known.get("predictions", ()))
         for name in ("mixing", "norms"):
             known[name] = tuple(
                 tuple(None if pair is None else (pair[0], pair[1]) for pair in blocks) for blocks in known.get(name, ())

@@ -29,6 +29,7 @@ TRIAL_FIELDS: Mapping[str, Rule] = {
     "shared_with": maybe(COUNT),
     "head": maybe(HEAD),
     "by_class": mapping_of(list_of(maybe(NUMBER))),
+    "predictions": list_of(TEXT),
     **dict.fromkeys(("mixing", "norms"), list_of(list_of(maybe(list_of(NUMBER, 2, 2))))),
 }
 COST_FIELDS: Mapping[str, Rule] = {
@@ -47,11 +48,14 @@ LATENCY_TABLE: Mapping[str, Rule] = {"sha256": TEXT, "device_name": maybe(TEXT)}
 """What a study keeps of the table that its latencies are sums of."""
 SCORED_STARTS: Mapping[str, Rule] = {"by": TEXT, "values": list_of(MAPPING)}
 """Networks that a search begins with, and the scores that chose them, in a line."""
+EXAMPLE: Mapping[str, Rule] = {"image": TEXT, "truth": TEXT}
+"""One of the scored images, and its truth, as `acmix_nas.thumbnails` writes them."""
 SETTINGS: Mapping[str, Rule] = {
     "asked": MAPPING,
     "base": MAPPING,
     "budget": MAPPING,
     "data": TEXT,
+    "examples": list_of(MAPPING),
     "first": mapping_of(MAPPING),
     "head": maybe(HEAD),
     "lag": maybe(whole(1)),

@@ -20,6 +20,7 @@ from acmix_nas.experiments.setup import (
     Workers,
     check_resumed,
     device_of,
+    examples_of,
     find_study,
     load_work,
     metric_of,
@@ -295,6 +296,7 @@ def _create(
         timed = {"sha256": _digest(options.latency_table), "device_name": table.env.get("device_name")}
     settings = {
         **settings_of(setting),
+        **examples_of(setting),
         "space": definition(space),
         "random_starts": starts,
         "scored_starts": {"by": scored.text, "values": list(scored.values)} if scored.values else None,

@@ -259,6 +259,11 @@ def settings_of(setting: Setting) -> dict[str, Any]:
     }
 
 
+def examples_of(setting: Setting) -> dict[str, Any]:
+    """What a study's header keeps of the scored images, to show beside predictions."""
+    return {"examples": found} if (found := setting.examples) else {}
+
+
 def check_resumed(header: StudyHeader, setting: Setting, **more: Any) -> None:
     """Refuses to go on with a study under another setting.
 

@@ -199,7 +199,7 @@ def score(options: TrainingOptions, callbacks: TrainingCallbacks | None = None) 
     with _begun(options, callbacks) as (job, callbacks):
         splits, training = _prepared(job, callbacks)
         load_weights(training.scored, trained_weights(checkpoint) or checkpoint)
-        (values, by_class), _ = training.score(how)
+        scored, _ = training.score(how)
         assert splits.report is not None
         if predictions is not None and isinstance(splits.report.images, Samples):
             if world() > 1:
@@ -210,9 +210,9 @@ def score(options: TrainingOptions, callbacks: TrainingCallbacks | None = None) 
             data=splits.name,
             images=len(splits.report),
             metric=training.metric,
-            values=values,
+            values=scored.values,
             classes=splits.classes,
-            by_class=by_class,
+            by_class=scored.by_class,
             is_first=rank() == 0,
         )
 

@@ -41,20 +41,30 @@ def class_scores(header: StudyHeader, records: Sequence[TrialRecord]) -> ClassSc
     scored = [record for record in complete(records) if record.head is not None and record.by_class]
     if not scored:
         return None
-    if header.kind == "search":
-        best = [record for record in front_of(header, records) if record.by_class][:MOST_NETWORKS]
-        named = {f"trial {record.number}, {record.label}": [record] for record in best}
-    else:
-        named = {row.name: [record for record in row.trials if record.by_class] for row in rows(header, records)}
+    named = networks_shown(header, records, "by_class")
     head = scored[0].head
     assert head is not None
     score, classes = next(iter(scored[0].by_class)), tuple(head["classes"])
     values = {
         name: tuple(_mean([record.by_class[score][place] for record in group]) for place in range(len(classes)))
         for name, group in named.items()
-        if group
     }
-    return ClassScores(score, classes, values, {name: len(group) for name, group in named.items() if group})
+    return ClassScores(score, classes, values, {name: len(group) for name, group in named.items()})
+
+
+def networks_shown(header: StudyHeader, records: Sequence[TrialRecord], needed: str) -> dict[str, list[TrialRecord]]:
+    """The networks that are shown one by one: an ablation's rows, or the best of a search's front; name -> trainings.
+
+    Args:
+        header: What holds for all trials.
+        records: The trials.
+        needed: Field that a record must have to be shown.
+    """
+    if header.kind == "search":
+        best = [record for record in front_of(header, records) if getattr(record, needed)][:MOST_NETWORKS]
+        return {f"trial {record.number}, {record.label}": [record] for record in best}
+    shown = {row.name: [record for record in row.trials if getattr(record, needed)] for row in rows(header, records)}
+    return {name: group for name, group in shown.items() if group}
 
 
 def class_table(header: StudyHeader, records: Sequence[TrialRecord]) -> Table | None:

@@ -28,6 +28,7 @@ from acmix_nas.report.facts import embedded_note, facts, is_embedded
 from acmix_nas.report.latex import as_latex
 from acmix_nas.report.mattered import Mattered, tables
 from acmix_nas.report.pareto import COUNTED, axis_label, complete, front_of
+from acmix_nas.report.predictions import as_data, strips
 from acmix_nas.report.sampling import sampling_error
 from acmix_nas.report.table import Table, as_markdown
 from acmix_nas.report.trials import REFERENCES, split_title
@@ -76,6 +77,8 @@ def build(
         table=table,
         finals=finals,
         classes=class_table(header, records),
+        strips=strips(header, records),
+        as_data=as_data,
         title=split_title(header, records),
         trials=[(record, arch_text(record.arch, shown), _cells(record, costs)) for record in records],
         headings=[(metric.heading, True) for metric in (header.metric, *(COSTS[cost] for cost in costs))],

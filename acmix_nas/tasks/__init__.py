@@ -16,7 +16,7 @@ from torch import nn
 from acmix_nas import plugins, registry
 from acmix_nas.arch import Arch
 from acmix_nas.cost import count
-from acmix_nas.data import Indices, Part, Source, Splits, StoredImages, Targets, load_splits
+from acmix_nas.data import Images, Indices, Part, Source, Splits, StoredImages, Targets, load_splits
 from acmix_nas.errors import AcmixError, UsageError
 from acmix_nas.metrics import Metric, find_metric
 from acmix_nas.record import Cost, Head
@@ -210,6 +210,14 @@ class Task(ABC):
     def by_class(self, tally: torch.Tensor) -> Mapping[str, tuple[float | None, ...]]:
         """Name of a score -> its value for each class, None for one that says nothing; by default there is none."""
         return {}
+
+    def pictures(self, outputs: Any, targets: Targets, count: int) -> list[str]:
+        """Pictures of what is predicted for the first images of a batch, as texts; by default there are none."""
+        return []
+
+    def examples(self, images: Images, count: int) -> list[dict[str, str]]:
+        """The first images with their truth, as texts "image" and "truth"; by default there are none."""
+        return []
 
     def crop(
         self, image: torch.Tensor, target: torch.Tensor, *, size: Pair, recipe: Recipe, fill: Sequence[int], seed: int

@@ -18,12 +18,13 @@ from torchvision.transforms.v2 import functional as pixels
 from acmix_nas import registry
 from acmix_nas.arch import Arch
 from acmix_nas.cost import count_dense
-from acmix_nas.data import IGNORED, Indices, Part, Source, Splits, StoredImages, Targets
+from acmix_nas.data import IGNORED, Images, Indices, Part, Samples, Source, Splits, StoredImages, Targets
 from acmix_nas.metrics import PERCENT, SCORES, Metric
 from acmix_nas.record import Cost, Head
 from acmix_nas.segmentor import segmentor_on
 from acmix_nas.sizes import Pair, Size
 from acmix_nas.tasks import Backbone, Recipe, Task, TaskError
+from acmix_nas.thumbnails import classes_text, image_text
 
 MIOU = SCORES["miou"]
 PIXEL_ACCURACY = Metric("pixel_accuracy", **PERCENT, title="pixel accuracy", noun="accuracy")
@@ -144,6 +145,22 @@ class Segmentation(Task):
     def by_class(self, tally: torch.Tensor) -> Mapping[str, tuple[float | None, ...]]:
         """Intersection over union of each class; None where there is no union."""
         return {"iou": iou(tally.reshape(isqrt(len(tally)), -1))}
+
+    def pictures(self, outputs: torch.Tensor, targets: Targets, count: int) -> list[str]:
+        """The class that is predicted for each pixel."""
+        pairs = list(zip(outputs, targets, strict=True))[:count]
+        classes = [predicted(scores, (mask.shape[-2], mask.shape[-1])) for scores, mask in pairs]
+        return [classes_text(each.byte().cpu().numpy()) for each in classes]
+
+    def examples(self, images: Images, count: int) -> list[dict[str, str]]:
+        """Images, and the class of each of their pixels."""
+        samples = images.images
+        assert isinstance(samples, Samples), "images keep their sizes"
+        firsts = [samples[index] for index in range(min(count, len(samples)))]
+        return [
+            {"image": image_text(image.permute(1, 2, 0).numpy()), "truth": classes_text(mask.numpy())}
+            for image, mask in firsts
+        ]
 
     def crop(
         self, image: torch.Tensor, target: torch.Tensor, *, size: Pair, recipe: Recipe, fill: Sequence[int], seed: int

@@ -6,6 +6,7 @@ One whose weights or outputs are not numbers is refused, as its scores say nothi
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from itertools import zip_longest
 from math import sqrt
 from typing import Any, NamedTuple, TypeAlias
 
@@ -20,6 +21,9 @@ from acmix_nas.metrics import Metric
 from acmix_nas.record import Blocks
 from acmix_nas.tasks import Task
 from acmix_nas.train.ranks import gathered, total
+
+PICTURES = 4
+"""Scored images whose predictions records keep, as `TrialRecord.predictions`."""
 
 
 class NotFiniteError(AcmixError):
@@ -36,10 +40,12 @@ class Scored(NamedTuple):
     Attributes:
         values: Name of a metric -> its value, that of the study's first.
         by_class: Name of a score -> its value for each class, None for one that has none.
+        predictions: Pictures of what was predicted for the first images, of a task that has them.
     """
 
     values: dict[str, float]
     by_class: Mapping[str, tuple[float | None, ...]]
+    predictions: tuple[str, ...]
 
 
 def score(
@@ -63,21 +69,24 @@ def score(
     tally: torch.Tensor | int = 0
     wrong: torch.Tensor | int = 0
     kept: list[tuple[Any, Targets]] = []
+    pictures: list[str] = []
     for pixels, targets in batches:
         outputs = model(pixels)
         tally = tally + task.tally(outputs, targets)
+        if len(pictures) < PICTURES:
+            pictures += task.pictures(outputs, targets, PICTURES - len(pictures))
         flags = [tensor.isnan().reshape(len(tensor), -1).any(1) for tensor in _tensors_of(outputs)]
         wrong = wrong + torch.stack(flags).any(0).sum()
         if metric.compute is not None:
             kept.append((leading(outputs, len(pixels), "cpu"), leading(targets, len(pixels), "cpu")))
-    parts = gathered((tally if isinstance(tally, int) else tally.cpu(), int(wrong)))
-    if broken := sum(count for _, count in parts):
+    parts = gathered((tally if isinstance(tally, int) else tally.cpu(), int(wrong), pictures))
+    if broken := sum(count for _, count, _ in parts):
         raise NotFiniteError(
             f"the network's outputs contain NaN for {broken:,} of {images:,} images; their score would mean "
             "nothing. Its values leave the range of the precision: score it in fp32, or train with a smaller "
             "learning rate."
         )
-    tallies = [part for part, _ in parts if isinstance(part, torch.Tensor)]
+    tallies = [part for part, _, _ in parts if isinstance(part, torch.Tensor)]
     whole = torch.stack(tallies).sum(0)
     values = dict(task.scores(whole, images))
     if metric.compute is not None:
@@ -86,7 +95,8 @@ def score(
         values = {metric.name: metric.compute(outputs, targets), **values}
     known = {each.name: each for each in (metric, *task.metrics)}
     checked = {name: _checked(known[name], values[name]) for name in dict.fromkeys((metric.name, *values))}
-    return Scored(checked, task.by_class(whole))
+    in_turns = [picture for turn in zip_longest(*(own for _, _, own in parts)) for picture in turn if picture]
+    return Scored(checked, task.by_class(whole), tuple(in_turns[:PICTURES]))
 
 
 def check_weights(network: nn.Module) -> None:

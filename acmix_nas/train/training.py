@@ -67,6 +67,7 @@ class Progress:
         earlier: Time of the epochs before a resume.
         skipped: Steps that changed no weight, because the norm of their gradient was not finite.
         by_class: Name of a score -> its value for each class after the last epoch.
+        predictions: Pictures of what was predicted for the first scored images after the last epoch.
     """
 
     scores: list[float] = field(default_factory=list)
@@ -82,6 +83,7 @@ class Progress:
     earlier: float = 0.0
     skipped: int = 0
     by_class: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    predictions: tuple[str, ...] = ()
 
     def take(self, values: Mapping[str, Any]) -> None:
         """Takes over what `dataclasses.asdict` said of another one and JSON kept."""
@@ -90,12 +92,14 @@ class Progress:
             "skipped": 0,
             "metrics": {},
             "by_class": {},
+            "predictions": (),
             **values,
         }  # which files of earlier versions do not have
         for item in fields(self):
             setattr(self, item.name, values[item.name])
         self.earlier = sum(self.seconds)
         self.mixing, self.norms = _pairs(self.mixing), _pairs(self.norms)
+        self.predictions = tuple(self.predictions)
 
 
 class Training:
@@ -192,8 +196,9 @@ class Training:
         self.progress.started = self.progress.started or datetime.now(UTC).isoformat(timespec="seconds")
         with _algorithms(self._device, deterministic=self.budget.deterministic):
             loss = self._pass()
-            (values, by_class), mixing = self.score()
-        self.progress.by_class = by_class
+            scored, mixing = self.score()
+        values = scored.values
+        self.progress.by_class, self.progress.predictions = scored.by_class, scored.predictions
         self.progress.losses.append(loss)
         self.progress.scores.append(values[self.metric.name])
         for name, value in values.items():

@@ -23,6 +23,7 @@ from acmix_nas.tasks import DEFAULT, Backbone, Task, load_task, pick_metric
 from acmix_nas.train.checkpoint import ResumeError
 from acmix_nas.train.ranks import rank, world
 from acmix_nas.train.recipe import Budget
+from acmix_nas.train.scoring import PICTURES
 from acmix_nas.train.training import Progress, Training, run_epochs
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,12 @@ class Setting:
     def head_facts(self) -> Head | None:
         """What records and the study's header say of the head."""
         return self.learned.head(self.splits.classes)
+
+    @property
+    def examples(self) -> list[dict[str, str]]:
+        """The first scored images and their truth as pictures, of a task that has them."""
+        images = self.splits.search if self.split == "search" else self.splits.report
+        return [] if images is None else self.learned.examples(images, PICTURES)
 
     def cost_of(self, arch: Arch) -> Cost:
         """What a full network costs, with the task's head."""
@@ -179,6 +186,7 @@ def record_of(
         skipped=progress.skipped,
         head=setting.head_facts,
         by_class=progress.by_class if done and not error else {},
+        predictions=progress.predictions if done and not error else (),
         seeds=dict(seeds),
         budget=setting.budget.to_dict(),
         proxy=setting.proxy.to_dict(),

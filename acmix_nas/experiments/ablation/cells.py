@@ -21,6 +21,7 @@ from acmix_nas.experiments.running import StudyResult, run_study
 from acmix_nas.experiments.setup import (
     check_resumed,
     device_of,
+    examples_of,
     find_study,
     load_work,
     metric_of,
@@ -108,6 +109,7 @@ def _create(ablation: Ablation, options: AblationOptions, setting: Setting) -> S
     """A new study."""
     settings = {
         **settings_of(setting),
+        **examples_of(setting),
         "rows": {name: arch.to_dict() for name, arch in ablation.rows.items()},
         "base": ablation.base.to_dict(),
         "notes": list(ablation.notes),

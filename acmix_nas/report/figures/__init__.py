@@ -40,7 +40,8 @@ def picture_files(header: StudyHeader, records: Sequence[TrialRecord], formats: 
     - hypervolume (search): how much the front spans after each trial, from the study's reference point;
     - importance and effects (search): which choices matter, and what each of their options goes along with;
     - mixing-front (search): |alpha| and |beta| by depth over the trials of the front;
-    - intervals (ablation): differences to the baseline.
+    - intervals (ablation): differences to the baseline;
+    - iou-by-class and predictions (segmentation): a score of each class, and images with truth and predictions.
 
     The same records give the same SVG bytes.
 
