@@ -29,6 +29,7 @@ from acmix_nas.hosts.resnet import ACmixResNet
 from acmix_nas.hosts.swin import Swin
 from acmix_nas.operators.acmix import ACmix
 from acmix_nas.operators.attention import local, window
+from acmix_nas.reference_dense import named_as_ours
 
 IGNORED = ("num_batches_tracked", "relative_position_index", "attn_mask")
 """Last names of keys that a checkpoint may have and that nothing is read from."""
@@ -86,9 +87,9 @@ def load_reference(module: Loaded, state_dict: Checkpoint) -> Loaded:
 
     Args:
         module: A model of the host `resnet` or `swin`, or an `ACmix` with local or window attention.
-        state_dict: Names and tensors, or these under the key "model"; or the path of a .safetensors file or of one
-            that `torch.save` wrote, which is read without running code. Keys that end in num_batches_tracked,
-            relative_position_index or attn_mask are optional and ignored.
+        state_dict: Names and tensors, or these under the key "model" or "state_dict"; or the path of a .safetensors
+            file or of one that `torch.save` wrote, which is read without running code. Keys that end in
+            num_batches_tracked, relative_position_index or attn_mask are optional and ignored.
 
     Returns:
         The module, its weights replaced; each keeps its dtype and device.
@@ -108,10 +109,10 @@ def load_reference(module: Loaded, state_dict: Checkpoint) -> Loaded:
 
 
 def load_weights(module: Loaded, state_dict: Checkpoint) -> Loaded:
-    """Loads weights of a network of ours, whether they have our names or those of the published implementation.
+    """Loads weights of a network of ours, whether they have our names or those of a published implementation.
 
     Args:
-        module: A network or an operator.
+        module: A network, with or without a head for dense tasks (`acmix_nas.reference_dense`), or an operator.
         state_dict: As of `load_reference`.
 
     Returns:
@@ -120,7 +121,7 @@ def load_weights(module: Loaded, state_dict: Checkpoint) -> Loaded:
     Raises:
         CheckpointError: As of `load_reference`.
     """
-    given = opened(state_dict)
+    given = named_as_ours(opened(state_dict))
     own = {name: value for name, value in module.state_dict().items() if name.rpartition(".")[2] not in IGNORED}
     if _is_published(module, given, own):
         return load_reference(module, given)
@@ -142,8 +143,9 @@ def opened(state_dict: object) -> Mapping[str, Any]:
     """Names and tensors, out of the file and the wrapper they may be in."""
     if isinstance(state_dict, str | os.PathLike):
         state_dict = _read(Path(state_dict))
-    if isinstance(state_dict, Mapping) and isinstance(state_dict.get("model"), Mapping):
-        state_dict = state_dict["model"]
+    for wrapper in ("model", "state_dict"):
+        if isinstance(state_dict, Mapping) and isinstance(state_dict.get(wrapper), Mapping):
+            state_dict = state_dict[wrapper]
     if not isinstance(state_dict, Mapping):
         raise CheckpointError(
             f"a checkpoint is a mapping of names to tensors, or the path of one; it is a {type(state_dict).__name__}."

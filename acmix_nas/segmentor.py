@@ -107,6 +107,21 @@ class Segmentor(nn.Module):
             return first, second
         return self._at(scores, size)
 
+    def coarse(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores as the head gives them, before they are brought to the size of the images.
+
+        Args:
+            images: (B, C, H, W).
+
+        Returns:
+            Scores (B, num_classes, h, w), and for each image H, W and the height and width that it was padded to,
+            which the scores are of: (B, 4).
+        """
+        size = (images.shape[-2], images.shape[-1])
+        scores = self.head(self.backbone(images))
+        extents = torch.tensor([*size, *padded(size, self.backbone.strides[-1])])
+        return scores[0] if isinstance(scores, tuple) else scores, extents.expand(len(images), 4)
+
     def no_weight_decay(self) -> set[str]:
         """Parameters of the backbone that are trained without weight decay, beside norms and biases."""
         return {
@@ -119,6 +134,22 @@ class Segmentor(nn.Module):
         """Scores at the size of the image: of the padded image, cut back."""
         whole = F.interpolate(scores, padded(size, self.backbone.strides[-1]), mode="bilinear", align_corners=False)
         return whole[..., : size[0], : size[1]]
+
+
+class Coarse(nn.Module):
+    """A network that scores every pixel, applied as `Segmentor.coarse` says.
+
+    Args:
+        model: The network.
+    """
+
+    def __init__(self, model: Segmentor) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `Segmentor.coarse`."""
+        return self.model.coarse(images)
 
 
 def segmentor_on(

@@ -12,15 +12,19 @@ import click
 from acmix_nas.cli import _options
 from acmix_nas.cli._masks import scenes, score
 from acmix_nas.cli._say import say
+from acmix_nas.errors import UsageError
 from acmix_nas.sizes import pair, size_text
 
 if TYPE_CHECKING:
-    from acmix_nas.data import Description, Index
+    from acmix_nas.data import Description, Index, Source
+    from acmix_nas.data.subset_masks import MaskedSubset
     from acmix_nas.experiments.stored_fidelity import Fidelity
 
 ORDERS = {"first_epoch": "first epoch", "ceiling": "large, another seed"}
 """What the table calls what networks are ordered by, where it is another word."""
 
+STORE_SIZE = 144
+"""Height and width of a store's images where none is asked for."""
 MOST_PIXELS = 20
 """Classes of pixels that are listed."""
 
@@ -78,11 +82,15 @@ def describe(source: str | None, sample: int, seed: int, as_json: bool) -> None:
     "line. [default: all]",
 )
 @_options.count("--images-per-class", "Number of training images of each class.  [default: all]")
+@_options.count("--images", "Number of training images, of a source with masks.  [default: all]")
 @_options.count(
     "--search-images",
     "Number of images to hold out of the training images for the search.  [default: a sixth, 5,000 at most]",
 )
-@_options.size("Height and width of the images in pixels.", "--size", default="144")
+@_options.size(
+    "Height and width of the images in pixels; with masks the shorter side.  [default: 144; with masks their own]",
+    "--size",
+)
 @_options.seed("Seed of the draws.", default=0)
 @click.option(
     "--allow-broken",
@@ -93,24 +101,32 @@ def describe(source: str | None, sample: int, seed: int, as_json: bool) -> None:
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the store.")
 @_options.json
-def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, **asked: Any) -> None:
+def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, images: int | None, **asked: Any) -> None:
     """Decode a subset once into a store, which --data reads without decoding.
 
     The subset has three disjoint splits: train, search (held out of the training images) and report (the validation
-    images). After a kill, the same command continues where it stopped.
+    images). After a kill, the same command continues where it stopped. A source with masks becomes folders of images
+    and masks, with the classes as numbers from 0.
 
     \b
     Examples:
       acmix data subset --data ~/imagenet --classes 100 --images-per-class 200 --size 144 --out in100
       acmix data subset --data ~/imagenet --classes imagenette --size 144 --out imagenette
       acmix data subset --data ~/imagenet --classes my_classes.txt --search-images 2000 --out mine
+      acmix data subset --data ADEChallengeData2016 --images 2000 --size 256 --out ade2000
     """
     from acmix_nas.cli._console import DecodingBar, progress, spinner
     from acmix_nas.data import open_source, plan_subset, write_store
 
     console = progress()
     with spinner(console, "listing images"):
-        plan = plan_subset(open_source(source), **asked)
+        opened = open_source(source)
+    if opened.pixel_classes:
+        _write_masked(opened, out, images=images, allow_broken=allow_broken, as_json=as_json, **asked)
+        return
+    if images is not None:
+        raise UsageError("--images is for sources with masks; of classes, --images-per-class says how many of each.")
+    plan = plan_subset(opened, **{**asked, "size": asked["size"] or STORE_SIZE})
     for note in plan.notes:
         console.print(f"Note: {note}.", soft_wrap=True)
     try:
@@ -125,6 +141,33 @@ def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, **
         say(json.dumps({"folder": str(out), **asdict(index)}))
     else:
         _print_store(out, index)
+
+
+def _write_masked(
+    opened: "Source", out: Path, *, classes: str | None, images_per_class: int | None, as_json: bool, **asked: Any
+) -> None:
+    """The subset of a source with masks."""
+    from acmix_nas.cli._console import DecodingBar, progress
+    from acmix_nas.data.subset_masks import write_masked_subset
+
+    for option, value in {"--classes": classes, "--images-per-class": images_per_class}.items():
+        if value is not None:
+            raise UsageError(f"{option} chooses by the class of an image; {opened.name} has masks. Give --images.")
+    height, width = asked.pop("size") or (None, None)
+    if height != width:
+        raise UsageError("--size is one number where there are masks: pixels of the shorter side.")
+    with DecodingBar(progress()) as on_image:
+        found = write_masked_subset(opened, out, size=height, progress=on_image, **asked)
+    say(json.dumps(found._asdict()) if as_json else _masked_text(found))
+
+
+def _masked_text(found: "MaskedSubset") -> str:
+    images = ", ".join(f"{count:,} {split}" for split, count in found.images.items())
+    of = "of their own sizes" if found.shortest is None else f"with a shorter side of {found.shortest} px at most"
+    lines = [f"{found.folder}: {len(found.classes)} classes of pixels, {images} images {of}"]
+    lines += [f"note: {note}" for note in found.notes]
+    lines += [f"left out because they cannot be decoded: {len(found.broken)}"] if found.broken else []
+    return "\n".join([*lines, *(f"  {file}: {reason}" for file, reason in found.broken[:5])])
 
 
 @data.command()

@@ -73,9 +73,10 @@ def draw_balanced(labels: Indices, size: int | None, seed: int) -> Indices:
         return np.arange(len(labels))
     classes = len(np.unique(labels))
     if not classes <= size <= len(labels):
+        each = f"at least one image of each of the {classes} classes and at most" if classes > 1 else "one image to"
         raise DataError(
-            f"a subset has at least one image of each of the {classes} classes and at most all {len(labels)} images; "
-            f"{size} were asked for. Give a number from {classes} to {len(labels)}."
+            f"a subset has {each} all {len(labels)} images; {size} were asked for. Give a number from {classes} to "
+            f"{len(labels)}."
         )
     rank, _ = _rank_in_class(labels, seed, stream=1)
     return _first(rank.astype(np.float64), labels, size, seed)

@@ -16,7 +16,7 @@ from acmix_nas import __version__
 from acmix_nas.cost.environment import environment
 from acmix_nas.data import Samples, Splits
 from acmix_nas.errors import UsageError
-from acmix_nas.experiments.predictions import check_folder, write_predictions
+from acmix_nas.experiments.predictions import Predictions
 from acmix_nas.experiments.setup import announce, pick_device
 from acmix_nas.experiments.training_job import FACTS, Job, TrainingOptions, backbone_of, check, stored_fingerprint
 from acmix_nas.files import write_text
@@ -193,18 +193,18 @@ def score(options: TrainingOptions, callbacks: TrainingCallbacks | None = None) 
     """
     checkpoint = options.checkpoint
     assert checkpoint is not None
-    how, predictions = partial(Applied, how=options.inference), options.predictions
-    if predictions is not None:
-        check_folder(predictions)
+    how = None if options.inference.is_plain else partial(Applied, how=options.inference)
+    predictions = None if options.predictions is None else Predictions(options.predictions)
+    if predictions is not None and world() > 1:
+        raise UsageError("--predictions writes from one process; leave torchrun out.")
     with _begun(options, callbacks) as (job, callbacks):
         splits, training = _prepared(job, callbacks)
         load_weights(training.scored, trained_weights(checkpoint) or checkpoint)
-        scored, _ = training.score(how)
         assert splits.report is not None
         if predictions is not None and isinstance(splits.report.images, Samples):
-            if world() > 1:
-                raise UsageError("--predictions writes from one process; leave torchrun out.")
-            write_predictions(training, splits.report.images, predictions, how)
+            scored, _ = training.score(how, predictions.writer(splits.report.images))
+        else:
+            scored, _ = training.score(how)
         return ScoreResult(
             job=job,
             data=splits.name,

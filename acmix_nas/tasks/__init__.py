@@ -199,8 +199,15 @@ class Task(ABC):
             recipe: The training recipe.
         """
 
+    def scoring(self, model: nn.Module) -> nn.Module:
+        """What of a network gives the outputs of `tally`; by default it does itself.
+
+        A metric of a user's own always gets the network's own outputs.
+        """
+        return model
+
     @abstractmethod
-    def tally(self, outputs: torch.Tensor, targets: Targets) -> torch.Tensor:
+    def tally(self, outputs: Any, targets: Targets) -> torch.Tensor:
         """What scores are made of, for a batch: numbers (K,) that add up over batches and processes."""
 
     @abstractmethod

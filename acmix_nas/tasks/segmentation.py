@@ -4,11 +4,13 @@ A matrix of K x K counts pixels: rows are classes of the truth, columns predicti
 The mean over classes is that over all with a union, as mmsegmentation has it; `means` has the other definitions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from math import isqrt
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -21,7 +23,7 @@ from acmix_nas.cost import count_dense
 from acmix_nas.data import IGNORED, Images, Indices, Part, Samples, Source, Splits, StoredImages, Targets
 from acmix_nas.metrics import PERCENT, SCORES, Metric
 from acmix_nas.record import Cost, Head
-from acmix_nas.segmentor import segmentor_on
+from acmix_nas.segmentor import Coarse, Segmentor, segmentor_on
 from acmix_nas.sizes import Pair, Size
 from acmix_nas.tasks import Backbone, Recipe, Task, TaskError
 from acmix_nas.thumbnails import classes_text, image_text
@@ -124,11 +126,20 @@ class Segmentation(Task):
         ]
         return losses[0] + sum(AUXILIARY_WEIGHT * loss for loss in losses[1:])
 
-    def tally(self, outputs: torch.Tensor, targets: Targets) -> torch.Tensor:
+    def scoring(self, model: nn.Module) -> nn.Module:
+        """On the CPU the scores as the head gives them: classes are taken from these, not from scores at full size."""
+        parameter = next(model.parameters(), None)
+        if parameter is None or parameter.device.type != "cpu" or not isinstance(model, Segmentor):
+            return model
+        return Coarse(model)
+
+    def tally(self, outputs: Any, targets: Targets) -> torch.Tensor:
         """The confusion matrix of some images, (K * K,); scores are brought to each mask's size first."""
-        matrix = torch.zeros(outputs.shape[1] ** 2, dtype=torch.int64, device=outputs.device)
-        for scores, mask in zip(outputs, targets, strict=True):
-            matrix += confusion(predicted(scores, (mask.shape[-2], mask.shape[-1])), mask, len(scores)).flatten()
+        scores = outputs[0] if isinstance(outputs, tuple) else outputs
+        classes = scores.shape[1]
+        matrix = torch.zeros(classes**2, dtype=torch.int64, device=scores.device)
+        for found, mask in zip(classes_of(outputs, targets), targets, strict=True):
+            matrix += confusion(found, mask, classes).flatten()
         return matrix
 
     def scores(self, tally: torch.Tensor, images: int) -> Mapping[str, float]:
@@ -146,11 +157,9 @@ class Segmentation(Task):
         """Intersection over union of each class; None where there is no union."""
         return {"iou": iou(tally.reshape(isqrt(len(tally)), -1))}
 
-    def pictures(self, outputs: torch.Tensor, targets: Targets, count: int) -> list[str]:
+    def pictures(self, outputs: Any, targets: Targets, count: int) -> list[str]:
         """The class that is predicted for each pixel."""
-        pairs = list(zip(outputs, targets, strict=True))[:count]
-        classes = [predicted(scores, (mask.shape[-2], mask.shape[-1])) for scores, mask in pairs]
-        return [classes_text(each.byte().cpu().numpy()) for each in classes]
+        return [classes_text(each.byte().cpu().numpy()) for each in islice(classes_of(outputs, targets), count)]
 
     def examples(self, images: Images, count: int) -> list[dict[str, str]]:
         """Images, and the class of each of their pixels."""
@@ -225,11 +234,71 @@ def _draw_crop(target: torch.Tensor, size: Pair, rng: np.random.Generator) -> Pa
     return place
 
 
-def predicted(scores: torch.Tensor, size: Pair) -> torch.Tensor:
-    """The class of each pixel, (H, W), from scores (K, h, w) at another size."""
-    if tuple(scores.shape[-2:]) != size:
-        scores = F.interpolate(scores[None].float(), size, mode="bilinear", align_corners=False)[0]
-    return scores.argmax(0)
+def classes_of(outputs: Any, masks: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """The class of each pixel of some images, at the sizes of their masks.
+
+    Args:
+        outputs: Scores (B, K, H, W) at the size of the images, or what `Coarse` gives.
+        masks: B masks (H_i, W_i).
+    """
+    sizes = [(mask.shape[-2], mask.shape[-1]) for mask in masks]
+    if not isinstance(outputs, tuple):
+        yield from map(predicted, outputs, sizes)
+        return
+    for scores, extents, size in zip(*outputs, sizes, strict=True):
+        height, width, *whole = extents.tolist()
+        if size != (height, width):
+            scaled = F.interpolate(scores[None].float(), whole, mode="bilinear", align_corners=False)[0]
+            yield predicted(scaled[:, :height, :width], size)
+        else:
+            yield predicted(scores, size, (whole[0], whole[1]))
+
+
+def predicted(scores: torch.Tensor, size: Pair, whole: Pair | None = None) -> torch.Tensor:
+    """The class of each pixel, (H, W), the scores being brought to these pixels by bilinear interpolation.
+
+    Args:
+        scores: (K, h, w) at another size.
+        size: H and W.
+        whole: Height and width of what the scores are of, if that is more: `size` is its upper left.
+    """
+    whole = whole or size
+    if tuple(scores.shape[-2:]) == whole:
+        return scores[..., : size[0], : size[1]].argmax(0)
+    if scores.device.type != "cpu":
+        scaled = F.interpolate(scores[None].float(), whole, mode="bilinear", align_corners=False)[0]
+        return scaled[..., : size[0], : size[1]].argmax(0)
+    return torch.from_numpy(_predicted_by_rows(scores.float().permute(1, 2, 0).contiguous().numpy(), size, whole))
+
+
+def _predicted_by_rows(scores_hwK: npt.NDArray[np.float32], size: Pair, whole: Pair) -> npt.NDArray[np.int64]:
+    """`predicted`, a row of pixels at a time, which stays in the core's cache with the scores of all classes."""
+    above, below, down = _between(scores_hwK.shape[0], size[0], whole[0])
+    left, right, across = _between(scores_hwK.shape[1], size[1], whole[1])
+    wide_hWK = np.empty((len(scores_hwK), size[1], scores_hwK.shape[-1]), dtype=np.float32)
+    row_WK, found = np.empty_like(wide_hWK[0]), np.empty(size, dtype=np.int64)
+    for number, row_wK in enumerate(scores_hwK):
+        _mix(row_wK[left], row_wK[right], across[:, None], out=wide_hWK[number])
+    for number in range(size[0]):
+        _mix(wide_hWK[above[number]], wide_hWK[below[number]], down[number], out=row_WK)
+        row_WK.argmax(-1, out=found[number])
+    return found
+
+
+def _between(
+    extent: int, count: int, of: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """For the first `count` of `of` pixels the two of `extent` places that they lie between, and how far they are."""
+    places = ((np.arange(count) + 0.5) * (extent / of) - 0.5).clip(0)
+    first = places.astype(np.int64)
+    return first, (first + 1).clip(max=extent - 1), (places - first).astype(np.float32)
+
+
+def _mix(first: Any, second: Any, share: Any, *, out: npt.NDArray[np.float32]) -> None:
+    """What lies between two arrays, at a share of the way."""
+    np.subtract(second, first, out=out)
+    out *= share
+    out += first
 
 
 def confusion(

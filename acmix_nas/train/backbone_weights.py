@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from acmix_nas.models import build_model
-from acmix_nas.reference import CheckpointError, load_reference, opened
+from acmix_nas.reference import IGNORED, CheckpointError, load_reference, opened
+from acmix_nas.reference_dense import named_as_ours
 from acmix_nas.segmentor import Segmentor
 
 CLASSIFIERS = ("head.weight", "head.fc.weight", "fc.weight", "classifier.weight")
@@ -32,8 +33,8 @@ def load_backbone(model: nn.Module, file: Path) -> str:
 
     Args:
         model: A segmentor.
-        file: A .safetensors file, or one that `torch.save` wrote: of a classification training of ours, or with the
-            names of the published ResNet and Swin with ACmix.
+        file: A .safetensors file, or one that `torch.save` wrote: of a classification training of ours, with the names
+            of the published ResNet and Swin with ACmix, or of a published dense network (`acmix_nas.reference_dense`).
 
     Returns:
         What was loaded, in a sentence.
@@ -44,7 +45,7 @@ def load_backbone(model: nn.Module, file: Path) -> str:
     assert isinstance(model, Segmentor)
     backbone: Any = model.backbone.net
     own: dict[str, torch.Tensor] = backbone.model.state_dict()
-    given = _named_as_ours(model, _of_backbone(opened(file)), own, file)
+    given = _named_as_ours(model, _of_backbone(named_as_ours(opened(file))), own, file)
     loaded, resampled, misfits = {}, [], []
     for name, there in own.items():
         value = given.get(name)
@@ -64,7 +65,7 @@ def load_backbone(model: nn.Module, file: Path) -> str:
             f"{_few(wrong)} {'do not' if misfits else 'are missing'}. Give weights of the same network."
         )
     backbone.model.load_state_dict(loaded, strict=False)
-    left = [name for name in given if name not in own]
+    left = [name for name in given if name not in own and str(name).rpartition(".")[2] not in IGNORED]
     parts = [f"{len(loaded)} of {len(own)} tensors of the backbone are from {file}"]
     parts += [f"{len(resampled)} were resampled ({_few(resampled)})"] if resampled else []
     parts += [f"{len(missing)} are fresh ({_few(missing)})"] if missing else []

@@ -49,7 +49,12 @@ class Scored(NamedTuple):
 
 
 def score(
-    model: nn.Module, batches: Iterable[tuple[torch.Tensor, Targets]], images: int, task: Task, metric: Metric
+    model: nn.Module,
+    batches: Iterable[tuple[torch.Tensor, Targets]],
+    images: int,
+    task: Task,
+    metric: Metric,
+    seen: Callable[[Any, Targets], None] | None = None,
 ) -> Scored:
     """Values of a network's metrics, and of its scores by class.
 
@@ -61,6 +66,7 @@ def score(
         images: Number of images in all.
         task: Says what scores are made of.
         metric: What the study looks at; one with `compute` is computed from the outputs for all images.
+        seen: Called with the outputs and targets of each batch.
 
     Raises:
         NotFiniteError: Outputs hold NaN.
@@ -73,9 +79,11 @@ def score(
     for pixels, targets in batches:
         outputs = model(pixels)
         tally = tally + task.tally(outputs, targets)
+        if seen is not None:
+            seen(outputs, targets)
         if len(pictures) < PICTURES:
             pictures += task.pictures(outputs, targets, PICTURES - len(pictures))
-        flags = [tensor.isnan().reshape(len(tensor), -1).any(1) for tensor in _tensors_of(outputs)]
+        flags = [tensor.flatten(1).amax(1).isnan() for tensor in _tensors_of(outputs)]
         wrong = wrong + torch.stack(flags).any(0).sum()
         if metric.compute is not None:
             kept.append((leading(outputs, len(pixels), "cpu"), leading(targets, len(pixels), "cpu")))

@@ -209,11 +209,14 @@ class Training:
         return values[self.metric.name]
 
     @torch.no_grad()
-    def score(self, how: Callable[[nn.Module], nn.Module] = lambda model: model) -> tuple[Scored, Mixing]:
+    def score(
+        self, how: Callable[[nn.Module], nn.Module] | None = None, seen: Callable[[Any, Any], None] | None = None
+    ) -> tuple[Scored, Mixing]:
         """Values of all metrics on the scored split, by class too, and what each block mixed there.
 
         Args:
-            how: Makes of the network what is applied to the images.
+            how: Makes of the network what is applied to the images; None for what the task does.
+            seen: Called with the outputs and targets of each batch, in the order of the images.
 
         Raises:
             NotFiniteError: Weights are not finite, or outputs NaN.
@@ -224,20 +227,15 @@ class Training:
         check_weights(model)
         with watch_mixing(model) as mixing, self._step.autocast():
             batches = self._feed.in_order(self._scored_images)
-            scored = score(how(model), batches, len(self._scored_images), self._task, self.metric)
+            applied = self._applied(how)
+            scored = score(applied, batches, len(self._scored_images), self._task, self.metric, seen)
             return scored, mixing()
 
-    @torch.no_grad()
-    def outputs(self, how: Callable[[nn.Module], nn.Module] = lambda model: model) -> Iterator[tuple[Any, Any]]:
-        """What the network gives for the scored images, batch after batch in their order, with the targets.
-
-        Args:
-            how: Makes of the network what is applied to the images.
-        """
-        model = how(self.scored.eval())
-        with self._step.autocast():
-            for images, targets in self._feed.in_order(self._scored_images):
-                yield model(images), targets
+    def _applied(self, how: Callable[[nn.Module], nn.Module] | None) -> nn.Module:
+        """What is applied to the scored images."""
+        if how is not None:
+            return how(self.scored)
+        return self.scored if self.metric.compute is not None else self._task.scoring(self.scored)
 
     def save(self, path: Path) -> None:
         """Writes everything that the next epoch depends on, in one step."""

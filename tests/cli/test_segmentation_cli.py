@@ -193,3 +193,21 @@ def test_a_description_counts_the_pixels_of_each_class(acmix, few_scenes):
     assert "14 classes of pixels" in out
     assert "masks that do not fit: 0" in out
     assert json.loads(acmix("data", "describe", "scenes", "--sample", 10, "--json")[1])["pixels"]["checks"] > 0
+
+
+def test_a_subset_with_masks_is_written_and_searched(acmix, few_scenes):
+    assert acmix("data", "scenes", "--out", "scenes")[0] == 0
+    asked = ("--data", "scenes", "--images", 20, "--size", 32)
+    code, out, err = acmix("data", "subset", *asked, "--out", "small", "--json")
+    assert code == 0, err
+    assert json.loads(out)["images"]["train"] == 20
+    code, _, err = acmix("search", "--space", "pvt_tiny", *SEGMENT, "--trials", 1, "--data", "small")
+    assert code == 0, err
+    for words, message in (
+        (("--classes", 3), "--classes chooses by the class of an image"),
+        (("--size", "32x48"), "--size is one number"),
+    ):
+        code, _, err = acmix("data", "subset", "--data", "scenes", *words, "--out", "other")
+        assert (code, message in err) == (2, True), err
+    code, _, err = acmix("data", "subset", "--images", 3, "--out", "other")
+    assert (code, "--images is for sources with masks" in err) == (2, True), err

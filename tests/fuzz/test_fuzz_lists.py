@@ -17,6 +17,8 @@ FILES = settings(
 )
 LISTS = (".txt", ".csv", ".jsonl", ".mat")
 LISTED = {name: make for name, make in LAYOUTS.items() if name not in ("Imagenette", "parts in capitals")}
+IN_MATLAB = ("Stanford Cars", "Stanford Dogs", "Oxford Flowers 102", "ImageNet with its development kit")
+"""Layouts whose lists are read in processes of their own, which takes time."""
 text = st.one_of(
     st.text(max_size=30),
     st.sampled_from(
@@ -25,7 +27,13 @@ text = st.one_of(
 )
 
 
-@pytest.fixture(scope="module", params=LISTED.values(), ids=LISTED)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(make, id=name, marks=[pytest.mark.nightly] if name in IN_MATLAB else [])
+        for name, make in LISTED.items()
+    ],
+)
 def tree(request, tmp_path_factory) -> Path:
     made = Tree(tmp_path_factory.mktemp("layout") / "set")
     request.param(made)

@@ -707,3 +707,25 @@ def test_a_name_with_a_nul_is_that_of_a_broken_image(tmp_path, list_file):
         tree.write(list_file.replace("train", split), "file_name,label\n" + "".join(f"{a},{b}\n" for a, b in rows))
     with pytest.raises(DataError, match=r"1 of 13 are: .*embedded null byte"):  # more than may be broken
         load_splits(tmp_path, input_size=8, train_images=None, seed=0, with_report=False, search_images=3)
+
+
+@pytest.mark.parametrize("kept", [0, 40, 127, 300])
+def test_a_matlab_file_that_is_cut_off_is_one_error(tmp_path, kept):
+    tree = Tree(tmp_path / "set")
+    flowers(tree)
+    file = tree.root / "imagelabels.mat"
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(DataError, match=r"imagelabels\.mat cannot be read as a MATLAB file with labels"):
+        open_source(tree.root)
+
+
+def test_a_reader_that_crashes_costs_a_message(tmp_path, monkeypatch):
+    from acmix_nas.data.sources import _listed
+
+    reader = tmp_path / "reader.py"
+    reader.write_text("import os\nos.abort()\n")
+    monkeypatch.setattr(_listed, "READER", reader)
+    tree = Tree(tmp_path / "set")
+    flowers(tree)
+    with pytest.raises(DataError, match="its reader crashed"):
+        open_source(tree.root)

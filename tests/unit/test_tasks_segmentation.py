@@ -11,15 +11,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torch.nn import functional as F
 
 from acmix_nas.data import IGNORED
 from acmix_nas.errors import AcmixError, UsageError
 from acmix_nas.experiments.stored_scores import score_stored
 from acmix_nas.inference import Inference
 from acmix_nas.record import TrialRecord
+from acmix_nas.segmentor import build_segmentor
 from acmix_nas.space import load_space
 from acmix_nas.tasks import Task, TaskError, load_images, load_task
-from acmix_nas.tasks.segmentation import AUXILIARY_WEIGHT, Segmentation, confusion, iou, means
+from acmix_nas.tasks.segmentation import (
+    AUXILIARY_WEIGHT,
+    Segmentation,
+    classes_of,
+    confusion,
+    iou,
+    means,
+    predicted,
+)
 from acmix_nas.train import Budget, Setting, Training, run_trial
 from acmix_nas.train.frozen import prepared
 from acmix_nas.train.recipe import RecipeError
@@ -346,6 +356,37 @@ def test_a_proxys_head_is_as_narrow_as_its_network(setting):
 
 def test_an_untrained_network_scores_without_numbers_that_are_none(setting):
     training = Training(build_proxy(ARCH, setting), setting.splits, RECIPE, task="segmentation")
-    (values, by_class), _ = training.score()
+    (values, by_class, _), _ = training.score()
     assert 0 <= values["miou"] <= 1
     assert len(by_class["iou"]) == 14
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(2, 9),
+    st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    st.tuples(st.integers(0, 5), st.integers(0, 5)),
+    st.integers(0, 10**6),
+)
+def test_classes_are_those_of_scores_scaled_by_torch(classes, coarse, size, beyond, seed):
+    scores = torch.randn(classes, *coarse, generator=torch.Generator().manual_seed(seed))
+    whole = (size[0] + beyond[0], size[1] + beyond[1])
+    scaled = F.interpolate(scores[None], whole, mode="bilinear", align_corners=False)[0, :, : size[0], : size[1]]
+    found = predicted(scores, size, whole)
+    best = scaled.gather(0, found[None])[0]
+    assert found.shape == size
+    assert torch.all(best >= scaled.amax(0) - 1e-5)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (50, 70)])
+def test_coarse_scores_give_the_classes_of_the_networks_own(size):
+    space = load_space("pvt_tiny")
+    torch.manual_seed(0)
+    model = build_segmentor(space.build(space.first["paper"]), head="semantic_fpn", num_classes=5, img_size=64).eval()
+    images, masks = torch.randn(2, 3, *size), [torch.zeros(size, dtype=torch.uint8), torch.zeros(41, 33).byte()]
+    with torch.no_grad():
+        own, coarse = model(images), load_task("segmentation").scoring(model)(images)
+    assert coarse[0].shape[-1] < own.shape[-1]
+    for mine, plain in zip(classes_of(coarse, masks), classes_of(own, masks), strict=True):
+        assert (mine == plain).float().mean() > 0.999

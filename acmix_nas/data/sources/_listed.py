@@ -1,5 +1,8 @@
 """Images that folders or lists name, with the class of each."""
 
+import json
+import subprocess
+import sys
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +18,7 @@ from acmix_nas.data.sources._labels import sort_names
 from acmix_nas.errors import DataError, SpaceError
 from acmix_nas.space.plain_yaml import read_utf8
 
+READER = Path(__file__).with_name("_matlab.py")
 MOST = 2**28
 """Bytes of the largest list that is read."""
 
@@ -154,18 +158,22 @@ def read_pairs(file: Path, *, split: Callable[[str], Sequence[str]] = str.split)
 
 
 def read_matlab(file: Path, *names: str) -> list[Any]:
-    """Variables of a MATLAB file, as NumPy arrays without axes of length one.
+    """Variables of a MATLAB file as plain values: structures as mappings, arrays as lists.
 
     Raises:
         DataError: The file cannot be read, or lacks one of them.
     """
-    from scipy.io import loadmat
-
-    try:
-        content = loadmat(file, squeeze_me=True, struct_as_record=False)
-        return [content[name] for name in names]
-    except Exception as error:  # it lets through whatever a damaged file makes NumPy and zlib raise
+    line = [sys.executable, "-P", str(READER), str(file), *names]
+    done = subprocess.run(line, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode:
+        why = done.stdout.strip() or done.stderr.strip()[-200:] if done.returncode > 0 else "its reader crashed"
         raise DataError(
-            f"{file} cannot be read as a MATLAB file with {', '.join(names)}: {type(error).__name__}: {error}. Is "
-            "it complete? Download it again."
-        ) from error
+            f"{file} cannot be read as a MATLAB file with {', '.join(names)}: {why}. Is it complete? Download it again."
+        )
+    found: list[Any] = json.loads(done.stdout)
+    return found
+
+
+def each(value: Any) -> list[Any]:
+    """The elements of a variable, which is no list where it has one."""
+    return value if isinstance(value, list) else [value]

@@ -75,6 +75,7 @@ def masked_source(
     train: MaskFiles,
     validation: MaskFiles | None,
     *,
+    search: MaskFiles | None = None,
     notes: Sequence[str] = (),
 ) -> Source:
     """The source of two parts; where there is none to validate on, a share of the other is held out.
@@ -84,10 +85,10 @@ def masked_source(
     """
     root = Path(spec)
     classes = check_class_count(names, root)
-    for part, what in ((train, "train"), (validation, "validation")):
+    for part, what in ((train, "train"), (validation, "validation"), (search, "search")):
         if part is not None and not len(part.labels):
             raise DataError(f"each part of a source has images; {root}, read as {kind}, has no {what} image.")
-    contents = [part.content() for part in (train, validation) if part is not None]
+    contents = [part.content() for part in (train, validation, search) if part is not None]
     kept, held, held_notes = divided(train, validation, root.resolve().name)
     return Source(
         kind=kind,
@@ -96,6 +97,7 @@ def masked_source(
         pixel_classes=classes,
         train=_with_masks(kept),
         validation=_with_masks(held),
+        search=search,
         fingerprint=fingerprint(classes, contents),
         notes=(*notes, *held_notes),
     )

@@ -7,7 +7,7 @@ import numpy as np
 
 from acmix_nas.data.source import Source, check_classes
 from acmix_nas.data.sources._files import in_order
-from acmix_nas.data.sources._listed import read_lines, read_matlab, read_pairs
+from acmix_nas.data.sources._listed import each, read_lines, read_matlab, read_pairs
 from acmix_nas.data.sources._parts import both_parts, loose_images
 from acmix_nas.data.sources._walk import Walk
 from acmix_nas.errors import DataError
@@ -100,7 +100,7 @@ def _by_line(names: Sequence[str], file: Path) -> list[str]:
         raise DataError(f"{file} has numbers, whose names are in {META} of the development kit. Copy it beside {file}.")
     (synsets,) = read_matlab(meta, "synsets")
     try:
-        wnid_of = {int(synset.ILSVRC2012_ID): str(synset.WNID) for synset in np.atleast_1d(synsets)}
+        wnid_of = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in each(synsets)}
         return [wnid_of[int(line)] for line in lines]
-    except (AttributeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError) as error:
         raise DataError(f"{file} and {meta} do not belong together: {type(error).__name__} {error}.") from error

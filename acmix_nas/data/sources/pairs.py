@@ -13,7 +13,7 @@ MASKS = ("masks", "annotations", "labels", "semantic")
 CLASSES = "classes.txt"
 LAYOUT = (
     f"a folder with images, masks (or {', '.join(MASKS[1:])}) and {CLASSES}, a name a line: images/train/*.jpg with "
-    "masks/train/*.png and the same for val, or all in one; 255 is not scored"
+    "masks/train/*.png and the same for val (and search), or all in one; 255 is not scored"
 )
 
 
@@ -37,11 +37,13 @@ def open_source(spec: str) -> Source:
     if train is None:
         return masked_source("pairs", spec, names, _part(root, images, masks, len(names)), None)
     validation = next((found for name in VALIDATION if (found := find_part(images, (name,))) is not None), None)
-    parts = [
-        None if part is None else _part(root, part, _same(masks, part.name), len(names)) for part in (train, validation)
+    search = find_part(images, ("search",))
+    training, *others = [
+        None if part is None else _part(root, part, _same(masks, part.name), len(names))
+        for part in (train, validation, search)
     ]
-    assert parts[0] is not None
-    return masked_source("pairs", spec, names, parts[0], parts[1])
+    assert training is not None
+    return masked_source("pairs", spec, names, training, others[0], search=others[1])
 
 
 def _masks(root: Path) -> Path | None:

@@ -5,10 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from acmix_nas.data.source import Source
-from acmix_nas.data.sources._listed import Listing, Rows, read_lines, read_matlab, read_pairs
+from acmix_nas.data.sources._listed import Listing, Rows, each, read_lines, read_matlab, read_pairs
 from acmix_nas.errors import DataError
 
 
@@ -113,7 +111,7 @@ def _flowers(root: Path, listing: Listing) -> None:
     """jpg/image_00001.jpg and so on, imagelabels.mat, setid.mat."""
     (labels,) = read_matlab(root / "imagelabels.mat", "labels")
     for part, name in zip(("train", "validation"), read_matlab(root / "setid.mat", "trnid", "valid"), strict=True):
-        rows = [(f"image_{number:05d}.jpg", str(labels[number - 1])) for number in np.atleast_1d(name).tolist()]
+        rows = [(f"image_{number:05d}.jpg", str(labels[number - 1])) for number in each(name)]
         listing.add(part, root / "jpg", rows, root / "setid.mat")
 
 
@@ -127,7 +125,7 @@ def _cars(root: Path, listing: Listing) -> None:
             listing.notes.append("cars_test is skipped: cars_test_annos_withlabels.mat, its labels, is not there")
             continue
         (annotations,) = read_matlab(file, "annotations")
-        rows = [(str(row.fname), str(names[int(getattr(row, "class")) - 1])) for row in np.atleast_1d(annotations)]
+        rows = [(str(row["fname"]), str(names[int(row["class"]) - 1])) for row in each(annotations)]
         listing.add(part, root / folder, rows, file)
 
 
@@ -136,7 +134,7 @@ def _dogs(root: Path, listing: Listing) -> None:
     for part, path in (("train", _DOGS_TRAIN), ("validation", _DOGS_TEST)):
         file = _need(root, path)
         (paths,) = read_matlab(file, "file_list")
-        rows: Rows = [(str(name), str(name).rpartition("/")[0]) for name in np.atleast_1d(paths)]
+        rows: Rows = [(str(name), str(name).rpartition("/")[0]) for name in each(paths)]
         listing.add(part, root / "Images", rows, file)
 
 
