@@ -217,7 +217,8 @@ def _option(name: str, node: Node) -> Value:
 
 def _proxy(name: str, node: Node, stages: int) -> Proxy:
     field = node.mapping(
-        ["input_size", "patch_size", "width", "depths", "epochs", "batch_size", "learning_rate"], ["images", "inert"]
+        ["input_size", "patch_size", "width", "depths", "epochs", "batch_size", "learning_rate"],
+        ["images", "inert", "recipe"],
     )
     depths = tuple(item.whole(most=MAX_DEPTH) for item in field["depths"].items())
     if len(depths) != stages:
@@ -233,7 +234,13 @@ def _proxy(name: str, node: Node, stages: int) -> Proxy:
         batch_size=field["batch_size"].whole(),
         learning_rate=field["learning_rate"].number(),
         inert=field["inert"].text(["error", "allow"]) if "inert" in field else "error",
+        recipe={key: _plain(value) for key, value in field["recipe"].mapping().items()} if "recipe" in field else {},
     )
+
+
+def _plain(node: Node) -> Any:
+    """The value of a field, a list of scalars for a list."""
+    return [_plain(item) for item in node.items()] if isinstance(node.value, list) else node.value
 
 
 def _check_heads(space: Space, nodes: Mapping[str, Node], top: Mapping[str, Node]) -> None:

@@ -1,13 +1,13 @@
 """`Proxy`: how a network is shrunk so that a trial is cheap."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from math import ceil
 from typing import Any, Self
 
 from acmix_nas.arch import Arch, Mixer
 from acmix_nas.errors import RecordError
-from acmix_nas.fields import TEXT, Origin, Rule, list_of, maybe, number, one_of, whole
+from acmix_nas.fields import MAPPING, TEXT, Origin, Rule, list_of, maybe, number, one_of, whole
 from acmix_nas.sizes import Size, each_side, pair, size_of, size_rule
 
 PROXY: Mapping[str, Rule] = {
@@ -18,6 +18,7 @@ PROXY: Mapping[str, Rule] = {
     "depths": list_of(whole(1), 1),
     "images": maybe(whole(1)),
     "inert": one_of("error", "allow"),
+    "recipe": MAPPING,
 }
 
 
@@ -36,6 +37,7 @@ class Proxy:
         batch_size: Images in a training step.
         learning_rate: Peak learning rate of AdamW.
         inert: "error", or "allow" for choices whose options build the same function at this size.
+        recipe: Further fields of the training recipe (`acmix_nas.train.Budget`).
     """
 
     name: str
@@ -48,6 +50,7 @@ class Proxy:
     batch_size: int
     learning_rate: float
     inert: str = "error"
+    recipe: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def maps(self) -> tuple[Size, ...]:
         """Size of each stage's map in pixels."""
@@ -70,9 +73,11 @@ class Proxy:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a record."""
-        size = self.input_size
+        size, values = self.input_size, asdict(self)
+        if not self.recipe:
+            del values["recipe"]
         return {
-            **asdict(self),
+            **values,
             "input_size": size if isinstance(size, int) else list(size),
             "depths": list(self.depths),
         }
@@ -88,7 +93,7 @@ class Proxy:
         Raises:
             RecordError: A field is unknown, missing or of another kind.
         """
-        known = Origin(where, RecordError).fields(values, PROXY, optional=("inert",))
+        known = Origin(where, RecordError).fields(values, PROXY, optional=("inert", "recipe"))
         return cls(**{**known, "input_size": size_of(known["input_size"]), "depths": tuple(known["depths"])})
 
 

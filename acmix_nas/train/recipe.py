@@ -143,16 +143,20 @@ class Budget:
             proxy: Says how long and how fast.
             images: Training images that there are.
             device: "cpu" or "cuda".
-            fields: What else is not as usual.
+            fields: What else is not as usual; the proxy's own recipe goes before.
+
+        Raises:
+            RecordError: The proxy's recipe has a field that is unknown or of another kind, or no training can be so.
         """
-        return cls(
-            epochs=proxy.epochs,
-            images=images,
-            batch_size=proxy.batch_size,
-            learning_rate=proxy.learning_rate,
-            precision="bf16" if supports_bf16(torch.device(device)) else "fp32",
+        values = {
+            "epochs": proxy.epochs,
+            "images": images,
+            "batch_size": proxy.batch_size,
+            "learning_rate": proxy.learning_rate,
+            "precision": "bf16" if supports_bf16(torch.device(device)) else "fp32",
             **fields,
-        )
+        }
+        return cls.from_dict({**values, **proxy.recipe}, f"the recipe of the proxy {proxy.name}")
 
     @property
     def steps_per_epoch(self) -> int:

@@ -311,6 +311,7 @@ def test_a_segmentor_is_counted_without_being_timed():
     assert "latency" not in plain
 
 
+@pytest.mark.nightly
 def test_a_segmentor_is_timed_and_split_into_its_parts():
     words = ("--task", "segmentation", "--input-size", "64", "--by", "stage", "--time-limit", "0.1", "--no-counters")
     (where,) = json.loads(run("profile", "acmix_resnet26", *words, "--json").stdout)["where"]

@@ -503,6 +503,7 @@ def test_it_is_said_once(monkeypatch):
     }  # fmt: skip
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("mode", MODES)
 def test_touched_operators_compile_and_are_exported(mode):
     model, x = bare(mode).eval(), torch.randn(1, 8, 9, 7)

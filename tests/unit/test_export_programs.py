@@ -3,6 +3,7 @@
 import onnxruntime
 import pytest
 import torch
+from by_night import nightly_but
 from small_networks import HOSTS, small_model
 from torch.export import Dim
 
@@ -13,11 +14,6 @@ from acmix_nas.models import merge
 from acmix_nas.operators.acmix import build
 
 pytestmark = pytest.mark.slow
-
-
-def nightly_but(*chosen):
-    """All hosts: the chosen ones whenever slow tests run, the others by night."""
-    return [pytest.param(host, marks=[] if host in chosen else pytest.mark.nightly) for host in HOSTS]
 
 
 def maps_of(model, images):

@@ -19,7 +19,12 @@ def gathers(graph):
 
 
 @pytest.mark.parametrize(
-    ("attention", "stride", "dilation"), [("local", 2, 1), ("patchwise", 1, 2), ("pairwise", 2, 1)]
+    ("attention", "stride", "dilation"),
+    [
+        ("local", 2, 1),
+        pytest.param("patchwise", 1, 2, marks=pytest.mark.nightly),
+        pytest.param("pairwise", 2, 1, marks=pytest.mark.nightly),
+    ],
 )
 def test_maps_of_any_size(attention, stride, dilation):
     """Smaller than the window, larger than a block, and neither a multiple of anything."""

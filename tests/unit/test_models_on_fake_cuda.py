@@ -6,7 +6,8 @@ Autocast and the backward pass need a driver.
 
 import pytest
 import torch
-from small_networks import HOSTS, small_model
+from by_night import nightly_but
+from small_networks import small_model
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from acmix_nas import ACmix, registry
@@ -32,7 +33,7 @@ def output(model: torch.nn.Module, images: torch.Tensor, form: str) -> torch.Ten
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", pytest.param("float16", marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("form", ["train", "paper", "merged"])
-@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("host", nightly_but("swin", "resnet"))
 def test_a_network_stays_on_its_device(host, form, dtype):
     model = small_model(host).train(form == "train")
     model = (merge(model) if form == "merged" else model).to(DTYPES[dtype]).to("meta")

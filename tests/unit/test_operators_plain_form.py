@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from by_night import nightly_but
 from torch import nn
 
 from acmix_nas.arch import Mixer
@@ -59,7 +60,7 @@ def test_counters_see_the_named_formulation(counter, impl):
     assert counter(model, 19) == expected.macs - expected.unseen_macs
 
 
-@pytest.mark.parametrize("attention", ["local", "window", "global", "patchwise", "pairwise"])
+@pytest.mark.parametrize("attention", nightly_but("local", of=("local", "window", "global", "patchwise", "pairwise")))
 def test_both_forms_compile_without_breaks(attention):
     torch.manual_seed(0)
     model = ACmix(8, attention=attention, attn_kernel=3, combine="learned").eval()

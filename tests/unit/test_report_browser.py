@@ -177,6 +177,7 @@ def test_nothing_sticks_out_of_the_page(width: int, make: Any, opened: Any, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_dark_and_light_are_both_legible(opened: Any, tmp_path: Path) -> None:
     """Text on its ground has a contrast of at least 4.5 to 1 (WCAG 2.1, AA)."""
     render(tmp_path, *make_search())

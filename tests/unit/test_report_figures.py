@@ -28,6 +28,7 @@ def test_a_search_has_its_pictures() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_an_ablation_has_its_pictures_in_every_form_and_twice_the_same() -> None:
     header, records = make_ablation(seeds=3)
     files = picture_files(header, records, ["svg", "pdf", "png"])

@@ -35,7 +35,7 @@ def searched(out, setting, seed: int, *, workers: int, prune: str, curve=steady,
 
 
 @pytest.mark.parametrize("prune", ["asha", "none"])
-@pytest.mark.parametrize("workers", [2, 5])
+@pytest.mark.parametrize("workers", [2, pytest.param(5, marks=pytest.mark.nightly)])
 def test_what_arrives_first_changes_nothing(tmp_path, setting, workers, prune):
     studies = [searched(tmp_path, setting, seed, workers=workers, prune=prune, lost=0.05) for seed in range(3)]
     first = essence(studies[0])
@@ -48,7 +48,7 @@ def test_in_a_free_order_it_does(tmp_path, setting):
     assert any(essence(study) != essence(studies[0]) for study in studies)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("prune", ["asha", "none"])
 def test_a_study_that_is_stopped_and_killed_goes_on_the_same(tmp_path, setting, prune, seed):
     whole = searched(tmp_path / "whole", setting, 99, workers=3, prune=prune)

@@ -84,7 +84,7 @@ EVERYTHING = {
     [
         EVERYTHING,
         {"optimizer": "sgd", "deterministic": True},
-        pytest.param({"precision": "bf16"}, marks=pytest.mark.slow),  # most processors emulate it
+        pytest.param({"precision": "bf16"}, marks=pytest.mark.nightly),  # most processors emulate it
     ],
 )
 def test_resuming_is_the_same_whatever_the_recipe_asks(setting, tmp_path, change):

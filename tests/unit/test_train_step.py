@@ -113,6 +113,7 @@ def test_bf16_is_near_fp32_and_not_the_same(setting):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of torch's compiler about itself
+@pytest.mark.nightly
 def test_a_compiled_network_steps_alike(setting):
     plain = TrainStep(network(), setting.budget, "cpu", TASK)
     compiled = TrainStep(network(), replace(setting.budget, compile=True), "cpu", TASK)

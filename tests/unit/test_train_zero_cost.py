@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from by_night import nightly_but
 from study_pieces import SPACE, small_setting
 from torch import nn
 
@@ -92,7 +93,7 @@ def test_images_whose_gradients_are_the_same_score_lowest():
     assert jacov(linear, batches(), TASK, BUDGET) < jacov(Small(), batches(), TASK, BUDGET) - 1e4
 
 
-@pytest.mark.parametrize("name", ["swin_t", "resnet26", "san10", "pvt_tiny"])
+@pytest.mark.parametrize("name", nightly_but("swin_t", of=("swin_t", "resnet26", "san10", "pvt_tiny")))
 def test_every_space_has_them_and_they_repeat(name):
     space, setting = load_space(name), small_setting(images=20)
     setting = replace(setting, proxy=replace(space.proxies["cpu"], batch_size=8))
