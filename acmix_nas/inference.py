@@ -9,6 +9,9 @@ from torch import nn
 
 from acmix_nas.errors import UsageError
 
+SMALLEST, LARGEST = 0.1, 10
+"""Factors that images are scored at."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inference:
@@ -34,8 +37,8 @@ class Inference:
             raise UsageError(f"a window has 1 pixel or more, not {self.window}.")
         if self.stride is not None and (self.window is None or not 1 <= self.stride <= self.window):
             raise UsageError(f"windows of {self.window} pixels are 1 to as many pixels apart, not {self.stride}.")
-        if not self.scales or min(self.scales) <= 0:
-            raise UsageError(f"scales are factors above 0, as 0.5,1,1.5; not {self.scales}.")
+        if not self.scales or not all(SMALLEST <= scale <= LARGEST for scale in self.scales):
+            raise UsageError(f"scales are factors from {SMALLEST} to {LARGEST}, as 0.5,1,1.5; not {self.scales}.")
 
     @property
     def is_plain(self) -> bool:

@@ -7,7 +7,7 @@ import torch
 
 from acmix_nas.data.decode import available_memory, broken_reason, upright
 from acmix_nas.data.draw import Indices
-from acmix_nas.data.masks import MaskedPart
+from acmix_nas.data.masks import IGNORED, MaskedPart
 from acmix_nas.data.pixels import Moments
 from acmix_nas.errors import AcmixError, DataError
 
@@ -66,6 +66,15 @@ class Samples:
             self._left -= taken
             self._kept[index] = sample
         return sample
+
+    def shown(self) -> dict[int, int]:
+        """Class -> the first image with a pixel of it; the masks are read, not the images."""
+        found: dict[int, int] = {}
+        for index in range(len(self)):
+            for number in np.unique(self.part.mask(int(self.chosen[index]))).tolist():
+                found.setdefault(number, index)
+        found.pop(IGNORED, None)
+        return found
 
     def name(self, index: int) -> str:
         """Where an image lies, for messages."""

@@ -1,7 +1,7 @@
 """The three disjoint splits of a source: train, search (held out of the training images) and report."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from os import PathLike
 from typing import Protocol, TypeAlias
@@ -15,7 +15,7 @@ from acmix_nas.data.images import Images, Splits, Targets
 from acmix_nas.data.masks import MaskedPart
 from acmix_nas.data.pixels import Moments, Pixels, measure_moments, resize
 from acmix_nas.data.samples import Samples
-from acmix_nas.data.source import Part, Source
+from acmix_nas.data.source import Part, Source, first_few
 from acmix_nas.data.sources import open_source
 from acmix_nas.data.stored import StoredImages
 from acmix_nas.errors import DataError
@@ -24,6 +24,8 @@ from acmix_nas.sizes import Size, covers, pair, size_of, size_text
 SEARCH_SHARE = 6
 """One training image of this many is held out for the search split."""
 SEARCH_MOST = 5000
+MOST_MASKS = 1000
+"""Masks of a split that are read before a training begins."""
 EMBEDDED = ("embedded", "scenes")
 """Kinds of the sources that come with the package."""
 
@@ -127,6 +129,45 @@ def load_splits(
         former=opened.former,
     )
     return splits.like(like)
+
+
+def check_shown(splits: Splits) -> Splits:
+    """Looks for classes of pixels that are scored and that no training image shows.
+
+    Where there are too many masks to read all of them first, it looks at none; `acmix data describe` does.
+
+    Args:
+        splits: What was loaded.
+
+    Returns:
+        The splits, with a note where images that were left out of the draw may show the class.
+
+    Raises:
+        DataError: All training images are there, and none shows it; the message names class and file.
+    """
+    train, *scored = [each.images for each in (splits.train, splits.search, splits.report) if each is not None]
+    if splits.embedded or not isinstance(train, Samples) or len(train) > MOST_MASKS:
+        return splits
+    seen, missing = train.shown(), dict[str, str]()
+    for samples in scored:
+        assert isinstance(samples, Samples)
+        for number, index in samples.shown().items() if len(samples) <= MOST_MASKS else ():
+            if number not in seen:
+                missing.setdefault(splits.classes[number], samples.name(index))
+    if not missing:
+        return splits
+    names, (name, file) = first_few(list(missing)), next(iter(missing.items()))
+    searched = splits.search.images
+    assert isinstance(searched, Samples)
+    others = searched.chosen if searched.part is train.part else train.chosen
+    if len(np.union1d(train.chosen, others)) >= len(train.part.labels):
+        raise DataError(
+            f"each class that is scored needs pixels in the images to train on; {len(missing)} of "
+            f"{len(splits.classes)} have none: {names}. {file} has {name}. Add images of it, or mark it 255."
+        )
+    return replace(
+        splits, notes=(*splits.notes, f"no drawn image to train on shows {len(missing)} of the scored classes: {names}")
+    )
 
 
 def _draw(

@@ -10,6 +10,7 @@ import torch
 
 from acmix_nas import __version__, plugins
 from acmix_nas.data import Splits
+from acmix_nas.data.splits import check_shown
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.executors import Executor, Work, make_executor
 from acmix_nas.executors.placement import (
@@ -210,7 +211,7 @@ def make_work(
         at_most=options.proxy_images is None,
         like=like,
     )
-    splits = load(progress=progress)
+    splits = check_shown(load(progress=progress))
     setting = Setting(
         proxy=proxy,
         budget=budget or Budget.of_proxy(proxy, images=len(splits.train), device=device, **learned.proxy_recipe),

@@ -15,6 +15,7 @@ import yaml
 from acmix_nas import __version__
 from acmix_nas.cost.environment import environment
 from acmix_nas.data import Samples, Splits
+from acmix_nas.data.splits import check_shown
 from acmix_nas.errors import UsageError
 from acmix_nas.experiments.predictions import Predictions
 from acmix_nas.experiments.setup import announce, pick_device
@@ -273,6 +274,7 @@ def _prepared(job: Job, callbacks: TrainingCallbacks) -> tuple[Splits, Training]
             like=stored_fingerprint(job.folder) if job.options.resume else None,
             progress=callbacks.decode,
         )
+        splits = splits if job.options.checkpoint else check_shown(splits)
     budget = job.recipe.budget(images=len(splits.train), **job.changes)
     model = job.learned.build(backbone_of(job, budget, in_chans=splits.in_chans), splits)
     weights = job.options.backbone_weights

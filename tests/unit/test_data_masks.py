@@ -11,6 +11,7 @@ from acmix_nas.data import describe, load_splits, open_source
 from acmix_nas.data.masks import IGNORED, coding_of
 from acmix_nas.data.samples import Samples
 from acmix_nas.data.sources import cityscapes, voc
+from acmix_nas.data.splits import check_shown
 from acmix_nas.errors import DataError
 from acmix_nas.tasks import TaskError, load_images, load_task
 
@@ -325,3 +326,22 @@ def test_a_source_is_for_the_tasks_that_it_has_classes_for(tmp_path):
         )
     with pytest.raises(TaskError, match="--task segmentation, as its pixels have classes"):
         load_images("classification", pairs_of(tmp_path), input_size=4, train_images=None, seed=0, with_report=False)
+
+
+def test_a_class_that_training_never_shows_is_named(tmp_path):
+    root = pairs_of(tmp_path / "pairs", 6, numbers=(0, 1))
+    mask(root / "masks" / "val" / "4.png", drawn(0, 2))
+    options = {"input_size": 8, "seed": 0, "with_report": True}
+    whole = load_images("segmentation", root, train_images=None, **options)
+    with pytest.raises(DataError, match=r"1 of 3 have none: land\. .*4\.jpg has land"):
+        check_shown(whole)
+    assert (
+        check_shown(load_images("segmentation", root, train_images=None, **options | {"with_report": False})).notes
+        == ()
+    )
+    for index in range(6):
+        mask(root / "masks" / "train" / f"{index}.png", drawn(0, 1))
+    mask(root / "masks" / "train" / "0.png", drawn(0, 2))
+    few = [load_images("segmentation", root, train_images=1, **options | {"seed": seed}) for seed in range(6)]
+    notes = [note for splits in few for note in check_shown(splits).notes]
+    assert any("no drawn image to train on shows" in note for note in notes)

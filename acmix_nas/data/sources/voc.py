@@ -37,7 +37,7 @@ def open_source(spec: str) -> Source:
 def _part(root: Path, name: str) -> MaskFiles:
     file = root / LISTS / f"{name}.txt"
     try:
-        stems = file.read_text(encoding="utf-8").split()
+        stems = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"the list {file} cannot be read: {error}.") from error
     images = [root / "JPEGImages" / f"{stem}.jpg" for stem in stems]
