@@ -1,6 +1,8 @@
 """Segmentation from the command line: search, finalists, repeat, ablation, training, scores, scenes."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -211,3 +213,20 @@ def test_a_subset_with_masks_is_written_and_searched(acmix, few_scenes):
         assert (code, message in err) == (2, True), err
     code, _, err = acmix("data", "subset", "--images", 3, "--out", "other")
     assert (code, "--images is for sources with masks" in err) == (2, True), err
+
+
+@pytest.mark.nightly
+def test_two_processes_score_with_one_confusion_matrix(acmix):
+    assert acmix("data", "scenes", "--out", "scenes", "--train", 60, "--val", 7)[0] == 0
+    trained = ["train", PVT, "--task", "segmentation", "--data", "scenes", "--device", "cpu", "--input-size", "64"]
+    code, _, err = acmix(*trained, "--epochs", 1, "--batch-size", 4, "--study", "one")
+    assert code == 0, err
+    scored = [*trained, "--eval", "reports/one/best.safetensors", "--json"]
+    alone = json.loads(acmix(*scored)[1])
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*torchrun, "-m", "acmix_nas", *scored], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    together = json.loads(done.stdout)
+    assert together["iou"] == alone["iou"]
+    assert together["miou"] == alone["miou"]

@@ -4,7 +4,10 @@ import pytest
 from study_pieces import SPACE
 
 from acmix_nas import registry
+from acmix_nas.errors import RecordError
+from acmix_nas.files import find_space
 from acmix_nas.models import named_arch
+from acmix_nas.space import Proxy, load_space
 from acmix_nas.train import Budget, RecipeError
 from acmix_nas.train.network import build_network, usual_drop_path
 from acmix_nas.train.recipe import learning_rate
@@ -138,3 +141,36 @@ def test_stochastic_depth_is_that_of_the_model_as_deep():
 def test_timms_own_models_are_built_for_the_images():
     model = build_network("vit_tiny_patch16_224", None, num_classes=3, in_chans=1, input_size=32, drop_path=0.1)
     assert (model.num_classes, model.patch_embed.grid_size) == (3, (2, 2))
+
+
+OF_A_PROXY = "{input_size: 32, patch_size: 2, width: 0.25, depths: [2, 2, 2, 2], epochs: 2, images: 40, batch_size: 8, "
+OF_A_PROXY += "learning_rate: 0.01, inert: allow, recipe: {fields}}"
+
+
+@pytest.fixture
+def own_proxy(tmp_path):
+    def load(recipe):
+        swin = find_space("swin_t").read_text()
+        file = tmp_path / "mine.yaml"
+        file.write_text(swin + "  mine: " + OF_A_PROXY.replace("{fields}", recipe) + "\n")
+        return load_space(file).proxies["mine"]
+
+    return load
+
+
+def test_a_proxy_has_a_recipe_of_its_own(own_proxy):
+    proxy = own_proxy("{scale: [0.5, 2], photometric: true, weight_decay: 0.1, label_smoothing: 0.2}")
+    budget = Budget.of_proxy(proxy, images=40, device="cpu", label_smoothing=0.0)
+    assert (budget.scale, budget.photometric, budget.weight_decay, budget.label_smoothing) == ((0.5, 2), True, 0.1, 0.2)
+    assert (budget.epochs, budget.learning_rate) == (2, 0.01)
+    assert Proxy.from_dict(proxy.to_dict()) == proxy
+    assert "recipe" not in load_space("swin_t").proxies["cpu"].to_dict()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [("{speed: 3}", "speed"), ("{scale: fast}", "scale"), ("{weight_decay: -1}", "weight_decay is 0 or more")],
+)
+def test_a_proxy_whose_recipe_cannot_be_is_one_error(own_proxy, recipe, message):
+    with pytest.raises(RecordError, match=f"the recipe of the proxy mine.*{message}"):
+        Budget.of_proxy(own_proxy(recipe), images=40, device="cpu")
