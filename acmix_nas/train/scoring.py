@@ -83,7 +83,7 @@ def score(
             seen(outputs, targets)
         if len(pictures) < PICTURES:
             pictures += task.pictures(outputs, targets, PICTURES - len(pictures))
-        flags = [tensor.flatten(1).amax(1).isnan() for tensor in _tensors_of(outputs)]
+        flags = [_has_nan(tensor) for tensor in _tensors_of(outputs)]
         wrong = wrong + torch.stack(flags).any(0).sum()
         if metric.compute is not None:
             kept.append((leading(outputs, len(pixels), "cpu"), leading(targets, len(pixels), "cpu")))
@@ -194,6 +194,11 @@ def _tensors_of(outputs: Any) -> list[torch.Tensor]:
         return [outputs]
     parts = outputs.values() if isinstance(outputs, Mapping) else outputs
     return [tensor for part in parts for tensor in _tensors_of(part)]
+
+
+def _has_nan(tensor: torch.Tensor) -> torch.Tensor:
+    """Whether each of B tensors (B, ...) has a NaN, which the largest value then is; no copy is made."""
+    return (tensor.amax(tuple(range(1, tensor.ndim))) if tensor.ndim > 1 else tensor).isnan()
 
 
 def _joined(parts: list[Any]) -> Any:

@@ -54,8 +54,8 @@ def prints(file: Path) -> list[str]:
     return found
 
 
-ALLOWED_WRITES = {"cost/memory.py"}
-"""A number in JSON for the process that asked; a script of ours about files of ours."""
+ALLOWED_WRITES = {"cost/memory.py", "data/sources/_matlab.py"}
+"""JSON for the process that asked."""
 
 
 @pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE)))

@@ -30,9 +30,9 @@ def main() -> None:
         content = loadmat(file, squeeze_me=True, struct_as_record=False, variable_names=names)
         text = json.dumps([plain(content[name]) for name in names])
     except Exception as error:  # it lets through whatever a damaged file makes NumPy and zlib raise
-        print(f"{type(error).__name__}: {error}")
+        sys.stdout.write(f"{type(error).__name__}: {error}\n")
         raise SystemExit(1) from None
-    print(text)
+    sys.stdout.write(text)
 
 
 if __name__ == "__main__":
