@@ -44,7 +44,7 @@ def test_doctor_names_the_gradient_that_is_wrong(tmp_path, monkeypatch):
     assert "gradient of a convolution of " in line
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.usefixtures("compared_before")
 def test_doctor_says_which_kernels_training_does_without(tmp_path, monkeypatch):
     """On a CPU with AVX-512 torch's own are wrong; here what it says is tried with one that is."""

@@ -294,6 +294,7 @@ def test_a_busy_machine_is_reported(asked, monkeypatch):
     assert run("profile", "--device", "cpu").stderr == ""
 
 
+@pytest.mark.nightly
 def test_a_segmentor_is_counted_without_being_timed():
     words = ("--task", "segmentation", "--head", "upernet", "--num-classes", "7", "--input-size", "64x96")
     result = run("profile", "acmix_resnet26", "resnet18", *words, "--no-time", "--json")

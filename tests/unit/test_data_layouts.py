@@ -729,3 +729,12 @@ def test_a_reader_that_crashes_costs_a_message(tmp_path, monkeypatch):
     flowers(tree)
     with pytest.raises(DataError, match="its reader crashed"):
         open_source(tree.root)
+
+
+def test_a_row_that_names_no_file_is_one_error(tmp_path):
+    tree = Tree(tmp_path / "set")
+    metadata_of_all(tree)
+    file = tree.root / "metadata.csv"
+    file.write_text(file.read_text() + '\n"","a caption",cat\n')
+    with pytest.raises(DataError, match=r"row 19 of .*metadata\.csv names none"):
+        open_source(tree.root)

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 from by_night import nightly_but
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from search_pieces import Anyhow, essence
 from study_pieces import Onlooker, small_setting
@@ -214,6 +214,7 @@ def test_rows_with_the_same_proxy_network_share_a_score(tmp_path, setting, monke
 
 
 @settings(max_examples=settings.default.max_examples // 6)
+@example(seed=1181, workers=3)
 @given(seed=st.integers(0, 2**31), workers=st.integers(1, 7))
 def test_cells_are_the_same_whatever_ends_first_and_is_lost(setting, seed, workers):
     """Two of the rows have one proxy network: its cells are trained once, and shared when they have ended."""
@@ -225,8 +226,11 @@ def test_cells_are_the_same_whatever_ends_first_and_is_lost(setting, seed, worke
     assert [(record.label, record.seeds["init"]) for record in records] == [
         (row, s) for row in table.rows for s in (0, 1)
     ]
-    assert [record.shared_with for record in records] == [None] * 4 + [2, 3]
-    assert [record.scores for record in records[4:]] == [record.scores for record in records[2:4]]
+    for cell, twin in zip(records[4:], records[2:4], strict=True):  # one that was lost too often has no score to share
+        shared = twin.status == "complete"
+        assert cell.shared_with == (twin.number if shared else None)
+        assert not shared or cell.scores == twin.scores
+    assert [record.shared_with for record in records[:4]] == [None] * 4
 
 
 @pytest.mark.slow

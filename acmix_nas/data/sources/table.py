@@ -65,7 +65,7 @@ class Table:
         """(file, class, split) of each row.
 
         Raises:
-            DataError: A row has no label, or is none.
+            DataError: A row has no file or label, or is none.
         """
         image, label, split = (self.column(names) for names in (IMAGE, LABEL, SPLIT))
         assert image is not None, "it was looked for before"
@@ -77,7 +77,10 @@ class Table:
                     f"each row has a file and a class, which is a name or a whole number; row {number} of {self.file} "
                     f"has {values[0]!r} and {values[1]!r}. Correct it, or leave it out."
                 )
-            yield str(values[0]).strip(), str(values[1]).strip(), str(row.get(split) or "").lower() if split else ""
+            file = str(values[0]).strip()
+            if not Path(file).parts:
+                raise DataError(f"each row names a file; row {number} of {self.file} names none. Correct it.")
+            yield file, str(values[1]).strip(), str(row.get(split) or "").lower() if split else ""
 
 
 def matches(spec: str) -> bool:
