@@ -76,14 +76,15 @@ def named_as_ours(given: Mapping[str, Any]) -> Mapping[str, Any]:
     ours = {}
     for name, value in given.items():
         own = _ours(str(name))
-        if isinstance(value, torch.Tensor) and unfolded and ".downsample." in own:
+        if unfolded and ".downsample." in own and _is_of_patches(value):
             value = _in_patches(value)
-        elif isinstance(value, torch.Tensor) and own.endswith("pos_embed") and _has_token(value):
+        elif own.endswith("pos_embed") and _has_token(value):
             value = value[:, 1:]
         ours[own] = value
     for query in [name for name in ours if ".attn.q." in name]:
         key_value = query.replace(".q.", ".kv.")
-        if key_value in ours:
+        parts = [ours[query], ours.get(key_value)]
+        if all(isinstance(part, torch.Tensor) for part in parts) and parts[0].shape[1:] == parts[1].shape[1:]:
             ours[query.replace(".q.", ".qkv.")] = torch.cat([ours.pop(query), ours.pop(key_value)])
     return ours
 
@@ -103,13 +104,20 @@ def _ours(name: str) -> str:
     return name
 
 
+def _is_of_patches(value: Any) -> bool:
+    """Whether the last axis has the channels of 2 x 2 pixels."""
+    return isinstance(value, torch.Tensor) and value.ndim > 0 and value.shape[-1] % 4 == 0
+
+
 def _in_patches(value: torch.Tensor) -> torch.Tensor:
     """Channels of 2 x 2 pixels in our order, column, row, channel, from that of unfold: channel, row, column."""
     apart = value.reshape(*value.shape[:-1], -1, 2, 2)
     return apart.transpose(-3, -1).flatten(-3)
 
 
-def _has_token(positions: torch.Tensor) -> bool:
+def _has_token(positions: Any) -> bool:
     """Whether a class token, which a dense network has not, comes before the positions of a square map."""
+    if not isinstance(positions, torch.Tensor) or positions.ndim != 3 or positions.shape[1] < 1:
+        return False
     count = positions.shape[1]
     return isqrt(count - 1) ** 2 == count - 1 and isqrt(count) ** 2 != count

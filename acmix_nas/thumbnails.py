@@ -16,13 +16,13 @@ QUALITY = 85
 def image_text(pixels: NDArray[np.uint8]) -> str:
     """An image of bytes (H, W, 3)."""
     image = Image.fromarray(pixels)
-    return _text(image.resize(_small(image.size), Image.Resampling.LANCZOS), "JPEG", quality=QUALITY)
+    return file_text(image.resize(_small(image.size), Image.Resampling.LANCZOS), "JPEG", quality=QUALITY)
 
 
 def classes_text(classes: NDArray[np.uint8]) -> str:
     """The class of each pixel as bytes (H, W), 255 for none."""
     image = Image.fromarray(classes)
-    return _text(image.resize(_small(image.size), Image.Resampling.NEAREST), "PNG", optimize=True)
+    return file_text(image.resize(_small(image.size), Image.Resampling.NEAREST), "PNG", optimize=True)
 
 
 def read_image(text: str) -> NDArray[np.uint8]:
@@ -48,7 +48,8 @@ def _small(size: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
-def _text(image: Image.Image, form: str, **options: int | bool) -> str:
+def file_text(image: Image.Image, form: str, **options: int | bool) -> str:
+    """A picture as a file of a format, in base64."""
     buffer = io.BytesIO()
     image.save(buffer, form, **options)
     return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,7 +1,5 @@
 """Strips of scored images: the image, its truth and what networks predict, in colours that all can distinguish."""
 
-import base64
-import io
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -13,7 +11,7 @@ from acmix_nas.errors import RecordError
 from acmix_nas.record import StudyHeader, TrialRecord
 from acmix_nas.report.by_class import networks_shown
 from acmix_nas.report.picture import BLACK, BLUE, GREEN, ORANGE, SKY, VERMILLION
-from acmix_nas.thumbnails import read_classes, read_image
+from acmix_nas.thumbnails import file_text, read_classes, read_image
 
 YELLOW, PURPLE = "#F0E442", "#CC79A7"
 STRONG = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, YELLOW, BLACK)
@@ -60,7 +58,7 @@ def strips(header: StudyHeader, records: Sequence[TrialRecord]) -> Strips | None
         predicted = {name: [read_classes(text) for text in group[0].predictions] for name, group in named.items()}
     except ValueError as error:
         raise RecordError(f"a picture of the study {header.name!r} cannot be shown: {error}.") from error
-    colours = _colours([*truths, *(each for group in predicted.values() for each in group)], classes)
+    colours = _colours([*truths, *(each for group in predicted.values() for each in group)])
     painted = {name: [_painted(each, colours) for each in group] for name, group in predicted.items()}
     rows = tuple(
         (
@@ -80,12 +78,10 @@ def strips(header: StudyHeader, records: Sequence[TrialRecord]) -> Strips | None
 
 def as_data(picture: Picture) -> str:
     """A picture as the address of an image element."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    return f"data:image/png;base64,{file_text(Image.fromarray(picture), 'PNG')}"
 
 
-def _colours(pictures: Iterable[Picture], classes: Sequence[str]) -> dict[int, str]:
+def _colours(pictures: Iterable[Picture]) -> dict[int, str]:
     """Class -> colour; those that cover most pixels get the strongest, and what no colour is left for is grey."""
     counts = np.zeros(256, dtype=np.int64)
     for picture in pictures:

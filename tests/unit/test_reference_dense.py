@@ -156,6 +156,22 @@ def test_what_is_missing_or_of_another_network_is_one_error():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("value", [3, torch.zeros(()), torch.zeros(2, 0, 5), torch.zeros(7)])
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (swin, "backbone.stages.0.downsample.norm.weight"),
+        (pvt, "backbone.pos_embed4"),
+        (pvt, "backbone.block1.0.attn.q.weight"),
+        (pvt, "backbone.block1.0.attn.kv.weight"),
+    ],
+)
+def test_a_tensor_that_is_none_is_one_error(make, name, value):
+    model = plain("swin_t", "upernet") if make is swin else plain("pvt_tiny", "semantic_fpn")
+    with pytest.raises(CheckpointError, match="nothing was loaded"):
+        load_weights(model, {**make(), name: value})
+
+
 def test_the_backbone_alone_is_taken_too(tmp_path):
     given, model = swin(), plain("swin_t", "semantic_fpn")
     torch.save({"state_dict": given}, tmp_path / "published.pth")
