@@ -28,7 +28,6 @@ from acmix_nas.report.facts import embedded_note, facts, is_embedded
 from acmix_nas.report.latex import as_latex
 from acmix_nas.report.mattered import Mattered, tables
 from acmix_nas.report.pareto import COUNTED, axis_label, complete, front_of
-from acmix_nas.report.predictions import as_data, strips
 from acmix_nas.report.sampling import sampling_error
 from acmix_nas.report.table import Table, as_markdown
 from acmix_nas.report.trials import REFERENCES, split_title
@@ -59,6 +58,8 @@ def build(
         found: What mattered in the study.
         finals: The table of a search's finalists, if it has some.
     """
+    from acmix_nas.report.predictions import as_data, strips  # NumPy, which only a rendering needs
+
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=select_autoescape(["html"]),

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from acmix_nas.errors import RecordError
 from acmix_nas.record import StudyHeader, TrialRecord
@@ -78,6 +77,8 @@ def strips(header: StudyHeader, records: Sequence[TrialRecord]) -> Strips | None
 
 def as_data(picture: Picture) -> str:
     """A picture as the address of an image element."""
+    from PIL import Image
+
     return f"data:image/png;base64,{file_text(Image.fromarray(picture), 'PNG')}"
 
 
