@@ -104,8 +104,8 @@ def installed(once) -> Path:
 
 
 def install_wheel(site: Path) -> None:
-    """Builds the wheel into $ACMIX_TEST_WHEELS, by default beside the folder, and installs it into the folder."""
-    wheels = Path(os.environ.get("ACMIX_TEST_WHEELS", site.with_name("wheels")))
+    """Builds the wheel and installs it into the folder."""
+    wheels = site.with_name("wheels")
     build = ["build", "--wheel", "--no-isolation", "--outdir", wheels, ROOT]
     install = ["pip", "--quiet", "--disable-pip-version-check", "install", "--no-deps", "--target", site]
     run([sys.executable, "-m", *build], check=True, capture_output=True)

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def acmix(installed, on_few_images, tmp_path):
-    """Runs the command from the installed wheel in an empty folder; .ci/run has it search the embedded images."""
+    """Runs the command from the installed wheel in an empty folder; README's search takes the embedded images."""
     env = {**os.environ, "PYTHONPATH": str(installed), "COLUMNS": "200"}
 
     def run(*words: str, start: bool = False):
@@ -99,6 +99,7 @@ def test_a_search_leaves_its_files_and_repeats(acmix, tmp_path):
     assert json.loads(profiled.stdout)["rows"][0]["params"] == count(Arch.from_dict(best[0]["arch"]), 64).params
 
 
+@pytest.mark.nightly  # test_next_command.py interrupts and resumes every command
 def test_ctrl_c_keeps_what_is_finished_and_resume_goes_on(acmix, tmp_path):
     line = ["search", "--space", "swin_t", "--trials", "3", "--seed", "2", "--study", "cut", *QUICK]
     running = acmix(*line, start=True)

@@ -94,7 +94,7 @@ def test_commands_run_in_the_order_of_the_page(chain, request, tmp_path, few_ima
 
 def run_the_wheel(installed: Path, folder: Path, env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, **env, "PYTHONPATH": str(installed)}
-    run = [sys.executable, "-m", "acmix_nas", *words]
+    run = [sys.executable, installed / "bin" / "acmix", *words]
     return subprocess.run(run, cwd=folder, env=env, capture_output=True, text=True)
 
 

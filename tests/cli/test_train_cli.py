@@ -166,7 +166,7 @@ def test_what_is_interrupted_goes_on_as_if_it_had_not_been(here, whole, monkeypa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("resume", [(), ("--resume",)])
+@pytest.mark.parametrize("resume", [pytest.param((), marks=pytest.mark.nightly), ("--resume",)])
 def test_what_is_stopped_in_its_first_epoch_begins_again(here, whole, monkeypatch, resume):
     def interrupt(display, progress):
         raise KeyboardInterrupt
@@ -232,6 +232,7 @@ def test_a_model_of_timms_own_is_trained_with_a_recipe(here):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly  # README's first command says so too
 def test_the_embedded_images_are_named_as_such(here):
     done = run("acmix_resnet26", "--images", "10", "--epochs", "1", "--device", "cpu")
     assert "not ImageNet" in done.stderr

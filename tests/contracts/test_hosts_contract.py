@@ -6,6 +6,7 @@ import warnings
 import pytest
 import timm
 import torch
+from by_night import nightly_but
 from torch.utils.flop_counter import FlopCounterMode
 
 from acmix_nas import registry
@@ -43,7 +44,7 @@ def small(arch):
     return build_model(arch, num_classes=5, img_size=32, width=0.5).eval()
 
 
-@pytest.mark.parametrize("name", model_names())
+@pytest.mark.parametrize("name", nightly_but(*SHORTEST.values(), of=model_names()))
 def test_count_is_exact_for_every_name(name):
     with torch.device("meta"):
         model = timm.create_model(name).eval()
@@ -139,11 +140,7 @@ def test_the_fast_form_is_the_plain_one(arch):
         torch.testing.assert_close(ours, literal, rtol=1e-8, atol=1e-9 * max(1.0, literal.abs().max().item()))
 
 
-@pytest.mark.parametrize(
-    "arch",
-    [pytest.param(host, marks=[] if host in ("swin", "resnet") else pytest.mark.nightly) for host in HOSTS],
-    indirect=True,
-)
+@pytest.mark.parametrize("arch", nightly_but("resnet"), indirect=True)  # README has a Swin exported
 def test_a_model_is_exported(arch):
     model, image = small(arch), torch.randn(1, 3, 32, 32)
     exported = torch.export.export(model, (image,))

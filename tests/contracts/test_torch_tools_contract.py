@@ -7,6 +7,7 @@ import warnings
 import pytest
 import timm.utils
 import torch
+from by_night import nightly_but
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, weight_norm
 
@@ -45,7 +46,7 @@ def whole(host):
     return build_model(arch, num_classes=5, img_size=32, width=0.5)
 
 
-@pytest.fixture(params=[*MODES, *HOSTS])
+@pytest.fixture(params=[*MODES, *nightly_but("pvt", "swin")])
 def model(request):
     """In double precision and evaluation, with weights and statistics that are none of those before training."""
     made = bare(request.param) if request.param in MODES else whole(request.param)
@@ -272,7 +273,7 @@ def test_merging_loses_no_hook(model, x):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("host", nightly_but("swin", "resnet"))
 def test_merging_loses_no_hook_of_a_layer_or_a_norm(host):
     model, x = whole(host).double().eval(), torch.randn(2, 3, 45, 39).double()
     kinds = (nn.BatchNorm2d, nn.Conv2d, ACmix)

@@ -49,7 +49,7 @@ def test_it_goes_on(half, tmp_path):
     assert gone_on(half, tmp_path / "store", "progress.jsonl", lines).fingerprint == whole.fingerprint
 
 
-@pytest.mark.parametrize("name", ["plan.json", "progress.jsonl"])
+@pytest.mark.parametrize("name", ["plan.json", pytest.param("progress.jsonl", marks=pytest.mark.nightly)])
 def test_one_value_changed(half, tmp_path_factory, name):
     folder = tmp_path_factory.mktemp("edited") / "store"
     line = json.loads((half / name).read_text().splitlines()[0])

@@ -284,6 +284,7 @@ main()
 
 
 @pytest.mark.ray
+@pytest.mark.nightly
 def test_the_command_starts_ray_on_loopback_alone_and_says_nothing_of_it(on_few_images, tmp_path):
     script = tmp_path / "watched.py"
     script.write_text(WATCHED)

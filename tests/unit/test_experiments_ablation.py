@@ -234,6 +234,7 @@ def test_cells_are_the_same_whatever_ends_first_and_is_lost(setting, seed, worke
 
 
 @pytest.mark.slow
+@pytest.mark.nightly  # a search has two in test_executors.py
 def test_two_workers_train_what_one_does(tmp_path, setting, two_rows):
     few = partial(load_splits, None, input_size=28, train_images=24, seed=0, with_report=True, search_images=30)
     shared = replace(setting, splits=few(), environment={})

@@ -62,7 +62,7 @@ def test_wide_heads_are_mixed_by_the_projections(attention, combine, fc_bias):
 
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("combine", ["att", "conv", "learned", "channel", "convex", "gated"])
-@pytest.mark.parametrize("impl", ["shift", "learnable", "full"])
+@pytest.mark.parametrize("impl", ["shift", pytest.param("learnable", marks=pytest.mark.nightly), "full"])
 def test_any_host_merges(host, combine, impl):
     torch.manual_seed(0)
     name = next(name for name in model_names() if named_arch(name).host == host)

@@ -164,6 +164,8 @@ def test_commands_load_nothing_that_only_a_file_names(lab, words):
     assert not imported(lab)
 
 
+@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_command_takes_the_modules_that_it_is_given_and_forgets_them(lab):
     space_file(lab)
     words = ("spaces", "check", "theirs.yaml", "--plugin", "my_lab.attention")

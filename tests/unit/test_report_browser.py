@@ -155,6 +155,7 @@ def test_buttons_put_text_on_the_clipboard(opened: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_thousand_trials_are_no_burden(opened: Any, tmp_path: Path) -> None:
     render(tmp_path, *make_search(count=1000))
     assert (tmp_path / "report.html").stat().st_size < MOST_BYTES

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from by_night import nightly_but
 from report_records import make_ablation, make_search
 
 from acmix_nas.errors import RecordError, UsageError
@@ -62,7 +63,7 @@ def test_a_study_without_classes_has_no_such_table(tmp_path):
     assert not (tmp_path / "figures" / "iou-by-class.svg").exists()
 
 
-@pytest.mark.parametrize("made", [make_search, make_ablation])
+@pytest.mark.parametrize("made", nightly_but(make_search, of=(make_search, make_ablation)))
 def test_page_markdown_and_bars_have_them(tmp_path, made):
     header, records = dense(made())
     render(tmp_path, header, records, figures=("svg",))

@@ -12,6 +12,7 @@ from pathlib import Path
 import former_trees
 import pytest
 import yaml
+from by_night import nightly_but
 from report_records import make_ablation, make_record, make_search
 from search_pieces import IN_MEMORY, Curves, pruned_study, run, setting_of, steady, wide_space
 from study_pieces import SPACE
@@ -62,7 +63,7 @@ def words(page: str) -> str:
     return re.sub(r"<script>.*?</script>|id=\"[^\"]*\"|aria-labelledby=\"[^\"]*\"", "", page, flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("make", [make_search, make_ablation])
+@pytest.mark.parametrize("make", nightly_but(make_ablation, of=(make_search, make_ablation)))
 def test_no_file_of_a_report_speaks_of_accuracy(make, tmp_path: Path) -> None:
     header, records = turned(*make())
     render(tmp_path, header, records, figures=("svg",))

@@ -160,7 +160,7 @@ def test_a_search_begins_with_them_and_says_so(table, tmp_path):
     assert [item.cost.macs for item in found.records[:2]] == macs[:2]
     assert found.header.settings["scored_starts"]["by"] == "1 of 3 random starts chosen from 15 by less macs"
     assert ",scored," in (found.folder / "trials.csv").read_text()
-    at_random = run(replace(options, study="other", starts="random"))
+    at_random = run(replace(options, study="other", starts="random", trials=4))
     assert "scored" not in {item.label for item in at_random.records}
     first = run(replace(options, study="parts", trials=13))
     again = run(replace(options, study="parts", resume=True))

@@ -73,7 +73,7 @@ def test_training_leaves_the_random_state_of_the_process_alone(setting):
 
 @pytest.mark.slow
 def test_it_learns_and_an_untrained_network_does_not():
-    trained = run(small_setting(images=1200, epochs=3))
+    trained = run(small_setting(images=600, epochs=3))
     assert trained.score > 0.5
     idle = small_setting(images=160)
     untrained = run(replace(idle, budget=replace(idle.budget, learning_rate=0.0)))
