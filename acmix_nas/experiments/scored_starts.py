@@ -78,7 +78,8 @@ def scored_starts(
     """
     shown, count = {} if found is None else signs(found), count_chosen(starts)
     pool = list(_pool(space, setting, prices, limits, seed)) if shown and count else []
-    trained = trials * setting.budget.epochs * setting.budget.images
+    budget = setting.budget
+    trained = trials * budget.epochs * budget.images * budget.repeats
     if not has_images or len(pool) * IMAGES > AFFORDABLE * trained:
         shown = {name: sign for name, sign in shown.items() if name in FREE}
     if len(pool) <= count or not shown:

@@ -148,7 +148,7 @@ def _data_text(data: Mapping[str, Any]) -> str:
 
 
 def _budget_text(budget: Mapping[str, Any]) -> str:
-    patterns = {"epochs": "epochs {}", "images": "images {:,}", "batch_size": "batch size {}"}
+    patterns = {"epochs": "epochs {}", "repeats": "repeats {}", "images": "images {:,}", "batch_size": "batch size {}"}
     known = [(pattern, budget[name]) for name, pattern in patterns.items() if isinstance(budget.get(name), int)]
     return ", ".join(pattern.format(value) for pattern, value in known)
 

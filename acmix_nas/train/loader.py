@@ -122,8 +122,7 @@ class Feed:
             yield self._normalised(pixels), moved_to(targets, self.device)
 
     def _drawn(self, images: Images, generator: torch.Generator) -> Iterator[Draws]:
-        order = torch.randperm(len(images), generator=generator)
-        for numbers in torch.split(order, batch_sizes(len(images), self.budget.batch_size)):
+        for numbers in shuffled_batches(len(images), self.budget, generator):
             yield self._draw(numbers, (images.pixels.shape[-2], images.pixels.shape[-1]), generator).own()
 
     def _draw(self, numbers: torch.Tensor, stored: Pair, generator: torch.Generator) -> Draws:
@@ -160,6 +159,12 @@ class Feed:
 
     def _normalised(self, images: torch.Tensor) -> torch.Tensor:
         return normalise(images, self.mean, self.std).contiguous(memory_format=torch.channels_last)
+
+
+def shuffled_batches(images: int, budget: Budget, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
+    """Numbers of the images of each step of an epoch: all images once, then all again, as often as the budget says."""
+    order = torch.cat([torch.randperm(images, generator=generator) for _ in range(budget.repeats)])
+    return torch.split(order, batch_sizes(len(order), budget.batch_size))
 
 
 def batch_sizes(images: int, batch_size: int) -> list[int]:

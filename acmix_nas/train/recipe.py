@@ -33,11 +33,12 @@ BUDGET: Mapping[str, Rule] = {
     "power": NUMBER,
     "milestones": list_of(NUMBER),
     "frozen_stages": whole(0),
+    "repeats": whole(1),
 }
 """What each field of a stored `Budget` may hold; `Budget` itself has the ranges."""
 LATER = (
     *("scale", "short_side", "photometric", "schedule", "power", "milestones"),
-    *("norms", "frozen_stages", "grad_checkpointing"),
+    *("norms", "frozen_stages", "grad_checkpointing", "repeats"),
 )
 """Fields that a record has only where they are not as usual."""
 SCHEDULES = ("cosine", "poly", "step")
@@ -61,8 +62,8 @@ class Budget:
     Its defaults are those of proxy training: AdamW, linear warm-up, cosine decay, label smoothing, small shifts.
 
     Attributes:
-        epochs: Passes over the training images.
-        images: Training images in a pass.
+        epochs: How often the network is scored; each is `repeats` passes over the training images.
+        images: Training images.
         batch_size: Images in an optimizer step, over all processes.
         learning_rate: Peak learning rate.
         optimizer: "adamw", or "sgd" with momentum.
@@ -91,6 +92,7 @@ class Budget:
         norms: Batch norms of the backbone are "trained"; "frozen", as they are; or "synchronised" over processes.
         frozen_stages: The stem and so many stages less one keep their weights; 0 for none, 1 for the stem.
         grad_checkpointing: Whether blocks are computed again in the backward pass, which needs less memory.
+        repeats: Passes over the training images in an epoch: of few images, scoring takes less of the time.
         precision: "fp32", or autocast to "bf16", or to "fp16" with scaled gradients on CUDA.
         accumulate: Micro-batches of a step, computed one after the other to need less memory.
         compile: Whether the network is compiled by torch.compile.
@@ -126,6 +128,7 @@ class Budget:
     norms: str = "trained"
     frozen_stages: int = 0
     grad_checkpointing: bool = False
+    repeats: int = 1
     precision: str = "fp32"
     accumulate: int = 1
     compile: bool = False
@@ -161,7 +164,7 @@ class Budget:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in an epoch; the last batch may be small."""
-        return math.ceil(self.images / self.batch_size)
+        return math.ceil(self.images * self.repeats / self.batch_size)
 
     @property
     def total_steps(self) -> int:
@@ -196,7 +199,7 @@ class Budget:
 
     def _wrong(self) -> Iterator[str]:
         """What breaks a rule, one text for each."""
-        for name in ("epochs", "images", "batch_size", "accumulate"):
+        for name in ("epochs", "images", "repeats", "batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 yield f"{name} is a whole number from 1 up, not {getattr(self, name)}"
                 return

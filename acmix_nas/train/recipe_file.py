@@ -24,7 +24,7 @@ KINDS: Mapping[str, Rule] = {
     **dict.fromkeys(
         (
             *("epochs", "batch_size", "steps", "accumulate", "input_size", "short_side", "frozen_stages"),
-            *("iterations", "warmup_iterations"),
+            *("iterations", "warmup_iterations", "repeats"),
         ),
         Rule("whole number", lambda value: type(value) is int),
     ),
@@ -70,7 +70,7 @@ class Recipe:
         values = {**self.values, **given}
         if "learning_rate" not in given:
             values["learning_rate"] *= values["batch_size"] / self.values["batch_size"]
-        in_epoch = ceil(images / values["batch_size"])
+        in_epoch = ceil(images * values.get("repeats", 1) / values["batch_size"])
         if "epochs" not in values:
             assert self.iterations is not None, "a file has one of the two"
             values |= {"epochs": ceil(self.iterations / in_epoch), "steps": self.iterations}

@@ -11,7 +11,7 @@ from acmix_nas.machine import cores
 from acmix_nas.sizes import pair
 from acmix_nas.tasks import Task, TaskError
 from acmix_nas.train.augment import normalise, own_part
-from acmix_nas.train.loader import MOST_WORKERS, Batch, ahead, batch_sizes
+from acmix_nas.train.loader import MOST_WORKERS, Batch, ahead, shuffled_batches
 from acmix_nas.train.ranks import rank, world
 from acmix_nas.train.recipe import Budget
 
@@ -57,8 +57,7 @@ class SampleFeed:
         steps: list[tuple[int, int]] = []
 
         def items() -> Iterator[list[tuple[int, int]]]:
-            order = torch.randperm(len(images), generator=generator)
-            for numbers in torch.split(order, batch_sizes(len(images), self.budget.batch_size)):
+            for numbers in shuffled_batches(len(images), self.budget, generator):
                 seeds = torch.randint(2**31, (len(numbers),), generator=generator)
                 own, counted = own_part(len(numbers))
                 steps.append((counted, len(numbers)))

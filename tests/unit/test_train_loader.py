@@ -99,6 +99,17 @@ def test_a_single_image_is_left_over_only_where_it_must_be(images, batch_size, s
     assert len(sizes) == -(-images // batch_size)
 
 
+def test_each_pass_of_an_epoch_has_every_image_once(setting):
+    budget = replace(setting.budget, max_shift=0.0, batch_size=16, repeats=3)
+    fed = torch.cat([batch.targets for batch in batches(setting.splits, budget)])
+    assert budget.steps_per_epoch == len(batches(setting.splits, budget)) == 10
+    alone = batches(setting.splits, replace(budget, repeats=1))
+    whole = torch.cat([batch.targets for batch in alone]).sort().values
+    for part in fed.split(len(whole)):
+        torch.testing.assert_close(part.sort().values, whole)
+    assert not torch.equal(fed[: len(whole)], fed[len(whole) : 2 * len(whole)])
+
+
 def test_what_is_scored_is_shared_without_overlap(setting, monkeypatch):
     monkeypatch.setattr(loader_module, "EVAL_BATCH", 7)
     monkeypatch.setattr(loader_module, "world", lambda: 3)
