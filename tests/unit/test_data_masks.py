@@ -57,6 +57,16 @@ def test_a_pair_of_folders_is_read_by_names(tmp_path):
     assert len(source.train.labels) == len(source.validation.labels) == 5
 
 
+def test_what_is_not_read_of_a_pair_of_folders_is_counted(tmp_path):
+    pairs_of(tmp_path)
+    for name in ("a.heic", "b.heic", ".hidden", "notes"):
+        (tmp_path / "images" / "train" / name).write_bytes(b"x")
+    mask(tmp_path / "masks" / "val" / "of_no_image.png", drawn(0, 1))
+    source = open_source(tmp_path)
+    assert source.passed_over == {".heic": 2, "without extension": 1, "masks without an image": 1}
+    assert len(source.train.labels) == len(source.validation.labels) == 5
+
+
 def test_a_pair_without_parts_gives_a_share_to_validate_on(tmp_path):
     for index in range(10):
         picture(tmp_path / "images" / f"{index}.png")

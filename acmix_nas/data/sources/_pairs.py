@@ -1,10 +1,11 @@
 """Images and files of their masks, paired by name."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from acmix_nas.data.fingerprint import fingerprint
-from acmix_nas.data.formats import is_image
+from acmix_nas.data.formats import extension_of, is_image
 from acmix_nas.data.masks import MaskedShare, MaskFiles, check_class_count
 from acmix_nas.data.source import Part, Share, Source, divided, first_few
 from acmix_nas.data.sources._files import in_order
@@ -13,11 +14,19 @@ from acmix_nas.errors import DataError
 NameOf = Callable[[Path], str]
 
 
-def images_below(folder: Path, *, deep: bool = False) -> list[Path]:
-    """The images of a folder, in natural order; with `deep` those of the folders inside too."""
-    found = folder.rglob("*") if deep else folder.iterdir()
-    files = [file for file in found if is_image(file.name) and file.is_file()]
-    return sorted(files, key=lambda file: in_order(str(file)))
+def images_below(folder: Path, *, deep: bool = False, passed_over: Counter[str] | None = None) -> list[Path]:
+    """The images of a folder, in natural order.
+
+    Args:
+        folder: The folder.
+        deep: Whether those of the folders inside are taken too.
+        passed_over: Counts the files that are no images, by extension.
+    """
+    files = [file for file in (folder.rglob("*") if deep else folder.iterdir()) if file.is_file()]
+    if passed_over is not None:
+        others = [file.name for file in files if not is_image(file.name) and not file.name.startswith(".")]
+        passed_over.update(extension_of(name) or "without extension" for name in others)
+    return sorted((file for file in files if is_image(file.name)), key=lambda file: in_order(str(file)))
 
 
 def check_folders(layout: str, *folders: Path) -> None:
@@ -38,6 +47,7 @@ def paired(
     *,
     image_name: NameOf = lambda file: file.stem,
     mask_name: NameOf = lambda file: file.stem,
+    passed_over: Counter[str] | None = None,
 ) -> MaskFiles:
     """A part of a source: each image with the mask of its name.
 
@@ -48,6 +58,7 @@ def paired(
         numbers: Number in a mask -> class.
         image_name: What of an image's path names the pair.
         mask_name: What of a mask's path does.
+        passed_over: Counts the masks without an image.
 
     Raises:
         DataError: An image has no mask, or two.
@@ -63,6 +74,8 @@ def paired(
             f"each image has a mask of its name; {len(missing)} of {len(images)} have none: "
             f"{first_few([str(image) for image in missing], 3)}. Add the masks, or leave the images out."
         )
+    if passed_over is not None and len(by_name) > len(images):
+        passed_over["masks without an image"] += len(by_name) - len(images)
     return MaskFiles(
         root=root, images=list(images), masks=[by_name[image_name(image)] for image in images], numbers=numbers
     )
@@ -77,6 +90,7 @@ def masked_source(
     *,
     search: MaskFiles | None = None,
     notes: Sequence[str] = (),
+    passed_over: Mapping[str, int] | None = None,
 ) -> Source:
     """The source of two parts; where there is none to validate on, a share of the other is held out.
 
@@ -99,6 +113,7 @@ def masked_source(
         validation=_with_masks(held),
         search=search,
         fingerprint=fingerprint(classes, contents),
+        passed_over=passed_over or {},
         notes=(*notes, *held_notes),
     )
 

@@ -4,6 +4,7 @@ Zhou et al. 2017, Scene Parsing through ADE20K Dataset. The number 0 of a mask i
 classes 0 to 149, here and nowhere else. Other data in this layout may have fewer classes.
 """
 
+from collections import Counter
 from pathlib import Path
 
 from acmix_nas.data.masks import IGNORED
@@ -30,13 +31,14 @@ def open_source(spec: str) -> Source:
     root = Path(spec)
     names = read_objects(root / NAMES)
     numbers = {0: IGNORED, **{number: number - 1 for number in range(1, len(names) + 1)}}
-    parts = []
+    parts, passed_over = [], Counter[str]()
     for name in ("training", "validation"):
         images, masks = root / "images" / name, root / "annotations" / name
         check_folders("ADEChallengeData2016", images, masks)
-        parts.append(paired(root, images_below(images), images_below(masks), numbers))
+        listed = images_below(images, passed_over=passed_over)
+        parts.append(paired(root, listed, images_below(masks), numbers, passed_over=passed_over))
     note = f"0 in a mask is not scored, and 1 to {len(names)} are the classes from 0 on (reduce_zero_label)"
-    return masked_source("ade", spec, names, parts[0], parts[1], notes=[note])
+    return masked_source("ade", spec, names, parts[0], parts[1], notes=[note], passed_over=passed_over)
 
 
 def read_objects(file: Path) -> tuple[str, ...]:

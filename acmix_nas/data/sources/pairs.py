@@ -1,5 +1,6 @@
 """A plain pair of folders: images and masks, with a list of the classes."""
 
+from collections import Counter
 from pathlib import Path
 
 from acmix_nas.data.masks import MaskFiles, same_numbers
@@ -33,17 +34,19 @@ def open_source(spec: str) -> Source:
     names = read_names(root / CLASSES)
     images, masks = root / "images", _masks(root)
     assert masks is not None, "matches() looks for it"
+    passed_over = Counter[str]()
     train = find_part(images, TRAIN)
     if train is None:
-        return masked_source("pairs", spec, names, _part(root, images, masks, len(names)), None)
+        only = _part(root, images, masks, len(names), passed_over)
+        return masked_source("pairs", spec, names, only, None, passed_over=passed_over)
     validation = next((found for name in VALIDATION if (found := find_part(images, (name,))) is not None), None)
     search = find_part(images, ("search",))
     training, *others = [
-        None if part is None else _part(root, part, _same(masks, part.name), len(names))
+        None if part is None else _part(root, part, _same(masks, part.name), len(names), passed_over)
         for part in (train, validation, search)
     ]
     assert training is not None
-    return masked_source("pairs", spec, names, training, others[0], search=others[1])
+    return masked_source("pairs", spec, names, training, others[0], search=others[1], passed_over=passed_over)
 
 
 def _masks(root: Path) -> Path | None:
@@ -57,5 +60,6 @@ def _same(masks: Path, name: str) -> Path:
     return folder
 
 
-def _part(root: Path, images: Path, masks: Path, classes: int) -> MaskFiles:
-    return paired(root, images_below(images), images_below(masks), same_numbers(classes))
+def _part(root: Path, images: Path, masks: Path, classes: int, passed_over: Counter[str]) -> MaskFiles:
+    listed = images_below(images, passed_over=passed_over)
+    return paired(root, listed, images_below(masks), same_numbers(classes), passed_over=passed_over)
