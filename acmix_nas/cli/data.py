@@ -173,6 +173,9 @@ def _masked_text(found: "MaskedSubset") -> str:
 @data.command()
 @_options.space
 @_options.data
+@_options.task
+@_options.head
+@_options.metric
 @click.option("--archs", type=click.IntRange(min=4), default=16, help="Number of networks to draw and train twice.")
 @_options.seed("Seed of the draws and of all trainings.", default=0)
 @_options.proxy
@@ -202,6 +205,7 @@ def fidelity(as_json: bool, **options: Any) -> None:
     Examples:
       acmix data fidelity --space swin_t --data in100 --archs 16
       acmix data fidelity --space swin_t --data in100 --archs 32 --epochs-large 60
+      acmix data fidelity --space pvt_tiny --task segmentation --data ADEChallengeData2016
     """
     from acmix_nas.cli._display import FidelityDisplay
     from acmix_nas.experiments.fidelity import FidelityOptions, run

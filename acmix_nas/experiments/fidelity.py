@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 
 from acmix_nas.arch import Arch
-from acmix_nas.data import load_splits
 from acmix_nas.errors import StudyError, UsageError
 from acmix_nas.executors import Executor, Job, Outcome, Work
 from acmix_nas.executors.callbacks import Callbacks
 from acmix_nas.executors.serial import SerialExecutor
 from acmix_nas.experiments.fidelity_summary import Network, summarise
 from acmix_nas.experiments.options import PlaceOptions, StudyOptions
-from acmix_nas.experiments.setup import announce, device_of, pick_proxy, workers_of
-from acmix_nas.experiments.stored_fidelity import Fidelity, fidelity_folder
+from acmix_nas.experiments.setup import announce, cost_size, device_of, make_work, metric_of, pick_proxy, workers_of
+from acmix_nas.experiments.stored_fidelity import CLASSIFIED, Fidelity, fidelity_folder, learned_of
 from acmix_nas.experiments.zero_cost import lines_of, zero_costs
 from acmix_nas.fields import Origin
 from acmix_nas.files import append_line, write_text
@@ -30,7 +29,7 @@ from acmix_nas.search.run import record_of, train_jobs
 from acmix_nas.space import Proxy, Space, load_space
 from acmix_nas.study.folder import CHECKPOINTS, remove_empty_checkpoints
 from acmix_nas.study.stop import Stop
-from acmix_nas.train import Budget, Progress, Setting
+from acmix_nas.train import Progress, Setting
 
 log = logging.getLogger(__name__)
 
@@ -114,11 +113,13 @@ def run(options: FidelityOptions, callbacks: FidelityCallbacks | None = None) ->
 
     Raises:
         UsageError: The large training is not larger, or the proxy does not distinguish this many networks.
-        DataError: The images cannot be read.
+        DataError: The images cannot be read, or are too few.
         StudyError: Fewer than four networks were trained to the end twice.
     """
     callbacks = callbacks or FidelityCallbacks()
     space, device = load_space(options.space), device_of(options, options.device)
+    options = options.of_space(space.task, space.head)
+    metric_of(options)
     proxy = pick_proxy(space, options, device)
     workers = workers_of(options, device, proxy, space, trainings=options.archs)
     trainings = prepare_fidelity(options, space, proxy, device, callbacks.decode)
@@ -149,35 +150,30 @@ def prepare_fidelity(
         UsageError: The large training is not larger.
         DataError: The images cannot be read.
     """
-    out, seed, images_large = options.out, options.seed or 0, options.images_large
     epochs = options.epochs_large or 3 * proxy.epochs
-    longer = replace(proxy, epochs=epochs, images=images_large or proxy.images)
-    load = partial(load_splits, options.data, input_size=proxy.input_size, seed=seed, with_report=False)
-    load = partial(load, train_images=proxy.images, at_most=True)
-    load_more = load if images_large is None else partial(load, train_images=longer.images, at_most=False)
-    splits = load(progress=progress)
-    more = splits if images_large is None else load_more(progress=progress)
-    former = splits.former
-    if fidelity_folder(out, space, former).is_dir() and not fidelity_folder(out, space, splits.fingerprint).is_dir():
-        splits, more = splits.like(former), more.like(former)  # goes on with what 0.1 measured
-        load, load_more = partial(load, like=former), partial(load_more, like=former)
-    if epochs * len(more.train) <= proxy.epochs * len(splits.train):
+    longer = replace(proxy, epochs=epochs, images=options.images_large or proxy.images)
+    load = partial(make_work, split="search", input_size=cost_size(options, space), device=device, progress=progress)
+    work, cheap = load(options, proxy)
+    folder, former = (
+        fidelity_folder(options.out, space, mark) for mark in (cheap.splits.fingerprint, cheap.splits.former)
+    )
+    like = cheap.splits.former if former.is_dir() and not folder.is_dir() else None
+    if like is not None:  # goes on with what 0.1 measured
+        work, cheap = load(options, proxy, like=like)
+    if options.images_large is None:
+        budget = replace(cheap.budget, epochs=epochs)
+        large = replace(cheap, proxy=longer, budget=budget)
+        more = Work.of(large, load=work.load, source=options.data)
+    else:
+        more, large = load(replace(options, proxy_images=longer.images), longer, like=like)
+    seen, enough = (len(each.splits.train) for each in (cheap, large))
+    if epochs * enough <= proxy.epochs * seen:
         raise UsageError(
-            f"the large training sees more images than the proxy's {proxy.epochs} x {len(splits.train)}; "
-            f"{epochs} x {len(more.train)} is not more. Give more --epochs-large or --images-large."
+            f"the large training sees more images than the proxy's {proxy.epochs} x {seen}; "
+            f"{epochs} x {enough} is not more. Give more --epochs-large or --images-large."
         )
-    works = {}
-    for label, shrunk, images, loaded in ((CHEAP, proxy, splits, load), (LARGE, longer, more, load_more)):
-        setting = Setting(
-            proxy=shrunk,
-            budget=Budget.of_proxy(shrunk, images=len(images.train), device=device),
-            splits=images,
-            split="search",
-            input_size=space.input_size,
-            device=device,
-        )
-        works[label] = Work.of(setting, load=loaded, source=options.data)
-    return Trainings(space=space, works=works, seed=seed, folder=fidelity_folder(out, space, splits.fingerprint))
+    folder = fidelity_folder(options.out, space, cheap.splits.fingerprint)
+    return Trainings(space=space, works={CHEAP: work, LARGE: more}, seed=options.seed or 0, folder=folder)
 
 
 def measure_fidelity(
@@ -227,6 +223,7 @@ def measure_fidelity(
     ]
     summary = summarise(networks, trainings.space, trainings.setting(CHEAP), trainings.setting(LARGE), trainings.seed)
     facts = [summary.cheap, summary.large, summary.proxy, summary.seed, archs]
+    facts += [] if summary.learned == CLASSIFIED else [summary.learned]
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     write_text(trainings.folder / f"summary-{name[:8]}.json", json.dumps(asdict(summary), indent=1) + "\n")
     return summary
@@ -331,14 +328,17 @@ def _stored(file: Path) -> dict[str, TrialRecord]:
     for number, line in enumerate(lines_of(file, origin), 1):
         with origin.at(f"line {number}"):
             item = TrialRecord.from_json(line)
-            found[_key(item.arch_id, item.label, item.seeds["init"], item.budget, item.proxy, item.data)] = item
+            learned = {"task": item.task, "head": item.head, "metric": item.metric}
+            found[_key(item.arch_id, item.label, item.seeds["init"], item.budget, item.proxy, item.data, learned)] = (
+                item
+            )
     return found
 
 
 def _training(trainings: Trainings, run: _Run, arch: Arch) -> str:
     """The key of a network's record."""
     setting = trainings.setting(run.label)
-    facts = (setting.budget.to_dict(), setting.proxy.to_dict(), setting.splits.to_dict())
+    facts = (setting.budget.to_dict(), setting.proxy.to_dict(), setting.splits.to_dict(), learned_of(setting))
     return _key(arch.id, run.label, run.seed, *facts)
 
 

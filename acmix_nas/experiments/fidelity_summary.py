@@ -7,10 +7,18 @@ import numpy as np
 
 from acmix_nas.errors import StudyError
 from acmix_nas.experiments.rank_correlation import Agreement, agreement
-from acmix_nas.experiments.stored_fidelity import CEILING, FIRST_EPOCH, Fidelity, definition, plain
+from acmix_nas.experiments.stored_fidelity import (
+    CEILING,
+    FIRST_EPOCH,
+    Fidelity,
+    definition,
+    learned_of,
+    plain,
+)
 from acmix_nas.experiments.zero_cost import Scores
 from acmix_nas.record import TrialRecord
 from acmix_nas.space import Space
+from acmix_nas.tasks import pick_metric
 from acmix_nas.train import Setting
 
 LEAST = 4
@@ -31,13 +39,13 @@ class Network:
         """Whether all trainings came to their end."""
         return all(record is None or record.score is not None for record in (self.cheap, self.large, self.again))
 
-    def values(self) -> dict[str, float | None]:
-        """What the network is ordered by, under the names of the table's rows."""
-        first = {FIRST_EPOCH: self.cheap.scores[0]} if len(self.cheap.scores) > 1 else {}
-        again = {} if self.again is None else {CEILING: self.again.score}
+    def values(self, sign: int) -> dict[str, float | None]:
+        """What the network is ordered by, under the names of the table's rows; scores times `sign`: more is better."""
+        first = {FIRST_EPOCH: sign * self.cheap.scores[0]} if len(self.cheap.scores) > 1 else {}
+        again = {} if self.again is None else {CEILING: sign * (self.again.score or 0.0)}
         cost = self.large.cost
         return {
-            "proxy": self.cheap.score,
+            "proxy": sign * (self.cheap.score or 0.0),
             **first,
             "params": float(cost.params),
             "macs": float(cost.macs),
@@ -66,8 +74,9 @@ def summarise(networks: Sequence[Network], space: Space, cheap: Setting, large: 
         raise StudyError(
             f"an order needs {LEAST} networks or more; {len(done)} were trained. The first failed: {failed}"
         )
-    middle = np.median([network.large.score or 0.0 for network in done])
-    better = [network for network in done if (network.large.score or 0.0) >= middle]
+    sign = -1 if pick_metric(large.learned, large.metric).better == "lower" else 1
+    ranked = [sign * (network.large.score or 0.0) for network in done]
+    better = [network for network, value in zip(done, ranked, strict=True) if value >= np.median(ranked)]
     return Fidelity(
         space=definition(space),
         proxy=plain(cheap.proxy.to_dict()),
@@ -77,14 +86,15 @@ def summarise(networks: Sequence[Network], space: Space, cheap: Setting, large: 
         archs=len(done),
         failed=len(networks) - len(done),
         seed=seed,
-        agreements=_agreements(done, seed),
-        better_half=_agreements(better, seed) if len(better) >= LEAST else {},
+        learned=learned_of(cheap),
+        agreements=_agreements(done, seed, sign),
+        better_half=_agreements(better, seed, sign) if len(better) >= LEAST else {},
     )
 
 
-def _agreements(networks: Sequence[Network], seed: int) -> dict[str, Agreement]:
+def _agreements(networks: Sequence[Network], seed: int, sign: int) -> dict[str, Agreement]:
     """How the order by each value agrees with that of the large training; values that a network lacks are left out."""
-    large = [network.large.score or 0.0 for network in networks]
-    rows = [network.values() for network in networks]
+    large = [sign * (network.large.score or 0.0) for network in networks]
+    rows = [network.values(sign) for network in networks]
     orders = {name: [value for row in rows if (value := row[name]) is not None] for name in rows[0]}
     return {name: agreement(order, large, seed=seed) for name, order in orders.items() if len(order) == len(large)}

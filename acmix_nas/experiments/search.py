@@ -29,7 +29,7 @@ from acmix_nas.experiments.setup import (
     task_of,
     workers_of,
 )
-from acmix_nas.experiments.stored_fidelity import Fidelity, find_fidelity
+from acmix_nas.experiments.stored_fidelity import Fidelity, find_fidelity, learned_of
 from acmix_nas.fields import Origin
 from acmix_nas.record import StudyHeader
 from acmix_nas.samplers.make import check_sampler
@@ -55,7 +55,6 @@ from acmix_nas.study.folder import find_folder, has_study, next_name
 from acmix_nas.study.settings import check_same
 from acmix_nas.study.stop import Stop
 from acmix_nas.study.study import Study
-from acmix_nas.tasks import DEFAULT
 from acmix_nas.train import Setting
 
 TRIALS = 12
@@ -359,8 +358,7 @@ def _aims(header: StudyHeader) -> str:
 
 def _fidelity(out: Path, space: Space, setting: Setting) -> Fidelity | None:
     """What was measured of the proxy on these images."""
-    measured = (setting.task, setting.metric) == (DEFAULT, None)  # in the default task's first metric
-    return find_fidelity(out, space, setting.proxy, setting.splits) if measured else None
+    return find_fidelity(out, space, setting.proxy, setting.splits, learned_of(setting))
 
 
 def _validity(study: Study, space: Space, setting: Setting) -> str:

@@ -11,6 +11,8 @@ from acmix_nas.errors import StudyError
 from acmix_nas.experiments.rank_correlation import Agreement
 from acmix_nas.fields import COUNT, MAPPING, TEXT, Origin, whole
 from acmix_nas.space import Proxy, Space
+from acmix_nas.tasks import DEFAULT, pick_metric
+from acmix_nas.train import Setting
 from acmix_nas.train.zero_cost import SCORES
 
 FOLDER = "fidelity"
@@ -20,8 +22,10 @@ ALWAYS = ("proxy", "params", "macs")
 ZERO_COST = tuple(SCORES)
 ROWS = (*ALWAYS, FIRST_EPOCH, *ZERO_COST, CEILING)
 """What networks can be ordered by: `ALWAYS` is there."""
+CLASSIFIED = {"task": DEFAULT, "head": None, "metric": "top1"}
+"""What networks learned where a summary does not say."""
 SUMMARY = {
-    **dict.fromkeys(("space", "proxy", "cheap", "large", "agreements", "better_half"), MAPPING),
+    **dict.fromkeys(("space", "proxy", "cheap", "large", "agreements", "better_half", "learned"), MAPPING),
     "fingerprint": TEXT,
     **dict.fromkeys(("archs", "failed", "seed"), COUNT),
 }
@@ -43,6 +47,7 @@ class Fidelity:
         agreements: Of some of `ROWS`, how its order agrees with that of the scores of the large training. "ceiling" is
             the large training again, with another seed: no other order can be expected to agree better.
         better_half: The same over the half of the networks that the large training scores best.
+        learned: Task, head and metric.
     """
 
     space: Mapping[str, Any]
@@ -55,6 +60,7 @@ class Fidelity:
     seed: int
     agreements: Mapping[str, Agreement]
     better_half: Mapping[str, Agreement] = field(default_factory=dict)
+    learned: Mapping[str, Any] = field(default_factory=lambda: dict(CLASSIFIED))
 
     @classmethod
     def load(cls, file: Path) -> Self:
@@ -64,7 +70,7 @@ class Fidelity:
             StudyError: The file cannot be read, or is none.
         """
         origin = Origin(file, StudyError, "Remove it; acmix data fidelity writes it again from the stored trainings.")
-        values = origin.fields(origin.read(), SUMMARY, optional=["better_half"])
+        values = origin.fields(origin.read(), SUMMARY, optional=["better_half", "learned"])
         origin.fields({name: values["large"].get(name) for name in LARGER}, LARGER, path="large")
         for part, needed in (("agreements", ALWAYS), ("better_half", ())):
             optional = [name for name in ROWS if name not in needed]
@@ -73,7 +79,9 @@ class Fidelity:
         return cls(**values)
 
 
-def find_fidelity(out: Path, space: Space, proxy: Proxy, splits: Splits) -> Fidelity | None:
+def find_fidelity(
+    out: Path, space: Space, proxy: Proxy, splits: Splits, learned: Mapping[str, Any] = CLASSIFIED
+) -> Fidelity | None:
     """What was measured for this space, this proxy with its epochs and images, and these images; None: unvalidated.
 
     Args:
@@ -81,6 +89,7 @@ def find_fidelity(out: Path, space: Space, proxy: Proxy, splits: Splits) -> Fide
         space: The space that is searched.
         proxy: The proxy, with the epochs and images that a search trains with.
         splits: The images.
+        learned: Task, head and metric, as `learned_of` has them.
 
     Returns:
         Of several, that of the most networks.
@@ -89,7 +98,8 @@ def find_fidelity(out: Path, space: Space, proxy: Proxy, splits: Splits) -> Fide
     folders = [fidelity_folder(out, space, mark) for mark in (splits.fingerprint, splits.former) if mark]
     for file in sorted(file for folder in folders for file in folder.glob("summary-*.json")):
         fidelity = Fidelity.load(file)
-        if fidelity.proxy == plain(proxy.to_dict()) and fidelity.space == definition(space):
+        same = (fidelity.proxy, fidelity.space, fidelity.learned)
+        if same == (plain(proxy.to_dict()), definition(space), learned):
             found.append(fidelity)
     return max(found, key=lambda fidelity: fidelity.archs, default=None)
 
@@ -97,6 +107,12 @@ def find_fidelity(out: Path, space: Space, proxy: Proxy, splits: Splits) -> Fide
 def fidelity_folder(out: Path, space: Space, fingerprint: str) -> Path:
     """Where the trainings of a space on some images lie."""
     return out / FOLDER / f"{space.name}-{fingerprint.replace(':', '-')}"
+
+
+def learned_of(setting: Setting) -> dict[str, Any]:
+    """Task, head and metric of trainings."""
+    metric = pick_metric(setting.learned, setting.metric).name
+    return plain({"task": setting.task, "head": setting.head_facts, "metric": metric})
 
 
 def definition(space: Space) -> dict[str, Any]:

@@ -64,5 +64,7 @@ def _facts(setting: Setting, seed: int) -> dict[str, Any]:
     """What scores depend on, beside the network, as JSON gives it back."""
     proxy = {name: value for name, value in setting.proxy.to_dict().items() if name not in ("epochs", "learning_rate")}
     facts = {"seed": seed, "proxy": proxy, "data": setting.splits.to_dict(), "task": setting.task}
+    if setting.head_facts is not None:
+        facts["head"] = setting.head_facts
     plain: dict[str, Any] = json.loads(json.dumps(facts))
     return plain

@@ -28,6 +28,7 @@ from acmix_nas.tasks import Task
 from acmix_nas.train.gradients import tiny_maps_in_float32
 from acmix_nas.train.loader import Batch, Feed
 from acmix_nas.train.recipe import Budget
+from acmix_nas.train.sample_loader import SampleFeed
 from acmix_nas.train.trial import Setting, build_proxy
 
 BATCH = 64
@@ -55,7 +56,7 @@ def zero_cost_scores(arch: Arch, setting: Setting, *, seed: int) -> dict[str, fl
     if len(images) < 2 * BATCHES:
         return dict.fromkeys(SCORES, math.nan)
     budget = replace(setting.budget, batch_size=min(BATCH, len(images) // BATCHES), steps=None)
-    feed = Feed(setting.splits, budget, setting.device, task)
+    feed = (SampleFeed if task.own_sizes else Feed)(setting.splits, budget, setting.device, task)
     batches = list(islice(feed.shuffled(images, torch.Generator().manual_seed(seed)), BATCHES))
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if setting.device == "cuda" else []):
         torch.manual_seed(seed)
@@ -104,7 +105,9 @@ def zico(model: nn.Module, batches: Sequence[Batch], task: Task, budget: Budget)
 def jacov(model: nn.Module, batches: Sequence[Batch], task: Task, budget: Budget) -> float:
     """How close to 1 the eigenvalues of the correlations of the input gradients are."""
     images = batches[0].images.detach().clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(model.train()(images).sum(), images)
+    outputs = model.train()(images)
+    main = outputs if isinstance(outputs, torch.Tensor) else outputs[0]  # a head for training alone is no part of it
+    (gradient,) = torch.autograd.grad(main.sum(), images)
     values = torch.linalg.eigvalsh(torch.corrcoef(gradient.flatten(1).double())) + 1e-5
     return float(-(values.log() + 1 / values).sum())
 

@@ -23,8 +23,9 @@ from acmix_nas.experiments.fidelity import (
     sample_archs,
 )
 from acmix_nas.experiments.rank_correlation import agreement
-from acmix_nas.experiments.stored_fidelity import find_fidelity
+from acmix_nas.experiments.stored_fidelity import find_fidelity, learned_of
 from acmix_nas.record import TrialRecord
+from acmix_nas.tasks import pick_metric
 from acmix_nas.train.zero_cost import SCORES
 
 PROXY = replace(SPACE.proxies["cpu"], input_size=28, patch_size=4, epochs=1, images=20)
@@ -61,6 +62,9 @@ def trained(monkeypatch) -> list[tuple[str, str]]:
             environment={},
             started="",
             seconds=0.0,
+            task=setting.task,
+            metric=pick_metric(setting.learned, setting.metric).name,
+            head=setting.head_facts,
         )
 
     monkeypatch.setattr(jobs, "run_trial", run_trial)
@@ -222,6 +226,24 @@ def test_a_search_finds_the_fidelity_of_its_space_proxy_and_images(tmp_path, tra
     assert find_fidelity(tmp_path, SPACE, replace(PROXY, images=21), splits) is None
     assert find_fidelity(tmp_path, tiny_space(), PROXY, splits) is None
     assert find_fidelity(tmp_path, SPACE, PROXY, replace(splits, fingerprint="2:0", former="")) is None
+
+
+def test_what_was_measured_counts_for_its_task_head_and_metric_alone(tmp_path, trained):
+    asked = {"task": "segmentation", "head": "semantic_fpn"}
+    trainings = prepared(tmp_path, **asked)
+    setting = trainings.setting("cheap")
+    found = measure_fidelity(trainings, archs=4)
+    assert found.learned["head"]["name"] == "semantic_fpn"
+    assert found.learned["metric"] == "miou"
+    assert measure_fidelity(prepared(tmp_path, **asked), archs=4) == found
+    assert len(trained) == 8
+    facts = (tmp_path, SPACE, PROXY, setting.splits)
+    assert find_fidelity(*facts, learned_of(setting)) == found
+    assert find_fidelity(*facts) is None
+    assert find_fidelity(*facts, learned_of(replace(setting, head="upernet"))) is None
+    assert find_fidelity(*facts, learned_of(replace(setting, metric="pixel_accuracy"))) is None
+    measure_fidelity(prepared(tmp_path, **{**asked, "head": "upernet"}), archs=4)
+    assert len(trained) == 16
 
 
 FAILED = {"status": "failed", "error": "out of memory", **dict.fromkeys(("scores", "losses", "mixing", "norms"), ())}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
+from scipy.stats import spearmanr
 
 from acmix_nas import files, plugins
 from acmix_nas.cli import acmix
@@ -95,6 +96,22 @@ def test_a_search_is_run_reported_resumed_and_refused(lab, options, metric, show
         assert len((folder / "trials.jsonl").read_text().splitlines()) == 3
         done = ran("repeat", "mine:0", "--plugin", "my_lab.regression")
         assert "equal: MAE" in done.output
+
+
+@pytest.mark.slow
+def test_a_proxy_is_judged_by_errors_that_are_better_low(lab, on_few_images):
+    words = ("--archs", 5, "--epochs-large", 2, "--plugin", "my_lab.regression", "--json", "--workers", 1)
+    told = json.loads(
+        ran("data", "fidelity", "--space", "tiny.yaml", "--task", "my_lab.regression:TASK", *words).stdout
+    )
+    lines = [json.loads(line) for line in (Path(told["folder"]) / "records.jsonl").read_text().splitlines()]
+    cheap, large = ([line for line in lines if line["label"] == label] for label in ("cheap", "large"))
+    assert [line["metric"] for line in lines] == ["mae"] * 10
+    errors = [line["scores"][-1] for line in large]
+    for name, values in (("params", [line["cost"]["params"] for line in large]), ("proxy", None)):
+        order = [-line["scores"][-1] for line in cheap] if values is None else values
+        expected = spearmanr(order, [-error for error in errors]).statistic
+        assert told["agreements"][name]["spearman"]["value"] == pytest.approx(expected)
 
 
 @pytest.mark.nightly
