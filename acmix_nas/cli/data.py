@@ -24,6 +24,8 @@ ORDERS = {"first_epoch": "first epoch", "ceiling": "large, another seed"}
 """What the table calls what networks are ordered by, where it is another word."""
 
 STORE_SIZE = 144
+SHOWN = "shown"
+"""What --classes says of masks: leave out classes that no image to train on shows."""
 """Height and width of a store's images where none is asked for."""
 MOST_PIXELS = 20
 """Classes of pixels that are listed."""
@@ -79,7 +81,7 @@ def describe(source: str | None, sample: int, seed: int, as_json: bool) -> None:
     "--classes",
     metavar="N|NAME|FILE",
     help="Number of classes to draw, or imagenet-100, imagenette or imagewoof, or a file with one class name per "
-    "line. [default: all]",
+    "line; with masks shown: those that the images to train on show.  [default: all]",
 )
 @_options.count("--images-per-class", "Number of training images of each class.  [default: all]")
 @_options.count("--images", "Number of training images, of a source with masks.  [default: all]")
@@ -114,6 +116,7 @@ def subset(source: str | None, allow_broken: float, out: Path, as_json: bool, im
       acmix data subset --data ~/imagenet --classes imagenette --size 144 --out imagenette
       acmix data subset --data ~/imagenet --classes my_classes.txt --search-images 2000 --out mine
       acmix data subset --data ADEChallengeData2016 --images 2000 --size 256 --out ade2000
+      acmix data subset --data my_masks --classes shown --out mine
     """
     from acmix_nas.cli._console import DecodingBar, progress, spinner
     from acmix_nas.data import open_source, plan_subset, write_store
@@ -150,14 +153,18 @@ def _write_masked(
     from acmix_nas.cli._console import DecodingBar, progress
     from acmix_nas.data.subset_masks import write_masked_subset
 
-    for option, value in {"--classes": classes, "--images-per-class": images_per_class}.items():
+    only_shown = classes == SHOWN
+    for option, value in {"--classes": None if only_shown else classes, "--images-per-class": images_per_class}.items():
         if value is not None:
-            raise UsageError(f"{option} chooses by the class of an image; {opened.name} has masks. Give --images.")
+            raise UsageError(
+                f"{option} chooses by the class of an image; {opened.name} has masks. Give --images, or "
+                f"--classes {SHOWN} to leave out the classes that no image to train on shows."
+            )
     height, width = asked.pop("size") or (None, None)
     if height != width:
         raise UsageError("--size is one number where there are masks: pixels of the shorter side.")
     with DecodingBar(progress()) as on_image:
-        found = write_masked_subset(opened, out, size=height, progress=on_image, **asked)
+        found = write_masked_subset(opened, out, size=height, only_shown=only_shown, progress=on_image, **asked)
     say(json.dumps(found._asdict()) if as_json else _masked_text(found))
 
 

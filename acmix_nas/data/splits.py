@@ -163,7 +163,8 @@ def check_shown(splits: Splits) -> Splits:
     if len(np.union1d(train.chosen, others)) >= len(train.part.labels):
         raise DataError(
             f"each class that is scored needs pixels in the images to train on; {len(missing)} of "
-            f"{len(splits.classes)} have none: {names}. {file} has {name}. Add images of it, or mark it 255."
+            f"{len(splits.classes)} have none: {names}. {file} has {name}. Add images of it, mark it 255, or "
+            "leave such classes out by `acmix data subset --classes shown`."
         )
     return replace(
         splits, notes=(*splits.notes, f"no drawn image to train on shows {len(missing)} of the scored classes: {names}")

@@ -14,7 +14,7 @@ from acmix_nas import __version__
 from acmix_nas.data.decode import BROKEN_SHARE, Progress, broken_reason, check_broken, upright
 from acmix_nas.data.draw import Indices, draw_balanced, draw_held_out
 from acmix_nas.data.formats import is_image
-from acmix_nas.data.masks import IGNORED, Mask, MaskedPart
+from acmix_nas.data.masks import IGNORED, Mask, MaskedPart, check_class_count
 from acmix_nas.data.source import Source, first_few
 from acmix_nas.data.splits import held_out_size
 from acmix_nas.errors import AcmixError, DataError, DiskError
@@ -63,6 +63,7 @@ def write_masked_subset(
     size: int | None = None,
     seed: int = 0,
     allow_broken: float = BROKEN_SHARE,
+    only_shown: bool = False,
     progress: Progress | None = None,
 ) -> MaskedSubset:
     """Draws images to train on, holds some out for the search, and writes them and the validation part with masks.
@@ -79,6 +80,7 @@ def write_masked_subset(
         size: Pixels of the shorter side, which larger images are scaled to; None keeps all as they are.
         seed: Seed of the draws.
         allow_broken: Share of the images that may be undecodable.
+        only_shown: Whether classes that no drawn image to train on shows are left out: their pixels are not scored.
         progress: Called with images done, and in all.
 
     Raises:
@@ -95,11 +97,18 @@ def write_masked_subset(
         "size": size,
         "seed": seed,
         "versions": {"acmix-nas": __version__, "pillow": PIL.__version__},
+        **({"only_shown": True} if only_shown else {}),
     }
+    classes, numbers = source.pixel_classes, np.arange(256, dtype=np.uint8)
+    if only_shown:
+        kept_classes = _shown(splits["train"])
+        classes = check_class_count([classes[number] for number in kept_classes], folder)
+        numbers = np.full(256, IGNORED, dtype=np.uint8)
+        numbers[kept_classes] = np.arange(len(kept_classes))
     try:
         _begin(folder, recipe)
-        broken = _write(folder, splits, size, allow_broken, progress)
-        names = "\n".join(f"{number}\t{name}" for number, name in enumerate(source.pixel_classes))
+        broken = _write(folder, splits, numbers, size, allow_broken, progress)
+        names = "\n".join(f"{number}\t{name}" for number, name in enumerate(classes))
         write_text(folder / CLASSES, names + "\n")
     except (OSError, DiskError) as error:
         raise DataError(
@@ -107,8 +116,24 @@ def write_masked_subset(
             "goes on where it was."
         ) from error
     kept = {name: sum(1 for _ in (folder / "masks" / name).iterdir()) for name in SPLITS}
-    notes = (*source.remarks(), *_unseen(folder, source.pixel_classes))
-    return MaskedSubset(str(folder), source.pixel_classes, kept, size, tuple(broken), notes)
+    notes = [*source.remarks(), *_unseen(folder, classes)]
+    if left_out := [name for name in source.pixel_classes if name not in classes]:
+        notes.append(f"{len(left_out)} classes that no image to train on shows are left out: {first_few(left_out)}")
+    return MaskedSubset(str(folder), classes, kept, size, tuple(broken), tuple(notes))
+
+
+def _shown(split: _Split) -> list[int]:
+    """The classes that its masks have, rising."""
+    seen = np.zeros(256, dtype=np.bool_)
+    for place in map(int, split.chosen):
+        try:
+            seen[np.unique(split.part.mask(place))] = True
+        except AcmixError:
+            raise
+        except Exception:
+            continue
+    seen[IGNORED] = False
+    return [int(number) for number in np.flatnonzero(seen)]
 
 
 def _drawn(source: Source, images: int | None, search_images: int | None, seed: int) -> Iterator[_Split]:
@@ -152,9 +177,14 @@ def _begin(folder: Path, recipe: dict[str, Any]) -> None:
 
 
 def _write(
-    folder: Path, splits: dict[str, _Split], size: int | None, allowed: float, progress: Progress | None
+    folder: Path,
+    splits: dict[str, _Split],
+    numbers: Mask,
+    size: int | None,
+    allowed: float,
+    progress: Progress | None,
 ) -> list[tuple[str, str]]:
-    """Writes what is not there yet, the mask of an image last; returns the images left out."""
+    """Writes what is not there yet, the mask of an image last, with new numbers; returns the images left out."""
     total, done, broken = sum(len(split.chosen) for split in splits.values()), 0, list[tuple[str, str]]()
     for kind, split in splits.items():
         for place in map(int, split.chosen):
@@ -170,7 +200,7 @@ def _write(
                     reasons = [f"{name} ({reason})" for name, reason in broken]
                     check_broken(reasons, total, allowed, ", or allow a larger share with --allow-broken")
                     continue
-                pixels, classes = _at_size(pixels, split.part.mask(place), size)
+                pixels, classes = _at_size(pixels, numbers[split.part.mask(place)], size)
                 with replacing(image) as file:
                     pixels.save(file, "JPEG", quality=QUALITY, subsampling=0)
                 with replacing(mask) as file:

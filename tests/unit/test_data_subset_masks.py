@@ -36,6 +36,24 @@ def test_classes_are_numbered_anew_once_and_read_back_the_same(tmp_path):
     assert set(np.unique(again.train.mask(0))) == {0, 1, 255}
 
 
+def test_classes_that_training_does_not_show_are_left_out_where_asked(tmp_path):
+    root = pairs_of(tmp_path / "pairs", 8)
+    (root / "classes.txt").write_text("sky\nmoon\nsea\nland\n")
+    for index in range(8):
+        mask(root / "masks" / "train" / f"{index}.png", drawn(0, 2, 255))
+        mask(root / "masks" / "val" / f"{index}.png", drawn(0, 1, 2, 3))
+    source = open_source(str(root))
+    found = write_masked_subset(source, tmp_path / "out", only_shown=True)
+    assert found.classes == ("sky", "sea")
+    assert found.notes[-1] == "2 classes that no image to train on shows are left out: moon, land"
+    again = open_source(str(tmp_path / "out"))
+    assert again.pixel_classes == ("sky", "sea")
+    expected = np.array([0, 255, 1, 255], dtype=np.uint8)
+    assert np.array_equal(again.validation.mask(0), expected[source.validation.mask(0)])
+    with pytest.raises(DataError, match="another command"):
+        write_masked_subset(source, tmp_path / "out")
+
+
 def test_splits_are_disjoint_and_a_larger_draw_holds_the_smaller(tmp_path):
     source = open_source(str(pairs_of(tmp_path / "pairs", 12)))
     kept = {}
