@@ -73,10 +73,8 @@ def test_json(best, tmp_path):
     assert 0 <= told["difference"] < 1e-5
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("format", "fact"), [pytest.param("onnx", "opset", marks=pytest.mark.nightly), ("torch", "torch")]
-)
+@pytest.mark.nightly  # README has a file for any size
+@pytest.mark.parametrize(("format", "fact"), [("onnx", "opset"), ("torch", "torch")])
 def test_a_file_for_one_size(format, fact, best, tmp_path):
     out = tmp_path / "net"
     result = run(best, "--format", format, "--out", out, "--input-size", 64, "--size", "fixed", "--num-classes", 2)

@@ -75,6 +75,7 @@ def test_a_search_and_all_that_follows_it(acmix, few_scenes):
     assert len(load(Path("reports/demo"))[1]) == 4
 
 
+@pytest.mark.nightly
 def test_an_ablation_of_a_table_with_another_head(acmix, few_scenes, tmp_path):
     (tmp_path / "mine.yaml").write_text(TABLE)
     words = ["ablate", "mine.yaml", *SEGMENT, "--head", "upernet", "--seeds", 2, "--no-throughput"]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from by_night import nightly_but
 
 from acmix_nas.cli._streams import kept_open
 
@@ -39,7 +40,10 @@ def say(done: Path, *, shell: str = "", **environment: str) -> subprocess.Comple
 
 @pytest.mark.parametrize(
     "shell",
-    ["| head -1", "2>&1 | head -1", "2> >(head -1)", ">&-", "2>&-", ">&- 2>&- <&-"],
+    nightly_but(
+        *("2>&1 | head -1", ">&- 2>&- <&-"),
+        of=("| head -1", "2>&1 | head -1", "2> >(head -1)", ">&-", "2>&-", ">&- 2>&- <&-"),
+    ),
 )
 def test_output_that_nobody_reads_is_dropped_and_the_command_goes_on(tmp_path, shell):
     done = say(tmp_path / "done", shell=f"{shell}; exit ${{PIPESTATUS[0]}}")
@@ -58,7 +62,7 @@ def test_a_full_disk_behind_stdout_is_reported_at_the_end(tmp_path):
     assert b"Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8", "koi8-r"])
+@pytest.mark.parametrize("encoding", nightly_but("ascii", of=("ascii", "latin-1", "cp1252", "utf-8", "koi8-r")))
 def test_a_character_that_cannot_be_encoded_is_shown_plainly(tmp_path, encoding):
     done = say(tmp_path / "done", PYTHONIOENCODING=encoding)
     assert done.returncode == 0, done.stderr[-500:]

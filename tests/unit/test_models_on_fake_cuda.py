@@ -33,7 +33,7 @@ def output(model: torch.nn.Module, images: torch.Tensor, form: str) -> torch.Ten
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", pytest.param("float16", marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("form", ["train", "paper", "merged"])
-@pytest.mark.parametrize("host", nightly_but("swin", "resnet"))
+@pytest.mark.parametrize("host", nightly_but("swin"))
 def test_a_network_stays_on_its_device(host, form, dtype):
     model = small_model(host).train(form == "train")
     model = (merge(model) if form == "merged" else model).to(DTYPES[dtype]).to("meta")

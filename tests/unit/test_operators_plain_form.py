@@ -73,7 +73,7 @@ def test_both_forms_compile_without_breaks(attention):
         torch.testing.assert_close(compiled(x), model(x))
 
 
-@pytest.mark.parametrize("attention", ["patchwise", "pairwise"])
+@pytest.mark.parametrize("attention", nightly_but("patchwise", of=("patchwise", "pairwise")))
 @pytest.mark.parametrize("stride", [1, 2])
 def test_training_of_window_attention_compiles_without_breaks(attention, stride):
     torch.manual_seed(0)

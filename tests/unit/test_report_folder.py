@@ -132,6 +132,7 @@ def test_another_source_of_the_package_computes_again(study, written, tmp_path, 
     assert "report.html" in {name for name, _ in written}
 
 
+@pytest.mark.nightly
 def test_pictures_that_are_there_are_drawn_again(study, written):
     render(study.folder, study.header, study.records(), figures=("svg",))
     old = (study.folder / "figures" / "accuracy-macs.svg").read_text()
