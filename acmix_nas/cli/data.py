@@ -24,9 +24,9 @@ ORDERS = {"first_epoch": "first epoch", "ceiling": "large, another seed"}
 """What the table calls what networks are ordered by, where it is another word."""
 
 STORE_SIZE = 144
+"""Height and width of a store's images where none is asked for."""
 SHOWN = "shown"
 """What --classes says of masks: leave out classes that no image to train on shows."""
-"""Height and width of a store's images where none is asked for."""
 MOST_PIXELS = 20
 """Classes of pixels that are listed."""
 

@@ -130,7 +130,7 @@ def _shown(split: _Split) -> list[int]:
             seen[np.unique(split.part.mask(place))] = True
         except AcmixError:
             raise
-        except Exception:
+        except Exception:  # the image is damaged; it is named when it would be written
             continue
     seen[IGNORED] = False
     return [int(number) for number in np.flatnonzero(seen)]
